@@ -1,0 +1,150 @@
+"""Top-k retrieval by inner product, in blocks of users."""
+
+from typing import Iterator, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from tmfun_pyg.topk import stable_topk
+
+
+class SeenItems(NamedTuple):
+    r"""The items each user has interacted with, in compressed rows.
+
+    Args:
+        rowptr (torch.Tensor): Where each user's items begin and end in
+            :obj:`col`, of shape :obj:`[num_users + 1]`.
+        col (torch.Tensor): The item indices, of shape
+            :obj:`[num_interactions]`, ascending within a user.
+    """
+
+    rowptr: Tensor
+    col: Tensor
+
+    @classmethod
+    def from_edge_index(cls, edge_index: Tensor, num_users: int) -> "SeenItems":
+        r"""Builds the rows from (user, item) pairs in any order.
+
+        Args:
+            edge_index (torch.Tensor): The pairs, of shape
+                :obj:`[2, num_interactions]`.
+            num_users (int): The number of users.
+        """
+        user, item = edge_index
+        num_items = int(item.max()) + 1 if item.numel() > 0 else 0
+        col = item[(user * num_items + item).argsort()]
+        count = torch.bincount(user, minlength=num_users)
+        rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        return cls(rowptr, col)
+
+    def edges_of(self, user_index: Tensor) -> Tuple[Tensor, Tensor]:
+        r"""Returns the positions in :obj:`user_index` and the items of all
+        interactions of these users.
+
+        Args:
+            user_index (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+        """
+        begin = self.rowptr[user_index]
+        count = self.rowptr[user_index + 1] - begin
+        row = torch.arange(
+            user_index.numel(), device=count.device
+        ).repeat_interleave(count)
+        first = count.cumsum(0) - count  # Where a row begins in the output.
+        offset = torch.arange(row.numel(), device=count.device) - first[row]
+        return row, self.col[begin[row] + offset]
+
+
+def default_batch_size(num_items: int) -> int:
+    r"""The number of users whose scores take about 64 MiB in float32."""
+    return max(1, 2**24 // max(num_items, 1))
+
+
+def user_blocks(
+    user_index: Tensor, num_items: int, batch_size: Optional[int] = None
+) -> Iterator[Tensor]:
+    r"""Cuts users into blocks small enough to score against all items."""
+    yield from user_index.split(batch_size or default_batch_size(num_items))
+
+
+def rank_block(
+    user_emb: Tensor,
+    item_emb: Tensor,
+    user_index: Tensor,
+    k: int,
+    seen: Optional[SeenItems] = None,
+) -> Tuple[Tensor, Tensor]:
+    r"""Ranks all items for one block of users.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+        user_index (torch.Tensor): The users of this block.
+        k (int): The length of the lists.
+        seen (SeenItems, optional): Items never to be ranked for a user.
+            (default: :obj:`None`)
+
+    Returns:
+        Scores and items, both of shape :obj:`[num_rows, k]`. Where fewer than
+        :obj:`k` items are left for a user, the scores at the end of the list
+        are :obj:`-inf` and the items :obj:`-1`.
+    """
+    scores = user_emb[user_index].float() @ item_emb.float().t()
+    if seen is not None:
+        scores[seen.edges_of(user_index)] = float("-inf")
+    value, index = stable_topk(scores, min(k, item_emb.size(0)))
+    index = index.masked_fill(value == float("-inf"), -1)
+    short = k - index.size(1)
+    if short > 0:
+        value = torch.nn.functional.pad(value, (0, short), value=-torch.inf)
+        index = torch.nn.functional.pad(index, (0, short), value=-1)
+    return value, index
+
+
+@torch.no_grad()
+def top_k(
+    user_emb: Tensor,
+    item_emb: Tensor,
+    k: int,
+    user_index: Optional[Tensor] = None,
+    seen: Optional[SeenItems] = None,
+    batch_size: Optional[int] = None,
+) -> Tuple[Tensor, Tensor]:
+    r"""Finds the :obj:`k` items of largest inner product for each user.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+        k (int): The length of the lists.
+        user_index (torch.Tensor, optional): The users to answer, all of them
+            if not given. (default: :obj:`None`)
+        seen (SeenItems, optional): Items never to be recommended to a user.
+            (default: :obj:`None`)
+        batch_size (int, optional): The number of users scored at once, about
+            64 MiB of scores if not given. (default: :obj:`None`)
+
+    Returns:
+        Scores and items as :func:`rank_block` returns them, a row for each
+        entry of :obj:`user_index`.
+
+    Raises:
+        ValueError: If :obj:`k` is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"'k' must be at least 1 (got {k})")
+    if user_index is None:
+        user_index = torch.arange(user_emb.size(0), device=user_emb.device)
+    blocks = [
+        rank_block(user_emb, item_emb, block, k, seen)
+        for block in user_blocks(user_index, item_emb.size(0), batch_size)
+    ]
+    if len(blocks) == 0:
+        return (
+            user_emb.new_empty((0, k), dtype=torch.float),
+            user_index.new_empty((0, k)),
+        )
+    value, index = zip(*blocks, strict=True)
+    return torch.cat(value), torch.cat(index)
