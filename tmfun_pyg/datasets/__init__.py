@@ -1,0 +1,5 @@
+"""Multimodal recommendation data sets."""
+
+from tmfun_pyg.datasets.multimodal_rec_dataset import MultimodalRecDataset
+
+__all__ = ["MultimodalRecDataset"]

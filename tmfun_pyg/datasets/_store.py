@@ -1,0 +1,47 @@
+import os
+import os.path as osp
+import pickle
+from typing import Any, Dict
+from uuid import uuid4
+
+import torch
+
+
+def save(state: Dict[str, Any], path: str) -> None:
+    """Writes ``state`` whole or not at all.
+
+    Raises:
+        OSError: If the place cannot be written.
+    """
+    part = f"{path}.{uuid4().hex}.part"
+    try:
+        os.makedirs(osp.dirname(path), exist_ok=True)
+        with open(part, "wb") as f:
+            torch.save(state, f)
+        os.replace(part, path)
+    # torch reports a file that cannot grow as a RuntimeError.
+    except (OSError, RuntimeError) as err:
+        raise OSError(
+            f"the processed data cannot be written to '{path}' ({err}): "
+            f"expected a writable folder with enough space. Where raw files "
+            f"are read from a folder of their own, the environment variable "
+            f"TMFUN_CACHE names another place."
+        ) from err
+    finally:
+        if osp.exists(part):
+            os.remove(part)
+
+
+def load(path: str) -> Dict[str, Any]:
+    """Reads what :func:`save` wrote.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        return torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as err:
+        raise ValueError(
+            f"the processed file '{path}' is damaged ({err}): pass "
+            f"force_reload=True to make it anew from the raw files"
+        ) from err

@@ -1,0 +1,311 @@
+import hashlib
+import os
+import os.path as osp
+import re
+from typing import Callable, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.datasets import _store
+from tmfun_pyg.datasets._features import (
+    ZeroRows,
+    check_features,
+    read_features,
+)
+from tmfun_pyg.datasets._inter import (
+    Interactions,
+    check_splits,
+    drop_duplicates,
+    read_inter,
+    warn_duplicates,
+)
+from tmfun_pyg.datasets._rec_dataset import (
+    Features,
+    RecDataset,
+    apply_pre_transform,
+    build_data,
+    check_modalities,
+    pack_ids,
+    unpack_ids,
+)
+
+FORMAT_VERSION = 1
+SUFFIX = "_feat.npy"
+# What Python prints for functions and objects that do not describe
+# themselves, as in "<function f at 0x7f...>".
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+class MultimodalRecDataset(RecDataset):
+    r"""A multimodal recommendation data set in the community's format: a
+    tab-separated file :obj:`<name>.inter` with the columns :obj:`userID`,
+    :obj:`itemID` and :obj:`x_label` (0 for training, 1 for validation, 2 for
+    test; further columns are not read), and one feature matrix a modality,
+    :obj:`<modality>_feat.npy`, with one row an item.
+
+    The raw files are read from the first of these folders that exists:
+
+    1. :obj:`<root>/<name>/raw`, as in any PyG data set. Processed data goes
+       to :obj:`<root>/<name>/processed`.
+    2. :obj:`<root>/<name>`, if it holds :obj:`<name>.inter`.
+    3. :obj:`<root>`, if it holds :obj:`<name>.inter`.
+
+    With 2. and 3. nothing is written beside the raw files: processed data
+    goes to a folder under :obj:`$TMFUN_CACHE` (default:
+    :obj:`~/.cache/tmfun_pyg`).
+    The name of the processed file depends on the size and the modification
+    time of the raw files and on all arguments, so that changed files are
+    read anew.
+
+    :obj:`dataset[0]` is a :class:`~torch_geometric.data.HeteroData` with
+
+    * :obj:`data['user'].num_nodes` and :obj:`data['item'].num_nodes`,
+    * :obj:`data['item'].x_<modality>`: the features (float32),
+    * :obj:`data['item'].mask_<modality>`: :obj:`False` for items that lack
+      the modality; only there if some item does,
+    * :obj:`data['user', 'interacts', 'item']` with :obj:`edge_index` (the
+      training interactions, sorted by user, then item),
+      :obj:`val_edge_label_index` and :obj:`test_edge_label_index`,
+    * :obj:`data['item', 'rev_interacts', 'user'].edge_index`.
+
+    An interaction that stands in the file more than once is kept once, in
+    its earliest split, and a warning tells how many there were.
+
+    Args:
+        root (str): Root directory, see above.
+        name (str): The name of the data set.
+        modalities (List[str], optional): The modalities to read. An empty
+            list reads the interactions alone.
+            (default: all that have a feature file, sorted by name)
+        transform (callable, optional): A function/transform that takes in a
+            :class:`~torch_geometric.data.HeteroData` object and returns a
+            transformed version. The data object will be transformed before
+            every access. (default: :obj:`None`)
+        pre_transform (callable, optional): A function/transform that takes
+            in a :class:`~torch_geometric.data.HeteroData` object and returns
+            a transformed version. The data object will be transformed before
+            being saved to disk. Its :meth:`__repr__` must name its options,
+            since it decides which processed file is read.
+            (default: :obj:`None`)
+        force_reload (bool, optional): Whether to re-process the dataset.
+            (default: :obj:`False`)
+        zero_rows (str, optional): What a feature row of zeros means:
+            :obj:`"error"` refuses it, :obj:`"mask"` takes it for an item
+            that lacks the modality. (default: :obj:`"error"`)
+
+    Raises:
+        ValueError: If a file is missing or not what is expected; the message
+            names the file and the line, the column or the items. Nothing is
+            written then.
+        OSError: If the processed data cannot be written.
+
+    Attributes:
+        modalities (List[str]): The modalities, in the order of the graph.
+        user_ids (np.ndarray): Raw user ids (int64 or str), by user index.
+        item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
+        num_duplicates (int): Repeated interactions that were dropped.
+    """
+
+    def __init__(
+        self,
+        root: Union[str, "os.PathLike[str]"],
+        name: str,
+        modalities: Optional[Sequence[str]] = None,
+        transform: Optional[Callable] = None,
+        pre_transform: Optional[Callable] = None,
+        force_reload: bool = False,
+        *,
+        zero_rows: ZeroRows = "error",
+    ) -> None:
+        if zero_rows not in ("error", "mask"):
+            raise ValueError(
+                f"zero_rows: found {zero_rows!r}, expected 'error' or 'mask'"
+            )
+        root = osp.abspath(osp.expanduser(os.fspath(root)))
+        # Set ahead of PyG's constructor, which reads the files.
+        self.root = root
+        self.name = name
+        self.zero_rows = zero_rows
+        self._raw_dir, self._processed_dir = self._find_folders(root)
+        self.modalities = []
+        self._require_raw_files()
+        if modalities is None:
+            modalities = self._find_modalities()
+        self.modalities = check_modalities(modalities)
+        self._require_raw_files()
+        # Taken once: a raw file that changes while it is read must not be
+        # served under the key of its new state.
+        self._processed_name = self._name_processed(pre_transform)
+
+        # A repr with an address in it says nothing about the next run.
+        repr_is_key = ADDRESS.search(repr(pre_transform)) is None
+        super().__init__(
+            root,
+            transform,
+            pre_transform,
+            force_reload=force_reload or not repr_is_key,
+        )
+        state = _store.load(self.processed_paths[0])
+        self._set_content(
+            HeteroData.from_dict(state["data"]),
+            self.modalities,
+            unpack_ids(state["user_ids"]),
+            unpack_ids(state["item_ids"]),
+            state["num_duplicates"],
+        )
+
+    @property
+    def raw_dir(self) -> str:
+        r"""The folder of the raw files."""
+        return self._raw_dir
+
+    @property
+    def processed_dir(self) -> str:
+        r"""The folder of the processed files."""
+        return self._processed_dir
+
+    @property
+    def raw_file_names(self) -> List[str]:
+        r"""The interactions, and the features of each modality."""
+        return [f"{self.name}.inter", *(m + SUFFIX for m in self.modalities)]
+
+    @property
+    def processed_file_names(self) -> str:
+        r"""One file, named after all that decides what it holds."""
+        return self._processed_name
+
+    def download(self) -> None:
+        r"""Tells which raw files are missing: there is no place to fetch
+        them from.
+        """
+        missing = [path for path in self.raw_paths if not osp.isfile(path)]
+        raise ValueError(
+            f"{missing} not found: expected '{self.name}.inter' and the "
+            f"feature files in '{self.root}/{self.name}/raw', "
+            f"'{self.root}/{self.name}' or '{self.root}'"
+        )
+
+    def _find_folders(self, root: str) -> Tuple[str, str]:
+        folder = osp.join(root, self.name)
+        raw_dir = osp.join(folder, "raw")
+        if not osp.isdir(raw_dir):
+            for direct in (folder, root):
+                if osp.isfile(osp.join(direct, f"{self.name}.inter")):
+                    cache = os.environ.get("TMFUN_CACHE", "~/.cache/tmfun_pyg")
+                    key = f"{self.name}-{_digest(osp.realpath(direct))}"
+                    return direct, osp.join(osp.expanduser(cache), key)
+        return raw_dir, osp.join(folder, "processed")
+
+    def _require_raw_files(self) -> None:
+        if not all(osp.isfile(path) for path in self.raw_paths):
+            self.download()
+
+    def _name_processed(self, pre_transform: Optional[Callable]) -> str:
+        stats = [os.stat(path) for path in self.raw_paths]
+        key = (
+            FORMAT_VERSION,
+            type(self).__name__,
+            self.raw_file_names,
+            [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+            self.zero_rows,
+            ADDRESS.sub("", repr(pre_transform)),
+        )
+        return f"data_{_digest(repr(key))}.pt"
+
+    def _find_modalities(self) -> List[str]:
+        files = sorted(os.listdir(self.raw_dir))
+        found = [f.removesuffix(SUFFIX) for f in files if f.endswith(SUFFIX)]
+        if not found:
+            raise ValueError(
+                f"'{self.raw_dir}': found no feature file, expected at least "
+                f"one '<modality>{SUFFIX}'; pass modalities=[] to read the "
+                f"interactions alone"
+            )
+        return found
+
+    def _process(self) -> None:
+        # In place of PyG's: that makes the folder before the raw files are
+        # checked, and keeps one `pre_transform.pt` for all processed files.
+        if self.force_reload or not osp.isfile(self.processed_paths[0]):
+            self.process()
+
+    def process(self) -> None:
+        r"""Reads and checks the raw files, then writes the processed one."""
+        inter_path, *feature_paths = self.raw_paths
+        rows = read_inter(inter_path)
+
+        features: Features = {}
+        for modality, path in zip(self.modalities, feature_paths, strict=True):
+            features[modality] = check_features(
+                read_features(path), f"'{path}'", self.zero_rows
+            )
+            self._check_num_rows(rows, path, len(features[modality][0]))
+        num_users, num_items = (
+            self._count_ids(column, kind)
+            for column, kind in ((rows.user, "user"), (rows.item, "item"))
+        )
+        inter, num_duplicates = drop_duplicates(rows)
+        check_splits(inter.label, f"'{inter_path}'")
+        self._check_statistics(num_users, num_items, len(inter.user))
+
+        data = build_data(num_users, num_items, inter, features)
+        data = apply_pre_transform(data, self.pre_transform)
+        _store.save(
+            {
+                "data": data.to_dict(),
+                "user_ids": pack_ids(np.arange(num_users)),
+                "item_ids": pack_ids(np.arange(num_items)),
+                "num_duplicates": num_duplicates,
+            },
+            self.processed_paths[0],
+        )
+        warn_duplicates(num_duplicates, f"'{inter_path}'")
+
+    def _check_num_rows(
+        self,
+        rows: Interactions,
+        path: str,
+        num_rows: int,
+    ) -> None:
+        inter_path = self.raw_paths[0]
+        beyond = rows.item >= num_rows
+        if beyond.any():
+            row = int(beyond.argmax())
+            raise ValueError(
+                f"'{path}': found {num_rows} rows, expected one for every "
+                f"item of '{inter_path}', whose line {row + 2} names item "
+                f"{rows.item[row]}"
+            )
+        num_items = int(rows.item.max()) + 1
+        if num_rows != num_items:
+            raise ValueError(
+                f"'{path}': found {num_rows} rows, expected {num_items}, the "
+                f"number of items in '{inter_path}'"
+            )
+
+    def _count_ids(self, ids: np.ndarray, kind: str) -> int:
+        # Ids are indices. One beyond the number of rows is almost surely a
+        # raw id, and would ask for a table of that many rows.
+        if not self.modalities or kind == "user":
+            row = int(ids.argmax())
+            if ids[row] >= len(ids):
+                raise ValueError(
+                    f"'{self.raw_paths[0]}', line {row + 2}, column "
+                    f"'{kind}ID': found {ids[row]} among {len(ids)} rows, "
+                    f"expected ids numbered from 0 without large gaps; use "
+                    f"MultimodalRecDataset.from_interactions for raw ids"
+                )
+        return int(ids.max()) + 1
+
+    def _check_statistics(
+        self,
+        num_users: int,
+        num_items: int,
+        num_interactions: int,
+    ) -> None:
+        """Lets data sets with published statistics check them."""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,211 @@
+from typing import List, Literal, Optional, Sequence
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import scatter, to_undirected
+
+from tmfun_pyg._names import name_items
+
+# Features are rounded to multiples of 2^-BITS of the longest row. All terms
+# of a score are then integers below 2^53, which float64 sums without error.
+BITS = 25
+# The scores of one block of items may take 128 MiB.
+BLOCK_SCORES = 2**24
+
+
+@functional_transform("feature_graph")
+class FeatureGraph(BaseTransform):
+    r"""Connects each item to the :math:`k` items with the most similar
+    features, in one graph a modality (functional name:
+    :obj:`feature_graph`).
+
+    For each modality :math:`m` an edge type
+    :obj:`('item', 'similar_<m>', 'item')` is added, with :obj:`edge_index`
+    (from neighbor to centre, sorted by centre, then neighbor) and
+    :obj:`edge_weight` (float32). With :obj:`normalize`, the weight of the
+    edge from :math:`j` to :math:`i` is
+
+    .. math::
+        w_{ji} = \frac{1}{\sqrt{d_j \cdot d_i}}
+
+    where :math:`d_i` is the number of edges into :math:`i`, the degree as
+    :func:`~torch_geometric.nn.conv.gcn_conv.gcn_norm` takes it. Without
+    :obj:`force_undirected` every item has :math:`k` edges, and the weights
+    of its edges sum to one; with it, the weights form the symmetric matrix
+    :math:`\mathbf{D}^{-1/2} \mathbf{A} \mathbf{D}^{-1/2}`. Without
+    :obj:`normalize` all weights are one.
+
+    Items that lack a modality (:obj:`data['item'].mask_<m>`) have no edges
+    of it. Of equally similar items, those with a lower index are taken.
+    Similarities are computed without rounding errors from features that are
+    rounded to :math:`2^{-25}` of the longest row, block by block, so that the
+    graph depends neither on the block size nor on the device, and no matrix
+    of all pairs of items is held.
+
+    Args:
+        k (int, optional): The number of neighbors. (default: :obj:`10`)
+        metric (str, optional): :obj:`"cosine"` for the largest cosine
+            similarity, :obj:`"euclidean"` for the smallest distance.
+            (default: :obj:`"cosine"`)
+        loop (bool, optional): If :obj:`True`, each item is the first of its
+            own :math:`k` neighbors. (default: :obj:`False`)
+        force_undirected (bool, optional): If :obj:`True`, each edge is
+            added in the other direction as well. (default: :obj:`False`)
+        normalize (bool, optional): Whether to normalize the edge weights
+            symmetrically, see above. (default: :obj:`True`)
+        modalities (List[str], optional): The modalities.
+            (default: all :obj:`x_<m>` that :obj:`data['item']` holds)
+        block_size (int, optional): The number of items whose neighbors are
+            searched at once. (default: as many as keep a block of scores
+            within 128 MiB)
+
+    Raises:
+        ValueError: If an argument is out of range; if there are not more
+            than :math:`k` items with the modality; if features hold NaN or
+            Inf; if the metric is :obj:`"cosine"` and a row is all zero.
+    """
+
+    def __init__(
+        self,
+        k: int = 10,
+        metric: Literal["cosine", "euclidean"] = "cosine",
+        loop: bool = False,
+        force_undirected: bool = False,
+        normalize: bool = True,
+        modalities: Optional[Sequence[str]] = None,
+        block_size: Optional[int] = None,
+    ) -> None:
+        if k < 1:
+            raise ValueError(f"k: found {k}, expected 1 or more")
+        if metric not in ("cosine", "euclidean"):
+            raise ValueError(
+                f"metric: found {metric!r}, expected 'cosine' or 'euclidean'"
+            )
+        if block_size is not None and block_size < 1:
+            raise ValueError(
+                f"block_size: found {block_size}, expected 1 or more"
+            )
+        self.k = k
+        self.metric = metric
+        self.loop = loop
+        self.force_undirected = force_undirected
+        self.normalize = normalize
+        self.modalities = None if modalities is None else list(modalities)
+        self.block_size = block_size
+
+    @torch.no_grad()
+    def forward(self, data: HeteroData) -> HeteroData:
+        r"""Adds the graphs to :obj:`data`."""
+        item = data["item"]
+        for modality in self._find_modalities(data):
+            x = item[f"x_{modality}"]
+            index = torch.arange(len(x), device=x.device)
+            if f"mask_{modality}" in item:
+                index = index[item[f"mask_{modality}"]]
+            edge_index = self._connect(x[index], index, modality)
+            weight = torch.ones(edge_index.size(1), device=x.device)
+            if self.normalize:
+                degree = scatter(weight, edge_index[1], 0, len(x))
+                scale = degree.rsqrt()
+                weight = scale[edge_index[0]] * scale[edge_index[1]]
+            store = data["item", f"similar_{modality}", "item"]
+            store.edge_index = edge_index
+            store.edge_weight = weight
+        return data
+
+    def _find_modalities(self, data: HeteroData) -> List[str]:
+        found = [
+            key.removeprefix("x_")
+            for key in data["item"].keys()  # noqa: SIM118 (no plain dict)
+            if key.startswith("x_")
+        ]
+        modalities = found if self.modalities is None else self.modalities
+        missing = [name for name in modalities if name not in found]
+        if not modalities or missing:
+            raise ValueError(
+                f"modalities: found features 'x_<modality>' of {found} on "
+                f"data['item'], expected {missing or 'at least one'}"
+            )
+        return modalities
+
+    def _connect(self, x: Tensor, index: Tensor, modality: str) -> Tensor:
+        """Returns the edges among the items ``index`` with features ``x``."""
+        if self.k >= len(x):
+            raise ValueError(
+                f"k: found {self.k} neighbors for modality '{modality}', "
+                f"expected fewer than the {len(x)} items that have it"
+            )
+        q = self._to_integers(x.double(), index, modality)
+        square = q.square().sum(dim=1)
+        block_size = self.block_size or max(1, BLOCK_SCORES // len(q))
+        source = torch.cat(
+            [
+                self._search(q, square, slice(start, start + block_size))
+                for start in range(0, len(q), block_size)
+            ]
+        )
+        target = index.repeat_interleave(self.k)
+        edge_index = torch.stack([index[source.flatten()], target])
+        if self.force_undirected:
+            # Sorted by source, and symmetric: flipped, sorted by target.
+            edge_index = to_undirected(edge_index).flip(0)
+        return edge_index
+
+    def _to_integers(self, x: Tensor, index: Tensor, modality: str) -> Tensor:
+        """Scales the rows, and rounds them to integers held as floats."""
+        source = f"data['item'].x_{modality}"
+        finite = x.isfinite().all(dim=1)
+        if not finite.all():
+            raise ValueError(
+                f"{source}: found NaN or Inf for "
+                f"{name_items(index[~finite].cpu().numpy())}, expected "
+                f"finite values"
+            )
+        if self.metric == "euclidean":
+            x = x - x.mean(dim=0)
+            norm = torch.linalg.vector_norm(x, dim=1).max()
+            if norm == 0:  # All rows are the same, hence zero by now.
+                return x
+        else:
+            norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+            zero = norm.squeeze(1) == 0
+            if zero.any():
+                raise ValueError(
+                    f"{source}: found all-zero rows for "
+                    f"{name_items(index[zero].cpu().numpy())}, expected a "
+                    f"direction to compare; mark items that lack the "
+                    f"modality in data['item'].mask_{modality}"
+                )
+        return (x / norm * 2**BITS).round()
+
+    def _search(self, q: Tensor, square: Tensor, block: slice) -> Tensor:
+        """Returns the neighbors of a block of items: [items, k]."""
+        # |q_i|^2 - |q_i - q_j|^2, which orders j as the distance does, and
+        # between rows of one length as the cosine does.
+        score = torch.addmm(square, q[block], q.t(), beta=-1, alpha=2)
+        row = torch.arange(len(score), device=q.device)
+        own = float("inf") if self.loop else float("-inf")
+        score[row, row + block.start] = own
+
+        value, index = score.topk(self.k + 1, dim=1)
+        neighbor = index[:, : self.k].sort(dim=1).values
+        # Among equal scores topk takes any. It matters where the last one in
+        # equals the first one out.
+        tied = value[:, -2] == value[:, -1]
+        if tied.any():
+            score, last = score[tied], value[tied, -2:-1]
+            better, equal = score > last, score == last
+            places = self.k - better.sum(dim=1, keepdim=True)
+            chosen = better | (equal & (equal.cumsum(dim=1) <= places))
+            neighbor[tied] = chosen.nonzero()[:, 1].view(-1, self.k)
+        return neighbor
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}(k={self.k}, metric={self.metric!r}, "
+            f"loop={self.loop}, force_undirected={self.force_undirected}, "
+            f"normalize={self.normalize}, modalities={self.modalities})"
+        )
