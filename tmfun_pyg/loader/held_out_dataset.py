@@ -1,0 +1,82 @@
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.retrieval import SeenItems, default_batch_size
+
+
+class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
+    r"""The held-out interactions of a split in blocks of users, ready to be
+    ranked.
+
+    An entry is a pair :obj:`(user, edge_label_index)`: the users of the block,
+    of shape :obj:`[block_size]`, and their held-out interactions, pairs of a
+    position in :obj:`user` and an item, of shape :obj:`[2, num_held_out]`.
+
+    Users without a held-out interaction have nothing to be judged by, and
+    users without a training interaction have no learned embedding: both are
+    left out.
+
+    Args:
+        data (HeteroData): The data set, with the training interactions in
+            :obj:`data["user", "interacts", "item"].edge_index` and the
+            held-out ones in :obj:`val_edge_label_index` and
+            :obj:`test_edge_label_index` there.
+        split (str): The split, :obj:`"val"` or :obj:`"test"`.
+        batch_size (int, optional): The number of users in a block, as many as
+            take about 64 MiB of scores if not given. (default: :obj:`None`)
+        device (torch.device, optional): Where to keep the interactions, on
+            the device of :obj:`data` if not given. (default: :obj:`None`)
+
+    Raises:
+        ValueError: If the split is unknown or not there, or if it holds no
+            user to judge by.
+    """
+
+    def __init__(
+        self,
+        data: HeteroData,
+        split: str,
+        batch_size: Optional[int] = None,
+        device: Optional[torch.device] = None,
+    ) -> None:
+        if split not in ("val", "test"):
+            raise ValueError(
+                f"'split' must be 'val' or 'test' (got {split!r})"
+            )
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(
+                f"'batch_size' must be at least 1 (got {batch_size})"
+            )
+        interactions = data["user", "interacts", "item"]
+        name = f"{split}_edge_label_index"
+        if name not in interactions:
+            raise ValueError(
+                f"'data' holds no '{name}' at ('user', 'interacts', 'item'), "
+                f"only {', '.join(interactions.keys())}"
+            )
+        train = interactions.edge_index.to(device)
+        held_out = interactions[name].to(device)
+        num_users = data["user"].num_nodes
+        self._held_out = SeenItems.from_edge_index(held_out, num_users)
+        is_judged = self._held_out.rowptr.diff() > 0
+        is_trained = torch.bincount(train[0], minlength=num_users) > 0
+        user = (is_judged & is_trained).nonzero().view(-1)
+        if user.numel() == 0:
+            raise ValueError(
+                f"No user of the {split} split has both a training and a "
+                f"held-out interaction: there is nothing to evaluate"
+            )
+        self._blocks = user.split(
+            batch_size or default_batch_size(data["item"].num_nodes)
+        )
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index: int) -> Tuple[Tensor, Tensor]:
+        user = self._blocks[index]
+        return user, torch.stack(self._held_out.edges_of(user))

@@ -1,0 +1,65 @@
+from typing import Tuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tmfun_pyg.loader.negative_sampler import NegativeSampler
+
+
+class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
+    r"""Training interactions with freshly drawn negative items, read in whole
+    batches: an index is a tensor of positions, not a single one.
+
+    Everything lives and happens on the device of :obj:`edge_index`. Use it
+    with an :class:`~tmfun_pyg.loader.InteractionSampler`:
+
+    .. code-block:: python
+
+        dataset = InteractionDataset(edge_index, num_users, num_items)
+        sampler = InteractionSampler(dataset, batch_size=2048)
+        loader = DataLoader(dataset, batch_size=None, sampler=sampler)
+        for user, pos_item, neg_item in loader:
+            ...
+
+    Args:
+        edge_index (torch.Tensor): The interactions, pairs of user and item,
+            of shape :obj:`[2, num_interactions]`.
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        num_negatives (int, optional): The number of negative items for each
+            interaction. (default: :obj:`1`)
+
+    Raises:
+        ValueError: If :obj:`num_negatives` is not positive, or if a user has
+            interacted with every item.
+    """
+
+    def __init__(
+        self,
+        edge_index: Tensor,
+        num_users: int,
+        num_items: int,
+        num_negatives: int = 1,
+    ) -> None:
+        if num_negatives < 1:
+            raise ValueError(
+                f"'num_negatives' must be at least 1 (got {num_negatives})"
+            )
+        self.edge_index = edge_index
+        self.num_negatives = num_negatives
+        self.negative_sampler = NegativeSampler(
+            edge_index, num_users, num_items
+        )
+        #: The source of all randomness; samplers start it anew each epoch.
+        self.generator = torch.Generator(edge_index.device)
+
+    def __len__(self) -> int:
+        return self.edge_index.size(1)
+
+    def __getitem__(self, index: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        user, pos_item = self.edge_index[:, index]
+        neg_item = self.negative_sampler.sample(
+            user, self.num_negatives, self.generator
+        )
+        return user, pos_item, neg_item
