@@ -1,62 +1,88 @@
 from abc import ABC, abstractmethod
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
+from torch_geometric.nn.models.lightgcn import BPRLoss
 
 from tmfun_pyg.retrieval import SeenItems, top_k
+
+RecommenderType = TypeVar("RecommenderType", bound="Recommender")
 
 
 class Recommender(torch.nn.Module, ABC):
     r"""The interface of every recommender here: embeddings of users and items
     whose inner product ranks items, and a training loss in named parts.
 
-    A model of your own implements :meth:`forward` and :meth:`loss`; training,
-    evaluation and :meth:`recommend` then work with it.
+    The constructor takes sizes and options and makes the weights;
+    :meth:`bind` attaches a data set, whose graph and features move with the
+    model but are no part of its :meth:`state_dict`. :meth:`from_data` does
+    both. A model of your own implements :meth:`forward` and :meth:`loss`;
+    training, evaluation and :meth:`recommend` then work with it.
 
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        edge_index (torch.Tensor): The training interactions, pairs of user
-            and item, of shape :obj:`[2, num_interactions]`.
 
     Raises:
-        ValueError: If :obj:`edge_index` is empty, has another shape, or names
-            a user or an item out of range.
+        ValueError: If a size is not positive.
     """
 
     seen_rowptr: Tensor
     seen_col: Tensor
 
-    def __init__(
-        self, num_users: int, num_items: int, edge_index: Tensor
-    ) -> None:
+    def __init__(self, num_users: int, num_items: int) -> None:
         super().__init__()
-        _check_interactions(edge_index, num_users, num_items)
+        for name, size in (("num_users", num_users), ("num_items", num_items)):
+            if size < 1:
+                raise ValueError(f"'{name}' must be positive (got {size})")
         self.num_users = num_users
         self.num_items = num_items
-        seen = SeenItems.from_edge_index(edge_index, num_users)
-        # The graph belongs to the data, not to the weights of a checkpoint:
-        self.register_buffer("seen_rowptr", seen.rowptr, persistent=False)
-        self.register_buffer("seen_col", seen.col, persistent=False)
 
-    @staticmethod
-    def sizes(data: HeteroData) -> Tuple[int, int, Tensor]:
-        r"""Reads the constructor's arguments off a data set.
+    @classmethod
+    def from_data(
+        cls: "type[RecommenderType]", data: HeteroData, **kwargs: Any
+    ) -> RecommenderType:
+        r"""Builds the model for a data set and binds it.
+
+        Args:
+            data (HeteroData): Users, items and their interactions, as the
+                classes of :mod:`tmfun_pyg.datasets` hold them.
+            **kwargs (optional): Options of the constructor.
+        """
+        return cls(
+            num_users=data["user"].num_nodes,
+            num_items=data["item"].num_nodes,
+            **kwargs,
+        ).bind(data)
+
+    def bind(self: RecommenderType, data: HeteroData) -> RecommenderType:
+        r"""Attaches the training interactions of a data set, and whatever else
+        the model reads from it, in place of what was bound before.
 
         Args:
             data (HeteroData): Users, items and their interactions.
 
         Returns:
-            The number of users, the number of items and the training
-            interactions.
+            The model itself.
+
+        Raises:
+            ValueError: If the data set does not have the sizes of the model,
+                or holds no interactions, or some that are out of range.
         """
-        return (
-            data["user"].num_nodes,
-            data["item"].num_nodes,
-            data["user", "interacts", "item"].edge_index,
-        )
+        for name, size in (("user", self.num_users), ("item", self.num_items)):
+            found = data[name].num_nodes
+            if found != size:
+                raise ValueError(
+                    f"The model has {size} {name}s, the data set {found}"
+                )
+        edge_index = data["user", "interacts", "item"].edge_index
+        _check_interactions(edge_index, self.num_users, self.num_items)
+        seen = SeenItems.from_edge_index(edge_index, self.num_users)
+        self.register_buffer("seen_rowptr", seen.rowptr, persistent=False)
+        self.register_buffer("seen_col", seen.col, persistent=False)
+        return self
 
     @property
     def seen(self) -> SeenItems:
@@ -123,6 +149,43 @@ class Recommender(torch.nn.Module, ABC):
         self.train(was_training)
         seen = self.seen if exclude_seen else None
         return top_k(user_emb, item_emb, k, user_index, seen, batch_size)
+
+
+def bpr_loss(
+    user_emb: Tensor,
+    item_emb: Tensor,
+    user: Tensor,
+    pos_item: Tensor,
+    neg_item: Tensor,
+) -> Tensor:
+    r"""The mean BPR loss (:class:`~torch_geometric.nn.models.lightgcn.BPRLoss`)
+    of inner-product scores, over all pairs of a positive and its negatives.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users.
+        item_emb (torch.Tensor): The embeddings of all items.
+        user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
+        pos_item (torch.Tensor): Their positives, of shape
+            :obj:`[batch_size]`.
+        neg_item (torch.Tensor): Their negatives, of shape
+            :obj:`[batch_size, num_negatives]`.
+    """
+    query = user_emb[user].unsqueeze(1)
+    positives = (query * item_emb[pos_item].unsqueeze(1)).sum(dim=-1)
+    negatives = (query * item_emb[neg_item]).sum(dim=-1)
+    return BPRLoss()(positives, negatives)
+
+
+def l2_loss(*embeddings: Tensor) -> Tensor:
+    r"""The squared length of embeddings, summed over its arguments and
+    averaged over the rows of a batch.
+
+    Args:
+        *embeddings (torch.Tensor): Embeddings of shape
+            :obj:`[batch_size, *, channels]`.
+    """
+    parts = [emb.pow(2).sum() / emb.size(0) for emb in embeddings]
+    return torch.stack(parts).sum()
 
 
 def _check_range(name: str, index: Tensor, size: int) -> None:

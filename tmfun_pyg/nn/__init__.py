@@ -1,0 +1,17 @@
+"""Layers, models and losses; needs nothing but torch and torch_geometric."""
+
+from tmfun_pyg.nn.attention import ModalityAttention
+from tmfun_pyg.nn.conv import FeatureGraphConv
+from tmfun_pyg.nn.fusion import MultiStepFusion
+from tmfun_pyg.nn.loss import info_nce
+from tmfun_pyg.nn.models import LightGCN, MostPopular, Recommender
+
+__all__ = [
+    "FeatureGraphConv",
+    "LightGCN",
+    "ModalityAttention",
+    "MostPopular",
+    "MultiStepFusion",
+    "Recommender",
+    "info_nce",
+]

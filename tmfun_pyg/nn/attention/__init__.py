@@ -1,0 +1,3 @@
+from tmfun_pyg.nn.attention.modality_attention import ModalityAttention
+
+__all__ = ["ModalityAttention"]

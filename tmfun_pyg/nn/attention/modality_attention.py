@@ -1,0 +1,189 @@
+from typing import Dict, List, Optional, Tuple, Union
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.inits import glorot, zeros
+
+ModalityTensor = Union[Tensor, Dict[str, Tensor]]
+
+
+class ModalityAttention(torch.nn.Module):
+    r"""Fuses the modality representations of a node by attention, with a
+    query from interaction data (our reading of the early-step fusion of
+    `"Attention-guided Multi-step Fusion: A Hierarchical Fusion Network for
+    Multimodal Recommendation" <https://arxiv.org/abs/2304.11979>`_):
+
+    .. math::
+        \mathbf{z}_n &= \sum_{m \in \mathcal{M}_n} \alpha_{n,m} \,
+        \mathbf{h}_{n,m}
+
+        \alpha_{n,m} &= \frac{\exp(s_{n,m})}
+        {\sum_{m' \in \mathcal{M}_n} \exp(s_{n,m'})}, \qquad
+        s_{n,m} = \mathbf{w}^{\top} \tanh \left( \mathbf{W}_k
+        \mathbf{h}_{n,m} + \mathbf{W}_q \mathbf{q}_n + \mathbf{b} \right)
+
+    where :math:`\mathcal{M}_n` holds the modalities present at node
+    :math:`n`. Each head has its own weights and fuses its own slice of the
+    channels. Since all modalities share :math:`\mathbf{W}_k`, any number of
+    them in any order will do.
+
+    Args:
+        channels (int): Size of each representation.
+        query_channels (int, optional): Size of the query
+            :math:`\mathbf{q}_n`, or :obj:`None` to score without a query.
+            (default: :obj:`None`)
+        heads (int, optional): The number of attention heads, a divisor of
+            :obj:`channels`. (default: :obj:`1`)
+
+    Shapes:
+        - **input:**
+          modality representations :math:`(N, M, F)` or :math:`M` times
+          :math:`(N, F)` by name,
+          query :math:`(N, F_q)` *(optional)*,
+          mask :math:`(N, M)` or :math:`(N)` by name *(optional)*
+        - **output:** fused representations :math:`(N, F)`, weights
+          :math:`(N, M)` *(optional)*
+
+    Raises:
+        ValueError: If :obj:`channels` is no multiple of :obj:`heads`, a query
+            is missing or unexpected, or a shape does not fit.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        query_channels: Optional[int] = None,
+        heads: int = 1,
+    ) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads != 0:
+            raise ValueError(
+                f"'channels' must be a multiple of 'heads' "
+                f"(got {channels} and {heads})"
+            )
+        self.channels = channels
+        self.query_channels = query_channels
+        self.heads = heads
+
+        self.lin_key = torch.nn.Linear(channels, channels)
+        self.lin_query: Optional[torch.nn.Linear] = None
+        if query_channels is not None:
+            self.lin_query = torch.nn.Linear(
+                query_channels, channels, bias=False
+            )
+        self.att = torch.nn.Parameter(torch.empty(heads, channels // heads))
+
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        glorot(self.lin_key.weight)
+        zeros(self.lin_key.bias)
+        if self.lin_query is not None:
+            glorot(self.lin_query.weight)
+        glorot(self.att)
+
+    def forward(
+        self,
+        x: ModalityTensor,
+        query: Optional[Tensor] = None,
+        mask: Optional[ModalityTensor] = None,
+        return_attention_weights: bool = False,
+    ) -> Union[Tensor, Tuple[Tensor, Tensor]]:
+        r"""Runs the attention.
+
+        Args:
+            x (torch.Tensor or Dict[str, torch.Tensor]): The modality
+                representations :math:`\mathbf{h}_{n,m}`.
+            query (torch.Tensor, optional): The query :math:`\mathbf{q}_n`.
+                (default: :obj:`None`)
+            mask (torch.Tensor or Dict[str, torch.Tensor], optional):
+                :obj:`False` where a node lacks a modality, whose
+                representation is then not read. A modality that a dictionary
+                leaves out is present everywhere. A node that lacks all of
+                them is fused to zero. (default: :obj:`None`)
+            return_attention_weights (bool, optional): If set to :obj:`True`,
+                will additionally return the weights :math:`\alpha_{n,m}`,
+                averaged over the heads, which sum to one over the modalities
+                present. (default: :obj:`False`)
+        """
+        if isinstance(x, dict):
+            x, mask = _stack(x, mask)
+        self._check(x, query, mask)
+        if mask is not None:
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+        num_nodes, num_modalities, _ = x.size()
+        key = self.lin_key(x)
+        if self.lin_query is not None:
+            key = key + self.lin_query(query).unsqueeze(1)
+        key = key.tanh().view(num_nodes, num_modalities, self.heads, -1)
+        score = torch.einsum("nmhc,hc->nmh", key, self.att.to(key.dtype))
+
+        if mask is None:
+            weight = score.softmax(dim=1)
+        else:
+            # A finite fill keeps nodes without any modality free of NaN:
+            lowest = torch.finfo(score.dtype).min
+            absent = ~mask.unsqueeze(-1)
+            weight = score.masked_fill(absent, lowest).softmax(dim=1)
+            weight = weight.masked_fill(absent, 0.0)
+
+        value = x.view(num_nodes, num_modalities, self.heads, -1)
+        out = (weight.unsqueeze(-1) * value).sum(dim=1).flatten(1)
+        if return_attention_weights:
+            return out, weight.mean(dim=-1)
+        return out
+
+    def _check(
+        self, x: Tensor, query: Optional[Tensor], mask: Optional[Tensor]
+    ) -> None:
+        if x.dim() != 3 or x.size(-1) != self.channels:
+            raise ValueError(
+                f"'x' must be of shape [num_nodes, num_modalities, "
+                f"{self.channels}] (got {list(x.shape)})"
+            )
+        if (query is None) != (self.lin_query is None):
+            raise ValueError(
+                f"'query' must {'not ' if self.lin_query is None else ''}be "
+                f"given (query_channels={self.query_channels})"
+            )
+        if query is not None and query.shape != (
+            x.size(0),
+            self.query_channels,
+        ):
+            raise ValueError(
+                f"'query' must be of shape [{x.size(0)}, "
+                f"{self.query_channels}] (got {list(query.shape)})"
+            )
+        if mask is not None and (
+            mask.shape != x.shape[:2] or mask.dtype != torch.bool
+        ):
+            raise ValueError(
+                f"'mask' must be boolean and of shape {list(x.shape[:2])} "
+                f"(got {mask.dtype} and {list(mask.shape)})"
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.channels}, "
+            f"query_channels={self.query_channels}, heads={self.heads})"
+        )
+
+
+def _stack(
+    x_dict: Dict[str, Tensor], mask_dict: Optional[ModalityTensor]
+) -> Tuple[Tensor, Optional[Tensor]]:
+    x = torch.stack(list(x_dict.values()), dim=1)
+    if mask_dict is None:
+        return x, None
+    if not isinstance(mask_dict, dict):
+        raise ValueError("'mask' must be a dictionary, as 'x' is one")
+    unknown = sorted(set(mask_dict) - set(x_dict))
+    if unknown:
+        raise ValueError(
+            f"'mask' names modalities {unknown}, 'x' has {sorted(x_dict)}"
+        )
+    everywhere = torch.ones(x.size(0), dtype=torch.bool, device=x.device)
+    masks: List[Tensor] = [mask_dict.get(key, everywhere) for key in x_dict]
+    return x, torch.stack(masks, dim=1)

@@ -1,0 +1,163 @@
+from typing import List, Optional, Sequence, Union
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.inits import glorot
+
+from tmfun_pyg.nn.attention import ModalityAttention
+
+
+class MultiStepFusion(torch.nn.Module):
+    r"""Merges an ordered list of representations into a running one, step by
+    step (our reading of the attention-guided multi-step fusion of
+    `"Attention-guided Multi-step Fusion: A Hierarchical Fusion Network for
+    Multimodal Recommendation" <https://arxiv.org/abs/2304.11979>`_):
+
+    .. math::
+        \mathbf{x}^{(t)}_n = \mathbf{x}^{(t-1)}_n + \mathbf{w}^{(t)}_n \odot
+        \left( \mathbf{s}^{(t)}_n - \mathbf{x}^{(t-1)}_n \right), \qquad
+        t = 1, \ldots, T
+
+    so that each step keeps what it does not replace. The share
+    :math:`\mathbf{w}^{(t)}_n \in [0, 1]` of the next source
+    :math:`\mathbf{s}^{(t)}_n` is, with parameters of each step's own and the
+    query :math:`\mathbf{q}_n` from interaction data,
+
+    * for a step of kind :obj:`"gate"`, a share for every channel:
+      :math:`\sigma(\mathbf{W} \mathbf{q}_n + \mathbf{b})`,
+    * for a step of kind :obj:`"attention"`, the weight that a
+      :class:`~tmfun_pyg.nn.attention.ModalityAttention` over the pair
+      :math:`\mathbf{x}^{(t-1)}_n, \mathbf{s}^{(t)}_n` gives to the source.
+
+    Args:
+        channels (int): Size of each representation.
+        num_steps (int): The number of steps :math:`T`, one for each source.
+        kind (str or List[str], optional): The kind of all steps or of each:
+            :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
+        query_channels (int, optional): Size of the query. If :obj:`None`,
+            gates take :math:`\mathbf{x}^{(t-1)}_n` for a query, and
+            attention does without. (default: :obj:`None`)
+        heads (int, optional): The number of heads of attention steps.
+            (default: :obj:`1`)
+        gate_bias (float or List[float], optional): The initial bias
+            :math:`\mathbf{b}` of all gates or of each step's: negative values
+            begin with gates that are nearly closed. (default: :obj:`0.0`)
+
+    Shapes:
+        - **input:**
+          running representation :math:`(N, F)`,
+          :math:`T` sources :math:`(N, F)`,
+          query :math:`(N, F_q)` *(optional)*,
+          :math:`T` masks :math:`(N)` *(optional)*
+        - **output:** the representation after the last step :math:`(N, F)`
+
+    Raises:
+        ValueError: If :obj:`num_steps` is negative, a kind is unknown, or a
+            list does not have one entry for each step.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_steps: int,
+        kind: Union[str, Sequence[str]] = "gate",
+        query_channels: Optional[int] = None,
+        heads: int = 1,
+        gate_bias: Union[float, Sequence[float]] = 0.0,
+    ) -> None:
+        super().__init__()
+        if num_steps < 0:
+            raise ValueError(f"'num_steps' must not be negative (got {num_steps})")
+        kinds = [kind] * num_steps if isinstance(kind, str) else list(kind)
+        unknown = sorted(set(kinds) - {"gate", "attention"})
+        if unknown:
+            raise ValueError(
+                f"'kind' must be 'gate' or 'attention' (got {unknown})"
+            )
+        biases = (
+            [float(gate_bias)] * num_steps
+            if isinstance(gate_bias, (int, float))
+            else list(gate_bias)
+        )
+        for name, entries in (("kind", kinds), ("gate_bias", biases)):
+            _check_length(name, len(entries), num_steps)
+
+        self.channels = channels
+        self.num_steps = num_steps
+        self.kinds = kinds
+        self.query_channels = query_channels
+        self.gate_biases = biases
+        self.steps = torch.nn.ModuleList(
+            torch.nn.Linear(query_channels or channels, channels)
+            if step_kind == "gate"
+            else ModalityAttention(channels, query_channels, heads)
+            for step_kind in kinds
+        )
+
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        for step, bias in zip(self.steps, self.gate_biases, strict=True):
+            if isinstance(step, ModalityAttention):
+                step.reset_parameters()
+            else:
+                glorot(step.weight)
+                torch.nn.init.constant_(step.bias, bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        sources: Sequence[Tensor],
+        query: Optional[Tensor] = None,
+        masks: Optional[Sequence[Optional[Tensor]]] = None,
+    ) -> Tensor:
+        r"""Runs the steps in order.
+
+        Args:
+            x (torch.Tensor): The running representation
+                :math:`\mathbf{x}^{(0)}`.
+            sources (List[torch.Tensor]): The representations to merge.
+            query (torch.Tensor, optional): The query :math:`\mathbf{q}_n`,
+                required if :obj:`query_channels` was given.
+                (default: :obj:`None`)
+            masks (List[torch.Tensor], optional): For each source, :obj:`None`
+                or :obj:`False` where a node lacks it, which the step then
+                leaves as it is. (default: :obj:`None`)
+        """
+        if masks is None:
+            masks = [None] * self.num_steps
+        _check_length("sources", len(sources), self.num_steps)
+        _check_length("masks", len(masks), self.num_steps)
+        if (query is None) != (self.query_channels is None):
+            raise ValueError(
+                f"'query' must "
+                f"{'not ' if self.query_channels is None else ''}be given "
+                f"(query_channels={self.query_channels})"
+            )
+
+        for step, source, mask in zip(
+            self.steps, sources, masks, strict=True
+        ):
+            if isinstance(step, ModalityAttention):
+                pair = torch.stack([x, source], dim=1)
+                merged = step(pair, query)
+            else:
+                share = step(x if query is None else query).sigmoid()
+                merged = torch.lerp(x, source, share.to(x.dtype))
+            x = merged if mask is None else merged.where(mask.view(-1, 1), x)
+        return x
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.channels}, "
+            f"num_steps={self.num_steps}, kinds={self.kinds})"
+        )
+
+
+def _check_length(name: str, found: int, num_steps: int) -> None:
+    if found != num_steps:
+        raise ValueError(
+            f"'{name}' must have one entry for each of the {num_steps} steps "
+            f"(got {found})"
+        )

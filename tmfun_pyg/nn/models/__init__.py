@@ -1,0 +1,5 @@
+from tmfun_pyg.nn.models.lightgcn import LightGCN
+from tmfun_pyg.nn.models.most_popular import MostPopular
+from tmfun_pyg.nn.models.recommender import Recommender
+
+__all__ = ["LightGCN", "MostPopular", "Recommender"]
