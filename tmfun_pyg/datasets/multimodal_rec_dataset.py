@@ -146,6 +146,8 @@ class MultimodalRecDataset(RecDataset):
             pre_transform,
             force_reload=force_reload or not repr_is_key,
         )
+        if self.force_reload or not osp.isfile(self.processed_paths[0]):
+            self.process()
         state = _store.load(self.processed_paths[0])
         self._set_content(
             HeteroData.from_dict(state["data"]),
@@ -154,6 +156,19 @@ class MultimodalRecDataset(RecDataset):
             unpack_ids(state["item_ids"]),
             state["num_duplicates"],
         )
+
+    # The constructor does the work of PyG's hooks, which would make folders
+    # before the raw files are checked, and keep one `pre_transform.pt` for
+    # all processed files.
+    @property
+    def has_download(self) -> bool:
+        r"""Always :obj:`False`, see :meth:`download`."""
+        return False
+
+    @property
+    def has_process(self) -> bool:
+        r"""Always :obj:`False`: processing is left to the constructor."""
+        return False
 
     @property
     def raw_dir(self) -> str:
@@ -223,12 +238,6 @@ class MultimodalRecDataset(RecDataset):
                 f"interactions alone"
             )
         return found
-
-    def _process(self) -> None:
-        # In place of PyG's: that makes the folder before the raw files are
-        # checked, and keeps one `pre_transform.pt` for all processed files.
-        if self.force_reload or not osp.isfile(self.processed_paths[0]):
-            self.process()
 
     def process(self) -> None:
         r"""Reads and checks the raw files, then writes the processed one."""

@@ -1,0 +1,228 @@
+import math
+from typing import Callable, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+from tmfun_pyg.datasets._inter import Interactions
+from tmfun_pyg.datasets._rec_dataset import (
+    Features,
+    RecDataset,
+    apply_pre_transform,
+    build_data,
+    check_modalities,
+)
+from tmfun_pyg.datasets._split import random_split
+
+NUM_FACTORS = 16
+# All modalities see this many of the factors.
+NUM_SHARED = 4
+# How much taste counts, against chance: a Gumbel draw of scale 1.
+TASTE = 15.0
+# Everybody can then take part in all three splits.
+MIN_INTERACTIONS = 3
+RATIOS = (0.8, 0.1, 0.1)
+# Scores of users and items that are held at once.
+BLOCK_SCORES = 2**22
+
+
+class SyntheticMultimodal(RecDataset):
+    r"""Users, items and features drawn from planted factors; nothing is read
+    or written.
+
+    Each user :math:`u` and item :math:`i` has a direction in 16 dimensions.
+    Users choose the items with the largest
+
+    .. math::
+        15 \cos(\mathbf{p}_u, \mathbf{z}_i) - \gamma \log r_i + g_{ui}
+
+    where :math:`r_i` is the item's place in a random order of popularity,
+    :math:`\gamma` is :obj:`popularity`, and :math:`g_{ui}` is Gumbel noise,
+    so that this draws without replacement from a softmax. The number of
+    choices is 3 plus a geometric draw. 80, 10 and 10 percent of all
+    interactions, drawn at random, are for training, validation and test;
+    every user keeps one for training.
+
+    Modality :math:`m` shows a part of the factors: four that all modalities
+    share, and every :math:`M`-th of the others. Its features are
+
+    .. math::
+        \mathbf{X}_m = \left( s \, \mathbf{Z}_m + \sqrt{1 - s^2} \,
+        \mathbf{Z}^{\prime}_m \right) \mathbf{A}_m + \sigma \, \mathbf{E}
+
+    where :math:`s` is :obj:`signal`, :math:`\sigma` is :obj:`noise`,
+    :math:`\mathbf{A}_m` is a random projection, and
+    :math:`\mathbf{Z}^{\prime}_m` and :math:`\mathbf{E}` are standard normal.
+    The interactions do not depend on any argument of the features.
+
+    Args:
+        num_users (int, optional): The number of users.
+            (default: :obj:`2000`)
+        num_items (int, optional): The number of items.
+            (default: :obj:`1500`)
+        modalities (Dict[str, int], optional): The number of features of each
+            modality. (default: :obj:`{'visual': 64, 'textual': 48}`)
+        seed (int, optional): The seed. (default: :obj:`0`)
+        mean_interactions (float, optional): The expected number of
+            interactions of a user, more than 3. (default: :obj:`12.0`)
+        popularity (float, optional): The exponent of popularity; :obj:`0`
+            makes all items equally popular. (default: :obj:`0.5`)
+        signal (float, optional): What features tell of the item's factors,
+            from :obj:`1` (all that they show) to :obj:`0` (nothing: features
+            are independent of the interactions). (default: :obj:`1.0`)
+        noise (float, optional): The standard deviation of the noise on each
+            feature, whose own is about one. (default: :obj:`0.5`)
+        missing (float or Dict[str, float], optional): The share of items
+            that lack a modality, for all modalities or for each.
+            (default: :obj:`0.0`)
+        transform (callable, optional): A function/transform that takes in a
+            :class:`~torch_geometric.data.HeteroData` object and returns a
+            transformed version, applied before every access.
+            (default: :obj:`None`)
+        pre_transform (callable, optional): A function/transform that takes
+            in a :class:`~torch_geometric.data.HeteroData` object and returns
+            a transformed version, applied once. (default: :obj:`None`)
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Attributes:
+        modalities (List[str]): The modalities, in the order of the graph.
+        user_ids (np.ndarray): User ids, the same as the indices.
+        item_ids (np.ndarray): Item ids, the same as the indices.
+        num_duplicates (int): Always 0.
+    """
+
+    def __init__(
+        self,
+        num_users: int = 2000,
+        num_items: int = 1500,
+        modalities: Optional[Mapping[str, int]] = None,
+        seed: int = 0,
+        *,
+        mean_interactions: float = 12.0,
+        popularity: float = 0.5,
+        signal: float = 1.0,
+        noise: float = 0.5,
+        missing: Union[float, Mapping[str, float]] = 0.0,
+        transform: Optional[Callable] = None,
+        pre_transform: Optional[Callable] = None,
+    ) -> None:
+        super().__init__(transform=transform, pre_transform=pre_transform)
+        if modalities is None:
+            modalities = {"visual": 64, "textual": 48}
+        names = check_modalities(list(modalities))
+        if not isinstance(missing, Mapping):
+            missing = dict.fromkeys(names, missing)
+        _check("num_users", num_users, 2, math.inf)
+        _check("num_items", num_items, 2 * MIN_INTERACTIONS, math.inf)
+        _check(
+            "mean_interactions",
+            mean_interactions,
+            MIN_INTERACTIONS + 1,
+            num_items / 2,
+        )
+        _check("popularity", popularity, 0, math.inf)
+        _check("signal", signal, 0, 1)
+        _check("noise", noise, 0, math.inf)
+        for name in names:
+            _check(f"modalities['{name}']", modalities[name], 1, math.inf)
+            _check(f"missing['{name}']", missing.get(name, 0), 0, 0.99)
+
+        # One stream of random numbers for the interactions, and one for each
+        # modality: none changes with the arguments of another.
+        seeds = np.random.SeedSequence(seed).spawn(1 + len(names))
+        factor, inter = _draw_interactions(
+            np.random.default_rng(seeds[0]),
+            num_users,
+            num_items,
+            mean_interactions,
+            popularity,
+        )
+        features: Features = {}
+        own = np.arange(NUM_SHARED, NUM_FACTORS)
+        for m, name in enumerate(names):
+            seen = np.r_[:NUM_SHARED, own[m % len(own) :: len(names)]]
+            features[name] = _draw_features(
+                np.random.default_rng(seeds[1 + m]),
+                factor[:, seen],
+                modalities[name],
+                signal,
+                noise,
+                missing.get(name, 0),
+            )
+        data = build_data(num_users, num_items, inter, features)
+        self._set_content(
+            apply_pre_transform(data, pre_transform),
+            names,
+            np.arange(num_users),
+            np.arange(num_items),
+            num_duplicates=0,
+        )
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(
+            f"{name}: found {value}, expected a number from {low} to {high}"
+        )
+
+
+def _draw_interactions(
+    rng: np.random.Generator,
+    num_users: int,
+    num_items: int,
+    mean: float,
+    popularity: float,
+) -> Tuple[np.ndarray, Interactions]:
+    """Returns the factors of the items, and the interactions, sorted."""
+    factor = rng.standard_normal((num_items, NUM_FACTORS), dtype=np.float32)
+    taste = rng.standard_normal((num_users, NUM_FACTORS), dtype=np.float32)
+    direction = factor / np.linalg.norm(factor, axis=1, keepdims=True)
+    taste *= TASTE / np.linalg.norm(taste, axis=1, keepdims=True)
+    bias = -popularity * np.log1p(rng.permutation(num_items))
+    count = rng.geometric(1 / (mean - MIN_INTERACTIONS + 1), num_users)
+    count = np.minimum(count - 1 + MIN_INTERACTIONS, num_items // 2)
+
+    most = int(count.max())
+    chosen = []
+    block_size = max(1, BLOCK_SCORES // num_items)
+    for start in range(0, num_users, block_size):
+        score = taste[start : start + block_size] @ direction.T
+        score += bias.astype(np.float32)
+        draw = rng.standard_exponential(score.shape, np.float32)
+        # The negative logarithm is a Gumbel draw; in float32, zeros occur.
+        score -= np.log(np.maximum(draw, np.finfo(np.float32).tiny))
+        top = np.argpartition(-score, most, axis=1)[:, :most]
+        order = np.argsort(-np.take_along_axis(score, top, axis=1), axis=1)
+        top = np.take_along_axis(top, order, axis=1)
+        first = np.arange(most) < count[start : start + block_size, None]
+        # Sorts the chosen items of each user, behind which the others go.
+        chosen.append(np.sort(np.where(first, top, num_items), axis=1))
+    table = np.concatenate(chosen)
+    user, place = np.nonzero(table < num_items)
+    item = table[user, place]
+    return factor, Interactions(user, item, random_split(user, RATIOS, rng))
+
+
+def _draw_features(
+    rng: np.random.Generator,
+    factor: np.ndarray,
+    dim: int,
+    signal: float,
+    noise: float,
+    missing: float,
+) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    """Returns the features, and the mask of items that have them."""
+    num_items, num_factors = factor.shape
+    projection = rng.standard_normal((num_factors, dim)) / num_factors**0.5
+    other = rng.standard_normal(factor.shape)
+    x = (signal * factor + (1 - signal**2) ** 0.5 * other) @ projection
+    x += noise * rng.standard_normal(x.shape)
+    x = x.astype(np.float32)
+    lacking = rng.permutation(num_items)[: round(missing * num_items)]
+    if len(lacking) == 0:
+        return x, None
+    x[lacking] = 0
+    present = np.ones(num_items, dtype=bool)
+    present[lacking] = False
+    return x, present
