@@ -22,7 +22,9 @@ class SeenItems(NamedTuple):
     col: Tensor
 
     @classmethod
-    def from_edge_index(cls, edge_index: Tensor, num_users: int) -> "SeenItems":
+    def from_edge_index(
+        cls, edge_index: Tensor, num_users: int
+    ) -> "SeenItems":
         r"""Builds the rows from (user, item) pairs in any order.
 
         Args:
@@ -55,8 +57,8 @@ class SeenItems(NamedTuple):
 
 
 def default_batch_size(num_items: int) -> int:
-    r"""The number of users whose scores take about 64 MiB in float32."""
-    return max(1, 2**24 // max(num_items, 1))
+    r"""The number of users whose scores take about 32 MiB in float32."""
+    return max(1, 2**23 // max(num_items, 1))
 
 
 def user_blocks(
@@ -124,7 +126,7 @@ def top_k(
         seen (SeenItems, optional): Items never to be recommended to a user.
             (default: :obj:`None`)
         batch_size (int, optional): The number of users scored at once, about
-            64 MiB of scores if not given. (default: :obj:`None`)
+            32 MiB of scores if not given. (default: :obj:`None`)
 
     Returns:
         Scores and items as :func:`rank_block` returns them, a row for each

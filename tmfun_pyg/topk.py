@@ -12,7 +12,8 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 
     :func:`torch.topk` leaves the order of equal entries open, so that a list
     may differ between block sizes, devices and versions. Here the result is a
-    function of the scores alone, at the price of one more pass over them.
+    function of the scores alone. It costs another pass over those rows only
+    where entries equal the last one returned.
 
     Args:
         scores (torch.Tensor): The scores, of shape :obj:`[num_rows, n]`.
@@ -22,17 +23,17 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         The values and the columns, both of shape :obj:`[num_rows, k]`, in
         descending order of value, then ascending order of column.
     """
-    index = scores.topk(k, dim=1, sorted=False).indices
-    threshold = scores.gather(1, index).amin(dim=1, keepdim=True)
-
-    # Where more than k entries reach the k-th value, topk chose among equals:
-    straddles = (scores >= threshold).sum(dim=1) > k
+    # One entry more than asked for tells whether topk chose among equals:
+    value, index = scores.topk(min(k + 1, scores.size(1)), dim=1)
+    last, index = value[:, k - 1 : k], index[:, :k]
+    straddles = (last == value[:, k:]).any(dim=1)
     if bool(straddles.any()):
-        tied_scores, tied_threshold = scores[straddles], threshold[straddles]
-        above = tied_scores > tied_threshold
-        equal = tied_scores == tied_threshold
+        tied, threshold = scores[straddles], last[straddles]
+        above, equal = tied > threshold, tied == threshold
         room = k - above.sum(dim=1, keepdim=True)
-        chosen = above | (equal & (equal.cumsum(dim=1, dtype=torch.int) <= room))
+        chosen = above | (
+            equal & (equal.cumsum(dim=1, dtype=torch.int) <= room)
+        )
         index[straddles] = chosen.nonzero()[:, 1].view(-1, k)
 
     index = index.sort(dim=1).values

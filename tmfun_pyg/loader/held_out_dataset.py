@@ -27,7 +27,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             :obj:`test_edge_label_index` there.
         split (str): The split, :obj:`"val"` or :obj:`"test"`.
         batch_size (int, optional): The number of users in a block, as many as
-            take about 64 MiB of scores if not given. (default: :obj:`None`)
+            take about 32 MiB of scores if not given. (default: :obj:`None`)
         device (torch.device, optional): Where to keep the interactions, on
             the device of :obj:`data` if not given. (default: :obj:`None`)
 

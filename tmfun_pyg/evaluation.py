@@ -1,0 +1,178 @@
+"""Full-ranking evaluation: every item is ranked for every user."""
+
+from typing import Dict, Optional, Sequence, Tuple, Union
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch_geometric import metrics
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.loader import HeldOutDataset
+from tmfun_pyg.nn import Recommender
+from tmfun_pyg.retrieval import SeenItems, rank_block
+
+METRICS = {
+    "recall": metrics.LinkPredRecall,
+    "ndcg": metrics.LinkPredNDCG,
+    "precision": metrics.LinkPredPrecision,
+    "map": metrics.LinkPredMAP,
+}
+
+if hasattr(metrics, "LinkPredMetricCollection"):
+    _Metrics = metrics.LinkPredMetricCollection
+else:  # torch_geometric < 2.7
+
+    class _Metrics(torch.nn.ModuleDict):  # type: ignore[no-redef]
+        def __init__(self, metrics: Dict[str, torch.nn.Module]) -> None:
+            super().__init__()
+            for name, metric in metrics.items():
+                self[name] = metric
+
+        def update(  # type: ignore[override]
+            self, pred_index_mat: Tensor, edge_label_index: Tensor
+        ) -> None:
+            for metric in self.values():
+                pred = pred_index_mat[:, : metric.k]  # type: ignore[misc]
+                metric.update(pred, edge_label_index)  # type: ignore[operator]
+
+        def compute(self) -> Dict[str, Tensor]:
+            return {
+                name: metric.compute()  # type: ignore[operator]
+                for name, metric in self.items()
+            }
+
+
+class RankingEvaluator:
+    r"""Ranks all items for blocks of users and accumulates the recall, NDCG,
+    precision and mean average precision of these rankings.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+        seen (SeenItems): The training items of every user, which are not
+            ranked.
+        ks (Sequence[int], optional): The lengths of the lists.
+            (default: :obj:`(5, 10, 20, 50)`)
+
+    Raises:
+        ValueError: If :obj:`ks` is empty or holds a number below one, or if
+            the embeddings are not finite.
+    """
+
+    def __init__(
+        self,
+        user_emb: Tensor,
+        item_emb: Tensor,
+        seen: SeenItems,
+        ks: Sequence[int] = (5, 10, 20, 50),
+    ) -> None:
+        if len(ks) == 0 or min(ks) < 1:
+            raise ValueError(
+                f"'ks' must hold numbers of at least 1 (got {list(ks)})"
+            )
+        for name, emb in (("user", user_emb), ("item", item_emb)):
+            if not bool(emb.isfinite().all()):
+                raise ValueError(
+                    f"The {name} embeddings hold NaN or infinity, which can "
+                    f"not be ranked: has the training diverged?"
+                )
+        self.user_emb = user_emb
+        self.item_emb = item_emb
+        self.seen = seen
+        self._max_k = max(ks)
+        self._metrics = _Metrics(
+            {
+                f"{name}@{k}": metric(k)
+                for name, metric in METRICS.items()
+                for k in ks
+            }
+        ).to(item_emb.device)
+
+    def update(self, user: Tensor, edge_label_index: Tensor) -> None:
+        r"""Ranks the items for one block of users.
+
+        Args:
+            user (torch.Tensor): The users of the block.
+            edge_label_index (torch.Tensor): Their held-out interactions, pairs
+                of a position in :obj:`user` and an item, of shape
+                :obj:`[2, num_held_out]`.
+        """
+        # Scores in half precision would tie too often:
+        with torch.autocast(user.device.type, enabled=False):
+            _, item = rank_block(
+                self.user_emb, self.item_emb, user, self._max_k, self.seen
+            )
+        # The metrics number places by row and item. A negative item would
+        # pass for one of the row before, so name one that is never held out:
+        item = item.where(item >= 0, self.item_emb.size(0))
+        self._metrics.update(item, edge_label_index)
+
+    def compute(self) -> Dict[str, float]:
+        r"""Returns the averages over all users, by names such as
+        :obj:`"recall@20"`. To be called once, after the last block.
+        """
+        return {k: float(v) for k, v in self._metrics.compute().items()}
+
+
+@torch.no_grad()
+def evaluate(
+    model: Union[Recommender, Tuple[Tensor, Tensor]],
+    data: HeteroData,
+    split: str = "test",
+    ks: Sequence[int] = (5, 10, 20, 50),
+    batch_size: Optional[int] = None,
+) -> Dict[str, float]:
+    r"""Ranks all items for every user of a split and averages the metrics.
+
+    A user's training items are left out of the ranking, in validation and
+    test alike; no other item is. Equal scores are ranked by item, lower
+    indices first. Users without a training interaction or without a held-out
+    one are left out of the averages.
+
+    Args:
+        model (Recommender or (torch.Tensor, torch.Tensor)): The model, or the
+            embeddings of all users, of shape :obj:`[num_users, channels]`,
+            and of all items, of shape :obj:`[num_items, channels]`.
+        data (HeteroData): The data set with training and held-out
+            interactions.
+        split (str, optional): The split, :obj:`"val"` or :obj:`"test"`.
+            (default: :obj:`"test"`)
+        ks (Sequence[int], optional): The lengths of the lists. They may
+            exceed the number of items. (default: :obj:`(5, 10, 20, 50)`)
+        batch_size (int, optional): The number of users ranked at once, as
+            many as take about 32 MiB of scores if not given.
+            (default: :obj:`None`)
+
+    Returns:
+        The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
+        :obj:`map`, by names such as :obj:`"recall@20"`.
+
+    Raises:
+        ValueError: If the model is for other numbers of users and items than
+            :obj:`data` holds, if its embeddings are not finite, or if an
+            argument is out of range.
+    """
+    if isinstance(model, Recommender):
+        was_training = model.training
+        model.eval()
+        user_emb, item_emb = model()
+        model.train(was_training)
+    else:
+        user_emb, item_emb = model
+    for node_type, emb in (("user", user_emb), ("item", item_emb)):
+        if emb.size(0) != data[node_type].num_nodes:
+            raise ValueError(
+                f"'model' embeds {emb.size(0)} {node_type}s, but 'data' holds "
+                f"{data[node_type].num_nodes}"
+            )
+    device = item_emb.device
+    train = data["user", "interacts", "item"].edge_index.to(device)
+    seen = SeenItems.from_edge_index(train, user_emb.size(0))
+    evaluator = RankingEvaluator(user_emb, item_emb, seen, ks)
+    dataset = HeldOutDataset(data, split, batch_size, device)
+    for user, edge_label_index in DataLoader(dataset, batch_size=None):
+        evaluator.update(user, edge_label_index)
+    return evaluator.compute()
