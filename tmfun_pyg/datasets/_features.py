@@ -38,6 +38,14 @@ def read_features(path: str) -> np.ndarray:
     return matrix
 
 
+def check_zero_rows(zero_rows: str) -> None:
+    """Raises a :class:`ValueError` for an unknown option."""
+    if zero_rows not in ("error", "mask"):
+        raise ValueError(
+            f"zero_rows: found {zero_rows!r}, expected 'error' or 'mask'"
+        )
+
+
 def check_features(
     matrix: np.ndarray,
     source: str,

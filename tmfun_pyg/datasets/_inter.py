@@ -150,7 +150,7 @@ def warn_duplicates(num_duplicates: int, source: str) -> None:
     if num_duplicates > 0:
         warnings.warn(
             f"{source}: found {num_duplicates} duplicate interaction(s), "
-            f"each pair of a user and an item is kept once, in its earliest "
-            f"split",
-            stacklevel=2,
+            f"expected each pair of a user and an item once; the earliest of "
+            f"each is kept",
+            stacklevel=4,
         )

@@ -1,12 +1,27 @@
-from typing import Tuple
+from typing import Literal, Optional, Tuple, get_args
 
 import numpy as np
 
+Split = Literal["random", "leave_last_out", "global_time"]
 Ratios = Tuple[float, float, float]
 
 
-def check_ratios(ratios: Ratios) -> None:
-    """Raises a :class:`ValueError` unless three shares make a whole."""
+def split_interactions(
+    split: Split,
+    user: np.ndarray,
+    time: Optional[np.ndarray],
+    ratios: Ratios,
+    seed: int,
+) -> np.ndarray:
+    """Returns the split of each interaction: 0, 1 or 2.
+
+    Raises:
+        ValueError: If an argument is out of range, or lacking.
+    """
+    if split not in get_args(Split):
+        raise ValueError(
+            f"split: found {split!r}, expected one of {get_args(Split)}"
+        )
     if (
         len(ratios) != 3
         or not all(ratio > 0 for ratio in ratios)
@@ -16,6 +31,16 @@ def check_ratios(ratios: Ratios) -> None:
             f"ratios: found {ratios}, expected three positive numbers "
             f"(training, validation, test) that sum to 1"
         )
+    if split == "random":
+        return random_split(user, ratios, np.random.default_rng(seed))
+    if time is None:
+        raise ValueError(
+            f"time_col: found None, expected the column of times that "
+            f"split='{split}' needs"
+        )
+    if split == "leave_last_out":
+        return leave_last_out(user, time)
+    return global_time(time, ratios)
 
 
 def random_split(
@@ -23,7 +48,7 @@ def random_split(
     ratios: Ratios,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draws the split of each interaction: 0, 1 or 2.
+    """Splits at random.
 
     One interaction a user, drawn at random, is kept for training. Validation
     and test are drawn from all others; where these are too few for both
@@ -63,6 +88,6 @@ def global_time(time: np.ndarray, ratios: Ratios) -> np.ndarray:
 
     Interactions of one time fall into one split, the later one.
     """
-    points = np.cumsum(ratios[:2]) * len(time)
-    val, test = np.sort(time)[points.round().astype(np.int64)]
+    points = np.round(np.cumsum(ratios[:2]) * len(time)).astype(np.int64)
+    val, test = np.sort(time)[np.minimum(points, len(time) - 1)]
     return (time >= val).astype(np.int64) + (time >= test)

@@ -2,7 +2,16 @@ import hashlib
 import os
 import os.path as osp
 import re
-from typing import Callable, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 from torch_geometric.data import HeteroData
@@ -11,6 +20,7 @@ from tmfun_pyg.datasets import _store
 from tmfun_pyg.datasets._features import (
     ZeroRows,
     check_features,
+    check_zero_rows,
     read_features,
 )
 from tmfun_pyg.datasets._inter import (
@@ -20,6 +30,7 @@ from tmfun_pyg.datasets._inter import (
     read_inter,
     warn_duplicates,
 )
+from tmfun_pyg.datasets._log import keep_core, read_log
 from tmfun_pyg.datasets._rec_dataset import (
     Features,
     RecDataset,
@@ -29,6 +40,8 @@ from tmfun_pyg.datasets._rec_dataset import (
     pack_ids,
     unpack_ids,
 )
+from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
+from tmfun_pyg.datasets._tables import align_features
 
 FORMAT_VERSION = 1
 SUFFIX = "_feat.npy"
@@ -68,6 +81,8 @@ class MultimodalRecDataset(RecDataset):
       training interactions, sorted by user, then item),
       :obj:`val_edge_label_index` and :obj:`test_edge_label_index`,
     * :obj:`data['item', 'rev_interacts', 'user'].edge_index`.
+
+    One's own logs and features are read by :meth:`from_interactions`.
 
     An interaction that stands in the file more than once is kept once, in
     its earliest split, and a warning tells how many there were.
@@ -118,10 +133,7 @@ class MultimodalRecDataset(RecDataset):
         *,
         zero_rows: ZeroRows = "error",
     ) -> None:
-        if zero_rows not in ("error", "mask"):
-            raise ValueError(
-                f"zero_rows: found {zero_rows!r}, expected 'error' or 'mask'"
-            )
+        check_zero_rows(zero_rows)
         root = osp.abspath(osp.expanduser(os.fspath(root)))
         # Set ahead of PyG's constructor, which reads the files.
         self.root = root
@@ -156,6 +168,120 @@ class MultimodalRecDataset(RecDataset):
             unpack_ids(state["item_ids"]),
             state["num_duplicates"],
         )
+
+    @classmethod
+    def from_interactions(
+        cls,
+        interactions: Any,
+        features: Mapping[str, Any],
+        *,
+        user_col: str = "user_id",
+        item_col: str = "item_id",
+        time_col: Optional[str] = None,
+        split: Split = "random",
+        ratios: Ratios = (0.8, 0.1, 0.1),
+        k_core: int = 0,
+        seed: int = 0,
+        zero_rows: ZeroRows = "error",
+        transform: Optional[Callable] = None,
+        pre_transform: Optional[Callable] = None,
+    ) -> "MultimodalRecDataset":
+        r"""Builds a data set in memory from one's own interactions and
+        features.
+
+        Ids may be integers or strings; other ids, such as UUIDs or dates,
+        are kept as their strings. In a CSV file, a column of ids is read as
+        integers if all of them are written as plain integers, and as strings
+        otherwise (:obj:`"007"`). :obj:`dataset.user_ids` and
+        :obj:`dataset.item_ids` map indices to ids, in sorted order.
+
+        A pair of a user and an item that was logged more than once is kept
+        once, at its earliest time (without times: in its first row), and a
+        warning tells how many there were.
+
+        Items that have features but no interaction become cold items: they
+        are in the vocabulary and the graph, without edges to users.
+        Items with interactions but without a feature row have a row of zeros
+        and :obj:`False` in the modality's mask.
+
+        Args:
+            interactions (pandas.DataFrame or str): The log, or the path of a
+                :obj:`.csv` or :obj:`.parquet` file.
+            features (Dict[str, Any]): For each modality a pair
+                :obj:`(item_ids, matrix)`, or a matrix alone whose rows stand
+                for the distinct item ids of the log (before :obj:`k_core`)
+                in sorted order. A matrix is a float :class:`numpy.ndarray`
+                or :class:`torch.Tensor` of shape
+                :obj:`[num_rows, num_features]`. May be empty.
+            user_col (str, optional): The column of user ids.
+                (default: :obj:`"user_id"`)
+            item_col (str, optional): The column of item ids.
+                (default: :obj:`"item_id"`)
+            time_col (str, optional): The column of times: numbers or dates.
+                (default: :obj:`None`)
+            split (str, optional): How interactions are split:
+                :obj:`"random"` draws them by :obj:`ratios`, but keeps one
+                interaction of each user, drawn at random, for training;
+                :obj:`"leave_last_out"` takes each user's last interaction
+                for test and the one before for validation (users with two
+                have none for validation, users with one have it for
+                training);
+                :obj:`"global_time"` splits by :obj:`ratios` at two points
+                in time, the same for all users.
+                (default: :obj:`"random"`)
+            ratios (Tuple[float, float, float], optional): The shares of
+                training, validation and test.
+                (default: :obj:`(0.8, 0.1, 0.1)`)
+            k_core (int, optional): Drops users and items with fewer
+                interactions than this, again and again until none are left.
+                Dropped items leave the vocabulary with their features.
+                (default: :obj:`0`)
+            seed (int, optional): The seed of the random split.
+                (default: :obj:`0`)
+            zero_rows (str, optional): What a feature row of zeros means:
+                :obj:`"error"` refuses it, :obj:`"mask"` takes it for an item
+                that lacks the modality. (default: :obj:`"error"`)
+            transform (callable, optional): A function/transform that takes
+                in a :class:`~torch_geometric.data.HeteroData` object and
+                returns a transformed version, applied before every access.
+                (default: :obj:`None`)
+            pre_transform (callable, optional): A function/transform that
+                takes in a :class:`~torch_geometric.data.HeteroData` object
+                and returns a transformed version, applied once.
+                (default: :obj:`None`)
+
+        Raises:
+            ImportError: If pandas is not installed:
+                :obj:`pip install "tmfun-pyg[data]"`.
+            ValueError: If the input is not what is expected; the message
+                names the argument, and the column, row or items.
+        """
+        check_zero_rows(zero_rows)
+        modalities = check_modalities(list(features))
+        full_log = read_log(interactions, user_col, item_col, time_col)
+        log = keep_core(full_log, k_core)
+        item_ids, tables = align_features(features, full_log, log, zero_rows)
+        label = split_interactions(split, log.user, log.time, ratios, seed)
+        check_splits(label, log.source)
+
+        # The items of the log, as indices into those of log and features.
+        item = np.searchsorted(item_ids, log.item_ids)[log.item]
+        order = np.lexsort((item, log.user))
+        inter = Interactions(log.user[order], item[order], label[order])
+        data = build_data(len(log.user_ids), len(item_ids), inter, tables)
+        dataset = cls.__new__(cls)
+        super(MultimodalRecDataset, dataset).__init__(
+            transform=transform, pre_transform=pre_transform
+        )
+        dataset._set_content(
+            apply_pre_transform(data, pre_transform),
+            modalities,
+            log.user_ids,
+            item_ids,
+            log.num_duplicates,
+        )
+        warn_duplicates(log.num_duplicates, log.source)
+        return dataset
 
     # The constructor does the work of PyG's hooks, which would make folders
     # before the raw files are checked, and keep one `pre_transform.pt` for
@@ -193,6 +319,9 @@ class MultimodalRecDataset(RecDataset):
     def download(self) -> None:
         r"""Tells which raw files are missing: there is no place to fetch
         them from.
+
+        Raises:
+            ValueError: Always.
         """
         missing = [path for path in self.raw_paths if not osp.isfile(path)]
         raise ValueError(
