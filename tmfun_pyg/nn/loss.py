@@ -13,6 +13,7 @@ def info_nce(
     y: Tensor,
     temperature: float = 0.2,
     index: Optional[Tensor] = None,
+    mask: Optional[Tensor] = None,
     symmetric: bool = False,
     chunk_size: int = 4096,
 ) -> Tensor:
@@ -24,11 +25,7 @@ def info_nce(
     .. math::
         \mathcal{L} = - \frac{1}{N} \sum_{n=1}^{N} \log \frac
         {\exp(\cos(\mathbf{x}_n, \mathbf{y}_n) / \tau)}
-        {\sum_{k \in \{n\} \cup \mathcal{K}_n}
-        \exp(\cos(\mathbf{x}_n, \mathbf{y}_k) / \tau)}
-
-    where :math:`\mathcal{K}_n` holds the rows of other nodes than that of
-    row :math:`n`.
+        {\sum_{k=1}^{N} \exp(\cos(\mathbf{x}_n, \mathbf{y}_k) / \tau)}
 
     The value does not depend on the lengths of the vectors. The gradient
     does: it grows as one over the length.
@@ -39,9 +36,12 @@ def info_nce(
         temperature (float, optional): The temperature :math:`\tau`.
             (default: :obj:`0.2`)
         index (torch.Tensor, optional): The node of each row, of shape
-            :obj:`[N]`. Rows of the same node are no negatives of each other.
-            If not given, every row is a node of its own.
-            (default: :obj:`None`)
+            :obj:`[N]`, where nodes may be repeated. Each node then counts
+            once, as if repeated rows had been taken out, but without waiting
+            for the device to count them. (default: :obj:`None`)
+        mask (torch.Tensor, optional): :obj:`False` for rows that do not take
+            part, of shape :obj:`[N]`, the same for rows of the same node. If
+            no row does, the loss is zero. (default: :obj:`None`)
         symmetric (bool, optional): If set to :obj:`True`, returns the mean of
             both directions, :math:`\mathbf{x}` against :math:`\mathbf{y}`
             and :math:`\mathbf{y}` against :math:`\mathbf{x}`.
@@ -60,11 +60,12 @@ def info_nce(
             f"'x' and 'y' must be of one shape [N, channels] with N > 0 "
             f"(got {list(x.shape)} and {list(y.shape)})"
         )
-    if index is not None and index.shape != x.shape[:1]:
-        raise ValueError(
-            f"'index' must be of shape [{x.size(0)}] "
-            f"(got {list(index.shape)})"
-        )
+    for name, tensor in (("index", index), ("mask", mask)):
+        if tensor is not None and tensor.shape != x.shape[:1]:
+            raise ValueError(
+                f"'{name}' must be of shape [{x.size(0)}] "
+                f"(got {list(tensor.shape)})"
+            )
     if temperature <= 0:
         raise ValueError(f"'temperature' must be positive (got {temperature})")
     if chunk_size < 1:
@@ -75,44 +76,57 @@ def info_nce(
         dtype = torch.promote_types(x.dtype, torch.float)
         x = F.normalize(x.to(dtype), dim=-1)
         y = F.normalize(y.to(dtype), dim=-1)
-        loss = _one_way(x, y, temperature, index, chunk_size)
+        share = (
+            x.new_ones(x.size(0)) if index is None else _share(index, dtype)
+        )
+        if mask is not None:
+            share = share * mask
+        loss = _one_way(x, y, temperature, share, chunk_size)
         if symmetric:
-            loss = (loss + _one_way(y, x, temperature, index, chunk_size)) / 2
+            loss = (loss + _one_way(y, x, temperature, share, chunk_size)) / 2
     return loss
+
+
+def _share(index: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns one over the number of rows of the same node, for each row."""
+    ascending = index.sort().values
+    end = torch.searchsorted(ascending, index, right=True)
+    return 1 / (end - torch.searchsorted(ascending, index)).to(dtype)
 
 
 def _one_way(
     x: Tensor,
     y: Tensor,
     temperature: float,
-    index: Optional[Tensor],
+    share: Tensor,
     chunk_size: int,
 ) -> Tensor:
-    num_rows = x.size(0)
-    if num_rows <= chunk_size:
-        return _chunk_loss(x, y, temperature, index, 0) / num_rows
-    total = x.new_zeros(())
-    for start in range(0, num_rows, chunk_size):
-        total = total + checkpoint(
-            _chunk_loss,
-            x[start : start + chunk_size],
-            y,
-            temperature,
-            index,
-            start,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
-    return total / num_rows
+    if x.size(0) <= chunk_size:
+        total = _chunk_loss(x, y, temperature, share, 0)
+    else:
+        total = x.new_zeros(())
+        for start in range(0, x.size(0), chunk_size):
+            total = total + checkpoint(
+                _chunk_loss,
+                x[start : start + chunk_size],
+                y,
+                temperature,
+                share,
+                start,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+    return total / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
 
 
 def _chunk_loss(
-    x: Tensor, y: Tensor, temperature: float, index: Optional[Tensor], start: int
+    x: Tensor, y: Tensor, temperature: float, share: Tensor, start: int
 ) -> Tensor:
-    target = torch.arange(start, start + x.size(0), device=x.device)
-    logits = (x / temperature) @ y.t()
-    if index is not None:
-        same = index[target].view(-1, 1) == index.view(1, -1)
-        same[torch.arange(x.size(0), device=x.device), target] = False
-        logits = logits.masked_fill(same, float("-inf"))
-    return F.cross_entropy(logits, target, reduction="sum")
+    # A node of c rows adds c equal terms to a sum of exponentials, so that
+    # -log(c) on the logits of these rows counts it once. The bottom of the
+    # range takes a row out and, unlike -inf, keeps every gradient finite.
+    bias = share.log().clamp(min=torch.finfo(share.dtype).min)
+    logits = torch.addmm(bias, x, y.t(), alpha=1 / temperature)
+    row = torch.arange(start, start + x.size(0), device=x.device)
+    loss = F.cross_entropy(logits, row, reduction="none") + bias[row]
+    return (loss * share[row]).sum()

@@ -52,13 +52,6 @@ class FeatureGraphConv(MessagePassing):
             (default: :obj:`False`)
         residual (bool, optional): If set to :obj:`True`, adds the input of
             each step to its output. (default: :obj:`False`)
-        is_undirected (bool, optional): Promises that the graph is constant
-            and symmetric, edge weights included (it is not checked). The
-            backward pass over a sparse tensor then is another product with
-            the same matrix, as cheap as the forward pass, where autograd would
-            transpose the matrix first. An
-            :class:`~torch_geometric.EdgeIndex` carries this promise itself.
-            (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
@@ -75,8 +68,9 @@ class FeatureGraphConv(MessagePassing):
     Raises:
         ValueError: If :obj:`num_layers` is not positive, or a bipartite input
             meets more than one step, or lacks the target features that
-            :obj:`residual` needs, or :obj:`edge_weight` comes beside a sparse
-            matrix, which holds its weights itself.
+            :obj:`residual` needs; if :obj:`edge_weight` comes beside a sparse
+            matrix, which holds its weights itself; or if :obj:`adj` comes
+            without one.
     """
 
     SUPPORTS_FUSED_EDGE_INDEX: Final[bool] = True
@@ -86,7 +80,6 @@ class FeatureGraphConv(MessagePassing):
         num_layers: int = 1,
         normalize: bool = False,
         residual: bool = False,
-        is_undirected: bool = False,
         **kwargs: Any,
     ) -> None:
         if num_layers < 1:
@@ -97,7 +90,6 @@ class FeatureGraphConv(MessagePassing):
         self.num_layers = num_layers
         self.normalize = normalize
         self.residual = residual
-        self.is_undirected = is_undirected
 
     def forward(
         self,
@@ -105,6 +97,7 @@ class FeatureGraphConv(MessagePassing):
         edge_index: Adj,
         edge_weight: OptTensor = None,
         size: Size = None,
+        adj: Optional[Adj] = None,
     ) -> Tensor:
         r"""Runs the propagation.
 
@@ -119,11 +112,22 @@ class FeatureGraphConv(MessagePassing):
                 (default: :obj:`None`)
             size ((int, int), optional): The number of source and target
                 nodes, if bipartite. (default: :obj:`None`)
+            adj (torch.Tensor or SparseTensor, optional): The transposed of a
+                sparse :obj:`edge_index`, for an undirected graph
+                :obj:`edge_index` itself. It promises that the graph is
+                constant, and makes the backward pass one more sparse product,
+                as cheap as the forward pass, where autograd would transpose
+                the matrix first. An :class:`~torch_geometric.EdgeIndex` keeps
+                its transposed by itself. (default: :obj:`None`)
         """
         if edge_weight is not None and is_sparse(edge_index):
             raise ValueError(
                 "'edge_weight' can't be given beside a sparse matrix: put the "
                 "weights into the matrix"
+            )
+        if adj is not None and (self.normalize or not is_sparse(edge_index)):
+            raise ValueError(
+                "'adj' goes with a sparse matrix that is not to be normalized"
             )
         bipartite = not isinstance(x, Tensor)
         pair: OptPairTensor = (x, x) if isinstance(x, Tensor) else x
@@ -141,9 +145,14 @@ class FeatureGraphConv(MessagePassing):
             edge_index, edge_weight = _normalize(edge_index, edge_weight, size)
 
         for _ in range(self.num_layers):
-            # propagate_type: (x: OptPairTensor, edge_weight: OptTensor)
+            # propagate_type: (x: OptPairTensor, edge_weight: OptTensor,
+            #                  adj: Optional[Adj])
             out = self.propagate(
-                edge_index, x=pair, edge_weight=edge_weight, size=size
+                edge_index,
+                x=pair,
+                edge_weight=edge_weight,
+                adj=adj,
+                size=size,
             )
             if self.residual:
                 out = out + pair[1]
@@ -155,16 +164,19 @@ class FeatureGraphConv(MessagePassing):
         return x_j if edge_weight is None else edge_weight.view(-1, 1) * x_j
 
     def message_and_aggregate(
-        self, edge_index: Adj, x: OptPairTensor, edge_weight: OptTensor
+        self,
+        edge_index: Adj,
+        x: OptPairTensor,
+        edge_weight: OptTensor,
+        adj: Optional[Adj],
     ) -> Tensor:
         """Propagates as one sparse product."""
         if isinstance(edge_index, EdgeIndex):
             return edge_index.matmul(
                 other=x[0], input_value=edge_weight, transpose=True
             )
-        if self.is_undirected:
-            adj_t = _to_csr(edge_index, x[0].dtype)
-            return spmm(adj_t, adj_t, x[0])
+        if adj is not None:
+            return spmm(_to_csr(edge_index), _to_csr(adj), x[0])
         return pyg_spmm(edge_index, x[0], reduce="sum")
 
     def __repr__(self) -> str:
@@ -177,7 +189,10 @@ def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
     num_src = x[0].size(0)
     if x[1] is not None:
         return num_src, x[1].size(0)
-    if isinstance(edge_index, EdgeIndex) and None not in edge_index.sparse_size():
+    if (
+        isinstance(edge_index, EdgeIndex)
+        and None not in edge_index.sparse_size()
+    ):
         return edge_index.sparse_size()
     raise ValueError(
         "'normalize' needs 'size' or the features of target nodes for "
@@ -185,10 +200,10 @@ def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
     )
 
 
-def _to_csr(adj_t: Adj, dtype: torch.dtype) -> Tensor:
-    if isinstance(adj_t, SparseTensor):
-        return adj_t.to_torch_sparse_csr_tensor(dtype)
-    return adj_t if adj_t.layout == torch.sparse_csr else adj_t.to_sparse_csr()
+def _to_csr(adj: Adj) -> Tensor:
+    if isinstance(adj, SparseTensor):
+        return adj.to_torch_sparse_csr_tensor()
+    return adj if adj.layout == torch.sparse_csr else adj.to_sparse_csr()
 
 
 def _normalize(
@@ -213,10 +228,14 @@ def _normalized_weight(
         weight = torch.ones(src.numel(), device=src.device)
     out_degree = scatter(weight, src, dim_size=size[0], reduce="sum")
     in_degree = scatter(weight, dst, dim_size=size[1], reduce="sum")
-    return weight * _inverse_sqrt(out_degree)[src] * _inverse_sqrt(in_degree)[dst]
+    return (
+        weight * _inverse_sqrt(out_degree)[src] * _inverse_sqrt(in_degree)[dst]
+    )
 
 
 def _inverse_sqrt(degree: Tensor) -> Tensor:
     # Two steps, so that a degree of 0 has a gradient of 0 and not NaN:
     isolated = degree == 0
-    return degree.masked_fill(isolated, 1.0).pow(-0.5).masked_fill(isolated, 0.0)
+    return (
+        degree.masked_fill(isolated, 1.0).pow(-0.5).masked_fill(isolated, 0.0)
+    )

@@ -67,7 +67,9 @@ class MultiStepFusion(torch.nn.Module):
     ) -> None:
         super().__init__()
         if num_steps < 0:
-            raise ValueError(f"'num_steps' must not be negative (got {num_steps})")
+            raise ValueError(
+                f"'num_steps' must not be negative (got {num_steps})"
+            )
         kinds = [kind] * num_steps if isinstance(kind, str) else list(kind)
         unknown = sorted(set(kinds) - {"gate", "attention"})
         if unknown:
@@ -136,9 +138,7 @@ class MultiStepFusion(torch.nn.Module):
                 f"(query_channels={self.query_channels})"
             )
 
-        for step, source, mask in zip(
-            self.steps, sources, masks, strict=True
-        ):
+        for step, source, mask in zip(self.steps, sources, masks, strict=True):
             if isinstance(step, ModalityAttention):
                 pair = torch.stack([x, source], dim=1)
                 merged = step(pair, query)

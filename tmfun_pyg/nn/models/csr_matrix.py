@@ -34,7 +34,9 @@ class CSRMatrix(torch.nn.Module):
             torch.equal(a, b) for a, b in zip(forward, backward, strict=True)
         )
         # Three dense buffers each: sparse ones can't be copied or broadcast.
-        for name, tensor in zip(("ptr", "index", "value"), forward, strict=True):
+        for name, tensor in zip(
+            ("ptr", "index", "value"), forward, strict=True
+        ):
             self.register_buffer(name, tensor, persistent=False)
         if not self.is_symmetric:
             for name, tensor in zip(
