@@ -1,8 +1,19 @@
 import os
-from typing import Callable, ClassVar, Dict, Optional, Sequence, Union
+from typing import Callable, ClassVar, NamedTuple, Optional, Sequence, Union
 
 from tmfun_pyg.datasets._features import ZeroRows
 from tmfun_pyg.datasets.multimodal_rec_dataset import MultimodalRecDataset
+
+
+MMREC = "the Google Drive folder linked from https://github.com/enoche/MMRec"
+
+
+class Statistics(NamedTuple):
+    """The numbers of users, items and interactions (of all splits)."""
+
+    users: int
+    items: int
+    interactions: int
 
 
 class PublishedDataset(MultimodalRecDataset):
@@ -10,13 +21,12 @@ class PublishedDataset(MultimodalRecDataset):
 
     Attributes:
         folder (str): The name of the folder and the files.
-        statistics (Dict[str, int]): The published numbers of users, items and
-            interactions (of all splits).
+        statistics (Statistics): The published numbers.
         place (str): Where the community publishes the raw files.
     """
 
     folder: ClassVar[str]
-    statistics: ClassVar[Dict[str, int]]
+    statistics: ClassVar[Statistics]
     place: ClassVar[str]
 
     def __init__(
@@ -60,11 +70,7 @@ class PublishedDataset(MultimodalRecDataset):
         num_items: int,
         num_interactions: int,
     ) -> None:
-        found = {
-            "users": num_users,
-            "items": num_items,
-            "interactions": num_interactions,
-        }
+        found = Statistics(num_users, num_items, num_interactions)
         if found != self.statistics:
             raise ValueError(
                 f"'{self.raw_paths[0]}': found {found}, expected "

@@ -1,4 +1,8 @@
-from tmfun_pyg.datasets._published_dataset import PublishedDataset
+from tmfun_pyg.datasets._published_dataset import (
+    MMREC,
+    PublishedDataset,
+    Statistics,
+)
 
 
 class AmazonBaby(PublishedDataset):
@@ -42,7 +46,5 @@ class AmazonBaby(PublishedDataset):
     """
 
     folder = "baby"
-    statistics = {"users": 19445, "items": 7050, "interactions": 160792}
-    place = (
-        "the Google Drive folder linked from https://github.com/enoche/MMRec"
-    )
+    statistics = Statistics(19_445, 7_050, 160_792)
+    place = MMREC

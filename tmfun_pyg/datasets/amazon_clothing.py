@@ -1,4 +1,8 @@
-from tmfun_pyg.datasets._published_dataset import PublishedDataset
+from tmfun_pyg.datasets._published_dataset import (
+    MMREC,
+    PublishedDataset,
+    Statistics,
+)
 
 
 class AmazonClothing(PublishedDataset):
@@ -42,7 +46,5 @@ class AmazonClothing(PublishedDataset):
     """
 
     folder = "clothing"
-    statistics = {"users": 39387, "items": 23033, "interactions": 278677}
-    place = (
-        "the Google Drive folder linked from https://github.com/enoche/MMRec"
-    )
+    statistics = Statistics(39_387, 23_033, 278_677)
+    place = MMREC

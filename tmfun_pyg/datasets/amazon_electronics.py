@@ -1,4 +1,8 @@
-from tmfun_pyg.datasets._published_dataset import PublishedDataset
+from tmfun_pyg.datasets._published_dataset import (
+    MMREC,
+    PublishedDataset,
+    Statistics,
+)
 
 
 class AmazonElectronics(PublishedDataset):
@@ -42,7 +46,5 @@ class AmazonElectronics(PublishedDataset):
     """
 
     folder = "elec"
-    statistics = {"users": 192403, "items": 63001, "interactions": 1689188}
-    place = (
-        "the Google Drive folder linked from https://github.com/enoche/MMRec"
-    )
+    statistics = Statistics(192_403, 63_001, 1_689_188)
+    place = MMREC

@@ -1,4 +1,8 @@
-from tmfun_pyg.datasets._published_dataset import PublishedDataset
+from tmfun_pyg.datasets._published_dataset import (
+    MMREC,
+    PublishedDataset,
+    Statistics,
+)
 
 
 class AmazonSports(PublishedDataset):
@@ -42,7 +46,5 @@ class AmazonSports(PublishedDataset):
     """
 
     folder = "sports"
-    statistics = {"users": 35598, "items": 18357, "interactions": 296337}
-    place = (
-        "the Google Drive folder linked from https://github.com/enoche/MMRec"
-    )
+    statistics = Statistics(35_598, 18_357, 296_337)
+    place = MMREC

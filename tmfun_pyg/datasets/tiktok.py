@@ -1,11 +1,11 @@
-from tmfun_pyg.datasets._published_dataset import PublishedDataset
+from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class TikTok(PublishedDataset):
     r"""The TikTok data set from the `"Multi-Modal Self-Supervised Learning
     for Recommendation" <https://arxiv.org/abs/2302.10632>`__ paper, in its
-    published split, as :obj:`tiktok.inter`. (The 9,319 users of the paper's
-    table count identifiers; 9,308 occur in the interactions.)
+    published split. (The paper's table counts 9,319 users; 9,308 of them occur
+    in the interactions.)
 
     The raw files :obj:`tiktok.inter` and :obj:`<modality>_feat.npy` are put
     in place by hand; arguments and format are those of
@@ -44,7 +44,7 @@ class TikTok(PublishedDataset):
     """
 
     folder = "tiktok"
-    statistics = {"users": 9308, "items": 6710, "interactions": 68722}
+    statistics = Statistics(9_308, 6_710, 68_722)
     place = (
         "the Google Drive folder linked from https://github.com/HKUDS/MMSSL "
         "(write its split as tiktok.inter)"
