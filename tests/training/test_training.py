@@ -1,0 +1,226 @@
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch_geometric.testing import withDevice
+
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.nn import LightGCN, Recommender
+from tmfun_pyg.training import (
+    InteractionDataModule,
+    RecommenderModule,
+    default_callbacks,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> SyntheticMultimodal:
+    return SyntheticMultimodal(num_users=60, num_items=80, seed=0)
+
+
+class _Noisy(LightGCN):
+    r"""Adds noise in training, and remembers how it was called."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.calls: Dict[bool, int] = {True: 0, False: 0}
+
+    def forward(self) -> Tuple[Tensor, Tensor]:
+        self.calls[self.training] += 1
+        user_emb, item_emb = super().forward()
+        return user_emb + 100 * self.training, item_emb
+
+
+def fit(
+    dataset: SyntheticMultimodal,
+    path: Path,
+    max_epochs: int,
+    model_cls: type[Recommender] = LightGCN,
+    ckpt_path: Optional[str] = None,
+    lr: float = 0.01,
+    **kwargs: Any,
+) -> Tuple[RecommenderModule, Trainer]:
+    seed_everything(0)
+    data = dataset[0]
+    module = RecommenderModule(
+        model_cls.from_data(data, channels=8), lr=lr, dataset=dataset
+    )
+    trainer = Trainer(
+        max_epochs=max_epochs,
+        default_root_dir=path,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=default_callbacks(str(path), patience=10),
+        logger=CSVLogger(path, name="", version=""),
+        **{"accelerator": "cpu", **kwargs},
+    )
+    datamodule = InteractionDataModule(data, batch_size=64)
+    trainer.fit(module, datamodule, ckpt_path=ckpt_path)
+    return module, trainer
+
+
+def test_metrics_are_those_of_evaluate(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    module, trainer = fit(dataset, tmp_path, max_epochs=1, model_cls=_Noisy)
+    data = dataset[0]
+    expected = evaluate(module.model, data, "val")
+    logged = trainer.callback_metrics
+    for name, value in expected.items():
+        assert float(logged[f"val_{name}"]) == pytest.approx(value)
+    assert float(logged["train_loss"]) == pytest.approx(
+        float(logged["train_bpr"] + logged["train_reg"]), rel=1e-5
+    )
+
+    datamodule = InteractionDataModule(data)
+    (tested,) = trainer.test(module, datamodule, verbose=False)
+    for name, value in evaluate(module.model, data, "test").items():
+        assert tested[f"test_{name}"] == pytest.approx(value)
+
+
+def test_training_mode_for_loss_alone(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    module, trainer = fit(
+        dataset,
+        tmp_path,
+        max_epochs=2,
+        model_cls=_Noisy,
+        num_sanity_val_steps=0,
+    )
+    assert isinstance(module.model, _Noisy)
+    # Embeddings are computed once for all blocks of a validation.
+    assert module.model.calls == {True: trainer.global_step, False: 2}
+
+
+def test_training_finds_structure(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    before = evaluate(LightGCN.from_data(dataset[0], channels=8), dataset[0])
+    module, _ = fit(dataset, tmp_path, max_epochs=5)
+    after = evaluate(module.model, dataset[0])
+    assert after["ndcg@20"] > before["ndcg@20"]
+
+
+def test_checkpoints(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
+    module, trainer = fit(dataset, tmp_path, max_epochs=4)
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+    # Users load it without running anything that it might hold:
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert best["vocabulary"] == {
+        "user_ids": list(range(60)),
+        "item_ids": list(range(80)),
+        "modalities": ["visual", "textual"],
+    }
+    module.load_state_dict(best["state_dict"])
+    score = trainer.checkpoint_callback.best_model_score
+    assert float(score) == pytest.approx(
+        evaluate(module.model, dataset[0], "val")["recall@20"]
+    )
+
+
+def test_resumed_run_equals_undisturbed_one(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    undisturbed, whole = fit(dataset, tmp_path / "a", max_epochs=4)
+    fit(dataset, tmp_path / "b", max_epochs=2)
+    resumed, second = fit(
+        dataset,
+        tmp_path / "b",
+        max_epochs=4,
+        ckpt_path=str(tmp_path / "b" / "last.ckpt"),
+    )
+    assert second.global_step == whole.global_step
+    expected = undisturbed.state_dict()
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert (
+        second.checkpoint_callback.best_model_score
+        == whole.checkpoint_callback.best_model_score
+    )
+
+
+def test_checkpoint_of_other_data(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    fit(dataset, tmp_path, max_epochs=1)
+    other = SyntheticMultimodal(num_users=60, num_items=80, seed=0)
+    other.user_ids = other.user_ids + 1
+    with pytest.raises(ValueError, match="'user_ids' of the checkpoint"):
+        fit(other, tmp_path, 2, ckpt_path=str(tmp_path / "last.ckpt"))
+
+
+def test_bf16(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        _, trainer = fit(
+            dataset,
+            tmp_path / precision,
+            max_epochs=1,
+            precision=precision,
+            limit_train_batches=2,
+        )
+        losses.append(float(trainer.callback_metrics["train_loss"]))
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@withDevice
+def test_batches_are_made_on_the_device(
+    device: torch.device, dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    _, trainer = fit(
+        dataset,
+        tmp_path,
+        max_epochs=1,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+    )
+    for loader in (trainer.train_dataloader, trainer.val_dataloaders):
+        for part in next(iter(loader)):
+            assert part.device.type == device.type
+
+
+def test_data_module_without_trainer(dataset: SyntheticMultimodal) -> None:
+    datamodule = InteractionDataModule(
+        dataset[0], batch_size=100, num_negatives=3
+    )
+    user, pos_item, neg_item = next(iter(datamodule.train_dataloader()))
+    assert user.size() == pos_item.size() == (100,)
+    assert neg_item.size() == (100, 3)
+    user, edge_label_index = next(iter(datamodule.test_dataloader()))
+    assert int(edge_label_index[0].max()) == user.numel() - 1
+
+
+def test_one_device(dataset: SyntheticMultimodal) -> None:
+    class _Trainer:
+        world_size = 2
+
+    datamodule = InteractionDataModule(dataset[0])
+    datamodule.trainer = _Trainer()  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"'devices=1' .* \(got 2\)"):
+        datamodule.setup("fit")
+
+
+def test_diverged_training(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="has the training diverged"):
+        fit(dataset, tmp_path, max_epochs=1, lr=1e38)
+
+
+def test_default_callbacks() -> None:
+    stopping, checkpoint = default_callbacks(patience=3)
+    assert isinstance(stopping, EarlyStopping)
+    assert isinstance(checkpoint, ModelCheckpoint)
+    assert stopping.patience == 3
+    assert stopping.monitor == checkpoint.monitor == "val_recall@20"
+    assert stopping.mode == checkpoint.mode == "max"

@@ -1,0 +1,9 @@
+from tmfun_pyg.training.callbacks import default_callbacks
+from tmfun_pyg.training.interaction_data_module import InteractionDataModule
+from tmfun_pyg.training.recommender_module import RecommenderModule
+
+__all__ = [
+    "InteractionDataModule",
+    "RecommenderModule",
+    "default_callbacks",
+]

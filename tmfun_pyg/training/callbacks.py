@@ -1,0 +1,37 @@
+from typing import List, Optional
+
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+)
+
+#: Models are chosen by this metric, and by nothing else.
+MONITOR = "val_recall@20"
+
+
+def default_callbacks(
+    dirpath: Optional[str] = None, patience: int = 20
+) -> List[Callback]:
+    r"""Returns the callbacks that choose a model by its validation Recall@20:
+    early stopping, and checkpoints of the best epoch (:obj:`best.ckpt`) and of
+    the last one (:obj:`last.ckpt`, to resume from).
+
+    Args:
+        dirpath (str, optional): The folder of the checkpoints, in the folder
+            of the trainer's logger if not given. (default: :obj:`None`)
+        patience (int, optional): The number of validations without a better
+            result after which training ends. (default: :obj:`20`)
+    """
+    return [
+        EarlyStopping(MONITOR, patience=patience, mode="max"),
+        ModelCheckpoint(
+            dirpath,
+            filename="best",
+            monitor=MONITOR,
+            mode="max",
+            save_last=True,
+            # Otherwise a better epoch is "best-v1", the next one "best"...
+            enable_version_counter=False,
+        ),
+    ]

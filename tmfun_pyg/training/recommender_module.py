@@ -1,0 +1,132 @@
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
+from tmfun_pyg.evaluation import RankingEvaluator
+from tmfun_pyg.nn import Recommender
+from tmfun_pyg.training.callbacks import MONITOR
+
+
+class RecommenderModule(LightningModule):
+    r"""Trains a :class:`~tmfun_pyg.nn.Recommender` with Adam, and validates
+    and tests it by full ranking.
+
+    Logged once an epoch are the loss as :obj:`train_loss`, its parts as
+    :obj:`train_bpr` and so on, and the metrics of
+    :func:`~tmfun_pyg.evaluation.evaluate` as :obj:`val_recall@20` or
+    :obj:`test_ndcg@10`.
+
+    Args:
+        model (Recommender): The model, bound to its data set.
+        lr (float, optional): The learning rate. (default: :obj:`1e-3`)
+        ks (Sequence[int], optional): The lengths of the lists that are judged.
+            (default: :obj:`(5, 10, 20, 50)`)
+        dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
+            data set, whose :obj:`user_ids`, :obj:`item_ids` and
+            :obj:`modalities` go into every checkpoint under
+            :obj:`"vocabulary"`, as lists. A checkpoint of another data set is
+            then refused. (default: :obj:`None`)
+    """
+
+    def __init__(
+        self,
+        model: Recommender,
+        lr: float = 1e-3,
+        ks: Sequence[int] = (5, 10, 20, 50),
+        dataset: Optional[
+            Union[MultimodalRecDataset, SyntheticMultimodal]
+        ] = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters("lr", "ks")
+        self.model = model
+        self.lr = lr
+        self.ks = ks
+        self.vocabulary: Optional[Dict[str, List[Any]]] = None
+        if dataset is not None:
+            # Lists of plain numbers and strings load with weights_only=True.
+            self.vocabulary = {
+                "user_ids": dataset.user_ids.tolist(),
+                "item_ids": dataset.item_ids.tolist(),
+                "modalities": list(dataset.modalities),
+            }
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        r"""Returns Adam, in one pass over the weights."""
+        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+
+    def training_step(
+        self, batch: Tuple[Tensor, Tensor, Tensor], batch_idx: int
+    ) -> Tensor:
+        r"""Returns the loss of a batch :obj:`(user, pos_item, neg_item)`."""
+        parts = self.model.loss(*batch)
+        loss = torch.stack(list(parts.values())).sum()
+        # A value read at each step would make the host wait for the device.
+        self.log_dict(
+            {f"train_{name}": part for name, part in parts.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=batch[0].numel(),
+        )
+        self.log(
+            "train_loss",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=batch[0].numel(),
+        )
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        r"""Computes the embeddings, once for all blocks of users."""
+        user_emb, item_emb = self.model()
+        self._evaluator = RankingEvaluator(
+            user_emb, item_emb, self.model.seen, self.ks
+        )
+
+    def validation_step(
+        self, batch: Tuple[Tensor, Tensor], batch_idx: int
+    ) -> None:
+        r"""Ranks the items for one block of users."""
+        self._evaluator.update(*batch)
+
+    def on_validation_epoch_end(self) -> None:
+        r"""Logs the metrics of validation."""
+        self._log_metrics("val")
+
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+
+    def on_test_epoch_end(self) -> None:
+        r"""Logs the metrics of the test."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        for name, value in self._evaluator.compute().items():
+            name = f"{split}_{name}"
+            self.log(name, value, prog_bar=name == MONITOR)
+        del self._evaluator  # All embeddings are a lot of memory to keep.
+
+    def on_save_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
+        r"""Adds the vocabulary."""
+        if self.vocabulary is not None:
+            checkpoint["vocabulary"] = self.vocabulary
+
+    def on_load_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
+        r"""Refuses the weights of other users and items."""
+        found = checkpoint.get("vocabulary", {})
+        for name, expected in (self.vocabulary or {}).items():
+            if name in found and found[name] != expected:
+                raise ValueError(
+                    f"The '{name}' of the checkpoint ({_show(found[name])}) "
+                    f"are not those of the data set ({_show(expected)})"
+                )
+
+
+def _show(values: List[Any]) -> str:
+    start = ", ".join(repr(value) for value in values[:3])
+    return f"{len(values)}: {start}{', ...' if len(values) > 3 else ''}"
