@@ -3,7 +3,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch_geometric.data import HeteroData, InMemoryDataset
 
 from tmfun_pyg.datasets._inter import Interactions
@@ -104,13 +103,3 @@ def apply_pre_transform(
             f"'{type(out).__name__}', expected 'HeteroData'"
         )
     return out
-
-
-def pack_ids(ids: np.ndarray) -> Any:
-    """Turns ids into what ``torch.load(weights_only=True)`` accepts."""
-    return torch.from_numpy(ids) if ids.dtype.kind == "i" else ids.tolist()
-
-
-def unpack_ids(ids: Any) -> np.ndarray:
-    """Turns what :func:`pack_ids` returned into ids again."""
-    return ids.numpy() if isinstance(ids, Tensor) else np.array(ids)

@@ -14,6 +14,7 @@ from typing import (
 )
 
 import numpy as np
+import torch
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import _store
@@ -37,8 +38,6 @@ from tmfun_pyg.datasets._rec_dataset import (
     apply_pre_transform,
     build_data,
     check_modalities,
-    pack_ids,
-    unpack_ids,
 )
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
 from tmfun_pyg.datasets._tables import align_features
@@ -164,8 +163,8 @@ class MultimodalRecDataset(RecDataset):
         self._set_content(
             HeteroData.from_dict(state["data"]),
             self.modalities,
-            unpack_ids(state["user_ids"]),
-            unpack_ids(state["item_ids"]),
+            state["user_ids"].numpy(),
+            state["item_ids"].numpy(),
             state["num_duplicates"],
         )
 
@@ -392,8 +391,8 @@ class MultimodalRecDataset(RecDataset):
         _store.save(
             {
                 "data": data.to_dict(),
-                "user_ids": pack_ids(np.arange(num_users)),
-                "item_ids": pack_ids(np.arange(num_items)),
+                "user_ids": torch.arange(num_users),
+                "item_ids": torch.arange(num_items),
                 "num_duplicates": num_duplicates,
             },
             self.processed_paths[0],
