@@ -227,7 +227,7 @@ def _read_file(path: str, user_col: str, item_col: str) -> Any:
             f"has {len(frame.columns)}"
         )
     for column in set(ids).intersection(frame.columns):
-        # Integers that no leading zero or sign would be lost of.
+        # What reads back as the same text: no leading zeros, no plus.
         if frame[column].str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all():
             frame[column] = frame[column].astype(np.int64)
     return frame
@@ -244,9 +244,9 @@ def _rank_times(times: Any, source: str) -> np.ndarray:
         )
     if not pd.api.types.is_numeric_dtype(times):
         try:
-            times = pd.to_datetime(times, utc=True)
+            times = pd.to_datetime(times, format="ISO8601", utc=True)
         except (ValueError, TypeError) as err:
             raise ValueError(
-                f"{source}: expected numbers or dates: {err}"
+                f"{source}: expected numbers or dates in ISO 8601: {err}"
             ) from err
     return pd.factorize(times, sort=True)[0]

@@ -4,7 +4,6 @@ from typing import Callable, ClassVar, NamedTuple, Optional, Sequence, Union
 from tmfun_pyg.datasets._features import ZeroRows
 from tmfun_pyg.datasets.multimodal_rec_dataset import MultimodalRecDataset
 
-
 MMREC = "the Google Drive folder linked from https://github.com/enoche/MMRec"
 
 

@@ -216,8 +216,8 @@ class MultimodalRecDataset(RecDataset):
                 (default: :obj:`"user_id"`)
             item_col (str, optional): The column of item ids.
                 (default: :obj:`"item_id"`)
-            time_col (str, optional): The column of times: numbers or dates.
-                (default: :obj:`None`)
+            time_col (str, optional): The column of times: numbers, dates, or
+                strings in ISO 8601. (default: :obj:`None`)
             split (str, optional): How interactions are split:
                 :obj:`"random"` draws them by :obj:`ratios`, but keeps one
                 interaction of each user, drawn at random, for training;

@@ -113,6 +113,12 @@ class SyntheticMultimodal(RecDataset):
         names = check_modalities(list(modalities))
         if not isinstance(missing, Mapping):
             missing = dict.fromkeys(names, missing)
+        unknown = [name for name in missing if name not in names]
+        if unknown:
+            raise ValueError(
+                f"missing: found the modalities {unknown}, expected some of "
+                f"{names}"
+            )
         _check("num_users", num_users, 2, math.inf)
         _check("num_items", num_items, 2 * MIN_INTERACTIONS, math.inf)
         _check(

@@ -109,8 +109,7 @@ class FeatureGraph(BaseTransform):
             weight = torch.ones(edge_index.size(1), device=x.device)
             if self.normalize:
                 degree = scatter(weight, edge_index[1], 0, len(x))
-                scale = degree.rsqrt()
-                weight = scale[edge_index[0]] * scale[edge_index[1]]
+                weight = degree[edge_index].prod(dim=0).rsqrt()
             store = data["item", f"similar_{modality}", "item"]
             store.edge_index = edge_index
             store.edge_weight = weight

@@ -1,0 +1,424 @@
+import builtins
+import datetime
+import uuid
+
+import numpy as np
+import pytest
+import torch
+
+from tmfun_pyg.datasets import MultimodalRecDataset
+from tmfun_pyg.datasets._split import (
+    global_time,
+    leave_last_out,
+    random_split,
+)
+from tmfun_pyg.transforms import FeatureGraph
+
+pd = pytest.importorskip("pandas")
+from_interactions = MultimodalRecDataset.from_interactions
+
+
+def make_log(num_rows=300, num_users=20, num_items=30, seed=0):
+    rng = np.random.default_rng(seed)
+    pair = rng.permutation(num_users * num_items)[:num_rows]
+    return pd.DataFrame(
+        {
+            "user_id": [f"u{i}" for i in pair // num_items],
+            "item_id": [f"B{i:03}" for i in pair % num_items],
+            "time": rng.permutation(num_rows),
+        }
+    )
+
+
+def pairs(dataset, split=None):
+    """The (user id, item id) pairs of a split, or of all."""
+    store = dataset[0]["user", "interacts", "item"]
+    splits = {
+        "train": store.edge_index,
+        "val": store.val_edge_label_index,
+        "test": store.test_edge_label_index,
+    }
+    chosen = splits.values() if split is None else [splits[split]]
+    user, item = torch.cat(list(chosen), dim=1).numpy()
+    return set(
+        zip(dataset.user_ids[user], dataset.item_ids[item], strict=True)
+    )
+
+
+def pairs_of(log):
+    return set(zip(log["user_id"], log["item_id"], strict=True))
+
+
+@pytest.mark.parametrize("split", ["random", "leave_last_out", "global_time"])
+def test_ids_map_back(split):
+    log = make_log()
+    dataset = from_interactions(log, {}, split=split, time_col="time")
+    assert isinstance(dataset, MultimodalRecDataset)
+    assert pairs(dataset) == pairs_of(log)
+    assert sum(len(pairs(dataset, s)) for s in ("train", "val", "test")) == 300
+    assert dataset.user_ids.tolist() == sorted(set(log["user_id"]))
+    assert dataset.item_ids.tolist() == sorted(set(log["item_id"]))
+    dataset[0].validate(raise_on_error=True)
+    edge_index = dataset[0]["user", "item"].edge_index
+    key = edge_index[0] * 1000 + edge_index[1]
+    assert bool((key.diff() > 0).all())
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda i: i - 5, "int64"),
+        (lambda i: f"{i:03}", "str"),
+        (lambda i: uuid.UUID(int=i), "str"),
+        (lambda i: datetime.date(2020, 1, 1 + i), "str"),
+    ],
+)
+def test_types_of_ids(make, dtype):
+    log = make_log()
+    ids = {name: make(i) for i, name in enumerate(log["item_id"].unique())}
+    log["item_id"] = log["item_id"].map(ids)
+    matrix = np.random.default_rng(0).random((len(ids), 3))
+    dataset = from_interactions(log, {"m": (list(ids.values()), matrix)})
+    if dtype == "str":
+        log["item_id"] = log["item_id"].map(str)
+    assert pairs(dataset) == pairs_of(log)
+    assert np.issubdtype(dataset.item_ids.dtype, np.dtype(dtype).type)
+    convert = int if dtype == "int64" else str
+    for row, name in zip(matrix, ids.values(), strict=True):
+        index = dataset.item_ids.tolist().index(convert(name))
+        assert dataset[0]["item"].x_m[index].tolist() == pytest.approx(row)
+
+
+def test_categories():
+    log = make_log()
+    expected = pairs_of(log)
+    log[["user_id", "item_id"]] = log[["user_id", "item_id"]].astype(
+        "category"
+    )
+    assert pairs(from_interactions(log, {})) == expected
+
+
+@pytest.mark.parametrize("ids", ["007", "NA", "nan", "-0", "+1", "1e3", "1.0"])
+def test_csv_ids_are_kept_as_written(tmp_path, ids):
+    log = make_log()
+    log["item_id"] = log["item_id"].str.removeprefix("B").astype(int)
+    log["item_id"] = log["item_id"].astype(str).replace("0", ids)
+    path = tmp_path / "log.csv"
+    log.to_csv(path, index=False)
+    assert pairs(from_interactions(path, {})) == pairs_of(log)
+
+
+def test_csv_integers(tmp_path):
+    log = make_log()
+    log["item_id"] = log["item_id"].str.removeprefix("B").astype(int) - 3
+    path = str(tmp_path / "log.csv")
+    log.to_csv(path, index=False)
+    dataset = from_interactions(path, {})
+    assert dataset.item_ids.dtype == np.int64
+    assert pairs(dataset) == pairs_of(log)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda time: time / 7,
+        lambda time: pd.to_datetime(time, unit="D"),
+        lambda time: pd.to_datetime(time, unit="D", utc=True),
+        lambda time: pd.to_datetime(time, unit="D").dt.date,
+        lambda time: pd.to_datetime(time, unit="D").dt.strftime("%Y-%m-%d"),
+    ],
+)
+def test_types_of_times(convert):
+    log = make_log()
+    kwargs = {"time_col": "time", "split": "leave_last_out"}
+    expected = pairs(from_interactions(log, {}, **kwargs), "test")
+    log["time"] = convert(log["time"])
+    assert pairs(from_interactions(log, {}, **kwargs), "test") == expected
+
+
+def test_parquet(tmp_path):
+    pytest.importorskip("pyarrow")
+    log = make_log()
+    log["time"] = pd.to_datetime(log["time"], unit="D")
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    kwargs = {"time_col": "time", "split": "global_time"}
+    assert pairs(from_interactions(path, {}, **kwargs), "test") == pairs(
+        from_interactions(log, {}, **kwargs), "test"
+    )
+
+
+def test_features_by_id():
+    log = make_log()
+    rng = np.random.default_rng(1)
+    known = sorted(set(log["item_id"]))
+    ids = [*known[5:], "cold-1", "A-cold-2"]
+    order = rng.permutation(len(ids))
+    visual = rng.standard_normal((len(ids), 4))
+    aligned = torch.randn(len(known), 3, dtype=torch.bfloat16)
+    dataset = from_interactions(
+        log,
+        {
+            "visual": (np.array(ids)[order], visual[order]),
+            "text": aligned,
+        },
+    )
+    assert dataset.modalities == ["visual", "text"]
+    assert dataset.item_ids.tolist() == ["A-cold-2", *known, "cold-1"]
+    item = dataset[0]["item"]
+    assert item.mask_visual.tolist() == [True] + [False] * 5 + [True] * 26
+    assert item.mask_text.tolist() == [False] + [True] * 30 + [False]
+    assert not item.x_visual[1:6].any()
+    place = [dataset.item_ids.tolist().index(name) for name in ids]
+    assert np.array_equal(item.x_visual[place], visual.astype(np.float32))
+    assert torch.equal(item.x_text[1:-1], aligned.float())
+    # Cold items have no interactions, and the log is all there.
+    assert pairs(dataset) == pairs_of(log)
+    assert item.num_nodes == 32
+
+    graph = FeatureGraph(k=2)(dataset[0])
+    targets = graph["item", "similar_text", "item"].edge_index[1]
+    assert targets.unique().tolist() == list(range(1, 31))
+
+
+def test_zero_rows():
+    log = make_log()
+    ids = np.array(sorted(set(log["item_id"])))[::-1]
+    matrix = np.ones((30, 2))
+    matrix[3] = 0
+    features = {"m": (ids, matrix)}
+    with pytest.raises(
+        ValueError, match=r"features\['m'\].*1 item\(s\): B026"
+    ):
+        from_interactions(log, features)
+    dataset = from_interactions(log, features, zero_rows="mask")
+    mask = dataset[0]["item"].mask_m.numpy()
+    assert dataset.item_ids[~mask].tolist() == ["B026"]
+
+
+def test_random_split():
+    user = np.repeat(np.arange(500), np.arange(500) % 12 + 1)
+    rng = np.random.default_rng(0)
+    label = random_split(user, (0.7, 0.1, 0.2), rng)
+    share = np.bincount(label) / len(user)
+    assert share == pytest.approx([0.7, 0.1, 0.2], abs=1e-3)
+    assert (np.bincount(user[label == 0], minlength=500) > 0).all()
+    # Nothing but the guarantee decides: all users with more are alike.
+    many = np.bincount(user)[user] == 12
+    assert (label[many] == 0).mean() < 0.7
+
+    # Too few to hold out 60 percent: what is free is shared.
+    user = np.arange(100) // 2
+    label = random_split(user, (0.4, 0.2, 0.4), rng)
+    assert np.bincount(label).tolist() == [50, 17, 33]
+
+
+def test_random_split_follows_seed():
+    log = make_log()
+    splits = [
+        pairs(from_interactions(log, {}, seed=seed), "test")
+        for seed in (1, 1, 2)
+    ]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_leave_last_out():
+    user = np.array([0, 1, 0, 2, 0, 1, 0, 3, 3, 3])
+    time = np.array([5, 1, 9, 0, 7, 2, 1, 4, 4, 4])
+    label = leave_last_out(user, time)
+    assert label.tolist() == [0, 0, 2, 0, 1, 2, 0, 0, 1, 2]
+
+
+def test_global_time():
+    time = np.array([9, 0, 1, 8, 2, 3, 7, 4, 5, 6])
+    label = global_time(time, (0.6, 0.2, 0.2))
+    assert label.tolist() == [2, 0, 0, 2, 0, 0, 1, 0, 0, 1]
+    # One time, one split.
+    time = np.array([0, 1, 2, 2, 2, 2, 3, 3, 3, 4])
+    label = global_time(time, (0.5, 0.3, 0.2))
+    assert label.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_repeated_interactions_are_kept_at_their_first_time():
+    log = make_log()
+    again = log[:50].assign(time=1000)
+    both = pd.concat([again, log])
+    kwargs = {"time_col": "time", "split": "leave_last_out"}
+    with pytest.warns(UserWarning, match="interactions: found 50 duplicate"):
+        dataset = from_interactions(both, {}, **kwargs)
+    assert dataset.num_duplicates == 50
+    expected = from_interactions(log, {}, **kwargs)
+    for split in ("train", "val", "test"):
+        assert pairs(dataset, split) == pairs(expected, split)
+
+
+def test_k_core():
+    log = make_log(num_rows=150, num_items=40)
+    kept = log
+    while True:
+        count = [kept.groupby(c).item_id.transform("size") for c in log][:2]
+        enough = (count[0] >= 4) & (count[1] >= 4)
+        if enough.all():
+            break
+        kept = kept[enough]
+    assert 0 < len(kept) < len(log)
+
+    known = sorted(set(log["item_id"]))
+    matrix = np.arange(1.0, 1 + len(known))[:, None]
+    features = {"a": matrix, "b": ([*known, "cold"], np.ones((41, 1)))}
+    dataset = from_interactions(log, features, k_core=4)
+    assert pairs(dataset) == pairs_of(kept)
+    assert dataset.user_ids.tolist() == sorted(set(kept["user_id"]))
+    # Dropped items do not come back as cold ones.
+    assert dataset.item_ids.tolist() == [*sorted(set(kept["item_id"])), "cold"]
+    for name, x in zip(
+        dataset.item_ids[:-1], dataset[0]["item"].x_a[:-1], strict=True
+    ):
+        assert x.item() == known.index(name) + 1
+    with pytest.raises(ValueError, match="k_core: found no interaction"):
+        from_interactions(log, {}, k_core=50)
+
+
+def test_transforms():
+    features = {"m": np.random.default_rng(0).random((30, 4))}
+    edge_type = ("item", "similar_m", "item")
+    for name in ("transform", "pre_transform"):
+        dataset = from_interactions(
+            make_log(), features, **{name: FeatureGraph(3)}
+        )
+        assert dataset[0][edge_type].edge_index.size(1) == 90
+        assert (edge_type in dataset._data.edge_types) == (
+            name == "pre_transform"
+        )
+
+
+def with_value(column, value, row=7):
+    log = make_log()
+    log[column] = log[column].astype(object)
+    log.loc[row, column] = value
+    return log
+
+
+@pytest.mark.parametrize(
+    ("log", "kwargs", "message"),
+    [
+        (make_log()[:0], {}, "interactions: found no rows"),
+        ([(1, 2)], {}, "interactions: found a list, expected a pandas"),
+        (make_log(), {"user_col": "uid"}, r"no column \['uid'\]: found"),
+        (make_log(), {"time_col": "when"}, r"no column \['when'\]: found"),
+        (
+            with_value("user_id", None),
+            {},
+            "'user_id': found 1 missing .*row 7",
+        ),
+        (with_value("item_id", np.nan), {}, "'item_id': found 1 missing"),
+        (make_log().assign(item_id=0.5), {}, "'item_id': .*type 'floating'"),
+        (with_value("item_id", 3), {}, "'item_id': .*type 'mixed-integer'"),
+        (
+            make_log().assign(item_id=np.uint64(2**63)),
+            {},
+            f"'item_id': found the id {2**63}",
+        ),
+        (
+            with_value("time", None),
+            {"time_col": "time"},
+            "'time': found 1 missing time.* row 7",
+        ),
+        (
+            with_value("time", "soon").astype(str),
+            {"time_col": "time"},
+            "'time': expected numbers or dates in ISO 8601",
+        ),
+        (make_log(), {"split": "last"}, "split: found 'last'"),
+        (make_log(), {"split": "global_time"}, "time_col: found None"),
+        (make_log(), {"ratios": (0.8, 0.2)}, "ratios: found"),
+        (make_log(), {"ratios": (0.8, 0.2, 0.0)}, "ratios: found"),
+        (make_log(), {"ratios": (0.8, 0.2, 0.2)}, "ratios: found"),
+        (make_log(3), {}, "interactions: the validation split is empty"),
+        (make_log(), {"zero_rows": "drop"}, "zero_rows: found 'drop'"),
+    ],
+)
+def test_bad_interactions(log, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        from_interactions(log, {}, **kwargs)
+
+
+IDS = [f"B{i:03}" for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.ones((29, 2)), "a matrix of 29 rows, expected 30"),
+        ((IDS, np.ones((29, 2))), "30 item ids and a matrix of 29 rows"),
+        ((IDS, np.ones((30, 2)), 1), "a tuple of 3"),
+        ((IDS, np.ones(30)), r"an array of shape \(30,\)"),
+        (np.ones((30, 2), dtype=int), "type int64, expected floats"),
+        (torch.ones(30, 2, dtype=torch.int), "type int32, expected floats"),
+        (
+            (["B003", *IDS[1:]], np.ones((30, 2))),
+            r"item_ids: found more than one row for 1 item\(s\): B003",
+        ),
+        (([None, *IDS[1:]], np.ones((30, 2))), "item_ids: found 1 missing"),
+        (
+            (IDS[::-1], np.diag([np.inf] + [1.0] * 29)),
+            r"found NaN or Inf .* 1 item\(s\): B029",
+        ),
+        (
+            ([f"C{i}" for i in range(30)], np.ones((30, 2))),
+            "'C0'.*, none of which .*'B000'.*same catalogue",
+        ),
+        ((range(30), np.ones((30, 2))), "found ids such as .*same catalogue"),
+    ],
+)
+def test_bad_features(value, message):
+    with pytest.raises(ValueError, match=r"features\['m'\].*" + message):
+        from_interactions(make_log(), {"m": value})
+
+
+def test_integers_and_strings_are_different_ids():
+    log = make_log()
+    log["item_id"] = log["item_id"].str.removeprefix("B").astype(int)
+    ids = [str(i) for i in range(30)]
+    with pytest.raises(ValueError, match="the same catalogue"):
+        from_interactions(log, {"m": (ids, np.ones((30, 2)))})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("log.csv", "", "log.csv': No columns"),
+        ("log.csv", "user_id,item_id\n", "log.csv': found no rows"),
+        ("log.csv", "user_id\titem_id\n1\t2\n", "log.csv': no column"),
+        ("log.csv", "user_id,item_id\n1,2\n1,3,4\n", "log.csv': .* line 3"),
+        ("log.csv", "user_id,item_id\n1,2,3\n", "log.csv': .*more fields"),
+        ("log.csv", "user_id,item_id\n1,2\n1\n", "'item_id': found 1 missing"),
+        ("log.parquet", "user_id,item_id\n", "log.parquet': no Parquet file"),
+        ("log.txt", "user_id,item_id\n", "file type '.txt'"),
+    ],
+)
+def test_bad_files(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        from_interactions(path, {})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ValueError, match=r"log\.csv' does not exist"):
+        from_interactions(tmp_path / "log.csv", {})
+
+
+def test_without_pandas(monkeypatch):
+    log = make_log()
+    actual = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "pandas":
+            raise ImportError(name)
+        return actual(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r'pip install "tmfun-pyg\[data\]"'):
+        from_interactions(log, {})
