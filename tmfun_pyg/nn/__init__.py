@@ -4,7 +4,7 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models import LightGCN, MostPopular, Recommender, TMFUN
+from tmfun_pyg.nn.models import TMFUN, LightGCN, MostPopular, Recommender
 
 __all__ = [
     "TMFUN",

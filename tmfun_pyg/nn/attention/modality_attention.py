@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -107,29 +107,28 @@ class ModalityAttention(torch.nn.Module):
                 averaged over the heads, which sum to one over the modalities
                 present. (default: :obj:`False`)
         """
-        if isinstance(x, dict):
-            x, mask = _stack(x, mask)
-        self._check(x, query, mask)
-        if mask is not None:
-            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        h, present = _stack(x, mask)
+        self._check(h, query, present)
+        if present is not None:
+            h = h.masked_fill(~present.unsqueeze(-1), 0.0)
 
-        num_nodes, num_modalities, _ = x.size()
-        key = self.lin_key(x)
+        num_nodes, num_modalities, _ = h.size()
+        key = self.lin_key(h)
         if self.lin_query is not None:
             key = key + self.lin_query(query).unsqueeze(1)
         key = key.tanh().view(num_nodes, num_modalities, self.heads, -1)
         score = torch.einsum("nmhc,hc->nmh", key, self.att.to(key.dtype))
 
-        if mask is None:
+        if present is None:
             weight = score.softmax(dim=1)
         else:
             # A finite fill keeps nodes without any modality free of NaN:
             lowest = torch.finfo(score.dtype).min
-            absent = ~mask.unsqueeze(-1)
+            absent = ~present.unsqueeze(-1)
             weight = score.masked_fill(absent, lowest).softmax(dim=1)
             weight = weight.masked_fill(absent, 0.0)
 
-        value = x.view(num_nodes, num_modalities, self.heads, -1)
+        value = h.view(num_nodes, num_modalities, self.heads, -1)
         out = (weight.unsqueeze(-1) * value).sum(dim=1).flatten(1)
         if return_attention_weights:
             return out, weight.mean(dim=-1)
@@ -172,18 +171,22 @@ class ModalityAttention(torch.nn.Module):
 
 
 def _stack(
-    x_dict: Dict[str, Tensor], mask_dict: Optional[ModalityTensor]
+    x: ModalityTensor, mask: Optional[ModalityTensor]
 ) -> Tuple[Tensor, Optional[Tensor]]:
-    x = torch.stack(list(x_dict.values()), dim=1)
-    if mask_dict is None:
-        return x, None
-    if not isinstance(mask_dict, dict):
-        raise ValueError("'mask' must be a dictionary, as 'x' is one")
-    unknown = sorted(set(mask_dict) - set(x_dict))
+    if isinstance(x, Tensor) and not isinstance(mask, dict):
+        return x, mask
+    if isinstance(x, Tensor) or isinstance(mask, Tensor):
+        raise ValueError(
+            "'x' and 'mask' must either both be tensors or both dictionaries"
+        )
+    out = torch.stack(list(x.values()), dim=1)
+    if mask is None:
+        return out, None
+    unknown = sorted(set(mask) - set(x))
     if unknown:
         raise ValueError(
-            f"'mask' names modalities {unknown}, 'x' has {sorted(x_dict)}"
+            f"'mask' names modalities {unknown}, 'x' has {sorted(x)}"
         )
-    everywhere = torch.ones(x.size(0), dtype=torch.bool, device=x.device)
-    masks: List[Tensor] = [mask_dict.get(key, everywhere) for key in x_dict]
-    return x, torch.stack(masks, dim=1)
+    everywhere = torch.ones(out.size(0), dtype=torch.bool, device=out.device)
+    masks = [mask.get(name, everywhere) for name in x]
+    return out, torch.stack(masks, dim=1)

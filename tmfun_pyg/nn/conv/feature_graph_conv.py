@@ -214,7 +214,7 @@ def _normalize(
         value = _normalized_weight(col, row, value, size)
         return edge_index.set_value(value, layout="coo"), None
     if is_sparse(edge_index):
-        (col, row), value = to_edge_index(edge_index)
+        (row, col), value = to_edge_index(edge_index)
         value = _normalized_weight(col, row, value, size)
         return set_sparse_value(edge_index, value), None
     src, dst = edge_index

@@ -1,8 +1,8 @@
-from typing import List, Optional, Sequence, Union
+from typing import Optional, Sequence, Union
 
 import torch
 from torch import Tensor
-from torch_geometric.nn.inits import glorot
+from torch_geometric.nn.inits import glorot, reset
 
 from tmfun_pyg.nn.attention import ModalityAttention
 
@@ -101,11 +101,11 @@ class MultiStepFusion(torch.nn.Module):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for step, bias in zip(self.steps, self.gate_biases, strict=True):
-            if isinstance(step, ModalityAttention):
-                step.reset_parameters()
-            else:
+            if isinstance(step, torch.nn.Linear):
                 glorot(step.weight)
                 torch.nn.init.constant_(step.bias, bias)
+            else:
+                reset(step)
 
     def forward(
         self,
@@ -138,14 +138,16 @@ class MultiStepFusion(torch.nn.Module):
                 f"(query_channels={self.query_channels})"
             )
 
-        for step, source, mask in zip(self.steps, sources, masks, strict=True):
+        for step, source, mask in zip(
+            self.steps, sources, masks, strict=True
+        ):
+            if mask is not None:  # Merged with itself, a node stays as it is.
+                source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):
-                pair = torch.stack([x, source], dim=1)
-                merged = step(pair, query)
+                x = step(torch.stack([x, source], dim=1), query)
             else:
                 share = step(x if query is None else query).sigmoid()
-                merged = torch.lerp(x, source, share.to(x.dtype))
-            x = merged if mask is None else merged.where(mask.view(-1, 1), x)
+                x = torch.lerp(x, source, share.to(x.dtype))
         return x
 
     def __repr__(self) -> str:

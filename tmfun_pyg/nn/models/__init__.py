@@ -3,4 +3,4 @@ from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.recommender import Recommender
 from tmfun_pyg.nn.models.tmfun import TMFUN
 
-__all__ = ["LightGCN", "MostPopular", "Recommender", "TMFUN"]
+__all__ = ["TMFUN", "LightGCN", "MostPopular", "Recommender"]

@@ -23,6 +23,13 @@ class CSRMatrix(torch.nn.Module):
         size ((int, int)): The number of rows and columns.
     """
 
+    ptr: Tensor
+    index: Tensor
+    value: Tensor
+    t_ptr: Tensor
+    t_index: Tensor
+    t_value: Tensor
+
     def __init__(
         self, row: Tensor, col: Tensor, value: Tensor, size: Tuple[int, int]
     ) -> None:

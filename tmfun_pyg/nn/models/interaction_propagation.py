@@ -10,7 +10,7 @@ from tmfun_pyg.nn.spmm import spmm
 
 
 class _SymmetricLGConv(LGConv):
-    """LGConv for a normalized symmetric matrix, which is its own transposed."""
+    """LGConv with a symmetric matrix, which is its own transposed."""
 
     def message_and_aggregate(self, adj_t: Tensor, x: Tensor) -> Tensor:
         return spmm(adj_t, adj_t, x)
@@ -57,7 +57,9 @@ class InteractionPropagation(torch.nn.Module):
         index, weight = gcn_norm(
             torch.stack([row, col]), None, num_nodes, add_self_loops=False
         )
-        self.graph = CSRMatrix(*index, weight, (num_nodes, num_nodes))
+        self.graph = CSRMatrix(
+            index[0], index[1], weight, (num_nodes, num_nodes)
+        )
 
     def forward(
         self, user_emb: Tensor, item_emb: Tensor

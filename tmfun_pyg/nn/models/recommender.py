@@ -158,8 +158,9 @@ def bpr_loss(
     pos_item: Tensor,
     neg_item: Tensor,
 ) -> Tensor:
-    r"""The mean BPR loss (:class:`~torch_geometric.nn.models.lightgcn.BPRLoss`)
-    of inner-product scores, over all pairs of a positive and its negatives.
+    r"""The BPR loss of :class:`~torch_geometric.nn.models.lightgcn.BPRLoss`
+    for inner-product scores, averaged over all pairs of a positive and one of
+    its negatives.
 
     Args:
         user_emb (torch.Tensor): The embeddings of all users.

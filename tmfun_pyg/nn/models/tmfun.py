@@ -116,6 +116,9 @@ class TMFUN(Recommender):
             modality.
     """
 
+    mask: Tensor
+    user_scale: Tensor
+
     def __init__(
         self,
         num_users: int,
@@ -140,6 +143,7 @@ class TMFUN(Recommender):
             raise ValueError(
                 "'in_channels' names no modality: TMFUN needs at least one"
             )
+        self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
         self.channels = channels
         self.contrastive_weight = contrastive_weight if contrastive else 0.0
@@ -243,8 +247,7 @@ class TMFUN(Recommender):
     def _bind_modality(self, data: HeteroData, name: str) -> Tensor:
         """Attaches features and graph, returns which items have them."""
         x = data["item"].get(f"x_{name}")
-        gate = self.behavior_gates[_key(name)]
-        shape = [self.num_items, gate[0].in_features]
+        shape = [self.num_items, self.in_channels[name]]
         if x is None or list(x.shape) != shape:
             raise ValueError(
                 f"data['item'].x_{name} must be of shape {shape} "

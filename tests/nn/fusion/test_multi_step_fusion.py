@@ -1,0 +1,119 @@
+import pytest
+import torch
+
+from tmfun_pyg.nn import ModalityAttention, MultiStepFusion
+
+
+def test_one_attention_step_is_a_plain_attention_merge():
+    fusion = MultiStepFusion(8, 1, "attention", query_channels=6, heads=2)
+    att = ModalityAttention(8, 6, heads=2)
+    att.load_state_dict(fusion.steps[0].state_dict())
+    x, source, query = torch.randn(5, 8), torch.randn(5, 8), torch.randn(5, 6)
+    torch.testing.assert_close(
+        fusion(x, [source], query),
+        att(torch.stack([x, source], dim=1), query),
+    )
+
+
+def test_gate_steps_in_order():
+    fusion = MultiStepFusion(8, 2, query_channels=8, gate_bias=[0.5, -0.5])
+    x, query = torch.randn(5, 8), torch.randn(5, 8)
+    sources = [torch.randn(5, 8), torch.randn(5, 8)]
+    expected = x
+    for step, source in zip(fusion.steps, sources, strict=True):
+        share = torch.sigmoid(query @ step.weight.t() + step.bias)
+        expected = (1 - share) * expected + share * source
+    torch.testing.assert_close(fusion(x, sources, query), expected)
+    assert fusion.steps[0].bias.tolist() == [0.5] * 8
+    assert fusion.steps[1].bias.tolist() == [-0.5] * 8
+
+
+def test_gate_without_query_reads_the_running_representation():
+    fusion = MultiStepFusion(8, 1)
+    x, source = torch.randn(5, 8), torch.randn(5, 8)
+    share = fusion.steps[0](x).sigmoid()
+    torch.testing.assert_close(
+        fusion(x, [source]), x + share * (source - x)
+    )
+
+
+@pytest.mark.parametrize("kind", ["gate", "attention"])
+def test_equal_sources_change_nothing(kind):
+    fusion = MultiStepFusion(8, 3, kind)
+    x = torch.randn(5, 8)
+    torch.testing.assert_close(fusion(x, [x, x, x]), x)
+
+
+@pytest.mark.parametrize("kind", ["gate", "attention"])
+def test_result_lies_between_the_representations(kind):
+    fusion = MultiStepFusion(8, 3, kind)
+    x, sources = torch.randn(50, 8), list(torch.randn(3, 50, 8))
+    stacked = torch.stack([x, *sources])
+    out = fusion(x, sources)
+    assert bool((out >= stacked.amin(dim=0) - 1e-6).all())
+    assert bool((out <= stacked.amax(dim=0) + 1e-6).all())
+
+
+def test_gates_can_close():
+    fusion = MultiStepFusion(8, 2, gate_bias=-100.0)
+    x = torch.randn(5, 8)
+    torch.testing.assert_close(
+        fusion(x, [torch.randn(5, 8), torch.randn(5, 8)]), x
+    )
+
+
+@pytest.mark.parametrize("kind", ["gate", "attention"])
+def test_masked_sources_are_not_read(kind):
+    fusion = MultiStepFusion(8, 2, kind)
+    x, sources = torch.randn(5, 8), [torch.randn(5, 8), torch.randn(5, 8)]
+    mask = torch.tensor([True, False, True, False, True])
+    full = fusion(x, sources)
+    without = MultiStepFusion(8, 1, kind)
+    without.steps[0].load_state_dict(fusion.steps[1].state_dict())
+    skipped = without(x, sources[1:])
+    garbage = sources[0].masked_fill(~mask.view(-1, 1), torch.nan)
+    garbage.requires_grad_()
+    out = fusion(x, [garbage, sources[1]], masks=[mask, None])
+    torch.testing.assert_close(out[mask], full[mask])
+    torch.testing.assert_close(out[~mask], skipped[~mask])
+    out.sum().backward()
+    assert bool(garbage.grad.isfinite().all())
+    for parameter in fusion.parameters():
+        assert bool(parameter.grad.isfinite().all())
+
+
+def test_mixed_kinds_and_gradients():
+    fusion = MultiStepFusion(4, 2, ["gate", "attention"], 3, heads=2).double()
+    assert str(fusion) == (
+        "MultiStepFusion(4, num_steps=2, kinds=['gate', 'attention'])"
+    )
+    x, s, t = torch.randn(3, 3, 4, dtype=torch.double, requires_grad=True)
+    q = torch.randn(3, 3, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x, s, t, q: fusion(x, [s, t], q), (x, s, t, q)
+    )
+
+
+def test_no_steps():
+    x = torch.randn(5, 8)
+    assert torch.equal(MultiStepFusion(8, 0)(x, []), x)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="'num_steps' must not be negative"):
+        MultiStepFusion(8, -1)
+    with pytest.raises(ValueError, match="'kind' must be"):
+        MultiStepFusion(8, 2, "sum")
+    with pytest.raises(ValueError, match="'kind' must have one entry"):
+        MultiStepFusion(8, 2, ["gate"])
+    with pytest.raises(ValueError, match="'gate_bias' must have one entry"):
+        MultiStepFusion(8, 2, gate_bias=[0.0])
+    x = torch.randn(5, 8)
+    with pytest.raises(ValueError, match=r"'sources' must .* 2 steps"):
+        MultiStepFusion(8, 2)(x, [x])
+    with pytest.raises(ValueError, match="'masks' must have one entry"):
+        MultiStepFusion(8, 1)(x, [x], masks=[])
+    with pytest.raises(ValueError, match="'query' must not be given"):
+        MultiStepFusion(8, 1)(x, [x], query=x)
+    with pytest.raises(ValueError, match="'query' must be given"):
+        MultiStepFusion(8, 1, query_channels=8)(x, [x])

@@ -1,0 +1,51 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
+
+
+@pytest.fixture(params=["symmetric", "square", "rectangular"])
+def dense(request):
+    size = (4, 6) if request.param == "rectangular" else (5, 5)
+    out = torch.randn(size).relu()
+    return out + out.t() if request.param == "symmetric" else out
+
+
+def from_dense(dense):
+    row, col = dense.nonzero().t()
+    perm = torch.randperm(row.numel())
+    row, col = row[perm], col[perm]
+    return CSRMatrix(row, col, dense[row, col], tuple(dense.shape))
+
+
+def test_product_and_gradient(dense):
+    matrix = from_dense(dense)
+    assert matrix.is_symmetric == (
+        dense.shape == dense.t().shape and torch.equal(dense, dense.t())
+    )
+    torch.testing.assert_close(matrix.adj_t.to_dense(), dense)
+    torch.testing.assert_close(matrix.adj.to_dense(), dense.t())
+    x = torch.randn(dense.size(1), 3, requires_grad=True)
+    probe = torch.randn(dense.size(0), 3)
+    (matrix(x) * probe).sum().backward()
+    torch.testing.assert_close(matrix(x), dense @ x)
+    torch.testing.assert_close(x.grad, dense.t() @ probe)
+
+
+def test_is_copied_and_pickled_but_no_state(dense):
+    matrix = from_dense(dense)
+    assert matrix.state_dict() == {}
+    x = torch.randn(dense.size(1), 3)
+    for other in (
+        copy.deepcopy(matrix),
+        pickle.loads(pickle.dumps(matrix)),
+    ):
+        torch.testing.assert_close(other(x), dense @ x)
+    assert matrix.double()(x.double()).dtype == torch.double
+
+
+def test_repr():
+    assert str(from_dense(torch.eye(3))) == "CSRMatrix(3, 3, nnz=3)"

@@ -1,0 +1,44 @@
+import pytest
+import torch
+from toy_data import dense_light_gcn
+from torch_geometric.nn.models import LightGCN as PyGLightGCN
+
+from tmfun_pyg.nn import LightGCN
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_dense_reference(data, num_layers):
+    model = LightGCN.from_data(data, channels=4, num_layers=num_layers)
+    expected = dense_light_gcn(
+        data,
+        model.user_embedding.weight,
+        model.item_embedding.weight,
+        num_layers,
+    )
+    torch.testing.assert_close(torch.cat(model()), expected)
+
+
+def test_equals_the_model_of_pyg(data, batch):
+    model = LightGCN.from_data(data, channels=4, num_layers=2, reg_weight=0.1)
+    n = model.num_users
+    other = PyGLightGCN(n + model.num_items, 4, num_layers=2)
+    other.embedding.weight.data = torch.cat(
+        [model.user_embedding.weight.data, model.item_embedding.weight.data]
+    )
+    user, item = data["user", "interacts", "item"].edge_index
+    index = torch.stack([user, item + n])
+    index = torch.cat([index, index.flip(0)], dim=1)
+    torch.testing.assert_close(
+        torch.cat(model()), other.get_embedding(index)
+    )
+
+    user, pos_item, neg_item = batch
+    neg_item = neg_item[:, :1]
+    parts = model.loss(user, pos_item, neg_item)
+    node = torch.stack([user, pos_item + n, neg_item[:, 0] + n])
+    positives = other(index, node[[0, 1]])
+    negatives = other(index, node[[0, 2]])
+    expected = other.recommendation_loss(
+        positives, negatives, node.flatten(), lambda_reg=0.1
+    )
+    torch.testing.assert_close(parts["bpr"] + parts["reg"], expected)

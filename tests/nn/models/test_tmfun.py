@@ -1,0 +1,267 @@
+import copy
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from toy_data import (
+    NUM_ITEMS,
+    NUM_USERS,
+    dense_interactions,
+    dense_light_gcn,
+    make_data,
+)
+
+from tmfun_pyg.nn import TMFUN, info_nce
+
+ABLATIONS = [
+    "modality_graphs",
+    "item_graph",
+    "attention",
+    "later_steps",
+    "contrastive",
+]
+
+
+def dense_branches(model, data):
+    """The equations of the docstring with dense matrices."""
+    item_emb = model.item_embedding.weight
+    collaborative = dense_light_gcn(
+        data,
+        model.user_embedding.weight,
+        item_emb,
+        model.propagation.num_layers,
+    )
+    r = dense_interactions(data)
+
+    def with_users(items, mask):
+        """Puts the mean over a user's items with content above the items."""
+        items = items * mask.view(-1, 1)
+        has = r * mask
+        users = has @ items / has.sum(dim=1, keepdim=True).clamp(min=1)
+        return torch.cat([users, items])
+
+    masks, graphs, gates = [], [], []
+    for name in model.modalities:
+        x = data["item"][f"x_{name}"]
+        mask = data["item"].get(f"mask_{name}", torch.ones(len(x))).float()
+        x = (x - x.mean(1, keepdim=True)) / (
+            x.var(1, keepdim=True, correction=0) + 1e-5
+        ).sqrt()
+        store = data["item", f"similar_{name}", "item"]
+        s = torch.zeros(NUM_ITEMS, NUM_ITEMS)
+        s[store.edge_index[1], store.edge_index[0]] = store.edge_weight
+        masks.append(mask)
+        graphs.append(s)
+        gates.append(model.behavior_gates[name](x).sigmoid())
+
+    h = []
+    for mask, s, gate in zip(masks, graphs, gates, strict=True):
+        z = item_emb * gate
+        h.append(with_users(s @ z if model.modality_graphs else z, mask))
+    any_mask = torch.stack(masks).amax(dim=0)
+    r_any = torch.cat([(r @ any_mask > 0).float(), any_mask])
+    present = [torch.cat([(r @ m > 0).float(), m]).bool() for m in masks]
+
+    stacked, mask = torch.stack(h, dim=1), torch.stack(present, dim=1)
+    if model.attention is None:
+        total = mask.sum(dim=1, keepdim=True).clamp(min=1)
+        content = stacked.sum(dim=1) / total
+    else:
+        content = model.attention(stacked, collaborative, mask)
+
+    sources = list(zip(h, present, strict=True))
+    if model.item_graph:
+        logit = model.graph_logit.exp()
+        weight = torch.stack(masks, dim=1) * logit
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
+        mixed = sum(
+            weight[:, m : m + 1] * (s @ item_emb)
+            for m, s in enumerate(graphs)
+        )
+        sources.append((with_users(mixed, any_mask), r_any.bool()))
+    for step, (source, has) in zip(
+        model.later_steps.steps, sources, strict=False
+    ):
+        share = step(collaborative).sigmoid() * has.view(-1, 1)
+        content = (1 - share) * content + share * source
+    return collaborative, content
+
+
+@pytest.mark.parametrize("num_modalities", [1, 2, 4])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("off", [None, *ABLATIONS])
+def test_dense_reference(num_modalities, missing, off):
+    data = make_data(num_modalities, missing)
+    kwargs = {} if off is None else {off: False}
+    model = TMFUN.from_data(data, channels=4, num_layers=2, **kwargs)
+    for parameter in model.parameters():  # Far from the starting point.
+        torch.nn.init.normal_(parameter)
+
+    collaborative, content = dense_branches(model, data)
+    branches = model.encode()
+    torch.testing.assert_close(branches.collaborative, collaborative)
+    torch.testing.assert_close(branches.content, content)
+    torch.testing.assert_close(torch.cat(model()), collaborative + content)
+
+    probe = torch.randn_like(content)
+    (content * probe).sum().backward()
+    expected = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    (branches.content * probe).sum().backward()
+    for parameter, grad in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("off", [None, *ABLATIONS])
+def test_loss_parts(data, batch, off):
+    kwargs = {} if off is None else {off: False}
+    model = TMFUN.from_data(
+        data, channels=4, contrastive_weight=0.3, reg_weight=0.1, **kwargs
+    )
+    torch.nn.init.normal_(model.item_embedding.weight)
+    user, pos_item, neg_item = batch
+    parts = model.loss(*batch)
+    assert set(parts) == {"bpr", "reg"} | (
+        set() if off == "contrastive" else {"contrastive"}
+    )
+
+    user_emb, item_emb = model()
+    scores = user_emb @ item_emb.t()
+    difference = scores[user, pos_item].view(-1, 1) - scores[
+        user.view(-1, 1), neg_item
+    ]
+    torch.testing.assert_close(parts["bpr"], -F.logsigmoid(difference).mean())
+    squared = (
+        model.user_embedding(user).pow(2).sum()
+        + model.item_embedding(pos_item).pow(2).sum()
+        + model.item_embedding(neg_item).pow(2).sum()
+    )
+    torch.testing.assert_close(parts["reg"], 0.1 * squared / len(user))
+
+    if off != "contrastive":
+        collaborative, content, _ = model.encode()
+        expected = 0.0
+        for node in (user.unique(), pos_item.unique() + NUM_USERS):
+            node = node[model.mask[node, -1]]
+            expected += info_nce(content[node], collaborative[node], 0.2)
+        assert parts["contrastive"].item() > 0
+        ratio = parts["contrastive"] / expected
+        assert 0.01 < ratio.item() < 3  # Weight times scale.
+
+    total = sum(parts.values())
+    total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_one_branch_less_is_less_work(data):
+    """Ablations take their parameters along."""
+    full = {name for name, _ in TMFUN.from_data(data).named_parameters()}
+    for off, prefix in (
+        ("item_graph", ("graph_logit", "later_steps.steps.2.")),
+        ("attention", ("attention.",)),
+        ("later_steps", ("later_steps.", "graph_logit")),
+    ):
+        model = TMFUN.from_data(data, **{off: False})
+        names = {name for name, _ in model.named_parameters()}
+        gone = {n for n in full if n.startswith(prefix)}
+        assert gone
+        assert names == full - gone
+
+
+def test_users_and_items_can_be_renamed(data):
+    """A permutation of users and items permutes the embeddings."""
+    model = TMFUN.from_data(data, channels=4)
+    user_emb, item_emb = model()
+    users, items = torch.randperm(NUM_USERS), torch.randperm(NUM_ITEMS)
+
+    renamed = copy.deepcopy(data)
+    for edge_type, store in renamed.edge_items():
+        for row, name in ((0, edge_type[0]), (1, edge_type[2])):
+            perm = users if name == "user" else items
+            store.edge_index[row] = perm.argsort()[store.edge_index[row]]
+    for name, value in list(renamed["item"].items()):
+        if isinstance(value, torch.Tensor):
+            renamed["item"][name] = value[items]
+    other = TMFUN.from_data(renamed, channels=4)
+    other.load_state_dict(model.state_dict())
+    other.user_embedding.weight.data = model.user_embedding.weight[users]
+    other.item_embedding.weight.data = model.item_embedding.weight[items]
+    torch.testing.assert_close(other()[0], user_emb[users])
+    torch.testing.assert_close(other()[1], item_emb[items])
+
+
+@pytest.mark.parametrize("num_modalities", [1, 10])
+def test_modality_weights(num_modalities):
+    data = make_data(num_modalities, missing=True)
+    model = TMFUN.from_data(data, channels=4)
+    weight = model.item_modality_weights()
+    assert weight.shape == (NUM_ITEMS, num_modalities)
+    assert weight[0].abs().max() == 0  # Item 0 lacks all modalities.
+    assert weight[1, 0] == 0  # Item 1 lacks the first.
+    present = torch.stack(
+        [data["item"][f"mask_m{m}"] for m in range(num_modalities)], dim=1
+    )
+    torch.testing.assert_close(
+        weight.sum(dim=1), present.any(dim=1).float()
+    )
+
+    pairs = torch.tensor(
+        list(itertools.product(range(NUM_USERS), range(NUM_ITEMS)))
+    ).t()
+    out = model.pair_modality_weights(*pairs)
+    of_user = model.encode().weight[:NUM_USERS][pairs[0]]
+    product = of_user * weight[pairs[1]]
+    has = product.sum(dim=1) > 0
+    torch.testing.assert_close(
+        out[has], product[has] / product[has].sum(dim=1, keepdim=True)
+    )
+    assert bool((out[~has] == 0).all())
+
+
+def test_feature_scale_does_not_matter(data):
+    """Encoders differ in scale by orders of magnitude."""
+    model = TMFUN.from_data(data, channels=4)
+    expected = model()[1]
+    data["item"].x_m0 = data["item"].x_m0 * 1000 + 7
+    torch.testing.assert_close(
+        model.bind(data)()[1], expected, rtol=1e-3, atol=1e-5
+    )
+
+
+def test_missing_features_are_never_read(data):
+    model = TMFUN.from_data(data, channels=4)
+    expected = model()
+    data["item"].x_m0[:2] = 1e6
+    torch.testing.assert_close(model.bind(data)(), expected)
+
+
+def test_save_and_load(data, tmp_path):
+    model = TMFUN.from_data(data, channels=4, heads=2, step_kind="attention")
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    other = TMFUN.from_data(data, channels=4, heads=2, step_kind="attention")
+    other.load_state_dict(
+        torch.load(tmp_path / "model.pt", weights_only=True)
+    )
+    torch.testing.assert_close(other(), model())
+
+
+def test_errors(data):
+    with pytest.raises(ValueError, match="names no modality"):
+        TMFUN(7, 6, in_channels={})
+    with pytest.raises(ValueError, match="'kind' must be"):
+        TMFUN.from_data(data, step_kind="sum")
+    model = TMFUN.from_data(data)
+    data["item"].x_m1 = data["item"].x_m1[:, :2]
+    with pytest.raises(ValueError, match=r"x_m1 must be of shape \[6, 4\]"):
+        model.bind(data)
+    del data["item"].x_m1
+    with pytest.raises(ValueError, match=r"x_m1 must .* \(got None\)"):
+        model.bind(data)
+    del data["item", "similar_m0", "item"]
+    with pytest.raises(ValueError, match=r"apply tmfun_pyg\.transforms"):
+        TMFUN.from_data(data)
+    TMFUN.from_data(data, modality_graphs=False, item_graph=False)()

@@ -1,0 +1,150 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tmfun_pyg.nn import info_nce
+
+
+def reference(x, y, temperature):
+    """The formula, row by row."""
+    losses = []
+    for n in range(len(x)):
+        cos = torch.stack(
+            [x[n] @ y[k] / (x[n].norm() * y[k].norm()) for k in range(len(y))]
+        )
+        weight = (cos / temperature).exp()
+        losses.append(-(weight[n] / weight.sum()).log())
+    return torch.stack(losses).mean()
+
+
+@pytest.fixture
+def views():
+    return torch.randn(2, 23, 5, dtype=torch.double).unbind()
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 23, 4096])
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_formula_in_float64(views, chunk_size, temperature):
+    x, y = views
+    loss = info_nce(x, y, temperature, chunk_size=chunk_size)
+    expected = reference(x, y, temperature)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    both = info_nce(x, y, temperature, symmetric=True, chunk_size=chunk_size)
+    expected = (expected + reference(y, x, temperature)) / 2
+    torch.testing.assert_close(both, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("chunk_size", [3, 4096])
+def test_repeated_nodes_count_once(views, chunk_size):
+    x, y = views
+    index = torch.randint(0, 23, (40,))
+    node = index.unique()
+    loss = info_nce(x[index], y[index], 0.2, index, chunk_size=chunk_size)
+    torch.testing.assert_close(loss, reference(x[node], y[node], 0.2))
+
+
+@pytest.mark.parametrize("chunk_size", [3, 4096])
+def test_mask_equals_leaving_rows_out(views, chunk_size):
+    x, y = (view.clone().requires_grad_() for view in views)
+    mask = torch.rand(23) < 0.5
+    mask[0] = True
+    loss = info_nce(x, y, 0.2, mask=mask, chunk_size=chunk_size)
+    torch.testing.assert_close(loss, reference(x[mask], y[mask], 0.2))
+    loss.backward()
+    for view in (x, y):
+        assert bool(view.grad.isfinite().all())
+        assert bool((view.grad[~mask] == 0).all())
+
+
+def test_nothing_to_contrast_is_zero(views):
+    x, y = (view.clone().requires_grad_() for view in views)
+    loss = info_nce(x, y, mask=torch.zeros(23, dtype=torch.bool))
+    assert loss.item() == 0
+    loss.backward()
+    assert x.grad.abs().max() == 0
+
+
+def test_gradients(views):
+    x, y = (view.clone().requires_grad_() for view in views)
+    index = torch.arange(23) // 2
+    for chunk_size in (5, 4096):
+        assert torch.autograd.gradcheck(
+            lambda x, y, c=chunk_size: info_nce(
+                x, y, 0.2, index, symmetric=True, chunk_size=c
+            ),
+            (x, y),
+        )
+
+
+def test_hand_worked_example():
+    # Two orthogonal pairs: e / (e + 1) each, at temperature 1.
+    x = torch.eye(2, dtype=torch.double)
+    expected = torch.tensor(1.0, dtype=torch.double).exp()
+    expected = -(expected / (expected + 1)).log()
+    torch.testing.assert_close(info_nce(x, x, 1.0), expected)
+    # All alike: nobody can be told apart, log(N).
+    same = torch.ones(8, 3)
+    assert info_nce(same, same).item() == pytest.approx(
+        torch.tensor(8.0).log().item()
+    )
+    # One row has no negatives.
+    assert info_nce(same[:1], same[:1]).item() == 0
+
+
+def test_value_does_not_depend_on_lengths_or_order(views):
+    x, y = views
+    loss = info_nce(x, y)
+    torch.testing.assert_close(info_nce(x * 1e-6, y * 1e6), loss)
+    perm = torch.randperm(23)
+    torch.testing.assert_close(info_nce(x[perm], y[perm]), loss)
+
+
+def test_safe_numbers():
+    x = torch.randn(50, 4)
+    x[0] = 0  # No direction at all.
+    x.requires_grad_()
+    loss = info_nce(x, -x, temperature=1e-3)
+    loss.backward()
+    assert bool(loss.isfinite())
+    assert bool(x.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.half])
+def test_half_precision_is_computed_in_float(views, dtype):
+    x, y = (view.to(dtype) for view in views)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = info_nce(x, y)
+    assert loss.dtype == torch.float
+    torch.testing.assert_close(loss, info_nce(x.float(), y.float()))
+
+
+def test_memory_is_bounded_by_the_chunk():
+    """No tensor of all pairs is saved for the backward pass."""
+    x = torch.randn(512, 4, requires_grad=True)
+    largest = 0
+
+    def pack(tensor):
+        nonlocal largest
+        largest = max(largest, tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        loss = info_nce(x, F.normalize(x), chunk_size=64)
+    loss.backward()
+    assert largest <= 64 * 512
+
+
+def test_errors(views):
+    x, y = views
+    with pytest.raises(ValueError, match="of one shape"):
+        info_nce(x, y[:5])
+    with pytest.raises(ValueError, match="N > 0"):
+        info_nce(x[:0], y[:0])
+    with pytest.raises(ValueError, match=r"'index' must be of shape \[23\]"):
+        info_nce(x, y, index=torch.zeros(5))
+    with pytest.raises(ValueError, match=r"'mask' must be of shape \[23\]"):
+        info_nce(x, y, mask=torch.ones(5, dtype=torch.bool))
+    with pytest.raises(ValueError, match="'temperature' must be positive"):
+        info_nce(x, y, temperature=0)
+    with pytest.raises(ValueError, match="'chunk_size' must be positive"):
+        info_nce(x, y, chunk_size=0)
