@@ -18,6 +18,9 @@ REFUSED = {
     "mixed-integer-float",
 }
 
+# Integers that are written as Python would write them: without leading zeros.
+INTEGER = r"0|-?[1-9][0-9]{0,17}"
+
 
 class Log(NamedTuple):
     """Interactions as they were logged, each pair of user and item once.
@@ -227,8 +230,7 @@ def _read_file(path: str, user_col: str, item_col: str) -> Any:
             f"has {len(frame.columns)}"
         )
     for column in set(ids).intersection(frame.columns):
-        # What reads back as the same text: no leading zeros, no plus.
-        if frame[column].str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all():
+        if frame[column].str.fullmatch(INTEGER, na=False).all():
             frame[column] = frame[column].astype(np.int64)
     return frame
 

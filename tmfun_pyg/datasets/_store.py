@@ -36,12 +36,15 @@ def load(path: str) -> Dict[str, Any]:
     """Reads what :func:`save` wrote.
 
     Raises:
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or holds more than tensors and
+            plain values.
     """
     try:
         return torch.load(path, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as err:
         raise ValueError(
-            f"the processed file '{path}' is damaged ({err}): pass "
-            f"force_reload=True to make it anew from the raw files"
+            f"the processed file '{path}' cannot be read: found it damaged, "
+            f"or pre_transform has added what is neither tensors nor plain "
+            f"values; pass force_reload=True to make it anew from the raw "
+            f"files ({err})"
         ) from err

@@ -44,6 +44,7 @@ from tmfun_pyg.datasets._tables import align_features
 
 FORMAT_VERSION = 1
 SUFFIX = "_feat.npy"
+DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # What Python prints for functions and objects that do not describe
 # themselves, as in "<function f at 0x7f...>".
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -335,7 +336,7 @@ class MultimodalRecDataset(RecDataset):
         if not osp.isdir(raw_dir):
             for direct in (folder, root):
                 if osp.isfile(osp.join(direct, f"{self.name}.inter")):
-                    cache = os.environ.get("TMFUN_CACHE", "~/.cache/tmfun_pyg")
+                    cache = os.environ.get("TMFUN_CACHE") or DEFAULT_CACHE
                     key = f"{self.name}-{_digest(osp.realpath(direct))}"
                     return direct, osp.join(osp.expanduser(cache), key)
         return raw_dir, osp.join(folder, "processed")
