@@ -1,0 +1,255 @@
+"""Trains TMFUN and LightGCN and compares them with most-popular.
+
+Without arguments it runs on the embedded synthetic data set:
+
+    python examples/train_tmfun.py
+
+On a data set in the community's format, here <root>/tiktok/tiktok.inter and
+its <modality>_feat.npy, over three seeds:
+
+    python examples/train_tmfun.py --root DIR --name tiktok --seeds 0 1 2
+
+Everything is written into --out:
+
+    metrics.json              versions, arguments and all metrics
+    learning_curve.png        validation Recall@20 by epoch
+    <model>/seed_<n>/         of each run:
+        metrics.csv               losses and validation metrics by epoch
+        best.ckpt, last.ckpt      the best and the last epoch
+        top_k.csv                 the recommendations, in the data set's ids
+"""
+
+import argparse
+import csv
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import lightning
+import torch
+import torch_geometric
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import CSVLogger
+
+import tmfun_pyg
+from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.nn import TMFUN, LightGCN, MostPopular
+from tmfun_pyg.training import (
+    InteractionDataModule,
+    RecommenderModule,
+    default_callbacks,
+)
+from tmfun_pyg.transforms import FeatureGraph
+
+MODELS = {"tmfun": TMFUN, "lightgcn": LightGCN}
+TOP_K = 20  # The length of the written lists.
+COLUMNS = ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]  # Of the table.
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description="Trains TMFUN and LightGCN and compares them.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--root", help="folder of the data set (default: synthetic data)")
+    add("--name", default="tiktok", help="name of the data set in --root")
+    add("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
+    add("--seeds", nargs="+", type=int, default=[0], help="one run for each")
+    add("--epochs", type=int, default=500, help="at most so many")
+    add("--patience", type=int, default=20, help="epochs without progress")
+    add("--channels", type=int, default=64, help="size of the embeddings")
+    add("--num-layers", type=int, default=3, help="user-item graph layers")
+    add("--k", type=int, default=10, help="neighbors in the feature graphs")
+    add("--lr", type=float, default=1e-3, help="learning rate")
+    add("--batch-size", type=int, default=2048, help="interactions a batch")
+    add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
+    add("--precision", default="32-true", help="or bf16-mixed, ...")
+    add("--out", type=Path, default=Path("runs/train_tmfun"), help="folder")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Trains all models over all seeds, then reports."""
+    args = parse_args()
+    graphs = FeatureGraph(k=args.k)
+    if args.root is None:
+        dataset = SyntheticMultimodal(seed=0, pre_transform=graphs)
+    else:
+        dataset = MultimodalRecDataset(
+            args.root, args.name, pre_transform=graphs
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    popular = evaluate(MostPopular.from_data(dataset[0]), dataset[0], "test")
+    results: Dict[str, Any] = {"most-popular": {"mean": {"test": popular}}}
+    for name in args.model:
+        runs = [train(name, seed, dataset, args) for seed in args.seeds]
+        results[name] = {"runs": runs, **summarize(runs)}
+
+    write_metrics(results, dataset, args)
+    write_learning_curve(args)
+    print_table(results)
+    print(f"\nEverything else is in {args.out}")
+
+
+def train(
+    name: str, seed: int, dataset: Any, args: argparse.Namespace
+) -> Dict[str, Any]:
+    """Trains one model, and tests it as it was in its best epoch."""
+    data = dataset[0]
+    folder = args.out / name / f"seed_{seed}"
+    seed_everything(seed)
+    model = MODELS[name].from_data(
+        data, channels=args.channels, num_layers=args.num_layers
+    )
+    module = RecommenderModule(model, lr=args.lr, dataset=dataset)
+    datamodule = InteractionDataModule(data, args.batch_size, seed=seed)
+    stopping, checkpoint = default_callbacks(str(folder), args.patience)
+    trainer = Trainer(
+        accelerator=args.accelerator,
+        devices=1,
+        precision=args.precision,
+        max_epochs=args.epochs,
+        callbacks=[stopping, checkpoint],
+        logger=CSVLogger(args.out, name, folder.name),
+        log_every_n_steps=1,
+        enable_model_summary=False,
+    )
+    start = time.perf_counter()
+    trainer.fit(module, datamodule)
+    seconds = time.perf_counter() - start
+    epochs = trainer.global_step // trainer.num_training_batches
+
+    # From here on the model is that of the best epoch:
+    best = {"ckpt_path": checkpoint.best_model_path, "verbose": False}
+    (val,) = trainer.validate(module, datamodule=datamodule, **best)
+    (test,) = trainer.test(module, datamodule=datamodule, **best)
+    write_top_k(model, dataset, folder / "top_k.csv")
+    return {
+        "seed": seed,
+        "epochs": epochs,
+        "seconds": seconds,
+        "val": {key.removeprefix("val_"): val[key] for key in val},
+        "test": {key.removeprefix("test_"): test[key] for key in test},
+    }
+
+
+def summarize(runs: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """Returns mean and, of several runs, standard deviation over seeds."""
+    out: Dict[str, Any] = {}
+    for label, function in (
+        ("mean", statistics.mean),
+        ("std", statistics.stdev),
+    ):
+        if label == "mean" or len(runs) > 1:
+            out[label] = {
+                split: {
+                    key: function([run[split][key] for run in runs])
+                    for key in runs[0][split]
+                }
+                for split in ("val", "test")
+            }
+    return out
+
+
+def write_top_k(model: Any, dataset: Any, path: Path) -> None:
+    """Writes what the model recommends to every user."""
+    score, item = model.recommend(k=TOP_K)
+    # Users who have few items left to see get shorter lists:
+    user, place = (item >= 0).nonzero(as_tuple=True)
+    columns = (
+        dataset.user_ids[user.numpy()],
+        place.numpy() + 1,
+        dataset.item_ids[item[user, place].numpy()],
+        score[user, place].numpy(),
+    )
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "rank", "item_id", "score"])
+        writer.writerows(zip(*(c.tolist() for c in columns), strict=True))
+
+
+def write_metrics(
+    results: Dict[str, Any], dataset: Any, args: argparse.Namespace
+) -> None:
+    """Writes all results and how they were obtained."""
+    store = dataset[0]["user", "interacts", "item"]
+    content = {
+        "versions": {
+            "tmfun_pyg": tmfun_pyg.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torch_geometric": torch_geometric.__version__,
+            "lightning": lightning.__version__,
+        },
+        "arguments": {**vars(args), "out": str(args.out)},
+        "dataset": {
+            "users": len(dataset.user_ids),
+            "items": len(dataset.item_ids),
+            "modalities": dataset.modalities,
+            "train": store.edge_index.size(1),
+            "val": store.val_edge_label_index.size(1),
+            "test": store.test_edge_label_index.size(1),
+        },
+        "results": results,
+    }
+    path = args.out / "metrics.json"
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_learning_curve(args: argparse.Namespace) -> None:
+    """Draws the runs' logs."""
+    try:
+        import matplotlib
+    except ImportError:
+        print('For a learning curve, pip install "tmfun-pyg[plot]"')
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots()
+    for i, name in enumerate(args.model):
+        for seed in args.seeds:
+            path = args.out / name / f"seed_{seed}" / "metrics.csv"
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [r for r in csv.DictReader(file) if r["val_recall@20"]]
+            ax.plot(
+                [int(row["epoch"]) for row in rows],
+                [float(row["val_recall@20"]) for row in rows],
+                color=f"C{i}",
+                label=name if seed == args.seeds[0] else None,
+            )
+    ax.set(xlabel="epoch", ylabel="validation Recall@20")
+    ax.legend()
+    fig.savefig(args.out / "learning_curve.png", dpi=150)
+
+
+def print_table(results: Dict[str, Any]) -> None:
+    """Prints the test metrics, a row for each run."""
+
+    def row(label: str, test: Dict[str, float], rest: str = "") -> None:
+        cells = "".join(f"{test[column]:>11.4f}" for column in COLUMNS)
+        print(f"{label:<22}{cells}{rest}")
+
+    header = "".join(f"{column:>11}" for column in COLUMNS)
+    print(f"\n{'test':<22}{header}{'epochs':>8}{'seconds':>9}")
+    for name, result in results.items():
+        runs = result.get("runs", [])
+        for run in runs:
+            rest = f"{run['epochs']:>8}{run['seconds']:>9.1f}"
+            row(f"{name}, seed {run['seed']}", run["test"], rest)
+        if len(runs) == 0:
+            row(name, result["mean"]["test"])
+        if len(runs) > 1:
+            row(f"{name}, mean", result["mean"]["test"])
+            row(f"{name}, std", result["std"]["test"])
+
+
+if __name__ == "__main__":
+    main()
