@@ -10,7 +10,7 @@ class AmazonClothing(PublishedDataset):
     `MMRec <https://github.com/enoche/MMRec>`__.
 
     The raw files :obj:`clothing.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments and format are those of
+    in place by hand; arguments, errors and format are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
     :obj:`"clothing"` here.
 
@@ -26,23 +26,6 @@ class AmazonClothing(PublishedDataset):
         * - 39,387
           - 23,033
           - 278,677
-
-    Args:
-        root (str): Root directory.
-        modalities (List[str], optional): The modalities to read.
-            (default: all that have a feature file, sorted by name)
-        transform (callable, optional): Applied before every access.
-            (default: :obj:`None`)
-        pre_transform (callable, optional): Applied before being saved to
-            disk. (default: :obj:`None`)
-        force_reload (bool, optional): Whether to re-process the dataset.
-            (default: :obj:`False`)
-        zero_rows (str, optional): What a feature row of zeros means:
-            :obj:`"error"` or :obj:`"mask"`. (default: :obj:`"error"`)
-
-    Raises:
-        ValueError: If files are missing or not what is expected, or if they
-            differ from the published statistics.
     """
 
     folder = "clothing"

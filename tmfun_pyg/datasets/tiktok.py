@@ -8,7 +8,7 @@ class TikTok(PublishedDataset):
     in the interactions.)
 
     The raw files :obj:`tiktok.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments and format are those of
+    in place by hand; arguments, errors and format are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
     :obj:`"tiktok"` here.
 
@@ -24,23 +24,6 @@ class TikTok(PublishedDataset):
         * - 9,308
           - 6,710
           - 68,722
-
-    Args:
-        root (str): Root directory.
-        modalities (List[str], optional): The modalities to read.
-            (default: all that have a feature file, sorted by name)
-        transform (callable, optional): Applied before every access.
-            (default: :obj:`None`)
-        pre_transform (callable, optional): Applied before being saved to
-            disk. (default: :obj:`None`)
-        force_reload (bool, optional): Whether to re-process the dataset.
-            (default: :obj:`False`)
-        zero_rows (str, optional): What a feature row of zeros means:
-            :obj:`"error"` or :obj:`"mask"`. (default: :obj:`"error"`)
-
-    Raises:
-        ValueError: If files are missing or not what is expected, or if they
-            differ from the published statistics.
     """
 
     folder = "tiktok"

@@ -159,7 +159,7 @@ class TMFUN(Recommender):
         self.feature_graphs = torch.nn.ModuleDict()
         self.behavior_gates = torch.nn.ModuleDict(
             {
-                _key(name): torch.nn.Sequential(
+                name: torch.nn.Sequential(
                     torch.nn.Linear(size, channels),
                     torch.nn.LeakyReLU(),
                     torch.nn.Linear(channels, channels),
@@ -261,7 +261,7 @@ class TMFUN(Recommender):
         # Features differ in scale by orders of magnitude between encoders.
         # Item by item, so that an item seen later is treated the same:
         x = F.layer_norm(x.float(), x.shape[1:]) * mask.view(-1, 1)
-        self.register_buffer(f"x_{_key(name)}", x, persistent=False)
+        self.register_buffer(f"x_{name}", x, persistent=False)
 
         if not (self.modality_graphs or self.item_graph):
             return mask
@@ -276,7 +276,7 @@ class TMFUN(Recommender):
         if weight is None:
             weight = torch.ones(src.numel(), device=src.device)
         size = (self.num_items, self.num_items)
-        self.feature_graphs[_key(name)] = CSRMatrix(dst, src, weight, size)
+        self.feature_graphs[name] = CSRMatrix(dst, src, weight, size)
         return mask
 
     def forward(self) -> Tuple[Tensor, Tensor]:
@@ -309,14 +309,13 @@ class TMFUN(Recommender):
         """
         gated, plain = [], []
         for name in self.modalities:
-            key = _key(name)
-            x = getattr(self, f"x_{key}")
-            h = item_emb * self.behavior_gates[key](x).sigmoid()
+            x = getattr(self, f"x_{name}")
+            h = item_emb * self.behavior_gates[name](x).sigmoid()
             # One product over the graph serves both branches:
             todo = [h] * self.modality_graphs + [item_emb] * self.item_graph
             done: List[Tensor] = []
             if len(todo) > 0:
-                graph = self.feature_graphs[key]
+                graph = self.feature_graphs[name]
                 out = self.feature_conv(
                     torch.cat(todo, dim=1), graph.adj_t, adj=graph.adj
                 )
@@ -425,11 +424,6 @@ class TMFUN(Recommender):
             f"modalities={self.modalities}, channels={self.channels}, "
             f"num_layers={self.propagation.num_layers})"
         )
-
-
-def _key(modality: str) -> str:
-    """Returns the name of a modality's parameters, which may hold no dot."""
-    return modality.replace(".", "_")
 
 
 @torch.no_grad()
