@@ -11,17 +11,18 @@ from torch_geometric.testing import withDevice
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import LightGCN, Recommender
+from tmfun_pyg.nn import TMFUN, LightGCN, Recommender
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
 )
+from tmfun_pyg.transforms import FeatureGraph
 
 
 @pytest.fixture(scope="module")
 def dataset() -> SyntheticMultimodal:
-    return SyntheticMultimodal(num_users=60, num_items=80, seed=0)
+    return SyntheticMultimodal(60, 80, pre_transform=FeatureGraph(k=5))
 
 
 class _Noisy(LightGCN):
@@ -128,15 +129,17 @@ def test_checkpoints(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
 def test_resumed_run_equals_undisturbed_one(
-    dataset: SyntheticMultimodal, tmp_path: Path
+    model_cls: type[Recommender], dataset: SyntheticMultimodal, tmp_path: Path
 ) -> None:
-    undisturbed, whole = fit(dataset, tmp_path / "a", max_epochs=4)
-    fit(dataset, tmp_path / "b", max_epochs=2)
+    undisturbed, whole = fit(dataset, tmp_path / "a", 4, model_cls)
+    fit(dataset, tmp_path / "b", 2, model_cls)
     resumed, second = fit(
         dataset,
         tmp_path / "b",
-        max_epochs=4,
+        4,
+        model_cls,
         ckpt_path=str(tmp_path / "b" / "last.ckpt"),
     )
     assert second.global_step == whole.global_step
@@ -153,19 +156,23 @@ def test_checkpoint_of_other_data(
     dataset: SyntheticMultimodal, tmp_path: Path
 ) -> None:
     fit(dataset, tmp_path, max_epochs=1)
-    other = SyntheticMultimodal(num_users=60, num_items=80, seed=0)
+    other = SyntheticMultimodal(60, 80)
     other.user_ids = other.user_ids + 1
     with pytest.raises(ValueError, match="'user_ids' of the checkpoint"):
         fit(other, tmp_path, 2, ckpt_path=str(tmp_path / "last.ckpt"))
 
 
-def test_bf16(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
+def test_bf16(
+    model_cls: type[Recommender], dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
     losses = []
     for precision in ("32-true", "bf16-mixed"):
         _, trainer = fit(
             dataset,
             tmp_path / precision,
-            max_epochs=1,
+            1,
+            model_cls,
             precision=precision,
             limit_train_batches=2,
         )
