@@ -23,10 +23,10 @@ import argparse
 import csv
 import json
 import platform
-import statistics
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from statistics import mean, stdev
+from typing import Any, Callable, Dict, List
 
 import lightning
 import torch
@@ -90,7 +90,9 @@ def main() -> None:
     results: Dict[str, Any] = {"most-popular": {"mean": {"test": popular}}}
     for name in args.model:
         runs = [train(name, seed, dataset, args) for seed in args.seeds]
-        results[name] = {"runs": runs, **summarize(runs)}
+        results[name] = {"runs": runs, "mean": over_seeds(mean, runs)}
+        if len(runs) > 1:
+            results[name]["std"] = over_seeds(stdev, runs)
 
     write_metrics(results, dataset, args)
     write_learning_curve(args)
@@ -124,43 +126,37 @@ def train(
     start = time.perf_counter()
     trainer.fit(module, datamodule)
     seconds = time.perf_counter() - start
-    epochs = trainer.global_step // trainer.num_training_batches
 
-    # From here on the model is that of the best epoch:
-    best = {"ckpt_path": checkpoint.best_model_path, "verbose": False}
-    (val,) = trainer.validate(module, datamodule=datamodule, **best)
-    (test,) = trainer.test(module, datamodule=datamodule, **best)
+    best = torch.load(checkpoint.best_model_path, weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    model.to(trainer.strategy.root_device)
     write_top_k(model, dataset, folder / "top_k.csv")
     return {
         "seed": seed,
-        "epochs": epochs,
+        "epochs": trainer.global_step // trainer.num_training_batches,
+        "best_epoch": best["epoch"],
         "seconds": seconds,
-        "val": {key.removeprefix("val_"): val[key] for key in val},
-        "test": {key.removeprefix("test_"): test[key] for key in test},
+        "val": evaluate(model, data, "val"),
+        "test": evaluate(model, data, "test"),
     }
 
 
-def summarize(runs: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Returns mean and, of several runs, standard deviation over seeds."""
-    out: Dict[str, Any] = {}
-    for label, function in (
-        ("mean", statistics.mean),
-        ("std", statistics.stdev),
-    ):
-        if label == "mean" or len(runs) > 1:
-            out[label] = {
-                split: {
-                    key: function([run[split][key] for run in runs])
-                    for key in runs[0][split]
-                }
-                for split in ("val", "test")
-            }
-    return out
+def over_seeds(
+    function: Callable[[List[float]], float], runs: List[Dict[str, Any]]
+) -> Dict[str, Dict[str, float]]:
+    """Applies mean or standard deviation to each metric of several runs."""
+    return {
+        split: {
+            key: function([run[split][key] for run in runs])
+            for key in runs[0][split]
+        }
+        for split in ("val", "test")
+    }
 
 
 def write_top_k(model: Any, dataset: Any, path: Path) -> None:
     """Writes what the model recommends to every user."""
-    score, item = model.recommend(k=TOP_K)
+    score, item = (out.cpu() for out in model.recommend(k=TOP_K))
     # Users who have few items left to see get shorter lists:
     user, place = (item >= 0).nonzero(as_tuple=True)
     columns = (

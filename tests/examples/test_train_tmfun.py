@@ -72,8 +72,12 @@ def test_default_run(
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         logged = [r["val_recall@20"] for r in rows if r["val_recall@20"]]
-        assert max(map(float, logged)) == pytest.approx(
+        assert len(logged) == 2
+        assert float(logged[second["best_epoch"]]) == pytest.approx(
             second["val"]["recall@20"]
+        )
+        assert second["val"]["recall@20"] == pytest.approx(
+            max(map(float, logged))
         )
 
         with (folder / "top_k.csv").open(newline="") as file:

@@ -41,6 +41,7 @@ class RecommenderModule(LightningModule):
         ] = None,
     ) -> None:
         super().__init__()
+        ks = list(ks)
         self.save_hyperparameters("lr", "ks")
         self.model = model
         self.lr = lr
