@@ -38,9 +38,7 @@ def make_data(num_modalities: int, missing: bool) -> HeteroData:
         edge_index = edge_index[:, mask[edge_index].all(dim=0)]
         store = data["item", f"similar_{name}", "item"]
         store.edge_index = edge_index
-        store.edge_weight = torch.rand(
-            edge_index.size(1), generator=generator
-        )
+        store.edge_weight = torch.rand(edge_index.size(1), generator=generator)
     return data
 
 

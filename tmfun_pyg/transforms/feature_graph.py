@@ -8,6 +8,7 @@ from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import scatter, to_undirected
 
 from tmfun_pyg._names import name_items
+from tmfun_pyg.topk import stable_topk
 
 # Features are rounded to multiples of 2^-BITS of the longest row. All terms
 # of a score are then integers below 2^53, which float64 sums without error.
@@ -189,18 +190,7 @@ class FeatureGraph(BaseTransform):
         own = float("inf") if self.loop else float("-inf")
         score[row, row + block.start] = own
 
-        value, index = score.topk(self.k + 1, dim=1)
-        neighbor = index[:, : self.k].sort(dim=1).values
-        # Among equal scores topk takes any. It matters where the last one in
-        # equals the first one out.
-        tied = value[:, -2] == value[:, -1]
-        if tied.any():
-            score, last = score[tied], value[tied, -2:-1]
-            better, equal = score > last, score == last
-            places = self.k - better.sum(dim=1, keepdim=True)
-            chosen = better | (equal & (equal.cumsum(dim=1) <= places))
-            neighbor[tied] = chosen.nonzero()[:, 1].view(-1, self.k)
-        return neighbor
+        return stable_topk(score, self.k)[1].sort(dim=1).values
 
     def __repr__(self) -> str:
         return (

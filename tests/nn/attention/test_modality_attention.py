@@ -125,9 +125,7 @@ def test_gradients():
     x = torch.randn(3, 2, 4, dtype=torch.double, requires_grad=True)
     query = torch.randn(3, 3, dtype=torch.double, requires_grad=True)
     mask = torch.tensor([[True, True], [True, False], [False, False]])
-    assert torch.autograd.gradcheck(
-        lambda x, q: att(x, q, mask), (x, query)
-    )
+    assert torch.autograd.gradcheck(lambda x, q: att(x, q, mask), (x, query))
 
 
 def test_reset_parameters():

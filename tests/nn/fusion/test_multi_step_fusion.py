@@ -32,9 +32,7 @@ def test_gate_without_query_reads_the_running_representation():
     fusion = MultiStepFusion(8, 1)
     x, source = torch.randn(5, 8), torch.randn(5, 8)
     share = fusion.steps[0](x).sigmoid()
-    torch.testing.assert_close(
-        fusion(x, [source]), x + share * (source - x)
-    )
+    torch.testing.assert_close(fusion(x, [source]), x + share * (source - x))
 
 
 @pytest.mark.parametrize("kind", ["gate", "attention"])

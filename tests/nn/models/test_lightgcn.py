@@ -1,7 +1,7 @@
 import pytest
 import torch
-from toy_data import dense_light_gcn
 from torch_geometric.nn.models import LightGCN as PyGLightGCN
+from toy_data import dense_light_gcn
 
 from tmfun_pyg.nn import LightGCN
 
@@ -28,9 +28,7 @@ def test_equals_the_model_of_pyg(data, batch):
     user, item = data["user", "interacts", "item"].edge_index
     index = torch.stack([user, item + n])
     index = torch.cat([index, index.flip(0)], dim=1)
-    torch.testing.assert_close(
-        torch.cat(model()), other.get_embedding(index)
-    )
+    torch.testing.assert_close(torch.cat(model()), other.get_embedding(index))
 
     user, pos_item, neg_item = batch
     neg_item = neg_item[:, :1]

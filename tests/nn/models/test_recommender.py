@@ -19,7 +19,9 @@ def test_recommend_ranks_scores(data, exclude_seen):
     torch.testing.assert_close(value, expected[:, :4])
     index = index.masked_fill(expected == float("-inf"), -1)
     assert torch.equal(item, index[:, :4])
-    assert torch.equal(model.recommend(k=4)[1][user], model.recommend(user, 4)[1])
+    assert torch.equal(
+        model.recommend(k=4)[1][user], model.recommend(user, 4)[1]
+    )
 
 
 def test_recommend_leaves_the_mode_alone(data):
@@ -65,9 +67,10 @@ def test_losses_by_hand():
     torch.testing.assert_close(
         bpr_loss(user_emb, item_emb, user, pos, neg), expected
     )
-    assert l2_loss(user_emb, item_emb[neg]).item() == (1 + 4) / 2 + (
-        1 + 9 + 2 + 9
-    ) / 2
+    assert (
+        l2_loss(user_emb, item_emb[neg]).item()
+        == (1 + 4) / 2 + (1 + 9 + 2 + 9) / 2
+    )
 
 
 def test_errors(data):

@@ -76,8 +76,7 @@ def dense_branches(model, data):
         weight = torch.stack(masks, dim=1) * logit
         weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
         mixed = sum(
-            weight[:, m : m + 1] * (s @ item_emb)
-            for m, s in enumerate(graphs)
+            weight[:, m : m + 1] * (s @ item_emb) for m, s in enumerate(graphs)
         )
         sources.append((with_users(mixed, any_mask), r_any.bool()))
     for step, (source, has) in zip(
@@ -128,9 +127,9 @@ def test_loss_parts(data, batch, off):
 
     user_emb, item_emb = model()
     scores = user_emb @ item_emb.t()
-    difference = scores[user, pos_item].view(-1, 1) - scores[
-        user.view(-1, 1), neg_item
-    ]
+    difference = (
+        scores[user, pos_item].view(-1, 1) - scores[user.view(-1, 1), neg_item]
+    )
     torch.testing.assert_close(parts["bpr"], -F.logsigmoid(difference).mean())
     squared = (
         model.user_embedding(user).pow(2).sum()
@@ -205,9 +204,7 @@ def test_modality_weights(num_modalities):
     present = torch.stack(
         [data["item"][f"mask_m{m}"] for m in range(num_modalities)], dim=1
     )
-    torch.testing.assert_close(
-        weight.sum(dim=1), present.any(dim=1).float()
-    )
+    torch.testing.assert_close(weight.sum(dim=1), present.any(dim=1).float())
 
     pairs = torch.tensor(
         list(itertools.product(range(NUM_USERS), range(NUM_ITEMS)))
@@ -243,9 +240,7 @@ def test_save_and_load(data, tmp_path):
     model = TMFUN.from_data(data, channels=4, heads=2, step_kind="attention")
     torch.save(model.state_dict(), tmp_path / "model.pt")
     other = TMFUN.from_data(data, channels=4, heads=2, step_kind="attention")
-    other.load_state_dict(
-        torch.load(tmp_path / "model.pt", weights_only=True)
-    )
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     torch.testing.assert_close(other(), model())
 
 

@@ -138,9 +138,7 @@ class MultiStepFusion(torch.nn.Module):
                 f"(query_channels={self.query_channels})"
             )
 
-        for step, source, mask in zip(
-            self.steps, sources, masks, strict=True
-        ):
+        for step, source, mask in zip(self.steps, sources, masks, strict=True):
             if mask is not None:  # Merged with itself, a node stays as it is.
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):

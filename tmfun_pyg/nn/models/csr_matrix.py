@@ -1,3 +1,4 @@
+import warnings
 from typing import Tuple
 
 import torch
@@ -50,6 +51,10 @@ class CSRMatrix(torch.nn.Module):
                 ("t_ptr", "t_index", "t_value"), backward, strict=True
             ):
                 self.register_buffer(name, tensor, persistent=False)
+        with warnings.catch_warnings():
+            # torch says once in a process that CSR tensors are in beta:
+            warnings.filterwarnings("ignore", ".*Sparse CSR.*")
+            _ = self.adj_t
 
     @property
     def adj_t(self) -> Tensor:

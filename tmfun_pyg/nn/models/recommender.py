@@ -129,7 +129,7 @@ class Recommender(torch.nn.Module, ABC):
                 a user's training interactions are recommended as well.
                 (default: :obj:`True`)
             batch_size (int, optional): The number of users scored at once,
-                about 64 MiB of scores if not given. (default: :obj:`None`)
+                about 32 MiB of scores if not given. (default: :obj:`None`)
 
         Returns:
             Scores and item indices, both of shape :obj:`[num_rows, k]`, a row

@@ -77,7 +77,12 @@ class TMFUN(Recommender):
     Since the gradient of InfoNCE grows as the embeddings shrink and that of
     BPR shrinks with them, the factor :math:`s`, the mean of
     :math:`\lVert \mathbf{z}_n \rVert \lVert \mathbf{x}^c_n \rVert` over the
-    batch (taken as a constant), keeps their ratio at any scale.
+    batch (taken as a constant), keeps their ratio at any scale. Training
+    begins with contrast and ends with ranking: after :math:`t` steps
+
+    .. math::
+        \lambda_c = \lambda_{\textrm{end}} + (\lambda_{\textrm{start}} -
+        \lambda_{\textrm{end}}) \cdot 2^{-t / T}
 
     Args:
         num_users (int): The number of users.
@@ -93,8 +98,14 @@ class TMFUN(Recommender):
             (default: :obj:`1`)
         step_kind (str, optional): The kind of the later steps,
             :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
-        contrastive_weight (float, optional): The weight :math:`\lambda_c` of
-            the contrastive loss. (default: :obj:`0.2`)
+        contrastive_weight (float, optional): The weight
+            :math:`\lambda_{\textrm{end}}` that the contrastive loss ends
+            with. (default: :obj:`0.1`)
+        contrastive_start (float, optional): The weight
+            :math:`\lambda_{\textrm{start}}` that it begins with.
+            (default: :obj:`30.0`)
+        contrastive_half_life (float, optional): The number of training steps
+            :math:`T` that halve the difference. (default: :obj:`70.0`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
@@ -118,6 +129,7 @@ class TMFUN(Recommender):
 
     mask: Tensor
     user_scale: Tensor
+    num_steps: Tensor
 
     def __init__(
         self,
@@ -129,7 +141,9 @@ class TMFUN(Recommender):
         num_feature_layers: int = 1,
         heads: int = 1,
         step_kind: str = "gate",
-        contrastive_weight: float = 0.2,
+        contrastive_weight: float = 0.1,
+        contrastive_start: float = 30.0,
+        contrastive_half_life: float = 70.0,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
@@ -146,7 +160,10 @@ class TMFUN(Recommender):
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
         self.channels = channels
-        self.contrastive_weight = contrastive_weight if contrastive else 0.0
+        self.contrastive = contrastive
+        self.contrastive_weight = contrastive_weight
+        self.contrastive_start = contrastive_start
+        self.contrastive_half_life = contrastive_half_life
         self.temperature = temperature
         self.reg_weight = reg_weight
         self.modality_graphs = modality_graphs
@@ -179,10 +196,14 @@ class TMFUN(Recommender):
                 torch.empty(len(in_channels))
             )
 
+        # Part of the state, for a resumed training to go on where it was:
+        self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
+
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
+        self.num_steps.zero_()
         torch.nn.init.xavier_uniform_(self.user_embedding.weight)
         torch.nn.init.xavier_uniform_(self.item_embedding.weight)
         for gate in self.behavior_gates.values():
@@ -376,12 +397,20 @@ class TMFUN(Recommender):
                 self.item_embedding(neg_item),
             ),
         }
-        if self.contrastive_weight > 0:
-            contrast = self._contrast(branches, user) + self._contrast(
-                branches, pos_item + self.num_users
+        if self.contrastive:
+            parts["contrastive"] = self._contrastive_weight() * (
+                self._contrast(branches, user)
+                + self._contrast(branches, pos_item + self.num_users)
             )
-            parts["contrastive"] = self.contrastive_weight * contrast
+            if self.training:
+                self.num_steps += 1
         return parts
+
+    def _contrastive_weight(self) -> Tensor:
+        r"""Returns :math:`\lambda_c` for the present step."""
+        end = self.contrastive_weight
+        fade = torch.exp2(-self.num_steps / self.contrastive_half_life)
+        return end + (self.contrastive_start - end) * fade
 
     def _contrast(self, branches: Branches, node: Tensor) -> Tensor:
         """Contrasts the two branches over the nodes of a batch."""
