@@ -46,6 +46,14 @@ from tmfun_pyg.training import (
 from tmfun_pyg.transforms import FeatureGraph
 
 MODELS = {"tmfun": TMFUN, "lightgcn": LightGCN}
+# The components of TMFUN that --without switches off, for ablations:
+COMPONENTS = [
+    "modality_graphs",
+    "item_graph",
+    "attention",
+    "later_steps",
+    "contrastive",
+]
 TOP_K = 20  # The length of the written lists.
 COLUMNS = ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]  # Of the table.
 
@@ -64,7 +72,10 @@ def parse_args() -> argparse.Namespace:
     add("--epochs", type=int, default=500, help="at most so many")
     add("--patience", type=int, default=20, help="epochs without progress")
     add("--channels", type=int, default=64, help="size of the embeddings")
-    add("--num-layers", type=int, default=3, help="user-item graph layers")
+    add("--num-layers", type=int, help="layers over the user-item graph")
+    add(
+        "--without", nargs="+", choices=COMPONENTS, default=[], help="of TMFUN"
+    )
     add("--k", type=int, default=10, help="neighbors in the feature graphs")
     add("--lr", type=float, default=1e-3, help="learning rate")
     add("--batch-size", type=int, default=2048, help="interactions a batch")
@@ -107,9 +118,12 @@ def train(
     data = dataset[0]
     folder = args.out / name / f"seed_{seed}"
     seed_everything(seed)
-    model = MODELS[name].from_data(
-        data, channels=args.channels, num_layers=args.num_layers
-    )
+    options: Dict[str, Any] = {"channels": args.channels}
+    if args.num_layers is not None:
+        options["num_layers"] = args.num_layers
+    if name == "tmfun":
+        options.update(dict.fromkeys(args.without, False))
+    model = MODELS[name].from_data(data, **options)
     module = RecommenderModule(model, lr=args.lr, dataset=dataset)
     datamodule = InteractionDataModule(data, args.batch_size, seed=seed)
     stopping, checkpoint = default_callbacks(str(folder), args.patience)

@@ -22,7 +22,9 @@ from tmfun_pyg.transforms import FeatureGraph
 
 @pytest.fixture(scope="module")
 def dataset() -> SyntheticMultimodal:
-    return SyntheticMultimodal(60, 80, pre_transform=FeatureGraph(k=5))
+    return SyntheticMultimodal(
+        60, 80, mean_interactions=12, pre_transform=FeatureGraph(k=5)
+    )
 
 
 class _Noisy(LightGCN):

@@ -63,7 +63,7 @@ class SyntheticMultimodal(RecDataset):
             modality. (default: :obj:`{'visual': 64, 'textual': 48}`)
         seed (int, optional): The seed. (default: :obj:`0`)
         mean_interactions (float, optional): The expected number of
-            interactions of a user, more than 3. (default: :obj:`12.0`)
+            interactions of a user, more than 3. (default: :obj:`6.0`)
         popularity (float, optional): The exponent of popularity; :obj:`0`
             makes all items equally popular. (default: :obj:`0.5`)
         signal (float, optional): What features tell of the item's factors,
@@ -99,7 +99,7 @@ class SyntheticMultimodal(RecDataset):
         modalities: Optional[Mapping[str, int]] = None,
         seed: int = 0,
         *,
-        mean_interactions: float = 12.0,
+        mean_interactions: float = 6.0,
         popularity: float = 0.5,
         signal: float = 1.0,
         noise: float = 0.5,

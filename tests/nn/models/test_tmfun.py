@@ -84,7 +84,7 @@ def dense_branches(model, data):
     ):
         share = step(collaborative).sigmoid() * has.view(-1, 1)
         content = (1 - share) * content + share * source
-    return collaborative, content
+    return collaborative, model.content_weight * content
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2, 4])
@@ -112,11 +112,14 @@ def test_dense_reference(num_modalities, missing, off):
         torch.testing.assert_close(parameter.grad, grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("contrastive_weight", [0.01, 1.0])
 @pytest.mark.parametrize("off", [None, *ABLATIONS])
-def test_loss_parts(data, batch, off):
-    kwargs = {} if off is None else {off: False}
+def test_loss_parts(data, batch, off, contrastive_weight):
+    kwargs = {"contrastive_weight": contrastive_weight}
+    if off is not None:
+        kwargs[off] = False
     model = TMFUN.from_data(
-        data, channels=4, contrastive_weight=0.3, reg_weight=0.1, **kwargs
+        data, channels=4, max_contrast=0.3, reg_weight=0.1, **kwargs
     )
     torch.nn.init.normal_(model.item_embedding.weight)
     user, pos_item, neg_item = batch
@@ -141,12 +144,14 @@ def test_loss_parts(data, batch, off):
     if off != "contrastive":
         collaborative, content, _ = model.encode()
         expected = 0.0
-        for node in (user.unique(), pos_item.unique() + NUM_USERS):
+        length = content.norm(dim=1) * collaborative.norm(dim=1)
+        for rows in (user, pos_item + NUM_USERS):
+            node = rows.unique()
             node = node[model.mask[node, -1]]
-            expected += info_nce(content[node], collaborative[node], 0.2)
-        assert parts["contrastive"].item() > 0
-        ratio = parts["contrastive"] / expected
-        assert 0.01 < ratio.item() < 3  # Weight times scale.
+            loss = info_nce(content[node], collaborative[node], 0.2)
+            weight = 0.3 * length[rows].mean().item()
+            expected += loss * min(weight, model.contrastive_weight)
+        torch.testing.assert_close(parts["contrastive"], expected)
 
     total = sum(parts.values())
     total.backward()
@@ -191,6 +196,35 @@ def test_users_and_items_can_be_renamed(data):
     other.item_embedding.weight.data = model.item_embedding.weight[items]
     torch.testing.assert_close(other()[0], user_emb[users])
     torch.testing.assert_close(other()[1], item_emb[items])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contrast_is_insensitive_to_the_scale_of_embeddings(data, batch, seed):
+    """The gradients of contrast and BPR keep their ratio at small scales,
+    where it would explode otherwise, and contrast fades at large ones.
+    """
+    torch.manual_seed(seed)
+    model = TMFUN.from_data(data, channels=16)
+    # Gates and queries open with the scale, which is not what is tested:
+    for step in model.later_steps.steps:
+        torch.nn.init.zeros_(step.weight)
+    torch.nn.init.zeros_(model.attention.lin_query.weight)
+    torch.nn.init.zeros_(model.attention.lin_key.weight)
+    tables = [model.user_embedding.weight, model.item_embedding.weight]
+    start = [table.detach().clone() for table in tables]
+
+    ratios = []
+    for scale in (1e-4, 1e-3, 1e-2, 0.1, 1.0):
+        for table, values in zip(tables, start, strict=True):
+            table.data = values / values.norm(dim=1).mean() * scale
+        norms = []
+        for name in ("contrastive", "bpr"):
+            part = model.loss(*batch)[name]
+            grads = torch.autograd.grad(part, tables)
+            norms.append(torch.cat(grads).norm().item())
+        ratios.append(norms[0] / norms[1])
+    assert ratios[:3] == pytest.approx([ratios[0]] * 3, rel=0.01)
+    assert ratios[0] > ratios[3] > ratios[4]
 
 
 @pytest.mark.parametrize("num_modalities", [1, 10])

@@ -59,7 +59,7 @@ class TMFUN(Recommender):
         (\mathbf{H}_1, \ldots, \mathbf{H}_{|\mathcal{M}|};\ \mathbf{X}^c)
         && \textrm{(early step)}
 
-        \mathbf{Z} &= \mathrm{MultiStepFusion}
+        \mathbf{Z} &= w \cdot \mathrm{MultiStepFusion}
         (\mathbf{Z}^{(0)};\ \mathbf{H}_1, \ldots, \mathbf{H}_{|\mathcal{M}|},
         \mathbf{H};\ \mathbf{X}^c)
         && \textrm{(later steps)}
@@ -71,18 +71,20 @@ class TMFUN(Recommender):
     mean and unit variance item by item, and :math:`\boldsymbol{\beta}` is a
     softmax of learnable logits over the modalities an item has.
 
-    The loss is :math:`\textrm{BPR} + \lambda_c s \cdot
+    The loss is :math:`\textrm{BPR} + \lambda \cdot
     \textrm{InfoNCE}(\mathbf{Z}, \mathbf{X}^c) + \lambda_r L_2`, with the
-    contrast between the users and between the positive items of a batch.
-    Since the gradient of InfoNCE grows as the embeddings shrink and that of
-    BPR shrinks with them, the factor :math:`s`, the mean of
-    :math:`\lVert \mathbf{z}_n \rVert \lVert \mathbf{x}^c_n \rVert` over the
-    batch (taken as a constant), keeps their ratio at any scale. Training
-    begins with contrast and ends with ranking: after :math:`t` steps
+    contrast between the users and between the positive items of a batch. The
+    gradient of InfoNCE grows as the embeddings shrink, that of BPR shrinks
+    with them, so that a constant weight would let contrast take over where
+    embeddings are small. Its weight is therefore
 
     .. math::
-        \lambda_c = \lambda_{\textrm{end}} + (\lambda_{\textrm{start}} -
-        \lambda_{\textrm{end}}) \cdot 2^{-t / T}
+        \lambda = \min(\lambda_c, \ \lambda_{\max} \, s), \qquad
+        s = \frac{1}{B} \sum_{n=1}^{B} \lVert \mathbf{z}_n \rVert
+        \lVert \mathbf{x}^c_n \rVert
+
+    (:math:`s` taken as a constant): the ratio of both gradients is the same
+    at any small scale, and falls once the embeddings have grown.
 
     Args:
         num_users (int): The number of users.
@@ -98,14 +100,13 @@ class TMFUN(Recommender):
             (default: :obj:`1`)
         step_kind (str, optional): The kind of the later steps,
             :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
-        contrastive_weight (float, optional): The weight
-            :math:`\lambda_{\textrm{end}}` that the contrastive loss ends
-            with. (default: :obj:`0.1`)
-        contrastive_start (float, optional): The weight
-            :math:`\lambda_{\textrm{start}}` that it begins with.
-            (default: :obj:`30.0`)
-        contrastive_half_life (float, optional): The number of training steps
-            :math:`T` that halve the difference. (default: :obj:`70.0`)
+        content_weight (float, optional): The weight :math:`w` of content.
+            (default: :obj:`1 / 3`)
+        contrastive_weight (float, optional): The weight :math:`\lambda_c` of
+            the contrastive loss. (default: :obj:`0.01`)
+        max_contrast (float, optional): The weight :math:`\lambda_{\max}` of
+            the contrastive loss relative to the scale :math:`s` of
+            the embeddings. (default: :obj:`20.0`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
@@ -118,7 +119,8 @@ class TMFUN(Recommender):
         attention (bool, optional): If set to :obj:`False`, the early step is
             the mean over the modalities present. (default: :obj:`True`)
         later_steps (bool, optional): If set to :obj:`False`,
-            :math:`\mathbf{Z} = \mathbf{Z}^{(0)}`. (default: :obj:`True`)
+            :math:`\mathbf{Z} = w \, \mathbf{Z}^{(0)}`.
+            (default: :obj:`True`)
         contrastive (bool, optional): If set to :obj:`False`, the contrastive
             loss is left out. (default: :obj:`True`)
 
@@ -129,7 +131,6 @@ class TMFUN(Recommender):
 
     mask: Tensor
     user_scale: Tensor
-    num_steps: Tensor
 
     def __init__(
         self,
@@ -141,9 +142,9 @@ class TMFUN(Recommender):
         num_feature_layers: int = 1,
         heads: int = 1,
         step_kind: str = "gate",
-        contrastive_weight: float = 0.1,
-        contrastive_start: float = 30.0,
-        contrastive_half_life: float = 70.0,
+        content_weight: float = 1 / 3,
+        contrastive_weight: float = 0.01,
+        max_contrast: float = 20.0,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
@@ -160,10 +161,9 @@ class TMFUN(Recommender):
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
         self.channels = channels
-        self.contrastive = contrastive
-        self.contrastive_weight = contrastive_weight
-        self.contrastive_start = contrastive_start
-        self.contrastive_half_life = contrastive_half_life
+        self.content_weight = content_weight
+        self.contrastive_weight = contrastive_weight if contrastive else 0.0
+        self.max_contrast = max_contrast
         self.temperature = temperature
         self.reg_weight = reg_weight
         self.modality_graphs = modality_graphs
@@ -187,23 +187,22 @@ class TMFUN(Recommender):
         self.attention = (
             ModalityAttention(channels, channels, heads) if attention else None
         )
-        num_steps = len(in_channels) + int(item_graph) if later_steps else 0
+        biases = [0.0] * len(in_channels) if later_steps else []
+        if self.item_graph:
+            # It passes IDs on ungated, so that its gate begins nearly closed:
+            biases.append(-2.0)
         self.later_steps = MultiStepFusion(
-            channels, num_steps, step_kind, channels, heads
+            channels, len(biases), step_kind, channels, heads, biases
         )
         if self.item_graph:
             self.graph_logit = torch.nn.Parameter(
                 torch.empty(len(in_channels))
             )
 
-        # Part of the state, for a resumed training to go on where it was:
-        self.register_buffer("num_steps", torch.zeros((), dtype=torch.long))
-
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        self.num_steps.zero_()
         torch.nn.init.xavier_uniform_(self.user_embedding.weight)
         torch.nn.init.xavier_uniform_(self.item_embedding.weight)
         for gate in self.behavior_gates.values():
@@ -320,6 +319,7 @@ class TMFUN(Recommender):
         if self.later_steps.num_steps > 0:
             masks = list(self.mask.unbind(dim=1))[: len(sources)]
             content = self.later_steps(content, sources, collaborative, masks)
+        content = self.content_weight * content
         return Branches(collaborative, content, weight)
 
     def _propagate_content(
@@ -397,26 +397,18 @@ class TMFUN(Recommender):
                 self.item_embedding(neg_item),
             ),
         }
-        if self.contrastive:
-            parts["contrastive"] = self._contrastive_weight() * (
-                self._contrast(branches, user)
-                + self._contrast(branches, pos_item + self.num_users)
-            )
-            if self.training:
-                self.num_steps += 1
+        if self.contrastive_weight > 0:
+            parts["contrastive"] = self._contrast(
+                branches, user
+            ) + self._contrast(branches, pos_item + self.num_users)
         return parts
-
-    def _contrastive_weight(self) -> Tensor:
-        r"""Returns :math:`\lambda_c` for the present step."""
-        end = self.contrastive_weight
-        fade = torch.exp2(-self.num_steps / self.contrastive_half_life)
-        return end + (self.contrastive_start - end) * fade
 
     def _contrast(self, branches: Branches, node: Tensor) -> Tensor:
         """Contrasts the two branches over the nodes of a batch."""
         x, y = branches.content[node], branches.collaborative[node]
         loss = info_nce(x, y, self.temperature, node, self.mask[node, -1])
-        return loss * _scale(x, y)
+        weight = self.max_contrast * _scale(x, y)
+        return weight.clamp(max=self.contrastive_weight) * loss
 
     def item_modality_weights(self) -> Tensor:
         r"""Returns the weight of each modality in the early-step fusion of
