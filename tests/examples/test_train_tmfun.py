@@ -110,3 +110,15 @@ def test_without_matplotlib(
     assert "std" not in out
     assert not (tmp_path / "learning_curve.png").exists()
     assert (tmp_path / "metrics.json").exists()
+
+
+def test_ablation(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    args = ["--out", str(tmp_path), "--epochs", "1", "--model", "tmfun"]
+    run(example, monkeypatch, *args, "--without", "attention", "item_graph")
+    path = tmp_path / "tmfun" / "seed_0" / "best.ckpt"
+    names = torch.load(path, weights_only=True)["state_dict"]
+    assert not any("attention" in name for name in names)
+    assert "model.graph_logit" not in names
+    assert "model.later_steps.steps.1.weight" in names

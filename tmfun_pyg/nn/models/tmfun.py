@@ -93,7 +93,7 @@ class TMFUN(Recommender):
         channels (int, optional): Size of the embeddings.
             (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L` of the
-            collaborative branch. (default: :obj:`3`)
+            collaborative branch. (default: :obj:`4`)
         num_feature_layers (int, optional): The number of propagation steps
             over the feature graphs. (default: :obj:`1`)
         heads (int, optional): The number of attention heads.
@@ -106,7 +106,7 @@ class TMFUN(Recommender):
             the contrastive loss. (default: :obj:`0.01`)
         max_contrast (float, optional): The weight :math:`\lambda_{\max}` of
             the contrastive loss relative to the scale :math:`s` of
-            the embeddings. (default: :obj:`20.0`)
+            the embeddings. (default: :obj:`50.0`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
@@ -138,13 +138,13 @@ class TMFUN(Recommender):
         num_items: int,
         in_channels: Dict[str, int],
         channels: int = 64,
-        num_layers: int = 3,
+        num_layers: int = 4,
         num_feature_layers: int = 1,
         heads: int = 1,
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
         contrastive_weight: float = 0.01,
-        max_contrast: float = 20.0,
+        max_contrast: float = 50.0,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
