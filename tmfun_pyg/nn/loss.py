@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+# By default a chunk of similarities takes at most 64 MiB:
+CHUNK_SIMILARITIES = 2**24
+
 
 def info_nce(
     x: Tensor,
@@ -15,7 +18,7 @@ def info_nce(
     index: Optional[Tensor] = None,
     mask: Optional[Tensor] = None,
     symmetric: bool = False,
-    chunk_size: int = 4096,
+    chunk_size: Optional[int] = None,
 ) -> Tensor:
     r"""The InfoNCE loss between two views of the same nodes, from the
     `"Representation Learning with Contrastive Predictive Coding"
@@ -47,9 +50,10 @@ def info_nce(
             and :math:`\mathbf{y}` against :math:`\mathbf{x}`.
             (default: :obj:`False`)
         chunk_size (int, optional): The number of rows compared with all
-            others at a time. Memory is bounded by
-            :obj:`chunk_size * N` similarities; with more than one chunk they
-            are computed again in the backward pass. (default: :obj:`4096`)
+            others at a time, which bounds the memory: with more than one
+            chunk, similarities are computed again in the backward pass. If
+            not given, a chunk takes at most 64 MiB in single precision.
+            (default: :obj:`None`)
 
     Raises:
         ValueError: If the shapes differ, the views are empty, or
@@ -68,6 +72,8 @@ def info_nce(
             )
     if temperature <= 0:
         raise ValueError(f"'temperature' must be positive (got {temperature})")
+    if chunk_size is None:
+        chunk_size = max(1, CHUNK_SIMILARITIES // x.size(0))
     if chunk_size < 1:
         raise ValueError(f"'chunk_size' must be positive (got {chunk_size})")
 
