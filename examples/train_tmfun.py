@@ -77,12 +77,19 @@ def parse_args() -> argparse.Namespace:
         "--without", nargs="+", choices=COMPONENTS, default=[], help="of TMFUN"
     )
     add("--k", type=int, default=10, help="neighbors in the feature graphs")
-    add("--lr", type=float, default=1e-3, help="learning rate")
-    add("--batch-size", type=int, default=2048, help="interactions a batch")
+    add("--lr", type=float, help="learning rate; 1e-3, or 5e-3 if embedded")
+    add("--batch-size", type=int, help="interactions; 2048, 512 if embedded")
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
     add("--precision", default="32-true", help="or bf16-mixed, ...")
     add("--out", type=Path, default=Path("runs/train_tmfun"), help="folder")
-    return parser.parse_args()
+    args = parser.parse_args()
+    # The embedded data set is small: it gets more and longer steps.
+    embedded = args.root is None
+    if args.lr is None:
+        args.lr = 5e-3 if embedded else 1e-3
+    if args.batch_size is None:
+        args.batch_size = 512 if embedded else 2048
+    return args
 
 
 def main() -> None:
