@@ -4,6 +4,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from torch_geometric.testing import withDevice
 from toy_data import (
     NUM_ITEMS,
     NUM_USERS,
@@ -268,6 +269,34 @@ def test_missing_features_are_never_read(data):
     expected = model()
     data["item"].x_m0[:2] = 1e6
     torch.testing.assert_close(model.bind(data)(), expected)
+
+
+@withDevice
+def test_on_any_device(data, batch, device):
+    model = TMFUN.from_data(data, channels=4)
+    expected = model.loss(*batch)
+    user_emb, _ = model()
+    model = model.to(device)
+    parts = model.loss(*(index.to(device) for index in batch))
+    assert set(parts) == set(expected)
+    for name in parts:
+        torch.testing.assert_close(parts[name].cpu(), expected[name])
+    torch.testing.assert_close(model()[0].cpu(), user_emb)
+    assert model.recommend(k=3)[1].device == device
+
+
+def test_bf16_autocast_is_near(data, batch):
+    model = TMFUN.from_data(data, channels=16)
+    expected = model.loss(*batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        parts = model.loss(*batch)
+    for name in parts:
+        torch.testing.assert_close(
+            parts[name], expected[name], rtol=0.05, atol=1e-4
+        )
+    sum(parts.values()).backward()
+    for parameter in model.parameters():
+        assert bool(parameter.grad.isfinite().all())
 
 
 def test_save_and_load(data, tmp_path):
