@@ -69,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     add("--name", default="tiktok", help="name of the data set in --root")
     add("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
     add("--seeds", nargs="+", type=int, default=[0], help="one run for each")
-    add("--epochs", type=int, default=500, help="at most so many")
+    add("--epochs", type=int, help="at most; 500, or 50 if embedded")
     add("--patience", type=int, default=20, help="epochs without progress")
     add("--channels", type=int, default=64, help="size of the embeddings")
     add("--num-layers", type=int, help="layers over the user-item graph")
@@ -83,8 +83,11 @@ def parse_args() -> argparse.Namespace:
     add("--precision", default="32-true", help="or bf16-mixed, ...")
     add("--out", type=Path, default=Path("runs/train_tmfun"), help="folder")
     args = parser.parse_args()
-    # The embedded data set is small: it gets more and longer steps.
+    # The embedded data set is small and for a first look: it gets more and
+    # longer steps in fewer epochs.
     embedded = args.root is None
+    if args.epochs is None:
+        args.epochs = 50 if embedded else 500
     if args.lr is None:
         args.lr = 5e-3 if embedded else 1e-3
     if args.batch_size is None:
