@@ -62,7 +62,8 @@ class Recommender(torch.nn.Module, ABC):
         the model reads from it, in place of what was bound before.
 
         Args:
-            data (HeteroData): Users, items and their interactions.
+            data (HeteroData): Users, items and their interactions, on the
+                device of the model.
 
         Returns:
             The model itself.
