@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.retrieval import SeenItems, default_batch_size
+from tmfun_pyg.retrieval import SeenItems, user_blocks
 
 
 class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
@@ -70,9 +70,8 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"No user of the {split} split has both a training and a "
                 f"held-out interaction: there is nothing to evaluate"
             )
-        self._blocks = user.split(
-            batch_size or default_batch_size(data["item"].num_nodes)
-        )
+        num_items = data["item"].num_nodes
+        self._blocks = list(user_blocks(user, num_items, batch_size))
 
     def __len__(self) -> int:
         return len(self._blocks)

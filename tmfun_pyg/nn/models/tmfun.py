@@ -246,10 +246,7 @@ class TMFUN(Recommender):
         user, item = edge_index = data["user", "interacts", "item"].edge_index
         self.propagation.bind(edge_index, self.num_users, self.num_items)
 
-        masks: List[Tensor] = []
-        for name in self.modalities:
-            mask = self._bind_modality(data, name)
-            masks.append(mask)
+        masks = [self._bind_modality(data, name) for name in self.modalities]
         # The last column is for the item feature graph, of any modality:
         masks.append(torch.stack(masks).any(dim=0))
         item_mask = torch.stack(masks, dim=1)
@@ -302,10 +299,7 @@ class TMFUN(Recommender):
     def forward(self) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users and of all items."""
         branches = self.encode()
-        user_emb, item_emb = self._split(
-            branches.collaborative + branches.content
-        )
-        return user_emb, item_emb
+        return self._split(branches.collaborative + branches.content)
 
     def encode(self) -> Branches:
         r"""Computes the representations of all users and items."""
