@@ -4,10 +4,19 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models import TMFUN, LightGCN, MostPopular, Recommender
+from tmfun_pyg.nn.models import (
+    TMFUN,
+    EmbeddingRecommender,
+    EmbeddingTable,
+    LightGCN,
+    MostPopular,
+    Recommender,
+)
 
 __all__ = [
     "TMFUN",
+    "EmbeddingRecommender",
+    "EmbeddingTable",
     "FeatureGraphConv",
     "LightGCN",
     "ModalityAttention",

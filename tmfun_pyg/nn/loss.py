@@ -1,11 +1,11 @@
 """Losses that PyG does not have."""
 
-from typing import Optional
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 # By default a chunk of similarities takes at most 64 MiB:
 CHUNK_SIMILARITIES = 2**24
@@ -50,10 +50,8 @@ def info_nce(
             and :math:`\mathbf{y}` against :math:`\mathbf{x}`.
             (default: :obj:`False`)
         chunk_size (int, optional): The number of rows compared with all
-            others at a time, which bounds the memory: with more than one
-            chunk, similarities are computed again in the backward pass. If
-            not given, a chunk takes at most 64 MiB in single precision.
-            (default: :obj:`None`)
+            others at a time, which bounds the memory. If not given, a chunk
+            takes at most 64 MiB in single precision. (default: :obj:`None`)
 
     Raises:
         ValueError: If the shapes differ, the views are empty, or
@@ -87,9 +85,10 @@ def info_nce(
         )
         if mask is not None:
             share = share * mask
-        loss = _one_way(x, y, temperature, share, chunk_size)
+        rest = (temperature, share, chunk_size)
+        loss = _InfoNCE.apply(x, y, *rest)
         if symmetric:
-            loss = (loss + _one_way(y, x, temperature, share, chunk_size)) / 2
+            loss = (loss + _InfoNCE.apply(y, x, *rest)) / 2
     return loss
 
 
@@ -100,39 +99,53 @@ def _share(index: Tensor, dtype: torch.dtype) -> Tensor:
     return 1 / (end - torch.searchsorted(ascending, index)).to(dtype)
 
 
-def _one_way(
-    x: Tensor,
-    y: Tensor,
-    temperature: float,
-    share: Tensor,
-    chunk_size: int,
-) -> Tensor:
-    if x.size(0) <= chunk_size:
-        total = _chunk_loss(x, y, temperature, share, 0)
-    else:
-        total = x.new_zeros(())
+class _InfoNCE(torch.autograd.Function):
+    """One direction of the loss between unit vectors.
+
+    The gradient takes the same exponentials as the value: it is formed along
+    with it, chunk by chunk, so that nothing of all pairs is kept for the
+    backward pass or computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        temperature: float,
+        share: Tensor,
+        chunk_size: int,
+    ) -> Tensor:
+        tiny = torch.finfo(share.dtype).tiny
+        weight = share / share.sum().clamp(min=tiny)
+        # A node of c rows adds c equal terms to a sum of exponentials, so
+        # that -log(c) on the logits of these rows counts it once. The bottom
+        # of the range takes a row out and, unlike -inf, stays finite.
+        bias = share.log().clamp(min=torch.finfo(share.dtype).min)
+        x_grad, y_grad = torch.empty_like(x), torch.zeros_like(y)
+        log_sum = torch.empty_like(weight)
         for start in range(0, x.size(0), chunk_size):
-            total = total + checkpoint(
-                _chunk_loss,
-                x[start : start + chunk_size],
-                y,
-                temperature,
-                share,
-                start,
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-    return total / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
+            chunk = slice(start, start + chunk_size)
+            logits = torch.addmm(bias, x[chunk], y.t(), alpha=1 / temperature)
+            largest = logits.amax(dim=1, keepdim=True)
+            exp = logits.sub_(largest).exp_()
+            total = exp.sum(dim=1)
+            log_sum[chunk] = total.log() + largest.squeeze(1)
+            scale = (weight[chunk] / (total * temperature)).view(-1, 1)
+            x_grad[chunk] = scale * (exp @ y)
+            y_grad.addmm_(exp.t(), scale * x[chunk])
+        scale = (weight / temperature).view(-1, 1)
+        ctx.save_for_backward(
+            x_grad.addcmul_(scale, y, value=-1),
+            y_grad.addcmul_(scale, x, value=-1),
+        )
+        cosine = (x * y).sum(dim=1)
+        return (weight * (log_sum - cosine / temperature)).sum()
 
-
-def _chunk_loss(
-    x: Tensor, y: Tensor, temperature: float, share: Tensor, start: int
-) -> Tensor:
-    # A node of c rows adds c equal terms to a sum of exponentials, so that
-    # -log(c) on the logits of these rows counts it once. The bottom of the
-    # range takes a row out and, unlike -inf, keeps every gradient finite.
-    bias = share.log().clamp(min=torch.finfo(share.dtype).min)
-    logits = torch.addmm(bias, x, y.t(), alpha=1 / temperature)
-    row = torch.arange(start, start + x.size(0), device=x.device)
-    loss = F.cross_entropy(logits, row, reduction="none") + bias[row]
-    return (loss * share[row]).sum()
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad: Tensor
+    ) -> Tuple[Tensor, Tensor, None, None, None]:
+        x_grad, y_grad = ctx.saved_tensors
+        return grad * x_grad, grad * y_grad, None, None, None

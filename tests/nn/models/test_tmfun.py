@@ -144,11 +144,12 @@ def test_loss_parts(data, batch, off, contrastive_weight):
 
     if off != "contrastive":
         collaborative, content, _ = model.encode()
+        mask = torch.cat([model.graph.user_mask, model.graph.item_mask])
         expected = 0.0
         length = content.norm(dim=1) * collaborative.norm(dim=1)
         for rows in (user, pos_item + NUM_USERS):
             node = rows.unique()
-            node = node[model.mask[node, -1]]
+            node = node[mask[node, -1]]
             loss = info_nce(content[node], collaborative[node], 0.2)
             weight = 0.3 * length[rows].mean().item()
             expected += loss * min(weight, model.contrastive_weight)

@@ -117,21 +117,22 @@ class ModalityAttention(torch.nn.Module):
         if self.lin_query is not None:
             key = key + self.lin_query(query).unsqueeze(1)
         key = key.tanh().view(num_nodes, num_modalities, self.heads, -1)
-        score = torch.einsum("nmhc,hc->nmh", key, self.att.to(key.dtype))
+        # Modalities come last, where softmax is fast:
+        score = torch.einsum("nmhc,hc->nhm", key, self.att.to(key.dtype))
 
         if present is None:
-            weight = score.softmax(dim=1)
+            weight = score.softmax(dim=-1)
         else:
             # A finite fill keeps nodes without any modality free of NaN:
             lowest = torch.finfo(score.dtype).min
-            absent = ~present.unsqueeze(-1)
-            weight = score.masked_fill(absent, lowest).softmax(dim=1)
+            absent = ~present.unsqueeze(1)
+            weight = score.masked_fill(absent, lowest).softmax(dim=-1)
             weight = weight.masked_fill(absent, 0.0)
 
         value = h.view(num_nodes, num_modalities, self.heads, -1)
-        out = (weight.unsqueeze(-1) * value).sum(dim=1).flatten(1)
+        out = (weight.mT.unsqueeze(-1) * value).sum(dim=1).flatten(1)
         if return_attention_weights:
-            return out, weight.mean(dim=-1)
+            return out, weight.mean(dim=1)
         return out
 
     def _check(

@@ -145,15 +145,14 @@ class FeatureGraphConv(MessagePassing):
             edge_index, edge_weight = _normalize(edge_index, edge_weight, size)
 
         for _ in range(self.num_layers):
-            # propagate_type: (x: OptPairTensor, edge_weight: OptTensor,
-            #                  adj: Optional[Adj])
-            out = self.propagate(
-                edge_index,
-                x=pair,
-                edge_weight=edge_weight,
-                adj=adj,
-                size=size,
-            )
+            if adj is not None:
+                # `propagate` would unfold the matrix into edges in each call:
+                out = spmm(_to_csr(edge_index), _to_csr(adj), pair[0])
+            else:
+                # propagate_type: (x: OptPairTensor, edge_weight: OptTensor)
+                out = self.propagate(
+                    edge_index, x=pair, edge_weight=edge_weight, size=size
+                )
             if self.residual:
                 out = out + pair[1]
             pair = (out, out)
@@ -168,15 +167,12 @@ class FeatureGraphConv(MessagePassing):
         edge_index: Adj,
         x: OptPairTensor,
         edge_weight: OptTensor,
-        adj: Optional[Adj],
     ) -> Tensor:
         """Propagates as one sparse product."""
         if isinstance(edge_index, EdgeIndex):
             return edge_index.matmul(
                 other=x[0], input_value=edge_weight, transpose=True
             )
-        if adj is not None:
-            return spmm(_to_csr(edge_index), _to_csr(adj), x[0])
         return pyg_spmm(edge_index, x[0], reduce="sum")
 
     def __repr__(self) -> str:

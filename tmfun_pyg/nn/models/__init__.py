@@ -1,6 +1,15 @@
+from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
+from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.lightgcn import LightGCN
 from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.recommender import Recommender
 from tmfun_pyg.nn.models.tmfun import TMFUN
 
-__all__ = ["TMFUN", "LightGCN", "MostPopular", "Recommender"]
+__all__ = [
+    "TMFUN",
+    "EmbeddingRecommender",
+    "EmbeddingTable",
+    "LightGCN",
+    "MostPopular",
+    "Recommender",
+]

@@ -12,7 +12,7 @@ class CSRMatrix(torch.nn.Module):
     backward pass is as cheap as the forward pass.
 
     The matrix is brought into compressed rows once, together with its
-    transposed; a symmetric matrix is held once. It moves with the model from
+    transposed. It moves with the model from
     device to device, but is no part of its state: it belongs to the data.
 
     Args:
@@ -36,21 +36,15 @@ class CSRMatrix(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.size = size
-        forward = _compress(row, col, value, size)
-        backward = _compress(col, row, value, size[::-1])
-        self.is_symmetric = size[0] == size[1] and all(
-            torch.equal(a, b) for a, b in zip(forward, backward, strict=True)
-        )
         # Three dense buffers each: sparse ones can't be copied or broadcast.
-        for name, tensor in zip(
-            ("ptr", "index", "value"), forward, strict=True
+        for prefix, compressed in (
+            ("", _compress(row, col, value, size)),
+            ("t_", _compress(col, row, value, size[::-1])),
         ):
-            self.register_buffer(name, tensor, persistent=False)
-        if not self.is_symmetric:
             for name, tensor in zip(
-                ("t_ptr", "t_index", "t_value"), backward, strict=True
+                ("ptr", "index", "value"), compressed, strict=True
             ):
-                self.register_buffer(name, tensor, persistent=False)
+                self.register_buffer(prefix + name, tensor, persistent=False)
         with warnings.catch_warnings():
             # torch says once in a process that CSR tensors are in beta:
             warnings.filterwarnings("ignore", ".*Sparse CSR.*")
@@ -66,8 +60,6 @@ class CSRMatrix(torch.nn.Module):
     @property
     def adj(self) -> Tensor:
         r"""The transposed matrix as a sparse CSR tensor."""
-        if self.is_symmetric:
-            return self.adj_t
         return torch.sparse_csr_tensor(
             self.t_ptr,
             self.t_index,
@@ -80,6 +72,26 @@ class CSRMatrix(torch.nn.Module):
         r"""Returns the product with a dense matrix :obj:`x`."""
         return spmm(self.adj_t, self.adj, x)
 
+    def rows(self, index: Tensor) -> "CSRMatrix":
+        r"""Returns some rows as a matrix of their own.
+
+        The number of their entries has to be known to make it: on a GPU the
+        host waits for it.
+
+        Args:
+            index (torch.Tensor): The rows, of shape :obj:`[num_rows]`. They
+                may be repeated.
+        """
+        begin = self.ptr[index]
+        count = self.ptr[index + 1] - begin
+        row = torch.arange(index.numel(), device=index.device)
+        row = row.repeat_interleave(count)
+        first = count.cumsum(0) - count  # Where a row begins in the new one.
+        entry = torch.arange(row.numel(), device=index.device)
+        entry += (begin - first)[row]
+        size = (index.numel(), self.size[1])
+        return CSRMatrix(row, self.index[entry], self.value[entry], size)
+
     def extra_repr(self) -> str:
         """Shows size and number of entries."""
         return f"{self.size[0]}, {self.size[1]}, nnz={self.value.numel()}"
@@ -91,4 +103,8 @@ def _compress(
     perm = (row * size[1] + col).argsort()
     count = torch.bincount(row, minlength=size[0])
     ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    return ptr, col[perm], value[perm]
+    col = col[perm]
+    if value.numel() <= torch.iinfo(torch.int).max:
+        # What sparse libraries compute with, and would convert to each time:
+        ptr, col = ptr.int(), col.int()
+    return ptr, col, value[perm]

@@ -1,19 +1,10 @@
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
-from torch_geometric.nn.conv import LGConv
-from torch_geometric.nn.conv.gcn_conv import gcn_norm
+from torch.autograd.function import once_differentiable
 
-from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
-from tmfun_pyg.nn.spmm import spmm
-
-
-class _SymmetricLGConv(LGConv):
-    """LGConv with a symmetric matrix, which is its own transposed."""
-
-    def message_and_aggregate(self, adj_t: Tensor, x: Tensor) -> Tensor:
-        return spmm(adj_t, adj_t, x)
+from tmfun_pyg.nn.models.interaction_graph import InteractionGraph, Operator
 
 
 class InteractionPropagation(torch.nn.Module):
@@ -25,6 +16,11 @@ class InteractionPropagation(torch.nn.Module):
     .. math::
         \mathbf{X}^c = \frac{1}{L + 1} \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2}
         \mathbf{A} \mathbf{D}^{-1/2} \right)^l \mathbf{E}
+
+    What :class:`torch_geometric.nn.models.LightGCN` computes layer by layer,
+    as one linear operator by Horner's rule: nothing is kept between the
+    layers, no sum of layers is formed beside them, and the backward pass is
+    the same operator with the transposed graph.
 
     Args:
         num_layers (int): The number of layers :math:`L`.
@@ -40,44 +36,61 @@ class InteractionPropagation(torch.nn.Module):
                 f"'num_layers' must not be negative (got {num_layers})"
             )
         self.num_layers = num_layers
-        self.conv = _SymmetricLGConv(normalize=False)
-
-    def bind(self, edge_index: Tensor, num_users: int, num_items: int) -> None:
-        r"""Sets the graph.
-
-        Args:
-            edge_index (torch.Tensor): The training interactions, pairs of
-                user and item, of shape :obj:`[2, num_interactions]`.
-            num_users (int): The number of users.
-            num_items (int): The number of items.
-        """
-        user, item = edge_index[0], edge_index[1] + num_users
-        row, col = torch.cat([user, item]), torch.cat([item, user])
-        num_nodes = num_users + num_items
-        index, weight = gcn_norm(
-            torch.stack([row, col]), None, num_nodes, add_self_loops=False
-        )
-        self.graph = CSRMatrix(
-            index[0], index[1], weight, (num_nodes, num_nodes)
-        )
 
     def forward(
-        self, user_emb: Tensor, item_emb: Tensor
+        self, user_emb: Tensor, item_emb: Tensor, graph: InteractionGraph
     ) -> Tuple[Tensor, Tensor]:
-        r"""Propagates the embeddings of users and items.
+        r"""Propagates the embeddings of users and items, in the precision of
+        the graph.
 
         Args:
             user_emb (torch.Tensor): The user embeddings, of shape
                 :obj:`[num_users, channels]`.
             item_emb (torch.Tensor): The item embeddings, of shape
                 :obj:`[num_items, channels]`.
+            graph (InteractionGraph): The user-item graph.
         """
-        adj_t = self.graph.adj_t
-        x = out = torch.cat([user_emb, item_emb])
-        for _ in range(self.num_layers):
-            x = self.conv(x, adj_t)
-            out = out + x
-        out = out / (self.num_layers + 1)
-        num_users, num_items = user_emb.size(0), item_emb.size(0)
-        user_out, item_out = out.split([num_users, num_items])
-        return user_out, item_out
+        dtype = graph.to_user.value.dtype
+        with torch.autocast(user_emb.device.type, enabled=False):
+            return _MeanOfLayers.apply(
+                user_emb.to(dtype), item_emb.to(dtype), graph, self.num_layers
+            )
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}(num_layers={self.num_layers})"
+
+
+class _MeanOfLayers(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        user_emb: Tensor,
+        item_emb: Tensor,
+        graph: InteractionGraph,
+        num_layers: int,
+    ) -> Tuple[Tensor, Tensor]:
+        ctx.graph, ctx.num_layers = graph, num_layers
+        return _mean_of_layers(user_emb, item_emb, graph.operator, num_layers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, user_grad: Tensor, item_grad: Tensor
+    ) -> Tuple[Tensor, Tensor, None, None]:
+        user_grad, item_grad = _mean_of_layers(
+            user_grad, item_grad, ctx.graph.transposed, ctx.num_layers
+        )
+        return user_grad, item_grad, None, None
+
+
+def _mean_of_layers(
+    user: Tensor, item: Tensor, operator: Operator, num_layers: int
+) -> Tuple[Tensor, Tensor]:
+    user_out, item_out = user, item
+    for _ in range(num_layers):
+        user_out, item_out = (
+            torch.addmm(user, operator.to_user, item_out),
+            torch.addmm(item, operator.to_item, user_out),
+        )
+    # Not in place: without layers these are the inputs.
+    return user_out / (num_layers + 1), item_out / (num_layers + 1)

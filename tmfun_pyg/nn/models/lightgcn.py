@@ -1,18 +1,24 @@
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.data import HeteroData
 
+from tmfun_pyg.nn.models.embedding_recommender import (
+    EmbeddingRecommender,
+    TableFactory,
+)
+from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.recommender import Recommender, bpr_loss, l2_loss
+from tmfun_pyg.nn.models.recommender import bpr_loss
 
 
-class LightGCN(Recommender):
+class LightGCN(EmbeddingRecommender):
     r"""LightGCN from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
-    <https://arxiv.org/abs/2002.02126>`_ paper, from PyG's layers, under the
-    interface of this package.
+    <https://arxiv.org/abs/2002.02126>`_ paper, equal to
+    :class:`torch_geometric.nn.models.LightGCN`, under the interface of this
+    package.
 
     Args:
         num_users (int): The number of users.
@@ -23,6 +29,9 @@ class LightGCN(Recommender):
             (default: :obj:`3`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
+        table (Callable, optional): What makes the tables of ID embeddings,
+            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
+            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
     """
 
     def __init__(
@@ -32,43 +41,36 @@ class LightGCN(Recommender):
         channels: int = 64,
         num_layers: int = 3,
         reg_weight: float = 1e-4,
+        table: TableFactory = EmbeddingTable,
     ) -> None:
-        super().__init__(num_users, num_items)
-        self.reg_weight = reg_weight
-        self.user_embedding = torch.nn.Embedding(num_users, channels)
-        self.item_embedding = torch.nn.Embedding(num_items, channels)
+        super().__init__(num_users, num_items, channels, reg_weight, table)
         self.propagation = InteractionPropagation(num_layers)
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
-        torch.nn.init.xavier_uniform_(self.user_embedding.weight)
-        torch.nn.init.xavier_uniform_(self.item_embedding.weight)
-
-    def bind(self, data: HeteroData) -> "LightGCN":
-        r"""Attaches the training interactions of a data set."""
-        super().bind(data)
-        edge_index = data["user", "interacts", "item"].edge_index
-        self.propagation.bind(edge_index, self.num_users, self.num_items)
-        return self
-
     def forward(self) -> Tuple[Tensor, Tensor]:
         r"""Returns the propagated embeddings of users and items."""
-        return self.propagation(
-            self.user_embedding.weight, self.item_embedding.weight
-        )
+        return self.propagation(*self.id_embeddings(self.graph), self.graph)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        graph: Optional[InteractionGraph] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term (Eq. 15 of the paper)."""
-        user_emb, item_emb = self()
+        graph = self.graph if graph is None else graph
+        user_id, item_id = self.id_embeddings(graph)
+        user_emb, item_emb = self.propagation(user_id, item_id, graph)
         return {
-            "bpr": bpr_loss(user_emb, item_emb, user, pos_item, neg_item),
-            "reg": self.reg_weight
-            * l2_loss(
-                self.user_embedding(user),
-                self.item_embedding(pos_item),
-                self.item_embedding(neg_item),
+            "bpr": bpr_loss(
+                F.embedding(user, user_emb),
+                F.embedding(pos_item, item_emb),
+                F.embedding(neg_item, item_emb),
+            ),
+            "reg": self._regularization(
+                F.embedding(user, user_id),
+                F.embedding(pos_item, item_id),
+                F.embedding(neg_item, item_id),
             ),
         }

@@ -152,29 +152,21 @@ class Recommender(torch.nn.Module, ABC):
         return top_k(user_emb, item_emb, k, user_index, seen, batch_size)
 
 
-def bpr_loss(
-    user_emb: Tensor,
-    item_emb: Tensor,
-    user: Tensor,
-    pos_item: Tensor,
-    neg_item: Tensor,
-) -> Tensor:
+def bpr_loss(user_emb: Tensor, pos_emb: Tensor, neg_emb: Tensor) -> Tensor:
     r"""The BPR loss of :class:`~torch_geometric.nn.models.lightgcn.BPRLoss`
     for inner-product scores, averaged over all pairs of a positive and one of
     its negatives.
 
     Args:
-        user_emb (torch.Tensor): The embeddings of all users.
-        item_emb (torch.Tensor): The embeddings of all items.
-        user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
-        pos_item (torch.Tensor): Their positives, of shape
-            :obj:`[batch_size]`.
-        neg_item (torch.Tensor): Their negatives, of shape
-            :obj:`[batch_size, num_negatives]`.
+        user_emb (torch.Tensor): The embeddings of the users of a batch, of
+            shape :obj:`[batch_size, channels]`.
+        pos_emb (torch.Tensor): Those of their positive items, of shape
+            :obj:`[batch_size, channels]`.
+        neg_emb (torch.Tensor): Those of their negative items, of shape
+            :obj:`[batch_size, num_negatives, channels]`.
     """
-    query = user_emb[user].unsqueeze(1)
-    positives = (query * item_emb[pos_item].unsqueeze(1)).sum(dim=-1)
-    negatives = (query * item_emb[neg_item]).sum(dim=-1)
+    positives = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
+    negatives = (user_emb.unsqueeze(1) * neg_emb).sum(dim=-1)
     return BPRLoss()(positives, negatives)
 
 

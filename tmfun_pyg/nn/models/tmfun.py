@@ -1,4 +1,4 @@
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +10,15 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
+from tmfun_pyg.nn.models.embedding_recommender import (
+    EmbeddingRecommender,
+    TableFactory,
+)
+from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.recommender import Recommender, bpr_loss, l2_loss
+from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
+from tmfun_pyg.nn.models.recommender import bpr_loss
 
 
 class Branches(NamedTuple):
@@ -31,7 +37,7 @@ class Branches(NamedTuple):
     weight: Tensor
 
 
-class TMFUN(Recommender):
+class TMFUN(EmbeddingRecommender):
     r"""The attention-guided multi-step fusion network for multimodal
     recommendation, from `"Attention-guided Multi-step Fusion: A Hierarchical
     Fusion Network for Multimodal Recommendation"
@@ -123,14 +129,16 @@ class TMFUN(Recommender):
             (default: :obj:`True`)
         contrastive (bool, optional): If set to :obj:`False`, the contrastive
             loss is left out. (default: :obj:`True`)
+        table (Callable, optional): What makes the tables of ID embeddings,
+            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
+            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If a size or an option is out of range, or there is no
             modality.
     """
 
-    mask: Tensor
-    user_scale: Tensor
+    graph: MultimodalGraph
 
     def __init__(
         self,
@@ -152,28 +160,24 @@ class TMFUN(Recommender):
         attention: bool = True,
         later_steps: bool = True,
         contrastive: bool = True,
+        table: TableFactory = EmbeddingTable,
     ) -> None:
-        super().__init__(num_users, num_items)
+        super().__init__(num_users, num_items, channels, reg_weight, table)
         if len(in_channels) == 0:
             raise ValueError(
                 "'in_channels' names no modality: TMFUN needs at least one"
             )
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
-        self.channels = channels
         self.content_weight = content_weight
         self.contrastive_weight = contrastive_weight if contrastive else 0.0
         self.max_contrast = max_contrast
         self.temperature = temperature
-        self.reg_weight = reg_weight
         self.modality_graphs = modality_graphs
         self.item_graph = item_graph and later_steps
 
-        self.user_embedding = torch.nn.Embedding(num_users, channels)
-        self.item_embedding = torch.nn.Embedding(num_items, channels)
         self.propagation = InteractionPropagation(num_layers)
         self.feature_conv = FeatureGraphConv(num_feature_layers)
-        self.feature_graphs = torch.nn.ModuleDict()
         self.behavior_gates = torch.nn.ModuleDict(
             {
                 name: torch.nn.Sequential(
@@ -203,8 +207,7 @@ class TMFUN(Recommender):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        torch.nn.init.xavier_uniform_(self.user_embedding.weight)
-        torch.nn.init.xavier_uniform_(self.item_embedding.weight)
+        super().reset_parameters()
         for gate in self.behavior_gates.values():
             reset(gate)
         if self.attention is not None:
@@ -231,70 +234,20 @@ class TMFUN(Recommender):
         }
         return super().from_data(data, in_channels=in_channels, **kwargs)
 
-    def bind(self, data: HeteroData) -> "TMFUN":
-        r"""Attaches the interactions, features and feature graphs of a data
-        set.
+    def make_graph(self, data: HeteroData) -> MultimodalGraph:
+        r"""Brings interactions, features and feature graphs into the form that
+        the model reads.
 
         Args:
-            data (HeteroData): As in :meth:`from_data`.
+            data (HeteroData): As in :meth:`from_data`, or a batch of
+                :class:`tmfun_pyg.loader.SampledInteractionLoader`.
 
         Raises:
             ValueError: If something is missing or does not have the sizes of
                 the model.
         """
-        super().bind(data)
-        user, item = edge_index = data["user", "interacts", "item"].edge_index
-        self.propagation.bind(edge_index, self.num_users, self.num_items)
-
-        masks = [self._bind_modality(data, name) for name in self.modalities]
-        # The last column is for the item feature graph, of any modality:
-        masks.append(torch.stack(masks).any(dim=0))
-        item_mask = torch.stack(masks, dim=1)
-
-        size = (self.num_users, self.num_items)
-        ones = torch.ones(user.numel(), device=user.device)
-        self.user_items = CSRMatrix(user, item, ones, size)
-        count = self.user_items(item_mask.float())
-        user_scale = count.clamp(min=1).reciprocal()
-        self.register_buffer("user_scale", user_scale, persistent=False)
-        mask = torch.cat([count > 0, item_mask])
-        self.register_buffer("mask", mask, persistent=False)
-        return self
-
-    def _bind_modality(self, data: HeteroData, name: str) -> Tensor:
-        """Attaches features and graph, returns which items have them."""
-        x = data["item"].get(f"x_{name}")
-        shape = [self.num_items, self.in_channels[name]]
-        if x is None or list(x.shape) != shape:
-            raise ValueError(
-                f"data['item'].x_{name} must be of shape {shape} "
-                f"(got {None if x is None else list(x.shape)})"
-            )
-        mask = data["item"].get(f"mask_{name}")
-        if mask is None:
-            mask = torch.ones(
-                self.num_items, dtype=torch.bool, device=x.device
-            )
-        # Features differ in scale by orders of magnitude between encoders.
-        # Item by item, so that an item seen later is treated the same:
-        x = F.layer_norm(x.float(), x.shape[1:]) * mask.view(-1, 1)
-        self.register_buffer(f"x_{name}", x, persistent=False)
-
-        if not (self.modality_graphs or self.item_graph):
-            return mask
-        edge_type = ("item", f"similar_{name}", "item")
-        if edge_type not in data.edge_types:
-            raise ValueError(
-                f"The data set has no edges {edge_type}: apply "
-                f"tmfun_pyg.transforms.FeatureGraph() to it first"
-            )
-        src, dst = data[edge_type].edge_index
-        weight = data[edge_type].get("edge_weight")
-        if weight is None:
-            weight = torch.ones(src.numel(), device=src.device)
-        size = (self.num_items, self.num_items)
-        self.feature_graphs[name] = CSRMatrix(dst, src, weight, size)
-        return mask
+        similar = self.modality_graphs or self.item_graph
+        return MultimodalGraph(data, self.in_channels, similar)
 
     def forward(self) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users and of all items."""
@@ -303,59 +256,47 @@ class TMFUN(Recommender):
 
     def encode(self) -> Branches:
         r"""Computes the representations of all users and items."""
-        item_emb = self.item_embedding.weight
-        collaborative = torch.cat(
-            self.propagation(self.user_embedding.weight, item_emb)
-        )
-        modality, sources = self._propagate_content(item_emb)
-        mask = self.mask[:, : len(self.modalities)]
-        content, weight = self._fuse_early(modality, collaborative, mask)
-        if self.later_steps.num_steps > 0:
-            masks = list(self.mask.unbind(dim=1))[: len(sources)]
-            content = self.later_steps(content, sources, collaborative, masks)
-        content = self.content_weight * content
+        graph = self.graph
+        user_id, item_id = self.id_embeddings(graph)
+        collaborative = torch.cat(self.propagation(user_id, item_id, graph))
+        items = self._content_sources(item_id, graph)
+        users = graph.user_means(items)
+        sources = [torch.cat(pair) for pair in zip(users, items, strict=True)]
+        mask = torch.cat([graph.user_mask, graph.item_mask])
+        content, weight = self._fuse(sources, collaborative, mask)
         return Branches(collaborative, content, weight)
 
-    def _propagate_content(
-        self, item_emb: Tensor
-    ) -> Tuple[Tensor, List[Tensor]]:
-        """Returns the modality representations of all nodes, and the sources
-        of the later steps.
+    def _content_sources(
+        self, item_id: Tensor, graph: MultimodalGraph
+    ) -> List[Tensor]:
+        """Returns the representations of the items that are to be fused, one
+        of each modality and that of the item feature graph.
         """
-        gated, plain = [], []
+        items: List[Tensor] = []
         for name in self.modalities:
-            x = getattr(self, f"x_{name}")
-            h = item_emb * self.behavior_gates[name](x).sigmoid()
-            # One product over the graph serves both branches:
-            todo = [h] * self.modality_graphs + [item_emb] * self.item_graph
-            done: List[Tensor] = []
-            if len(todo) > 0:
-                graph = self.feature_graphs[name]
-                out = self.feature_conv(
-                    torch.cat(todo, dim=1), graph.adj_t, adj=graph.adj
-                )
-                done = list(out.split(self.channels, dim=1))
-            if self.item_graph:
-                plain.append(done.pop())
-            gated.append(done.pop() if done else h)
-
-        num_modalities = len(self.modalities)
-        item_mask = self.mask[self.num_users :]
-        items = torch.stack(gated, dim=1)
+            gate = self.behavior_gates[name](graph.features(name)).sigmoid()
+            h = item_id * gate
+            items.append(
+                self._convolve(h, graph, name) if self.modality_graphs else h
+            )
         if self.item_graph:
-            present = item_mask[:, :num_modalities]
-            beta = self._graph_weights(present)
-            mixed = (beta.unsqueeze(-1) * torch.stack(plain, dim=1)).sum(dim=1)
-            items = torch.cat([items, mixed.unsqueeze(1)], dim=1)
-        items = items * item_mask[:, : items.size(1)].unsqueeze(-1)
+            beta = self._graph_weights(graph.item_mask[:, :-1])
+            plain = [
+                self._convolve(item_id, graph, name)
+                for name in self.modalities
+            ]
+            weighted = [
+                h * weight
+                for h, weight in zip(plain, beta.split(1, dim=1), strict=True)
+            ]
+            items.append(sum(weighted[1:], weighted[0]))
+        return items
 
-        # What a user's items have in common, the mean of those with content:
-        users = self.user_items(items.flatten(1)).view(
-            self.num_users, -1, self.channels
-        )
-        users = users * self.user_scale[:, : users.size(1)].unsqueeze(-1)
-        out = torch.cat([users, items])
-        return out[:, :num_modalities], list(out.unbind(dim=1))
+    def _convolve(
+        self, x: Tensor, graph: MultimodalGraph, name: str
+    ) -> Tensor:
+        matrix = graph.similar[name]
+        return self.feature_conv(x, matrix.adj_t, adj=matrix.adj)
 
     def _graph_weights(self, present: Tensor) -> Tensor:
         """Returns the weights of the feature graphs for each item."""
@@ -363,44 +304,92 @@ class TMFUN(Recommender):
         lowest = torch.finfo(logit.dtype).min
         return logit.masked_fill(~present, lowest).softmax(dim=1)
 
-    def _fuse_early(
-        self, modality: Tensor, query: Tensor, mask: Tensor
+    def _fuse(
+        self, sources: List[Tensor], query: Tensor, mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
-        """Returns the fused representations and the weights."""
+        """Returns the fused representations of some nodes and the weights of
+        the modalities, from the rows of these nodes.
+        """
+        num_modalities = len(self.modalities)
+        modality = torch.stack(sources[:num_modalities], dim=1)
+        present = None if mask is None else mask[:, :num_modalities]
         if self.attention is not None:
-            return self.attention(
-                modality, query, mask, return_attention_weights=True
+            content, weight = self.attention(
+                modality, query, present, return_attention_weights=True
             )
-        weight = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return (weight.unsqueeze(-1) * modality).sum(dim=1), weight
+        else:
+            if present is None:
+                present = modality.new_ones(modality.shape[:2])
+            count = present.sum(dim=1, keepdim=True).clamp(min=1)
+            weight = present / count
+            content = (weight.unsqueeze(-1) * modality).sum(dim=1)
+        if self.later_steps.num_steps > 0:
+            masks = None
+            if mask is not None:
+                masks = list(mask.unbind(dim=1))[: len(sources)]
+            content = self.later_steps(content, sources, query, masks)
+        return self.content_weight * content, weight
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        graph: Optional[InteractionGraph] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
-        branches = self.encode()
-        user_emb, item_emb = self._split(
-            branches.collaborative + branches.content
+        graph = self.graph if graph is None else graph
+        assert isinstance(graph, MultimodalGraph)
+        user_id, item_id = self.id_embeddings(graph)
+        # Propagation is for all nodes, fusion for those of the batch alone:
+        batch_size = user.numel()
+        item = torch.cat([pos_item, neg_item.flatten()])
+
+        def rows(of_user: Tensor, of_item: Tensor) -> Tensor:
+            return torch.cat(
+                [F.embedding(user, of_user), F.embedding(item, of_item)]
+            )
+
+        query = rows(*self.propagation(user_id, item_id, graph))
+        items = self._content_sources(item_id, graph)
+        users = graph.user_means(items, user)
+        sources = [
+            torch.cat([of_user, F.embedding(item, of_item)])
+            for of_user, of_item in zip(users, items, strict=True)
+        ]
+        mask = torch.cat([graph.user_mask[user], graph.item_mask[item]])
+        content, _ = self._fuse(
+            sources, query, None if graph.is_complete else mask
         )
+
+        sizes = [batch_size, batch_size, neg_item.numel()]
+        user_emb, pos_emb, neg_emb = (query + content).split(sizes)
+        neg_emb = neg_emb.view(*neg_item.shape, -1)
         parts = {
-            "bpr": bpr_loss(user_emb, item_emb, user, pos_item, neg_item),
-            "reg": self.reg_weight
-            * l2_loss(
-                self.user_embedding(user),
-                self.item_embedding(pos_item),
-                self.item_embedding(neg_item),
+            "bpr": bpr_loss(user_emb, pos_emb, neg_emb),
+            "reg": self._regularization(
+                F.embedding(user, user_id),
+                F.embedding(pos_item, item_id),
+                F.embedding(neg_item, item_id),
             ),
         }
         if self.contrastive_weight > 0:
-            parts["contrastive"] = self._contrast(
-                branches, user
-            ) + self._contrast(branches, pos_item + self.num_users)
+            views = zip(
+                (user, pos_item),
+                content.split(sizes),
+                query.split(sizes),
+                mask[:, -1].split(sizes),
+                strict=False,  # Negatives are not contrasted.
+            )
+            contrast = [self._contrast(*view) for view in views]
+            parts["contrastive"] = torch.stack(contrast).sum()
         return parts
 
-    def _contrast(self, branches: Branches, node: Tensor) -> Tensor:
-        """Contrasts the two branches over the nodes of a batch."""
-        x, y = branches.content[node], branches.collaborative[node]
-        loss = info_nce(x, y, self.temperature, node, self.mask[node, -1])
+    def _contrast(
+        self, node: Tensor, x: Tensor, y: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Contrasts the two branches over nodes, which may be repeated."""
+        loss = info_nce(x, y, self.temperature, node, mask)
         weight = self.max_contrast * _scale(x, y)
         return weight.clamp(max=self.contrastive_weight) * loss
 

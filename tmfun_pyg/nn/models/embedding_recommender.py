@@ -1,0 +1,110 @@
+from abc import abstractmethod
+from typing import Callable, Dict, Optional, Tuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.nn.inits import reset
+
+from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
+from tmfun_pyg.nn.models.recommender import Recommender, l2_loss
+
+TableFactory = Callable[[int, int], torch.nn.Module]
+ModelType = TypeVar("ModelType", bound="EmbeddingRecommender")
+
+
+class EmbeddingRecommender(Recommender):
+    r"""A recommender that learns an embedding of each user and each item, and
+    reads them beside a graph: the whole one, or a sampled neighborhood of the
+    users and items of a batch.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        channels (int): Size of the embeddings.
+        reg_weight (float): The weight of the L2 term on the embeddings of a
+            batch.
+        table (Callable): Makes a table of embeddings from their number and
+            size, see :class:`~tmfun_pyg.nn.EmbeddingTable`.
+    """
+
+    graph: InteractionGraph
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        channels: int,
+        reg_weight: float,
+        table: TableFactory,
+    ) -> None:
+        super().__init__(num_users, num_items)
+        self.channels = channels
+        self.reg_weight = reg_weight
+        self.user_embedding = table(num_users, channels)
+        self.item_embedding = table(num_items, channels)
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        reset(self.user_embedding)
+        reset(self.item_embedding)
+
+    def bind(self: ModelType, data: HeteroData) -> ModelType:
+        r"""Attaches the training interactions of a data set, and whatever else
+        the model reads from it, in place of what was bound before.
+        """
+        super().bind(data)
+        self.graph = self.make_graph(data)
+        return self
+
+    def make_graph(self, data: HeteroData) -> InteractionGraph:
+        r"""Brings a data set, or a sampled neighborhood of it, into the form
+        that the model reads.
+
+        Args:
+            data (HeteroData): The data set, or a batch of
+                :class:`tmfun_pyg.loader.SampledInteractionLoader`.
+        """
+        return InteractionGraph(data)
+
+    @abstractmethod
+    def loss(
+        self,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        graph: Optional[InteractionGraph] = None,
+    ) -> Dict[str, Tensor]:
+        r"""Computes the weighted parts of the training loss, whose sum is to
+        be minimized.
+
+        Args:
+            user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
+            pos_item (torch.Tensor): An item each of them interacted with, of
+                shape :obj:`[batch_size]`.
+            neg_item (torch.Tensor): Items they did not interact with, of
+                shape :obj:`[batch_size, num_negatives]`.
+            graph (InteractionGraph, optional): The graph whose nodes the
+                indices number, the whole one if not given.
+                (default: :obj:`None`)
+        """
+
+    def sampled_loss(self, batch: HeteroData) -> Dict[str, Tensor]:
+        r"""Computes the same parts on a sampled neighborhood.
+
+        Args:
+            batch (HeteroData): A batch of
+                :class:`tmfun_pyg.loader.SampledInteractionLoader`.
+        """
+        graph = self.make_graph(batch)
+        return self.loss(batch.user, batch.pos_item, batch.neg_item, graph)
+
+    def id_embeddings(self, graph: InteractionGraph) -> Tuple[Tensor, Tensor]:
+        r"""Returns the ID embeddings of the users and items of a graph."""
+        return (
+            self.user_embedding(graph.user_index),
+            self.item_embedding(graph.item_index),
+        )
+
+    def _regularization(self, *rows: Tensor) -> Tensor:
+        return self.reg_weight * l2_loss(*rows)

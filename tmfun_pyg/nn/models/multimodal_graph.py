@@ -1,0 +1,140 @@
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.utils import degree
+
+from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
+from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
+
+
+class MultimodalGraph(InteractionGraph):
+    r"""The user-item graph together with the features of the items and their
+    feature graphs.
+
+    Args:
+        data (HeteroData): A data set with the features
+            :obj:`data["item"].x_<modality>` and the graphs that
+            :class:`tmfun_pyg.transforms.FeatureGraph` adds, or a batch of
+            :class:`tmfun_pyg.loader.SampledInteractionLoader` from it.
+        in_channels (Dict[str, int]): The feature size of each modality.
+        similar (bool): Whether to read the feature graphs.
+
+    Raises:
+        ValueError: If features or a graph are missing, or not of the sizes
+            given.
+    """
+
+    item_mask: Tensor
+    item_weight: Tensor
+    user_mask: Tensor
+    user_scale: Tensor
+
+    def __init__(
+        self, data: HeteroData, in_channels: Dict[str, int], similar: bool
+    ) -> None:
+        super().__init__(data)
+        self.modalities = list(in_channels)
+        masks = []
+        for name, size in in_channels.items():
+            x, mask = _read_features(data, name, size)
+            self.register_buffer(f"x_{name}", x, persistent=False)
+            masks.append(mask)
+        # The last column is for the item feature graph, of any modality:
+        masks.append(torch.stack(masks).any(dim=0))
+        item_mask = torch.stack(masks, dim=1)
+
+        # Sums over the items of a user that have content, from the matrix at
+        # hand: sqrt(d_i) takes the item's part of its normalization back, and
+        # the user's part falls out of the quotient.
+        item_weight = item_mask * self.item_degree.sqrt().view(-1, 1)
+        total = self.to_user(item_weight)
+        user_mask = total > 0
+        user_scale = total.where(user_mask, 1.0).reciprocal()
+        #: Whether every user and item has content of every modality.
+        self.is_complete = bool(user_mask.all()) and bool(item_mask.all())
+        for name, tensor in (
+            ("item_mask", item_mask),
+            ("item_weight", item_weight),
+            ("user_mask", user_mask),
+            ("user_scale", user_scale),
+        ):
+            self.register_buffer(name, tensor, persistent=False)
+
+        self.similar = torch.nn.ModuleDict()
+        if similar:
+            for name in in_channels:
+                self.similar[name] = _read_similar(data, name)
+
+    def features(self, name: str) -> Tensor:
+        r"""Returns the features of a modality, with zeros for items without.
+
+        Args:
+            name (str): The modality.
+        """
+        return getattr(self, f"x_{name}")
+
+    def user_means(
+        self, sources: Sequence[Tensor], user: Optional[Tensor] = None
+    ) -> List[Tensor]:
+        r"""Returns the means over those of a user's items that have content,
+        zero if none has.
+
+        Args:
+            sources (List[torch.Tensor]): Representations of the items, of
+                shape :obj:`[num_items, channels]`, in the order of the
+                columns of :obj:`item_mask`, which say what items have content.
+            user (torch.Tensor, optional): The users, all of them if not
+                given. (default: :obj:`None`)
+        """
+        matrix, scale = self.to_user, self.user_scale
+        # The rows of a batch are little work. But a GPU would have to be
+        # waited for to cut them out, longer than all users take there:
+        if user is not None and not user.is_cuda:
+            matrix, scale, user = matrix.rows(user), scale[user], None
+        means = [
+            matrix(x * self.item_weight[:, column : column + 1])
+            * scale[:, column : column + 1]
+            for column, x in enumerate(sources)
+        ]
+        if user is not None:
+            means = [F.embedding(user, mean) for mean in means]
+        return means
+
+
+def _read_features(
+    data: HeteroData, name: str, size: int
+) -> Tuple[Tensor, Tensor]:
+    num_items = data["item"].num_nodes
+    x = data["item"].get(f"x_{name}")
+    if x is None or list(x.shape) != [num_items, size]:
+        raise ValueError(
+            f"data['item'].x_{name} must be of shape {[num_items, size]} "
+            f"(got {None if x is None else list(x.shape)})"
+        )
+    mask = data["item"].get(f"mask_{name}")
+    if mask is None:
+        mask = torch.ones(num_items, dtype=torch.bool, device=x.device)
+    # Features differ in scale by orders of magnitude between encoders.
+    # Item by item, so that an item seen later is treated the same:
+    return F.layer_norm(x.float(), x.shape[1:]) * mask.view(-1, 1), mask
+
+
+def _read_similar(data: HeteroData, name: str) -> CSRMatrix:
+    num_items = data["item"].num_nodes
+    edge_type = ("item", f"similar_{name}", "item")
+    if edge_type not in data.edge_types:
+        raise ValueError(
+            f"The data set has no edges {edge_type}: apply "
+            f"tmfun_pyg.transforms.FeatureGraph() to it first"
+        )
+    src, dst = data[edge_type].edge_index
+    weight = data[edge_type].get("edge_weight")
+    if weight is None:
+        weight = torch.ones(src.numel(), device=src.device)
+    if "n_id" in data["item"]:
+        drawn = degree(dst, num_items)[dst]
+        weight = weight * data["item"][f"degree_{name}"][dst] / drawn
+    return CSRMatrix(dst, src, weight, (num_items, num_items))
