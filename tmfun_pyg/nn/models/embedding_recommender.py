@@ -22,6 +22,7 @@ class EmbeddingRecommender(Recommender):
         num_users (int): The number of users.
         num_items (int): The number of items.
         channels (int): Size of the embeddings.
+        num_layers (int): The number of layers over the user-item graph.
         reg_weight (float): The weight of the L2 term on the embeddings of a
             batch.
         table (Callable): Makes a table of embeddings from their number and
@@ -35,11 +36,13 @@ class EmbeddingRecommender(Recommender):
         num_users: int,
         num_items: int,
         channels: int,
+        num_layers: int,
         reg_weight: float,
         table: TableFactory,
     ) -> None:
         super().__init__(num_users, num_items)
         self.channels = channels
+        self.num_layers = num_layers
         self.reg_weight = reg_weight
         self.user_embedding = table(num_users, channels)
         self.item_embedding = table(num_items, channels)
@@ -63,7 +66,7 @@ class EmbeddingRecommender(Recommender):
 
         Args:
             data (HeteroData): The data set, or a batch of
-                :class:`tmfun_pyg.loader.SampledInteractionLoader`.
+                :class:`tmfun_pyg.loader.SampledInteractionDataset`.
         """
         return InteractionGraph(data)
 
@@ -94,10 +97,25 @@ class EmbeddingRecommender(Recommender):
 
         Args:
             batch (HeteroData): A batch of
-                :class:`tmfun_pyg.loader.SampledInteractionLoader`.
+                :class:`tmfun_pyg.loader.SampledInteractionDataset`.
+
+        Raises:
+            ValueError: If the neighborhood has fewer hops than the model has
+                layers.
         """
+        if batch.num_hops < self.num_layers:
+            raise ValueError(
+                f"'num_neighbors' must name one hop for each of the "
+                f"{self.num_layers} layers of the model (got "
+                f"{batch.num_hops})"
+            )
         graph = self.make_graph(batch)
-        return self.loss(batch.user, batch.pos_item, batch.neg_item, graph)
+        return self.loss(
+            batch["user"].src_index,
+            batch["item"].dst_pos_index,
+            batch["item"].dst_neg_index,
+            graph,
+        )
 
     def id_embeddings(self, graph: InteractionGraph) -> Tuple[Tensor, Tensor]:
         r"""Returns the ID embeddings of the users and items of a graph."""

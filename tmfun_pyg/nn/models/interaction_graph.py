@@ -41,7 +41,7 @@ class InteractionGraph(torch.nn.Module):
 
     Args:
         data (HeteroData): A data set, or a batch of
-            :class:`tmfun_pyg.loader.SampledInteractionLoader`.
+            :class:`tmfun_pyg.loader.SampledInteractionDataset`.
     """
 
     user_index: Optional[Tensor]

@@ -43,7 +43,9 @@ class LightGCN(EmbeddingRecommender):
         reg_weight: float = 1e-4,
         table: TableFactory = EmbeddingTable,
     ) -> None:
-        super().__init__(num_users, num_items, channels, reg_weight, table)
+        super().__init__(
+            num_users, num_items, channels, num_layers, reg_weight, table
+        )
         self.propagation = InteractionPropagation(num_layers)
         self.reset_parameters()
 

@@ -18,7 +18,7 @@ class MultimodalGraph(InteractionGraph):
         data (HeteroData): A data set with the features
             :obj:`data["item"].x_<modality>` and the graphs that
             :class:`tmfun_pyg.transforms.FeatureGraph` adds, or a batch of
-            :class:`tmfun_pyg.loader.SampledInteractionLoader` from it.
+            :class:`tmfun_pyg.loader.SampledInteractionDataset` from it.
         in_channels (Dict[str, int]): The feature size of each modality.
         similar (bool): Whether to read the feature graphs.
 
@@ -54,7 +54,9 @@ class MultimodalGraph(InteractionGraph):
         user_mask = total > 0
         user_scale = total.where(user_mask, 1.0).reciprocal()
         #: Whether every user and item has content of every modality.
-        self.is_complete = bool(user_mask.all()) and bool(item_mask.all())
+        self.is_complete = self.user_index is None and bool(
+            torch.cat([user_mask, item_mask]).all()
+        )
         for name, tensor in (
             ("item_mask", item_mask),
             ("item_weight", item_weight),

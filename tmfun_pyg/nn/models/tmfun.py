@@ -154,6 +154,7 @@ class TMFUN(EmbeddingRecommender):
         contrastive_weight: float = 0.01,
         max_contrast: float = 50.0,
         temperature: float = 0.2,
+        contrast_size: Optional[int] = None,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
         item_graph: bool = True,
@@ -162,7 +163,9 @@ class TMFUN(EmbeddingRecommender):
         contrastive: bool = True,
         table: TableFactory = EmbeddingTable,
     ) -> None:
-        super().__init__(num_users, num_items, channels, reg_weight, table)
+        super().__init__(
+            num_users, num_items, channels, num_layers, reg_weight, table
+        )
         if len(in_channels) == 0:
             raise ValueError(
                 "'in_channels' names no modality: TMFUN needs at least one"
@@ -173,6 +176,7 @@ class TMFUN(EmbeddingRecommender):
         self.contrastive_weight = contrastive_weight if contrastive else 0.0
         self.max_contrast = max_contrast
         self.temperature = temperature
+        self.contrast_size = contrast_size
         self.modality_graphs = modality_graphs
         self.item_graph = item_graph and later_steps
 
@@ -240,7 +244,7 @@ class TMFUN(EmbeddingRecommender):
 
         Args:
             data (HeteroData): As in :meth:`from_data`, or a batch of
-                :class:`tmfun_pyg.loader.SampledInteractionLoader`.
+                :class:`tmfun_pyg.loader.SampledInteractionDataset`.
 
         Raises:
             ValueError: If something is missing or does not have the sizes of
@@ -389,6 +393,8 @@ class TMFUN(EmbeddingRecommender):
         self, node: Tensor, x: Tensor, y: Tensor, mask: Tensor
     ) -> Tensor:
         """Contrasts the two branches over nodes, which may be repeated."""
+        rows = slice(self.contrast_size)
+        node, x, y, mask = node[rows], x[rows], y[rows], mask[rows]
         loss = info_nce(x, y, self.temperature, node, mask)
         weight = self.max_contrast * _scale(x, y)
         return weight.clamp(max=self.contrastive_weight) * loss
@@ -426,7 +432,7 @@ class TMFUN(EmbeddingRecommender):
         return (
             f"{self.__class__.__name__}({self.num_users}, {self.num_items}, "
             f"modalities={self.modalities}, channels={self.channels}, "
-            f"num_layers={self.propagation.num_layers})"
+            f"num_layers={self.num_layers})"
         )
 
 

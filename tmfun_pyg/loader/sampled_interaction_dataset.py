@@ -1,0 +1,177 @@
+import warnings
+from typing import List
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+from torch_geometric import typing
+from torch_geometric.data import HeteroData
+from torch_geometric.loader import LinkNeighborLoader
+from torch_geometric.sampler import EdgeSamplerInput
+from torch_geometric.utils import degree
+
+from tmfun_pyg.loader.negative_sampler import NegativeSampler
+
+INTERACTS = ("user", "interacts", "item")
+REVERSE = ("item", "rev_interacts", "user")
+
+
+class SampledInteractionDataset(Dataset[HeteroData]):
+    r"""Training interactions with freshly drawn negative items and a sampled
+    neighborhood of all of them, for graphs too large to be propagated as a
+    whole in each step. It is read in whole batches, as
+    :class:`~tmfun_pyg.loader.InteractionDataset`:
+
+    .. code-block:: python
+
+        dataset = SampledInteractionDataset(data, num_neighbors=[10, 5])
+        sampler = InteractionSampler(dataset, batch_size=2048)
+        loader = DataLoader(dataset, batch_size=None, sampler=sampler)
+        for batch in loader:
+            loss = sum(model.sampled_loss(batch).values())
+
+    A batch is a :class:`~torch_geometric.data.HeteroData` of the sampled users
+    and items (:obj:`n_id`), their features, and the edges drawn by PyG's
+    :class:`~torch_geometric.loader.LinkNeighborLoader`. As there,
+    :obj:`src_index` of the users, :obj:`dst_pos_index` and
+    :obj:`dst_neg_index` of the items say which of them the interactions are
+    of. The degrees in the whole graph come along: with them, models weigh what
+    was drawn so that sums over neighbors keep their expectation.
+
+    All of it takes place on the CPU, where the graph stays; only batches go to
+    the device of the model.
+
+    Args:
+        data (HeteroData): The data set, with both directions of the
+            interactions, and feature graphs where the model reads them.
+        num_neighbors (List[int]): The number of neighbors drawn in the
+            user-item graph for each node of a hop, all of them for
+            :obj:`-1`. There have to be as many hops as the model has layers.
+        num_similar (int, optional): The number of neighbors drawn in each
+            feature graph. (default: :obj:`5`)
+        num_negatives (int, optional): The number of negative items for each
+            interaction. (default: :obj:`1`)
+
+    Raises:
+        ImportError: If neither pyg-lib nor torch_sparse is installed.
+        ValueError: If there is no hop, a number is out of range, or a user has
+            interacted with every item.
+    """
+
+    def __init__(
+        self,
+        data: HeteroData,
+        num_neighbors: List[int],
+        num_similar: int = 5,
+        num_negatives: int = 1,
+    ) -> None:
+        if not (typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE):
+            raise ImportError(
+                "Sampling neighbors needs torch_sparse or pyg-lib: pip "
+                'install --no-build-isolation "tmfun-pyg[sparse]"'
+            )
+        if len(num_neighbors) == 0:
+            raise ValueError("'num_neighbors' must name at least one hop")
+        for name, number in (
+            *(("num_neighbors", number) for number in num_neighbors),
+            ("num_similar", num_similar),
+        ):
+            if number < 1 and number != -1:
+                raise ValueError(
+                    f"'{name}' must be positive or -1 for all (got {number})"
+                )
+        if num_negatives < 1:
+            raise ValueError(
+                f"'num_negatives' must be at least 1 (got {num_negatives})"
+            )
+        self.num_hops = len(num_neighbors)
+        self.num_negatives = num_negatives
+        self.edge_index = data[INTERACTS].edge_index.cpu()
+        self.negative_sampler = NegativeSampler(
+            self.edge_index, data["user"].num_nodes, data["item"].num_nodes
+        )
+        #: The source of all randomness but that of the neighbors, which comes
+        #: from torch's own; samplers start it anew each epoch.
+        self.generator = torch.Generator()
+
+        graph = _graph(data)
+        # Content is read of the items of a batch and, in the second hop, of
+        # the items of its users: further hops need no similar items.
+        hops = max(self.num_hops, 2)
+        fanout = {}
+        for edge_type in graph.edge_types:
+            if edge_type in (INTERACTS, REVERSE):
+                own = list(num_neighbors)
+            else:
+                own = [num_similar, num_similar]
+            fanout[edge_type] = own + [0] * (hops - len(own))
+        with warnings.catch_warnings():
+            # That pyg-lib would be faster than torch_sparse:
+            warnings.filterwarnings("ignore", ".*pyg-lib.*")
+            self._loader = LinkNeighborLoader(
+                graph, fanout, (INTERACTS, self.edge_index)
+            )
+
+    def __len__(self) -> int:
+        return self.edge_index.size(1)
+
+    def __getitem__(self, index: Tensor) -> HeteroData:
+        user, pos_item = self.edge_index[:, index]
+        # Workers are copies: each goes on with what torch seeded it with.
+        generator = self.generator if get_worker_info() is None else None
+        neg_item = self.negative_sampler.sample(
+            user, self.num_negatives, generator
+        )
+        item = torch.cat([pos_item.view(-1, 1), neg_item], dim=1)
+        seeds = EdgeSamplerInput(
+            input_id=None,
+            row=user.repeat_interleave(item.size(1)),
+            col=item.flatten(),
+            input_type=INTERACTS,
+        )
+        out = self._loader.link_sampler.sample_from_edges(seeds)
+        batch = self._loader.filter_fn(out)
+        local = batch[INTERACTS].pop("edge_label_index")
+        user, item = local.view(2, *item.shape)
+        batch["user"].src_index = user[:, 0]
+        batch["item"].dst_pos_index = item[:, 0]
+        batch["item"].dst_neg_index = item[:, 1:]
+        batch.num_hops = self.num_hops
+        return batch
+
+
+def _graph(data: HeteroData) -> HeteroData:
+    """Returns what is to be sampled, and the degrees."""
+    out = HeteroData()
+    user, item = data[INTERACTS].edge_index.cpu()
+    num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
+    out["user"].num_nodes, out["item"].num_nodes = num_users, num_items
+    out["user"].degree = degree(user, num_users)
+    out["item"].degree = degree(item, num_items)
+    for name, value in data["item"].items():
+        if name.startswith(("x_", "mask_")):
+            out["item"][name] = value.cpu()
+    perm = _shuffle(user)
+    out[INTERACTS].edge_index = torch.stack([user, item])[:, perm]
+    out[REVERSE].edge_index = torch.stack([item, user])[:, perm]
+    for edge_type, store in data.edge_items():
+        if edge_type[1].startswith("similar_"):
+            modality = edge_type[1].removeprefix("similar_")
+            edge_index = store.edge_index.cpu()
+            perm = _shuffle(edge_index[0])
+            out[edge_type].edge_index = edge_index[:, perm]
+            if "edge_weight" in store:
+                out[edge_type].edge_weight = store.edge_weight.cpu()[perm]
+            out["item"][f"degree_{modality}"] = degree(
+                edge_index[1], num_items
+            )
+    return out
+
+
+def _shuffle(edges: Tensor) -> Tensor:
+    """Returns an order that knows nothing of time or popularity.
+
+    torch_sparse draws the first neighbors of a node more often than the last
+    ones (of three, to draw two, always the first).
+    """
+    return torch.randperm(edges.numel())
