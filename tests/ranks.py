@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
+TIMEOUT = 300  # Seconds; an idle machine takes about 20.
+
 needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()),
     reason="torch is built without torch.distributed or its gloo backend",
@@ -27,9 +29,9 @@ def run_ranks(script: str, *args: Any, num_ranks: int = 2) -> None:
         text=True,
     )
     try:
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.terminate()  # Unlike a kill, it ends the ranks, too.
         output, _ = process.communicate()
-        pytest.fail(f"The ranks still ran after 180 seconds:\n{output}")
+        pytest.fail(f"The ranks still ran after {TIMEOUT} seconds:\n{output}")
     assert process.returncode == 0, output

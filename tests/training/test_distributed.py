@@ -95,6 +95,7 @@ class Record(Callback):
 def fit(
     folder: Path,
     max_epochs: int,
+    name: str = "LightGCN",
     seed: int = 0,
     lr: float = 0.01,
     ckpt_path: Optional[Path] = None,
@@ -112,7 +113,7 @@ def fit(
         **kwargs,
     )
     trainer.fit(
-        RecommenderModule(make_model(seed), lr=lr, dataset=dataset),
+        RecommenderModule(make_model(seed, name), lr=lr, dataset=dataset),
         InteractionDataModule(dataset[0], BATCH_SIZE),
         ckpt_path=ckpt_path,
     )
@@ -179,6 +180,7 @@ def main(folder: Path) -> None:
     out["resumed"], _ = fit(folder / "resumed", 3, ckpt_path=last, **ddp)
     # Nothing is learned, so that training is over after two more epochs:
     out["stopped"], _ = fit(folder / "stopped", 9, lr=0.0, **ddp)
+    out["TMFUN"], _ = fit(folder / "tmfun", 1, "TMFUN", seed=rank, **ddp)
     for name in MODELS:
         out[f"gradients of {name}"] = gradients(name, rank)
     torch.save(out, folder / f"{rank}.pt")
@@ -237,7 +239,10 @@ def test_ranks_begin_and_stay_equal(ranks: Ranks) -> None:
     }
     for rank in ranks:
         assert_same(rank["fit"]["initial"], initial)
-    assert_same(ranks[0]["fit"]["final"], ranks[1]["fit"]["final"])
+    for name in ("fit", "TMFUN"):
+        first, second = (rank[name] for rank in ranks)
+        assert_same(first["initial"], second["initial"])
+        assert_same(first["final"], second["final"])
 
 
 def test_ranks_share_the_batches_of_one_process(
@@ -337,6 +342,8 @@ def test_one_process_resumes_the_checkpoint_of_two(
     folder: Path, ranks: Ranks
 ) -> None:
     last = folder / "two" / "last.ckpt"
+    vocabulary = torch.load(last, weights_only=True)["vocabulary"]
+    assert vocabulary["user_ids"] == list(range(60))
     seen, _ = fit(folder / "back", 3, devices=1, ckpt_path=last)
     assert_same(seen["initial"], ranks[0]["fit"]["final"])
     assert {epoch for epoch, *_ in seen["batches"]} == {2}
