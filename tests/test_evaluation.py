@@ -188,3 +188,17 @@ def test_evaluator_averages_over_blocks() -> None:
     evaluator.update(torch.tensor([0]), torch.tensor([[0], [1]]))
     evaluator.update(torch.tensor([1]), torch.tensor([[0], [2]]))
     assert evaluator.compute()["recall@1"] == 0.5
+
+
+def test_empty_block_changes_nothing() -> None:
+    seen = SeenItems.from_edge_index(torch.tensor([[0], [0]]), 1)
+    item_emb = torch.tensor([[3.0], [2.0], [1.0]])
+    empty = torch.empty(0, dtype=torch.long)
+    evaluator = RankingEvaluator(torch.ones(1, 1), item_emb, seen, ks=[1, 5])
+    evaluator.update(empty, empty.new_empty(2, 0))
+    assert set(evaluator.compute().values()) == {0.0}
+    evaluator = RankingEvaluator(torch.ones(1, 1), item_emb, seen, ks=[1, 5])
+    evaluator.update(torch.tensor([0]), torch.tensor([[0], [1]]))
+    evaluator.update(empty, empty.new_empty(2, 0))
+    assert evaluator.compute()["recall@1"] == 1.0
+    assert evaluator.compute()["precision@5"] == pytest.approx(0.2)

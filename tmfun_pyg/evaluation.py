@@ -56,6 +56,9 @@ class RankingEvaluator:
             ranked.
         ks (Sequence[int], optional): The lengths of the lists.
             (default: :obj:`(5, 10, 20, 50)`)
+        sync (bool, optional): If set to :obj:`True`, the averages are over
+            the users of all processes, each of which has to compute them.
+            (default: :obj:`False`)
 
     Raises:
         ValueError: If :obj:`ks` is empty or holds a number below one, or if
@@ -68,6 +71,7 @@ class RankingEvaluator:
         item_emb: Tensor,
         seen: SeenItems,
         ks: Sequence[int] = (5, 10, 20, 50),
+        sync: bool = False,
     ) -> None:
         if len(ks) == 0 or min(ks) < 1:
             raise ValueError(
@@ -90,6 +94,10 @@ class RankingEvaluator:
                 for k in ks
             }
         ).to(item_emb.device)
+        if not sync:
+            # Otherwise metrics wait for all processes wherever there are some.
+            for metric in self._metrics.values():
+                metric.distributed_available_fn = lambda: False
 
     def update(self, user: Tensor, edge_label_index: Tensor) -> None:
         r"""Ranks the items for one block of users.
@@ -130,7 +138,8 @@ def evaluate(
     A user's training items are left out of the ranking, in validation and
     test alike; no other item is. Equal scores are ranked by item, lower
     indices first. Users without a training interaction or without a held-out
-    one are left out of the averages.
+    one are left out of the averages. In a distributed run, each process that
+    calls this evaluates all users on its own.
 
     Args:
         model (Recommender or (torch.Tensor, torch.Tensor)): The model, or the

@@ -37,8 +37,26 @@ def test_blocks() -> None:
     assert second_label.tolist() == [[0, 0], [0, 3]]
 
 
+def test_every_block_in_one_process() -> None:
+    whole = HeldOutDataset(make_data(), "val", batch_size=1)
+    parts = [
+        HeldOutDataset(make_data(), "val", 1, num_replicas=3, rank=rank)
+        for rank in range(3)
+    ]
+    # Two blocks for three processes: the last one gets an empty block.
+    assert [len(part) for part in parts] == [1, 1, 1]
+    for index in range(2):
+        for x, expected in zip(parts[index][0], whole[index], strict=True):
+            assert torch.equal(x, expected)
+    user, label_index = parts[2][0]
+    assert user.size() == (0,)
+    assert label_index.size() == (2, 0)
+
+
 def test_bad_arguments() -> None:
     data = make_data()
+    with pytest.raises(ValueError, match=r"'rank' .* 0 to 1 \(got 2\)"):
+        HeldOutDataset(data, "val", num_replicas=2, rank=2)
     with pytest.raises(ValueError, match="'val' or 'test' \\(got 'train'\\)"):
         HeldOutDataset(data, "train")
     with pytest.raises(ValueError, match=r"'batch_size' .* \(got 0\)"):

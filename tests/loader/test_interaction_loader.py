@@ -12,10 +12,14 @@ EDGE_INDEX = torch.tensor(
 
 
 def make_loader(
-    seed: int = 0, num_negatives: int = 2, batch_size: int = 3
+    seed: int = 0,
+    num_negatives: int = 2,
+    batch_size: int = 3,
+    num_replicas: int = 1,
+    rank: int = 0,
 ) -> DataLoader:
     dataset = InteractionDataset(EDGE_INDEX, 4, 5, num_negatives)
-    sampler = InteractionSampler(dataset, batch_size, seed)
+    sampler = InteractionSampler(dataset, batch_size, seed, num_replicas, rank)
     return DataLoader(dataset, batch_size=None, sampler=sampler)
 
 
@@ -63,7 +67,49 @@ def test_epoch_depends_on_seed_and_number_alone() -> None:
     assert not torch.equal(other_seed[2], epochs[1][2])
 
 
+@pytest.mark.parametrize(
+    ("num_replicas", "batch_size", "sizes"),
+    [(1, 4, [4, 3]), (2, 4, [4, 4]), (2, 6, [6, 2]), (16, 16, [16])],
+)
+def test_parts_make_up_the_batches_of_one_process(
+    num_replicas: int, batch_size: int, sizes: List[int]
+) -> None:
+    order = torch.stack(read(make_loader(batch_size=batch_size), 2)[:2])
+    # Filled up from the start, as often as it takes:
+    expected = order.repeat(1, 3)[:, : sum(sizes)].split(sizes, dim=1)
+    loaders = [
+        make_loader(
+            batch_size=batch_size, num_replicas=num_replicas, rank=rank
+        )
+        for rank in range(num_replicas)
+    ]
+    for loader in loaders:
+        loader.sampler.set_epoch(2)
+        assert len(loader) == len(sizes)
+    for parts, batch in zip(zip(*loaders, strict=True), expected, strict=True):
+        pairs = [torch.stack([user, item]) for user, item, _ in parts]
+        assert len({pair.size(1) for pair in pairs}) == 1
+        assert torch.equal(torch.cat(pairs, dim=1), batch)
+
+
+def test_ranks_draw_other_negatives() -> None:
+    options = {"num_negatives": 50, "batch_size": 2, "num_replicas": 2}
+    loaders = [make_loader(rank=rank, **options) for rank in range(2)]
+    first, second = (read(loader, 3) for loader in loaders)
+    same = first[0] == second[0]  # Of the same user, so that they could agree.
+    assert bool(same.any())
+    assert not torch.equal(first[2][same], second[2][same])
+    # Resumed, each of them finds its own again:
+    for rank, expected in enumerate((first, second)):
+        resumed = read(make_loader(rank=rank, **options), 3)
+        assert torch.equal(resumed[2], expected[2])
+
+
 def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match=r"by their number 2 \(got 3\)"):
+        make_loader(num_replicas=2)
+    with pytest.raises(ValueError, match="Invalid rank 2"):
+        make_loader(num_replicas=2, rank=2, batch_size=4)
     with pytest.raises(ValueError, match=r"'num_negatives' .* \(got 0\)"):
         make_loader(num_negatives=0)
     with pytest.raises(ValueError, match=r"'batch_size' .* \(got 0\)"):

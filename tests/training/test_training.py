@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict, Optional, Tuple
 
 import pytest
@@ -209,14 +210,21 @@ def test_data_module_without_trainer(dataset: SyntheticMultimodal) -> None:
     assert int(edge_label_index[0].max()) == user.numel() - 1
 
 
-def test_one_device(dataset: SyntheticMultimodal) -> None:
-    class _Trainer:
-        world_size = 2
-
-    datamodule = InteractionDataModule(dataset[0])
-    datamodule.trainer = _Trainer()  # type: ignore[assignment]
-    with pytest.raises(ValueError, match=r"'devices=1' .* \(got 2\)"):
-        datamodule.setup("fit")
+def test_batch_size_is_that_of_all_processes(
+    dataset: SyntheticMultimodal,
+) -> None:
+    trainer = SimpleNamespace(
+        world_size=2,
+        global_rank=1,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
+    datamodule = InteractionDataModule(dataset[0], batch_size=100)
+    datamodule.trainer = trainer  # type: ignore[assignment]
+    user, _, _ = next(iter(datamodule.train_dataloader()))
+    assert user.size() == (50,)
+    datamodule.batch_size = 99
+    with pytest.raises(ValueError, match=r"by their number 2 \(got 99\)"):
+        datamodule.train_dataloader()
 
 
 def test_diverged_training(

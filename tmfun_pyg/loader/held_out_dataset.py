@@ -20,6 +20,10 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
     users without a training interaction have no learned embedding: both are
     left out.
 
+    With several processes each holds its own blocks, and no user is in two of
+    them. All hold equally many, some of which may be empty, so that none waits
+    for a process that has already finished.
+
     Args:
         data (HeteroData): The data set, with the training interactions in
             :obj:`data["user", "interacts", "item"].edge_index` and the
@@ -30,10 +34,13 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             take about 32 MiB of scores if not given. (default: :obj:`None`)
         device (torch.device, optional): Where to keep the interactions, on
             the device of :obj:`data` if not given. (default: :obj:`None`)
+        num_replicas (int, optional): The number of processes.
+            (default: :obj:`1`)
+        rank (int, optional): The rank of this process. (default: :obj:`0`)
 
     Raises:
         ValueError: If the split is unknown or not there, or if it holds no
-            user to judge by.
+            user to judge by, or if :obj:`rank` is out of range.
     """
 
     def __init__(
@@ -42,6 +49,8 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         split: str,
         batch_size: Optional[int] = None,
         device: Optional[torch.device] = None,
+        num_replicas: int = 1,
+        rank: int = 0,
     ) -> None:
         if split not in ("val", "test"):
             raise ValueError(
@@ -50,6 +59,10 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         if batch_size is not None and batch_size < 1:
             raise ValueError(
                 f"'batch_size' must be at least 1 (got {batch_size})"
+            )
+        if not 0 <= rank < num_replicas:
+            raise ValueError(
+                f"'rank' must be from 0 to {num_replicas - 1} (got {rank})"
             )
         interactions = data["user", "interacts", "item"]
         name = f"{split}_edge_label_index"
@@ -71,7 +84,9 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"held-out interaction: there is nothing to evaluate"
             )
         num_items = data["item"].num_nodes
-        self._blocks = list(user_blocks(user, num_items, batch_size))
+        blocks = list(user_blocks(user, num_items, batch_size))
+        blocks += [user[:0]] * (-len(blocks) % num_replicas)
+        self._blocks = blocks[rank::num_replicas]
 
     def __len__(self) -> int:
         return len(self._blocks)

@@ -51,7 +51,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
         self.negative_sampler = NegativeSampler(
             edge_index, num_users, num_items
         )
-        #: The source of all randomness; samplers start it anew each epoch.
+        #: The source of negatives; samplers start it anew each epoch.
         self.generator = torch.Generator(edge_index.device)
 
     def __len__(self) -> int:

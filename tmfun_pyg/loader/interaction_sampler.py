@@ -3,31 +3,50 @@ from typing import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 from tmfun_pyg.loader.interaction_dataset import InteractionDataset
 
 
-class InteractionSampler(Sampler[Tensor]):
+class InteractionSampler(DistributedSampler[Tensor]):
     r"""Shuffles the interactions of a data set anew each epoch and yields the
     positions of one batch after the other.
 
-    The order of an epoch and the negatives drawn in it depend on the seed and
-    the number of the epoch alone, so that a resumed training sees what an
-    undisturbed one would have seen. The last batch may be shorter.
+    The order of an epoch depends on the seed and the number of the epoch
+    alone, the negatives drawn in it on the rank as well, so that a resumed
+    training sees what an undisturbed one would have seen. The last batch may
+    be shorter.
+
+    With several processes each yields its own part of every batch: together
+    they see the batches of a single one. Their parts are of equal size, for
+    which the last batch is filled up with interactions from the start of the
+    order.
 
     Args:
         dataset (InteractionDataset): The data set to draw from.
-        batch_size (int): The number of interactions in a batch.
-        seed (int, optional): The seed, not negative. (default: :obj:`0`)
+        batch_size (int): The number of interactions in a batch, in the parts
+            of all processes together.
+        seed (int, optional): The seed, not negative and the same in all
+            processes. (default: :obj:`0`)
+        num_replicas (int, optional): The number of processes.
+            (default: :obj:`1`)
+        rank (int, optional): The rank of this process. (default: :obj:`0`)
 
     Raises:
-        ValueError: If :obj:`batch_size` is not positive or :obj:`seed` is
-            negative.
+        ValueError: If :obj:`batch_size` is not positive or not divisible by
+            :obj:`num_replicas`, :obj:`seed` is negative, or :obj:`rank` is
+            out of range.
     """
 
+    dataset: InteractionDataset
+
     def __init__(
-        self, dataset: InteractionDataset, batch_size: int, seed: int = 0
+        self,
+        dataset: InteractionDataset,
+        batch_size: int,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
     ) -> None:
         if batch_size < 1:
             raise ValueError(
@@ -35,28 +54,29 @@ class InteractionSampler(Sampler[Tensor]):
             )
         if seed < 0:
             raise ValueError(f"'seed' must not be negative (got {seed})")
-        self.dataset = dataset
+        super().__init__(dataset, num_replicas, rank, seed=seed)
+        if batch_size % num_replicas != 0:
+            raise ValueError(
+                f"'batch_size' is for all processes together and must be "
+                f"divisible by their number {num_replicas} (got {batch_size})"
+            )
         self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        r"""Sets the epoch of the next pass, as trainers do on their own.
-
-        Args:
-            epoch (int): The number of the epoch, from zero.
-        """
-        self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        return -(-self.total_size // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        generator = self.dataset.generator
         # Mixed, so that epoch 1 of seed 0 is not epoch 0 of seed 1:
         state = np.random.SeedSequence([self.seed, self.epoch])
-        generator.manual_seed(int(state.generate_state(1)[0]))
+        seeds = state.generate_state(1 + self.num_replicas).tolist()
+        self.dataset.generator.manual_seed(seeds[1 + self.rank])
+        # On the host, since devices of two kinds may shuffle differently:
         order = torch.randperm(
-            len(self.dataset), generator=generator, device=generator.device
+            len(self.dataset),
+            generator=torch.Generator().manual_seed(seeds[0]),
         )
-        yield from order.split(self.batch_size)
+        # As many more, from the start, as make the parts equal:
+        order = order[torch.arange(self.total_size) % len(order)]
+        order = order.to(self.dataset.edge_index.device)
+        for batch in order.split(self.batch_size):
+            yield batch.view(self.num_replicas, -1)[self.rank]

@@ -1,9 +1,9 @@
-from typing import Tuple
+from typing import Dict, Tuple
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.loader import (
@@ -19,21 +19,20 @@ class InteractionDataModule(LightningDataModule):
     held-out interactions for validation and test.
 
     Batches are made where the model lives: on the trainer's device, or on the
-    device of :obj:`data` without a trainer.
+    device of :obj:`data` without a trainer. With several processes, each makes
+    its own part of every batch and of the blocks.
 
     Args:
         data (HeteroData): The data set, as the classes of
             :mod:`tmfun_pyg.datasets` hold it.
         batch_size (int, optional): The number of interactions in a training
-            batch. (default: :obj:`2048`)
+            batch, in the parts of all processes together.
+            (default: :obj:`2048`)
         num_negatives (int, optional): The number of negative items for each
             interaction, drawn evenly from the items its user has not
             interacted with. (default: :obj:`1`)
         seed (int, optional): The seed of order and negatives, not negative.
             (default: :obj:`0`)
-
-    Raises:
-        ValueError: If the trainer uses more than one device.
     """
 
     def __init__(
@@ -49,14 +48,6 @@ class InteractionDataModule(LightningDataModule):
         self.num_negatives = num_negatives
         self.seed = seed
 
-    def setup(self, stage: str) -> None:
-        r"""Makes sure that no two devices train on the same batches."""
-        if self.trainer is not None and self.trainer.world_size > 1:
-            raise ValueError(
-                f"Training takes place on one device: pass 'devices=1' to "
-                f"the trainer (got {self.trainer.world_size})"
-            )
-
     @property
     def device(self) -> torch.device:
         r"""Where batches are made."""
@@ -64,10 +55,25 @@ class InteractionDataModule(LightningDataModule):
             return self.trainer.strategy.root_device
         return self.data["user", "interacts", "item"].edge_index.device
 
+    @property
+    def _replica(self) -> Dict[str, int]:
+        """Which process this is, out of how many."""
+        if self.trainer is None:
+            return {"num_replicas": 1, "rank": 0}
+        return {
+            "num_replicas": self.trainer.world_size,
+            "rank": self.trainer.global_rank,
+        }
+
     def train_dataloader(
         self,
     ) -> DataLoader[Tuple[Tensor, Tensor, Tensor]]:
-        r"""Returns batches :obj:`(user, pos_item, neg_item)`."""
+        r"""Returns batches :obj:`(user, pos_item, neg_item)`.
+
+        Raises:
+            ValueError: If :obj:`batch_size` is not divisible by the number of
+                processes.
+        """
         data = self.data
         edge_index = data["user", "interacts", "item"].edge_index
         dataset = InteractionDataset(
@@ -76,7 +82,9 @@ class InteractionDataModule(LightningDataModule):
             data["item"].num_nodes,
             self.num_negatives,
         )
-        sampler = InteractionSampler(dataset, self.batch_size, self.seed)
+        sampler = InteractionSampler(
+            dataset, self.batch_size, self.seed, **self._replica
+        )
         return DataLoader(dataset, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
@@ -90,5 +98,12 @@ class InteractionDataModule(LightningDataModule):
     def _held_out_dataloader(
         self, split: str
     ) -> DataLoader[Tuple[Tensor, Tensor]]:
-        dataset = HeldOutDataset(self.data, split, device=self.device)
-        return DataLoader(dataset, batch_size=None)
+        dataset = HeldOutDataset(
+            self.data, split, device=self.device, **self._replica
+        )
+        # The blocks are this process' own. Any other sampler than this type
+        # a trainer would replace, to divide them once more.
+        sampler: DistributedSampler[int] = DistributedSampler(
+            dataset, num_replicas=1, rank=0, shuffle=False
+        )
+        return DataLoader(dataset, batch_size=None, sampler=sampler)

@@ -3,6 +3,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
@@ -55,6 +56,17 @@ class RecommenderModule(LightningModule):
                 "modalities": list(dataset.modalities),
             }
 
+    def setup(self, stage: str) -> None:
+        r"""Keeps the data that the model is bound to out of DDP."""
+        # DDP sends all buffers to all processes in every forward pass. Those
+        # that are no part of the state are graph and features here, which
+        # each process has read itself and which never change.
+        state = self.state_dict().keys()
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+            self,
+            [name for name, _ in self.named_buffers() if name not in state],
+        )
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         r"""Returns Adam, in one pass over the weights."""
         return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
@@ -70,6 +82,7 @@ class RecommenderModule(LightningModule):
             {f"train_{name}": part for name, part in parts.items()},
             on_step=False,
             on_epoch=True,
+            sync_dist=True,
             batch_size=batch[0].numel(),
         )
         self.log(
@@ -78,6 +91,7 @@ class RecommenderModule(LightningModule):
             on_step=False,
             on_epoch=True,
             prog_bar=True,
+            sync_dist=True,
             batch_size=batch[0].numel(),
         )
         return loss
@@ -86,7 +100,7 @@ class RecommenderModule(LightningModule):
         r"""Computes the embeddings, once for all blocks of users."""
         user_emb, item_emb = self.model()
         self._evaluator = RankingEvaluator(
-            user_emb, item_emb, self.model.seen, self.ks
+            user_emb, item_emb, self.model.seen, self.ks, sync=True
         )
 
     def validation_step(
@@ -109,7 +123,8 @@ class RecommenderModule(LightningModule):
     def _log_metrics(self, split: str) -> None:
         for name, value in self._evaluator.compute().items():
             name = f"{split}_{name}"
-            self.log(name, value, prog_bar=name == MONITOR)
+            # Equal on all ranks; "sync_dist" is how to tell Lightning so.
+            self.log(name, value, prog_bar=name == MONITOR, sync_dist=True)
         del self._evaluator  # All embeddings are a lot of memory to keep.
 
     def on_save_checkpoint(self, checkpoint: Dict[str, Any]) -> None:

@@ -1,0 +1,54 @@
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from ranks import needs_gloo, run_ranks
+
+from tmfun_pyg.nn.distributed import gather_rows, mean_over_ranks
+
+
+def test_single_process() -> None:
+    x = torch.randn(3, 2, requires_grad=True)
+    assert gather_rows(x) is x
+    assert mean_over_ranks(x) is x
+
+
+def rows(rank: int, dtype: torch.dtype) -> torch.Tensor:
+    # Transposed, so that rows do not follow one another in memory.
+    return (torch.arange(6, dtype=dtype).view(2, 3) + 10 * rank).t()
+
+
+@needs_gloo
+def test_two_processes(tmp_path: Path) -> None:
+    run_ranks(__file__, tmp_path)
+    for rank in range(2):
+        out = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for dtype in (torch.long, torch.float, torch.double):
+            both = rows(0, dtype), rows(1, dtype)
+            assert out[f"gather {dtype}"].dtype == dtype
+            assert torch.equal(out[f"gather {dtype}"], torch.cat(both))
+        both = rows(0, torch.float), rows(1, torch.float)
+        assert torch.equal(out["mean"], (both[0] + both[1]) / 2)
+        assert out["mean of scalar"].tolist() == 0.5
+        assert torch.equal(out["x"], both[rank])  # Not averaged in place.
+
+
+def main(folder: Path) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    out = {
+        f"gather {dtype}": gather_rows(rows(rank, dtype))
+        for dtype in (torch.long, torch.float, torch.double)
+    }
+    out["x"] = rows(rank, torch.float).requires_grad_()
+    out["mean"] = mean_over_ranks(out["x"])
+    out["mean of scalar"] = mean_over_ranks(torch.tensor(float(rank)))
+    assert not out["mean"].requires_grad
+    assert not gather_rows(out["x"]).requires_grad
+    torch.save(out, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,57 @@
+"""Exchange between the processes of a data-parallel training."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@torch.no_grad()
+def gather_rows(x: Tensor) -> Tensor:
+    r"""Concatenates the rows of all processes, without gradient.
+
+    All processes have to call it, in the same order as other collectives.
+    Without :obj:`torch.distributed`, or with a single process, :obj:`x` is
+    returned as it is.
+
+    Args:
+        x (torch.Tensor): The rows of this process, of shape
+            :obj:`[num_rows, *]`, the same shape on all processes.
+
+    Returns:
+        The rows in the order of the ranks, of shape
+        :obj:`[world_size * num_rows, *]`.
+    """
+    size = _world_size()
+    if size == 1:
+        return x
+    x = x.contiguous()
+    parts = [torch.empty_like(x) for _ in range(size)]
+    dist.all_gather(parts, x)
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def mean_over_ranks(x: Tensor) -> Tensor:
+    r"""Averages a tensor over all processes, entry by entry and without
+    gradient.
+
+    All processes have to call it, in the same order as other collectives.
+    Without :obj:`torch.distributed`, or with a single process, :obj:`x` is
+    returned as it is.
+
+    Args:
+        x (torch.Tensor): The tensor of this process, of the same shape on all
+            processes.
+    """
+    size = _world_size()
+    if size == 1:
+        return x
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / size
+
+
+def _world_size() -> int:
+    if not (dist.is_available() and dist.is_initialized()):
+        return 1
+    return dist.get_world_size()
