@@ -209,19 +209,7 @@ def assert_same(a: Dict[str, Tensor], b: Dict[str, Tensor]) -> None:
         assert torch.equal(value, b[name]), name
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "LightGCN",
-        pytest.param(
-            "TMFUN",
-            marks=pytest.mark.xfail(
-                strict=False,
-                reason="contrasts the nodes of a rank's part alone",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["LightGCN", "TMFUN"])
 def test_gradients_are_those_of_the_whole_batch(
     name: str, ranks: Ranks
 ) -> None:
@@ -274,7 +262,7 @@ def test_buffers_of_the_state_are_sent() -> None:
     module.setup("fit")
     ignored = module._ddp_params_and_buffers_to_ignore
     assert "model.seen_col" in ignored
-    assert "model.propagation.graph.value" in ignored
+    assert "model.graph.to_user.value" in ignored
     assert "model.running_mean" not in ignored
     assert "model.user_embedding.weight" not in ignored
 

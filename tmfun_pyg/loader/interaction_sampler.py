@@ -1,4 +1,4 @@
-from typing import Iterator
+from typing import Iterator, Union
 
 import numpy as np
 import torch
@@ -6,6 +6,9 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from tmfun_pyg.loader.interaction_dataset import InteractionDataset
+from tmfun_pyg.loader.sampled_interaction_dataset import (
+    SampledInteractionDataset,
+)
 
 
 class InteractionSampler(DistributedSampler[Tensor]):
@@ -23,7 +26,8 @@ class InteractionSampler(DistributedSampler[Tensor]):
     order.
 
     Args:
-        dataset (InteractionDataset): The data set to draw from.
+        dataset (InteractionDataset or SampledInteractionDataset): The data set
+            to draw from.
         batch_size (int): The number of interactions in a batch, in the parts
             of all processes together.
         seed (int, optional): The seed, not negative and the same in all
@@ -38,11 +42,11 @@ class InteractionSampler(DistributedSampler[Tensor]):
             out of range.
     """
 
-    dataset: InteractionDataset
+    dataset: Union[InteractionDataset, SampledInteractionDataset]
 
     def __init__(
         self,
-        dataset: InteractionDataset,
+        dataset: Union[InteractionDataset, SampledInteractionDataset],
         batch_size: int,
         seed: int = 0,
         num_replicas: int = 1,

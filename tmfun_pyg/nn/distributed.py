@@ -30,25 +30,14 @@ def gather_rows(x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-@torch.no_grad()
-def mean_over_ranks(x: Tensor) -> Tensor:
-    r"""Averages a tensor over all processes, entry by entry and without
-    gradient.
-
-    All processes have to call it, in the same order as other collectives.
-    Without :obj:`torch.distributed`, or with a single process, :obj:`x` is
-    returned as it is.
+def own_rows(num_rows: int) -> slice:
+    r"""Returns where the rows of this process are among those of all.
 
     Args:
-        x (torch.Tensor): The tensor of this process, of the same shape on all
-            processes.
+        num_rows (int): The number of rows of each process.
     """
-    size = _world_size()
-    if size == 1:
-        return x
-    total = x.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
-    return total / size
+    rank = dist.get_rank() if _world_size() > 1 else 0
+    return slice(rank * num_rows, (rank + 1) * num_rows)
 
 
 def _world_size() -> int:

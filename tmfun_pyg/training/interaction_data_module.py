@@ -1,4 +1,4 @@
-from typing import Dict, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -10,6 +10,7 @@ from tmfun_pyg.loader import (
     HeldOutDataset,
     InteractionDataset,
     InteractionSampler,
+    SampledInteractionDataset,
 )
 
 
@@ -33,6 +34,14 @@ class InteractionDataModule(LightningDataModule):
             interacted with. (default: :obj:`1`)
         seed (int, optional): The seed of order and negatives, not negative.
             (default: :obj:`0`)
+        num_neighbors (List[int], optional): If given, training takes place on
+            sampled neighborhoods, see
+            :class:`~tmfun_pyg.loader.SampledInteractionDataset`, and the graph
+            stays on the CPU. (default: :obj:`None`)
+        num_similar (int, optional): The number of similar items drawn for
+            such a neighborhood. (default: :obj:`5`)
+        num_workers (int, optional): The number of processes that sample
+            neighborhoods; none for this one to do it. (default: :obj:`0`)
     """
 
     def __init__(
@@ -41,12 +50,18 @@ class InteractionDataModule(LightningDataModule):
         batch_size: int = 2048,
         num_negatives: int = 1,
         seed: int = 0,
+        num_neighbors: Optional[List[int]] = None,
+        num_similar: int = 5,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.data = data
         self.batch_size = batch_size
         self.num_negatives = num_negatives
         self.seed = seed
+        self.num_neighbors = num_neighbors
+        self.num_similar = num_similar
+        self.num_workers = num_workers
 
     @property
     def device(self) -> torch.device:
@@ -67,14 +82,29 @@ class InteractionDataModule(LightningDataModule):
 
     def train_dataloader(
         self,
-    ) -> DataLoader[Tuple[Tensor, Tensor, Tensor]]:
-        r"""Returns batches :obj:`(user, pos_item, neg_item)`.
+    ) -> Union[
+        DataLoader[Tuple[Tensor, Tensor, Tensor]], DataLoader[HeteroData]
+    ]:
+        r"""Returns batches :obj:`(user, pos_item, neg_item)`, or sampled
+        neighborhoods.
 
         Raises:
             ValueError: If :obj:`batch_size` is not divisible by the number of
                 processes.
         """
         data = self.data
+        if self.num_neighbors is not None:
+            sampled = SampledInteractionDataset(
+                data, self.num_neighbors, self.num_similar, self.num_negatives
+            )
+            return DataLoader(
+                sampled,
+                batch_size=None,
+                sampler=InteractionSampler(
+                    sampled, self.batch_size, self.seed, **self._replica
+                ),
+                num_workers=self.num_workers,
+            )
         edge_index = data["user", "interacts", "item"].edge_index
         dataset = InteractionDataset(
             edge_index.to(self.device),

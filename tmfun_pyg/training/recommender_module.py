@@ -4,16 +4,21 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
-from tmfun_pyg.nn import Recommender
+from tmfun_pyg.nn import EmbeddingRecommender, Recommender
 from tmfun_pyg.training.callbacks import MONITOR
 
 
 class RecommenderModule(LightningModule):
     r"""Trains a :class:`~tmfun_pyg.nn.Recommender` with Adam, and validates
     and tests it by full ranking.
+
+    Tables of embeddings with sparse gradients are trained with
+    :class:`torch.optim.SparseAdam`, which leaves alone the rows that a batch
+    did not read.
 
     Logged once an epoch are the loss as :obj:`train_loss`, its parts as
     :obj:`train_bpr` and so on, and the metrics of
@@ -47,6 +52,8 @@ class RecommenderModule(LightningModule):
         self.model = model
         self.lr = lr
         self.ks = ks
+        # Lightning leaves steps with two optimizers to the module:
+        self.automatic_optimization = len(self._sparse_parameters()) == 0
         self.vocabulary: Optional[Dict[str, List[Any]]] = None
         if dataset is not None:
             # Lists of plain numbers and strings load with weights_only=True.
@@ -67,15 +74,46 @@ class RecommenderModule(LightningModule):
             [name for name, _ in self.named_buffers() if name not in state],
         )
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        r"""Returns Adam, in one pass over the weights."""
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+    def _sparse_parameters(self) -> List[Tensor]:
+        return [
+            module.weight
+            for module in self.model.modules()
+            if isinstance(module, torch.nn.Embedding) and module.sparse
+        ]
+
+    def configure_optimizers(self) -> List[torch.optim.Optimizer]:
+        r"""Returns Adam, in one pass over the weights, and a second optimizer
+        for weights with sparse gradients, if there are any.
+        """
+        sparse = self._sparse_parameters()
+        taken = {id(parameter) for parameter in sparse}
+        dense = [p for p in self.parameters() if id(p) not in taken]
+        optimizers: List[torch.optim.Optimizer] = []
+        if len(dense) > 0:
+            optimizers.append(torch.optim.Adam(dense, lr=self.lr, fused=True))
+        if len(sparse) > 0:
+            optimizers.append(torch.optim.SparseAdam(sparse, lr=self.lr))
+        return optimizers
 
     def training_step(
-        self, batch: Tuple[Tensor, Tensor, Tensor], batch_idx: int
+        self,
+        batch: Union[Tuple[Tensor, Tensor, Tensor], HeteroData],
+        batch_idx: int,
     ) -> Tensor:
-        r"""Returns the loss of a batch :obj:`(user, pos_item, neg_item)`."""
-        parts = self.model.loss(*batch)
+        r"""Returns the loss of a batch, :obj:`(user, pos_item, neg_item)` or
+        a sampled neighborhood.
+        """
+        if isinstance(batch, HeteroData):
+            if not isinstance(self.model, EmbeddingRecommender):
+                raise ValueError(
+                    f"{type(self.model).__name__} can't be trained on sampled "
+                    f"neighborhoods: leave 'num_neighbors' out"
+                )
+            parts = self.model.sampled_loss(batch)
+            batch_size = batch["user"].src_index.numel()
+        else:
+            parts = self.model.loss(*batch)
+            batch_size = batch[0].numel()
         loss = torch.stack(list(parts.values())).sum()
         # A value read at each step would make the host wait for the device.
         self.log_dict(
@@ -83,7 +121,7 @@ class RecommenderModule(LightningModule):
             on_step=False,
             on_epoch=True,
             sync_dist=True,
-            batch_size=batch[0].numel(),
+            batch_size=batch_size,
         )
         self.log(
             "train_loss",
@@ -92,9 +130,21 @@ class RecommenderModule(LightningModule):
             on_epoch=True,
             prog_bar=True,
             sync_dist=True,
-            batch_size=batch[0].numel(),
+            batch_size=batch_size,
         )
+        if not self.automatic_optimization:
+            self._step(loss)
         return loss
+
+    def _step(self, loss: Tensor) -> None:
+        optimizers = self.optimizers()
+        if not isinstance(optimizers, list):
+            optimizers = [optimizers]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in optimizers:
+            optimizer.step()
 
     def on_validation_epoch_start(self) -> None:
         r"""Computes the embeddings, once for all blocks of users."""

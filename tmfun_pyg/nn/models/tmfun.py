@@ -8,6 +8,7 @@ from torch_geometric.nn.inits import reset, zeros
 
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv
+from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.embedding_recommender import (
@@ -345,32 +346,39 @@ class TMFUN(EmbeddingRecommender):
         graph = self.graph if graph is None else graph
         assert isinstance(graph, MultimodalGraph)
         user_id, item_id = self.id_embeddings(graph)
-        # Propagation is for all nodes, fusion for those of the batch alone:
-        batch_size = user.numel()
-        item = torch.cat([pos_item, neg_item.flatten()])
+        # Propagation is for all nodes, fusion for those of the batch alone.
+        # Contrast is between all nodes of a batch, of every process: each
+        # process forms the whole of it, and the average of their gradients is
+        # that of a single process.
+        own = slice(None)
+        all_user, all_pos = user, pos_item
+        if graph is self.graph and self.contrastive_weight > 0:
+            own = own_rows(user.numel())
+            all_user, all_pos = gather_rows(user), gather_rows(pos_item)
+        item = torch.cat([all_pos, neg_item.flatten()])
 
         def rows(of_user: Tensor, of_item: Tensor) -> Tensor:
             return torch.cat(
-                [F.embedding(user, of_user), F.embedding(item, of_item)]
+                [F.embedding(all_user, of_user), F.embedding(item, of_item)]
             )
 
         query = rows(*self.propagation(user_id, item_id, graph))
         items = self._content_sources(item_id, graph)
-        users = graph.user_means(items, user)
+        users = graph.user_means(items, all_user)
         sources = [
             torch.cat([of_user, F.embedding(item, of_item)])
             for of_user, of_item in zip(users, items, strict=True)
         ]
-        mask = torch.cat([graph.user_mask[user], graph.item_mask[item]])
+        mask = torch.cat([graph.user_mask[all_user], graph.item_mask[item]])
         content, _ = self._fuse(
             sources, query, None if graph.is_complete else mask
         )
 
-        sizes = [batch_size, batch_size, neg_item.numel()]
+        sizes = [all_user.numel(), all_pos.numel(), neg_item.numel()]
         user_emb, pos_emb, neg_emb = (query + content).split(sizes)
         neg_emb = neg_emb.view(*neg_item.shape, -1)
         parts = {
-            "bpr": bpr_loss(user_emb, pos_emb, neg_emb),
+            "bpr": bpr_loss(user_emb[own], pos_emb[own], neg_emb),
             "reg": self._regularization(
                 F.embedding(user, user_id),
                 F.embedding(pos_item, item_id),
@@ -379,7 +387,7 @@ class TMFUN(EmbeddingRecommender):
         }
         if self.contrastive_weight > 0:
             views = zip(
-                (user, pos_item),
+                (all_user, all_pos),
                 content.split(sizes),
                 query.split(sizes),
                 mask[:, -1].split(sizes),

@@ -1,0 +1,83 @@
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from toy_data import needs_sampler
+
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, MostPopular
+from tmfun_pyg.training import InteractionDataModule, RecommenderModule
+from tmfun_pyg.transforms import FeatureGraph
+
+
+@pytest.fixture(scope="module")
+def data():
+    return SyntheticMultimodal(
+        num_users=300, num_items=200, seed=0, transform=FeatureGraph(k=5)
+    )[0]
+
+
+def fit(model, data, epochs, **kwargs):
+    module = RecommenderModule(model, lr=1e-2)
+    Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, InteractionDataModule(data, 256, **kwargs))
+    return module
+
+
+@needs_sampler
+def test_all_neighbors_train_as_the_whole_graph(data):
+    """Batches and negatives are the same, so that weights have to be."""
+    weights = []
+    for num_neighbors in (None, [-1, -1]):
+        seed_everything(0, verbose=False)
+        model = LightGCN.from_data(data, channels=8, num_layers=2)
+        fit(model, data, 1, num_neighbors=num_neighbors, num_similar=-1)
+        weights.append(model.item_embedding.weight.detach())
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
+
+
+@needs_sampler
+def test_learns_from_few_neighbors_with_sparse_gradients(data):
+    seed_everything(0, verbose=False)
+    model = TMFUN.from_data(
+        data,
+        channels=16,
+        num_layers=2,
+        table=partial(EmbeddingTable, sparse=True),
+    )
+    module = fit(model, data, 15, num_neighbors=[4, 2], num_similar=2)
+    adam, sparse_adam = module.configure_optimizers()
+    assert isinstance(sparse_adam, torch.optim.SparseAdam)
+    parameters = [
+        p
+        for optimizer in (adam, sparse_adam)
+        for group in optimizer.param_groups
+        for p in group["params"]
+    ]
+    assert len(parameters) == len(list(model.parameters()))
+    popular = evaluate(MostPopular.from_data(data), data, "test")
+    found = evaluate(model, data, "test")
+    assert found["recall@20"] > 1.2 * popular["recall@20"]
+
+
+class Bias(MostPopular):
+    """A recommender that reads no neighborhoods."""
+
+    def __init__(self, num_users, num_items):
+        super().__init__(num_users, num_items)
+        self.bias = torch.nn.Parameter(torch.zeros(num_items))
+
+
+@needs_sampler
+def test_models_without_neighborhoods_are_refused(data):
+    with pytest.raises(ValueError, match="Bias can't be trained on"):
+        fit(Bias.from_data(data), data, 1, num_neighbors=[2])
