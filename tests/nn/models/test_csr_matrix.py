@@ -32,9 +32,15 @@ def test_product_and_gradient(dense):
 
 def test_rows(dense):
     index = torch.tensor([3, 0, 3, 2])
-    rows = from_dense(dense).rows(index)
-    torch.testing.assert_close(rows.adj_t.to_dense(), dense[index])
-    torch.testing.assert_close(rows.adj.to_dense(), dense[index].t())
+    row_scale, col_scale = torch.rand(4, 2), torch.rand(dense.size(1), 2)
+    matrices = from_dense(dense).rows(index, row_scale, col_scale)
+    assert len(matrices) == 2
+    for i, matrix in enumerate(matrices):
+        expected = row_scale[:, i, None] * dense[index] * col_scale[:, i]
+        torch.testing.assert_close(matrix.adj_t.to_dense(), expected)
+        torch.testing.assert_close(matrix.adj.to_dense(), expected.t())
+        x = torch.randn(dense.size(1), 3)
+        torch.testing.assert_close(matrix(x), expected @ x)
 
 
 def test_is_copied_and_pickled_but_no_state(dense):

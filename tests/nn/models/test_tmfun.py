@@ -163,6 +163,15 @@ def test_loss_parts(data, batch, off, contrastive_weight):
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("contrast_size", [1, 3, 4, None])
+def test_contrast_of_a_part_of_the_batch(data, batch, contrast_size):
+    model = TMFUN.from_data(data, channels=4, contrast_size=contrast_size)
+    part = tuple(index[:contrast_size] for index in batch)
+    found = model.loss(*batch)["contrastive"]
+    model.contrast_size = None
+    torch.testing.assert_close(found, model.loss(*part)["contrastive"])
+
+
 def test_one_branch_less_is_less_work(data):
     """Ablations take their parameters along."""
     full = {name for name, _ in TMFUN.from_data(data).named_parameters()}
@@ -313,6 +322,8 @@ def test_errors(data):
         TMFUN(7, 6, in_channels={})
     with pytest.raises(ValueError, match="'kind' must be"):
         TMFUN.from_data(data, step_kind="sum")
+    with pytest.raises(ValueError, match=r"'contrast_size' .* \(got 0\)"):
+        TMFUN.from_data(data, contrast_size=0)
     model = TMFUN.from_data(data)
     data["item"].x_m1 = data["item"].x_m1[:, :2]
     with pytest.raises(ValueError, match=r"x_m1 must be of shape \[6, 4\]"):

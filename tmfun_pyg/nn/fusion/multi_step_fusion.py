@@ -1,6 +1,7 @@
-from typing import Optional, Sequence, Union
+from typing import Iterator, Optional, Sequence, Union
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn.inits import glorot, reset
 
@@ -138,15 +139,28 @@ class MultiStepFusion(torch.nn.Module):
                 f"(query_channels={self.query_channels})"
             )
 
+        shares = self._shares_of_query(query)
         for step, source, mask in zip(self.steps, sources, masks, strict=True):
             if mask is not None:  # Merged with itself, a node stays as it is.
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):
                 x = step(torch.stack([x, source], dim=1), query)
             else:
-                share = step(x if query is None else query).sigmoid()
+                share = next(shares) if shares else step(x).sigmoid()
                 x = torch.lerp(x, source, share.to(x.dtype))
         return x
+
+    def _shares_of_query(
+        self, query: Optional[Tensor]
+    ) -> Optional[Iterator[Tensor]]:
+        """Computes what all gates make of the query, in one product."""
+        gates = [s for s in self.steps if isinstance(s, torch.nn.Linear)]
+        if query is None or len(gates) == 0:
+            return None
+        weight = torch.cat([gate.weight for gate in gates])
+        bias = torch.cat([gate.bias for gate in gates])
+        shares = F.linear(query, weight, bias).sigmoid()
+        return iter(shares.split(self.channels, dim=1))
 
     def __repr__(self) -> str:
         return (

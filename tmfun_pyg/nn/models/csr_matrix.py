@@ -1,10 +1,12 @@
 import warnings
-from typing import Tuple
+from typing import List, Tuple
 
 import torch
 from torch import Tensor
 
 from tmfun_pyg.nn.spmm import spmm
+
+Compressed = Tuple[Tensor, Tensor, Tensor]
 
 
 class CSRMatrix(torch.nn.Module):
@@ -35,20 +37,26 @@ class CSRMatrix(torch.nn.Module):
         self, row: Tensor, col: Tensor, value: Tensor, size: Tuple[int, int]
     ) -> None:
         super().__init__()
-        self.size = size
-        # Three dense buffers each: sparse ones can't be copied or broadcast.
-        for prefix, compressed in (
-            ("", _compress(row, col, value, size)),
-            ("t_", _compress(col, row, value, size[::-1])),
-        ):
-            for name, tensor in zip(
-                ("ptr", "index", "value"), compressed, strict=True
-            ):
-                self.register_buffer(prefix + name, tensor, persistent=False)
+        self._hold(
+            _compress(row, col, value, size),
+            _compress(col, row, value, size[::-1]),
+            size,
+        )
         with warnings.catch_warnings():
             # torch says once in a process that CSR tensors are in beta:
             warnings.filterwarnings("ignore", ".*Sparse CSR.*")
             _ = self.adj_t
+
+    def _hold(
+        self, matrix: Compressed, transposed: Compressed, size: Tuple[int, int]
+    ) -> None:
+        self.size = size
+        # Three dense buffers each: sparse ones can't be copied or broadcast.
+        for prefix, compressed in (("", matrix), ("t_", transposed)):
+            for name, tensor in zip(
+                ("ptr", "index", "value"), compressed, strict=True
+            ):
+                self.register_buffer(prefix + name, tensor, persistent=False)
 
     @property
     def adj_t(self) -> Tensor:
@@ -72,25 +80,53 @@ class CSRMatrix(torch.nn.Module):
         r"""Returns the product with a dense matrix :obj:`x`."""
         return spmm(self.adj_t, self.adj, x)
 
-    def rows(self, index: Tensor) -> "CSRMatrix":
-        r"""Returns some rows as a matrix of their own.
+    def rows(
+        self, index: Tensor, row_scale: Tensor, col_scale: Tensor
+    ) -> List["CSRMatrix"]:
+        r"""Returns some rows as matrices of their own, which differ in how
+        they are scaled.
 
-        The number of their entries has to be known to make it: on a GPU the
+        The number of their entries has to be known to make them: on a GPU the
         host waits for it.
 
         Args:
             index (torch.Tensor): The rows, of shape :obj:`[num_rows]`. They
                 may be repeated.
+            row_scale (torch.Tensor): What to multiply each of these rows with,
+                of shape :obj:`[num_rows, num_matrices]`.
+            col_scale (torch.Tensor): What to multiply each column with, of
+                shape :obj:`[num_columns, num_matrices]`.
         """
-        begin = self.ptr[index]
-        count = self.ptr[index + 1] - begin
+        # Throughout "index_select", which is far faster here than brackets.
+        begin = self.ptr.index_select(0, index)
+        count = self.ptr.index_select(0, index + 1) - begin
+        end = count.cumsum(0, dtype=count.dtype)
         row = torch.arange(index.numel(), device=index.device)
         row = row.repeat_interleave(count)
-        first = count.cumsum(0) - count  # Where a row begins in the new one.
         entry = torch.arange(row.numel(), device=index.device)
-        entry += (begin - first)[row]
-        size = (index.numel(), self.size[1])
-        return CSRMatrix(row, self.index[entry], self.value[entry], size)
+        entry += (begin - end + count).index_select(0, row)
+        col = self.index.index_select(0, entry)
+        ptr = torch.cat([end.new_zeros(1), end])
+        perm = col.argsort()
+        t_count = torch.bincount(col, minlength=self.size[1])
+        t_ptr = torch.cat([t_count.new_zeros(1), t_count.cumsum(0)])
+        t_ptr = t_ptr.to(ptr.dtype)
+        t_index = row.index_select(0, perm).to(ptr.dtype)
+
+        value = self.value.index_select(0, entry)
+        scale = row_scale.index_select(0, row) * col_scale.index_select(0, col)
+        out = []
+        for factor in scale.unbind(dim=1):
+            scaled = value * factor
+            matrix = CSRMatrix.__new__(CSRMatrix)
+            torch.nn.Module.__init__(matrix)
+            matrix._hold(
+                (ptr, col, scaled),
+                (t_ptr, t_index, scaled.index_select(0, perm)),
+                (index.numel(), self.size[1]),
+            )
+            out.append(matrix)
+        return out
 
     def extra_repr(self) -> str:
         """Shows size and number of entries."""
@@ -99,7 +135,7 @@ class CSRMatrix(torch.nn.Module):
 
 def _compress(
     row: Tensor, col: Tensor, value: Tensor, size: Tuple[int, int]
-) -> Tuple[Tensor, Tensor, Tensor]:
+) -> Compressed:
     perm = (row * size[1] + col).argsort()
     count = torch.bincount(row, minlength=size[0])
     ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])

@@ -91,19 +91,28 @@ class MultimodalGraph(InteractionGraph):
             user (torch.Tensor, optional): The users, all of them if not
                 given. (default: :obj:`None`)
         """
-        matrix, scale = self.to_user, self.user_scale
-        # The rows of a batch are little work. But a GPU would have to be
-        # waited for to cut them out, longer than all users take there:
-        if user is not None and not user.is_cuda:
-            matrix, scale, user = matrix.rows(user), scale[user], None
-        means = [
-            matrix(x * self.item_weight[:, column : column + 1])
-            * scale[:, column : column + 1]
-            for column, x in enumerate(sources)
-        ]
-        if user is not None:
-            means = [F.embedding(user, mean) for mean in means]
-        return means
+        if user is None:
+            return [
+                self._user_mean(x, column) for column, x in enumerate(sources)
+            ]
+        if user.is_cuda:
+            # To cut the rows of a batch out, the host would have to wait for
+            # the device, for longer than the means of all users take.
+            means = self.user_means(sources)
+            return [F.embedding(user, mean) for mean in means]
+        # Where nothing is missing, all columns are the same:
+        columns = slice(1 if self.is_complete else len(sources))
+        matrices = self.to_user.rows(
+            user, self.user_scale[user, columns], self.item_weight[:, columns]
+        )
+        if self.is_complete:
+            matrices *= len(sources)
+        return [matrix(x) for matrix, x in zip(matrices, sources, strict=True)]
+
+    def _user_mean(self, x: Tensor, column: int) -> Tensor:
+        index = slice(column, column + 1)
+        mean = self.to_user(x * self.item_weight[:, index])
+        return mean * self.user_scale[:, index]
 
 
 def _read_features(

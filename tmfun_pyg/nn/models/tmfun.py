@@ -80,8 +80,8 @@ class TMFUN(EmbeddingRecommender):
 
     The loss is :math:`\textrm{BPR} + \lambda \cdot
     \textrm{InfoNCE}(\mathbf{Z}, \mathbf{X}^c) + \lambda_r L_2`, with the
-    contrast between the users and between the positive items of a batch. The
-    gradient of InfoNCE grows as the embeddings shrink, that of BPR shrinks
+    contrast between the users and between the positive items of a batch, or
+    of as much of it as :obj:`contrast_size` says. The gradient of InfoNCE grows as the embeddings shrink, that of BPR shrinks
     with them, so that a constant weight would let contrast take over where
     embeddings are small. Its weight is therefore
 
@@ -116,6 +116,10 @@ class TMFUN(EmbeddingRecommender):
             the embeddings. (default: :obj:`50.0`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
+        contrast_size (int, optional): At most how many interactions of a
+            batch have their users and items contrasted, all of them if
+            :obj:`None`. The cost grows with the square.
+            (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
         modality_graphs (bool, optional): If set to :obj:`False`, the gated
@@ -155,7 +159,7 @@ class TMFUN(EmbeddingRecommender):
         contrastive_weight: float = 0.01,
         max_contrast: float = 50.0,
         temperature: float = 0.2,
-        contrast_size: Optional[int] = None,
+        contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
         item_graph: bool = True,
@@ -170,6 +174,10 @@ class TMFUN(EmbeddingRecommender):
         if len(in_channels) == 0:
             raise ValueError(
                 "'in_channels' names no modality: TMFUN needs at least one"
+            )
+        if contrast_size is not None and contrast_size < 1:
+            raise ValueError(
+                f"'contrast_size' must be positive (got {contrast_size})"
             )
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
@@ -343,6 +351,7 @@ class TMFUN(EmbeddingRecommender):
         graph: Optional[InteractionGraph] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
+        is_whole = graph is None
         graph = self.graph if graph is None else graph
         assert isinstance(graph, MultimodalGraph)
         user_id, item_id = self.id_embeddings(graph)
@@ -352,7 +361,7 @@ class TMFUN(EmbeddingRecommender):
         # that of a single process.
         own = slice(None)
         all_user, all_pos = user, pos_item
-        if graph is self.graph and self.contrastive_weight > 0:
+        if is_whole and self.contrastive_weight > 0:
             own = own_rows(user.numel())
             all_user, all_pos = gather_rows(user), gather_rows(pos_item)
         item = torch.cat([all_pos, neg_item.flatten()])
@@ -369,7 +378,7 @@ class TMFUN(EmbeddingRecommender):
             torch.cat([of_user, F.embedding(item, of_item)])
             for of_user, of_item in zip(users, items, strict=True)
         ]
-        mask = torch.cat([graph.user_mask[all_user], graph.item_mask[item]])
+        mask = rows(graph.user_mask, graph.item_mask)
         content, _ = self._fuse(
             sources, query, None if graph.is_complete else mask
         )
