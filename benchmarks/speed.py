@@ -51,6 +51,7 @@ from tmfun_pyg.nn import (
     info_nce,
 )
 from tmfun_pyg.retrieval import user_blocks
+from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
 
 GENERATED = {"x10": 10, "x100": 100}
@@ -611,13 +612,7 @@ def sampled(
         num_layers=2,
         table=partial(EmbeddingTable, sparse=True),
     ).to(bench.device)
-    tables = list(model.user_embedding.parameters())
-    tables += list(model.item_embedding.parameters())
-    rest = [p for p in model.parameters() if p.dim() < 2 or p.size(0) < 1000]
-    optimizers = [
-        torch.optim.SparseAdam(tables, lr=1e-3),
-        torch.optim.Adam(rest, lr=1e-3, fused=True),
-    ]
+    optimizers = RecommenderModule(model).configure_optimizers()
     index = torch.randperm(len(dataset))[: args.batch_size]
 
     def step() -> None:

@@ -24,6 +24,7 @@ import csv
 import json
 import platform
 import time
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Callable, Dict, List
@@ -37,7 +38,7 @@ from lightning.pytorch.loggers import CSVLogger
 import tmfun_pyg
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, LightGCN, MostPopular
+from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, MostPopular
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -77,6 +78,12 @@ def parse_args() -> argparse.Namespace:
         "--without", nargs="+", choices=COMPONENTS, default=[], help="of TMFUN"
     )
     add("--k", type=int, default=10, help="neighbors in the feature graphs")
+    add(
+        "--num-neighbors",
+        nargs="+",
+        type=int,
+        help="train on sampled neighborhoods: neighbors drawn, for each layer",
+    )
     add("--lr", type=float, help="learning rate; 1e-3, or 5e-3 if embedded")
     add("--batch-size", type=int, help="interactions; 2048, 512 if embedded")
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
@@ -133,9 +140,13 @@ def train(
         options["num_layers"] = args.num_layers
     if name == "tmfun":
         options.update(dict.fromkeys(args.without, False))
+    if args.num_neighbors is not None:
+        options["table"] = partial(EmbeddingTable, sparse=True)
     model = MODELS[name].from_data(data, **options)
     module = RecommenderModule(model, lr=args.lr, dataset=dataset)
-    datamodule = InteractionDataModule(data, args.batch_size, seed=seed)
+    datamodule = InteractionDataModule(
+        data, args.batch_size, seed=seed, num_neighbors=args.num_neighbors
+    )
     stopping, checkpoint = default_callbacks(str(folder), args.patience)
     trainer = Trainer(
         accelerator=args.accelerator,
@@ -157,7 +168,7 @@ def train(
     write_top_k(model, dataset, folder / "top_k.csv")
     return {
         "seed": seed,
-        "epochs": trainer.global_step // trainer.num_training_batches,
+        "epochs": trainer.current_epoch,
         "best_epoch": best["epoch"],
         "seconds": seconds,
         "val": evaluate(model, data, "val"),

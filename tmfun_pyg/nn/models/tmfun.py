@@ -81,9 +81,10 @@ class TMFUN(EmbeddingRecommender):
     The loss is :math:`\textrm{BPR} + \lambda \cdot
     \textrm{InfoNCE}(\mathbf{Z}, \mathbf{X}^c) + \lambda_r L_2`, with the
     contrast between the users and between the positive items of a batch, or
-    of as much of it as :obj:`contrast_size` says. The gradient of InfoNCE grows as the embeddings shrink, that of BPR shrinks
-    with them, so that a constant weight would let contrast take over where
-    embeddings are small. Its weight is therefore
+    of as much of it as :obj:`contrast_size` says. The gradient of InfoNCE
+    grows as the embeddings shrink, that of BPR shrinks with them, so that a
+    constant weight would let contrast take over where embeddings are small.
+    Its weight is therefore
 
     .. math::
         \lambda = \min(\lambda_c, \ \lambda_{\max} \, s), \qquad
