@@ -57,13 +57,13 @@ def exact_neighbors(
         return rows.new_empty((len(rows), 0))
     width = k + MARGIN
     block_size = block_size or max(1, BLOCK_SCORES // len(q))
-    square = q.square().sum(dim=1)
+    square = _square(q)
     if width >= len(q) or not _multiplies_in_float32():
         return _search_in_float64(q, square, rows, k, block_size)
 
     # Another origin leaves distances as they are and lessens rounding errors.
     centred = q - q.mean(dim=0)
-    norm = centred.square().sum(dim=1)
+    norm = _square(centred)
     bound = _bound_error(q.size(1), norm)
     y, norm = centred.float(), norm.float()
     del centred
@@ -127,7 +127,7 @@ def approximate_neighbors(
     perm = torch.randperm(len(q), generator=torch.Generator().manual_seed(0))
     index = _build_index(y, perm)
 
-    square = q.square().sum(dim=1)
+    square = _square(q)
     sample = perm[:SAMPLE]
     nearest = exact_neighbors(q, k, sample, block_size)
     kth = _score(q, square, sample, nearest).amin(dim=1, keepdim=True)
@@ -165,6 +165,11 @@ def _multiplies_in_float32() -> bool:
         return torch.get_float32_matmul_precision() == "highest"
     except RuntimeError:  # Set by backend, in a way this cannot tell.
         return False
+
+
+def _square(x: Tensor) -> Tensor:
+    """The squared lengths of the rows, without a copy of all features."""
+    return torch.einsum("nd,nd->n", x, x)
 
 
 def _bound_error(dim: int, norm: Tensor) -> Tensor:
