@@ -5,6 +5,11 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+# How many columns make a block, and from how many times k columns on blocks
+# pay, as measured on the CPU.
+WIDTH = 64
+MIN_RATIO = 512
+
 
 def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
     r"""Returns the :obj:`k` largest entries of each row, ties broken by the
@@ -24,7 +29,7 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         descending order of value, then ascending order of column.
     """
     # One entry more than asked for tells whether topk chose among equals:
-    value, index = scores.topk(min(k + 1, scores.size(1)), dim=1)
+    value, index = wide_topk(scores, min(k + 1, scores.size(1)))
     last, index = value[:, k - 1 : k], index[:, :k]
     straddles = (last == value[:, k:]).any(dim=1)
     if bool(straddles.any()):
@@ -41,3 +46,37 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         dim=1, descending=True, stable=True
     )
     return value, index.gather(1, order)
+
+
+def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
+    r"""Does as :func:`torch.topk`, faster for rows of many times :obj:`k`
+    columns on the CPU.
+
+    The :obj:`k` largest entries of a row are found in those :obj:`k` blocks
+    of columns that have the largest maxima: an entry of any other block is
+    at most as large as each of these :obj:`k` maxima.
+
+    Args:
+        scores (torch.Tensor): The scores, of shape :obj:`[num_rows, n]`.
+        k (int): The number of entries to return, at most :obj:`n`.
+
+    Returns:
+        The values and the columns, both of shape :obj:`[num_rows, k]`, in
+        descending order of value. Which columns of equal entries are
+        returned, and in which order, is not defined.
+    """
+    n = scores.size(1)
+    if scores.is_cuda or n < MIN_RATIO * k:
+        return scores.topk(k, dim=1)
+    whole = n - n % WIDTH
+    blocks = scores[:, :whole].unflatten(1, (-1, WIDTH))
+    block = blocks.amax(dim=2).topk(k, dim=1).indices
+    row = torch.arange(len(scores), device=scores.device)
+    entry = torch.cat(
+        [blocks[row.unsqueeze(1), block].flatten(1), scores[:, whole:]], dim=1
+    )
+    value, index = entry.topk(k, dim=1)
+    # What is left over at the end of a row makes another, narrower block.
+    block = torch.nn.functional.pad(block, (0, 1), value=n // WIDTH)
+    first = block.gather(1, index // WIDTH) * WIDTH
+    return value, first + index % WIDTH

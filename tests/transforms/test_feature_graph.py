@@ -202,6 +202,45 @@ def test_half_precision():
     assert torch.equal(connect(x, k=3)[0], connect(x.float(), k=3)[0])
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("force_undirected", [False, True])
+def test_approximate(metric, loop, force_undirected):
+    pytest.importorskip("faiss")
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2500, 3, generator=rng) @ torch.randn(3, 8, generator=rng)
+    mask = torch.rand(2500, generator=rng) < 0.8
+    x[~mask] = float("nan")
+    kwargs = {
+        "k": 6,
+        "metric": metric,
+        "loop": loop,
+        "force_undirected": force_undirected,
+    }
+    expected, _ = connect(x, mask, **kwargs)
+    edge_index, weight = connect(x, mask, recall=0.9, **kwargs)
+    assert bool(mask[edge_index].all())
+    assert bool((edge_index[0] == edge_index[1]).any()) == loop
+    key, wanted = (pair[1] * 2500 + pair[0] for pair in (edge_index, expected))
+    assert bool((key.diff() > 0).all())
+    assert float(torch.isin(wanted, key).float().mean()) > 0.88
+    if not force_undirected:
+        assert edge_index.size() == expected.size()
+        dense = torch.zeros(2500).index_add_(0, edge_index[1], weight)
+        assert torch.allclose(dense, mask.float(), atol=1e-5)
+
+
+def test_approximate_bad_features():
+    pytest.importorskip("faiss")
+    x = torch.ones(1500, 3)
+    x[7] = 0
+    with pytest.raises(ValueError, match=r"all-zero rows for 1 item\(s\): 7"):
+        connect(x, recall=0.9)
+    x[7] = float("nan")
+    with pytest.raises(ValueError, match=r"NaN or Inf for 1 item\(s\): 7"):
+        connect(x, recall=0.9)
+
+
 @withDevice
 def test_device(x, device):
     for metric in ("cosine", "euclidean"):
@@ -215,7 +254,8 @@ def test_device(x, device):
 def test_repr():
     assert str(FeatureGraph(k=3, metric="euclidean", modalities=["m"])) == (
         "FeatureGraph(k=3, metric='euclidean', loop=False, "
-        "force_undirected=False, normalize=True, modalities=['m'])"
+        "force_undirected=False, normalize=True, modalities=['m'], "
+        "recall=None)"
     )
 
 
@@ -225,6 +265,9 @@ def test_repr():
         ({"k": 0}, "k: found 0"),
         ({"metric": "dot"}, "metric: found 'dot'"),
         ({"block_size": 0}, "block_size: found 0"),
+        ({"recall": 0}, "recall: found 0, expected more than 0"),
+        ({"recall": 95}, "recall: found 95, .* at most 1"),
+        ({"recall": float("nan")}, "recall: found nan"),
         ({"k": 83}, "k: found 83 .*'m'.* fewer than the 83 items"),
         ({"k": 100}, "k: found 100 .*'m'.* fewer than the 83 items"),
         ({"modalities": ["n"]}, r"found features .*\['m'\].*expected \['n'\]"),

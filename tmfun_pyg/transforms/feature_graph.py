@@ -8,13 +8,14 @@ from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import scatter, to_undirected
 
 from tmfun_pyg._names import name_items
-from tmfun_pyg.topk import stable_topk
+from tmfun_pyg.transforms._neighbors import (
+    approximate_neighbors,
+    exact_neighbors,
+)
 
 # Features are rounded to multiples of 2^-BITS of the longest row. All terms
 # of a score are then integers below 2^53, which float64 sums without error.
 BITS = 25
-# The scores of one block of items may take 128 MiB.
-BLOCK_SCORES = 2**24
 
 
 @functional_transform("feature_graph")
@@ -46,6 +47,16 @@ class FeatureGraph(BaseTransform):
     graph depends neither on the block size nor on the device, and no matrix
     of all pairs of items is held.
 
+    The time this takes grows with the square of the number of items. For
+    many items, give :obj:`recall`: an index of :obj:`faiss` is then searched
+    on the CPU, as thoroughly as it takes to find that share of the
+    :math:`k` nearest items of 1,000 items drawn at random (an item as similar
+    as the last of them counts as found). What it finds is compared without
+    rounding errors. Features without any structure are too much for an
+    index: if a search of a quarter of it does not find enough, there is a
+    warning, and the search is exact. So it is for up to 1,000 items. The same
+    items are drawn and the same index is built in each run.
+
     Args:
         k (int, optional): The number of neighbors. (default: :obj:`10`)
         metric (str, optional): :obj:`"cosine"` for the largest cosine
@@ -62,8 +73,13 @@ class FeatureGraph(BaseTransform):
         block_size (int, optional): The number of items whose neighbors are
             searched at once. (default: as many as keep a block of scores
             within 128 MiB)
+        recall (float, optional): If given, searches approximately, and finds
+            at least this share of the neighbors of a sample of items, see
+            above. Needs :obj:`pip install "tmfun-pyg[ann]"`.
+            (default: :obj:`None`, which searches exactly)
 
     Raises:
+        ImportError: If :obj:`recall` is given, and :obj:`faiss` is missing.
         ValueError: If an argument is out of range; if there are not more
             than :math:`k` items with the modality; if features hold NaN or
             Inf; if the metric is :obj:`"cosine"` and a row is all zero.
@@ -78,6 +94,7 @@ class FeatureGraph(BaseTransform):
         normalize: bool = True,
         modalities: Optional[Sequence[str]] = None,
         block_size: Optional[int] = None,
+        recall: Optional[float] = None,
     ) -> None:
         if k < 1:
             raise ValueError(f"k: found {k}, expected 1 or more")
@@ -89,6 +106,10 @@ class FeatureGraph(BaseTransform):
             raise ValueError(
                 f"block_size: found {block_size}, expected 1 or more"
             )
+        if recall is not None and not 0 < recall <= 1:
+            raise ValueError(
+                f"recall: found {recall}, expected more than 0 and at most 1"
+            )
         self.k = k
         self.metric = metric
         self.loop = loop
@@ -96,6 +117,7 @@ class FeatureGraph(BaseTransform):
         self.normalize = normalize
         self.modalities = None if modalities is None else list(modalities)
         self.block_size = block_size
+        self.recall = recall
 
     @torch.no_grad()
     def forward(self, data: HeteroData) -> HeteroData:
@@ -106,7 +128,7 @@ class FeatureGraph(BaseTransform):
             index = torch.arange(len(x), device=x.device)
             if f"mask_{modality}" in item:
                 index = index[item[f"mask_{modality}"]]
-            edge_index = self._connect(x[index], index, modality)
+            edge_index = self._connect(x, index, modality)
             weight = torch.ones(edge_index.size(1), device=x.device)
             if self.normalize:
                 degree = scatter(weight, edge_index[1], 0, len(x))
@@ -132,21 +154,22 @@ class FeatureGraph(BaseTransform):
         return modalities
 
     def _connect(self, x: Tensor, index: Tensor, modality: str) -> Tensor:
-        """Returns the edges among the items ``index`` with features ``x``."""
-        if self.k >= len(x):
+        """Returns the edges among the items ``index``."""
+        if self.k >= len(index):
             raise ValueError(
                 f"k: found {self.k} neighbors for modality '{modality}', "
-                f"expected fewer than the {len(x)} items that have it"
+                f"expected fewer than the {len(index)} items that have it"
             )
-        q = self._to_integers(x.double(), index, modality)
-        square = q.square().sum(dim=1)
-        block_size = self.block_size or max(1, BLOCK_SCORES // len(q))
-        source = torch.cat(
-            [
-                self._search(q, square, slice(start, start + block_size))
-                for start in range(0, len(q), block_size)
-            ]
-        )
+        q = self._to_integers(x[index].double(), index, modality)
+        # With a loop, the item itself is the first of its neighbors.
+        k = self.k - self.loop
+        if self.recall is None:
+            source = exact_neighbors(q, k, block_size=self.block_size)
+        else:
+            source = approximate_neighbors(q, k, self.recall, self.block_size)
+        if self.loop:
+            own = torch.arange(len(q), device=q.device).unsqueeze(1)
+            source = torch.cat([source, own], dim=1).sort(dim=1).values
         target = index.repeat_interleave(self.k)
         edge_index = torch.stack([index[source.flatten()], target])
         if self.force_undirected:
@@ -155,7 +178,7 @@ class FeatureGraph(BaseTransform):
         return edge_index
 
     def _to_integers(self, x: Tensor, index: Tensor, modality: str) -> Tensor:
-        """Scales the rows, and rounds them to integers held as floats."""
+        """Scales the rows in place, and rounds them to integers."""
         source = f"data['item'].x_{modality}"
         finite = x.isfinite().all(dim=1)
         if not finite.all():
@@ -165,7 +188,7 @@ class FeatureGraph(BaseTransform):
                 f"finite values"
             )
         if self.metric == "euclidean":
-            x = x - x.mean(dim=0)
+            x -= x.mean(dim=0)
             norm = torch.linalg.vector_norm(x, dim=1).max()
             if norm == 0:  # All rows are the same, hence zero by now.
                 return x
@@ -179,22 +202,12 @@ class FeatureGraph(BaseTransform):
                     f"direction to compare; mark items that lack the "
                     f"modality in data['item'].mask_{modality}"
                 )
-        return (x / norm * 2**BITS).round()
-
-    def _search(self, q: Tensor, square: Tensor, block: slice) -> Tensor:
-        """Returns the neighbors of a block of items: [items, k]."""
-        # |q_i|^2 - |q_i - q_j|^2, which orders j as the distance does, and
-        # between rows of one length as the cosine does.
-        score = torch.addmm(square, q[block], q.t(), beta=-1, alpha=2)
-        row = torch.arange(len(score), device=q.device)
-        own = float("inf") if self.loop else float("-inf")
-        score[row, row + block.start] = own
-
-        return stable_topk(score, self.k)[1].sort(dim=1).values
+        return x.div_(norm).mul_(2**BITS).round_()
 
     def __repr__(self) -> str:
         return (
             f"{self.__class__.__name__}(k={self.k}, metric={self.metric!r}, "
             f"loop={self.loop}, force_undirected={self.force_undirected}, "
-            f"normalize={self.normalize}, modalities={self.modalities})"
+            f"normalize={self.normalize}, modalities={self.modalities}, "
+            f"recall={self.recall})"
         )
