@@ -86,11 +86,24 @@ class _MeanOfLayers(torch.autograd.Function):
 def _mean_of_layers(
     user: Tensor, item: Tensor, operator: Operator, num_layers: int
 ) -> Tuple[Tensor, Tensor]:
+    if num_layers == 0:
+        return user.clone(), item.clone()
+    # Two results of each side take turns: fresh memory costs as much as what
+    # is written to it.
+    users, items = (
+        [torch.empty_like(x) for _ in range(min(num_layers, 2))]
+        for x in (user, item)
+    )
     user_out, item_out = user, item
-    for _ in range(num_layers):
+    for layer in range(num_layers):
+        scale = 1 / (num_layers + 1) if layer == num_layers - 1 else 1.0
         user_out, item_out = (
-            torch.addmm(user, operator.to_user, item_out),
-            torch.addmm(item, operator.to_item, user_out),
+            torch.addmm(
+                x, matrix, other, beta=scale, alpha=scale, out=out[layer % 2]
+            )
+            for x, matrix, other, out in (
+                (user, operator.to_user, item_out, users),
+                (item, operator.to_item, user_out, items),
+            )
         )
-    # Not in place: without layers these are the inputs.
-    return user_out / (num_layers + 1), item_out / (num_layers + 1)
+    return user_out, item_out
