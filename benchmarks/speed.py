@@ -20,10 +20,20 @@ and 20 million interactions. Features are drawn always: two modalities of 128.
 
 import argparse
 import copy
+import ctypes
 import gc
 import time
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 
 import torch
 import torch.nn.functional as F
@@ -128,6 +138,8 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
             return torch.cuda.memory_allocated() / 2**20
+        # What the allocator holds back would hide what is asked for next.
+        ctypes.CDLL(None).malloc_trim(0)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # Linux: the peak begins anew.
         return _status("VmRSS")
@@ -278,7 +290,7 @@ def propagation(
 
 def symmetric(
     user: Tensor, item: Tensor, num_users: int, num_items: int
-) -> "tuple[Tensor, Tensor, Tensor]":
+) -> Tuple[Tensor, Tensor, Tensor]:
     """The normalized graph of all nodes as edges, weights and COO tensor."""
     index = torch.stack([user, item + num_users])
     index = torch.cat([index, index.flip(0)], dim=1)
@@ -356,7 +368,11 @@ def step(
     sizes = {"channels": args.channels}
     tmfun = TMFUN.from_data(data, **sizes).to(device)
     num_layers = tmfun.num_layers
-    bound = step_bound(bench, tmfun, batch)
+    parts = step_parts(bench, tmfun, batch)
+    bound = sum(bound for _, bound in parts.values())
+    # Adam reads four values of each weight and writes three:
+    weights = sum(parameter.numel() for parameter in tmfun.parameters())
+    bound += bench.bound(7 * FLOAT * weights)
     repeats = 1 if data["user"].num_nodes >= 1_000_000 else None
 
     def run(name: str, model: Any, loss: Any, *args: Any, **kw: Any) -> Row:
@@ -366,6 +382,9 @@ def step(
         )
 
     yield run("TMFUN", tmfun, total(tmfun.loss), *batch, bound=bound)
+    for name, (function, bound) in parts.items():
+        yield bench.row("step", f"of it, {name}", function, bound)
+    del parts, function
     for depth in (num_layers, 3):
         model = LightGCN.from_data(data, num_layers=depth, **sizes).to(device)
         name = f"LightGCN, {depth} layers"
@@ -389,40 +408,74 @@ def step(
         yield run(name, model.to(device), total(loss), *batch)
 
 
-def step_bound(bench: Bench, model: TMFUN, batch: List[Tensor]) -> float:
-    """The bound of a step: what its sparse and dense products have to do."""
-    graph, channels = model.graph, model.channels
+def step_parts(
+    bench: Bench, model: TMFUN, batch: List[Tensor]
+) -> Dict[str, Tuple[Callable[[], Any], float]]:
+    """What a step of TMFUN is made of, forward and backward, each part with
+    its bound: the rows gathered and written, or the dense products.
+    """
+    graph, channels, device = model.graph, model.channels, bench.device
     row = channels * FLOAT
-    nodes = model.num_users + model.num_items
     entry = row + INDEX_AND_VALUE
-    interactions = graph.to_user.value.numel()
-    moved = model.num_layers * (2 * interactions * entry + nodes * row)
-    for matrix in graph.similar.values():
-        moved += 2 * (matrix.value.numel() * entry + model.num_items * row)
-    sources = len(model.modalities) + 1
-    degree = graph.to_user.ptr.diff()[batch[0]].sum()
-    moved += sources * (int(degree) * entry + batch[0].numel() * row)
-    moved *= 2  # Backward.
-    moved += 7 * nodes * row  # Adam reads four and writes three.
+    users, items = model.num_users, model.num_items
+    size = batch[0].numel()
+    degree = int(graph.to_user.ptr.diff()[batch[0]].sum())
+    num_sources = len(model.modalities) + 1
 
-    def dense() -> None:
+    def draw(*size: int) -> Tensor:
+        return torch.randn(*size, channels, device=device, requires_grad=True)
+
+    user_emb, item_emb = draw(users), draw(items)
+    probes = draw(users).detach(), draw(items).detach()
+    rows = [draw(3 * size) for _ in range(num_sources)]
+    mask = None
+    if not graph.is_complete:
+        mask = graph.item_mask[:1].expand(3 * size, -1)
+    views = [x[: model.contrast_size or size] for x in rows]
+    node = batch[0][: model.contrast_size or size]
+
+    def propagate() -> None:
+        out = model.propagation(user_emb, item_emb, graph)
+        torch.autograd.backward(out, probes)
+
+    def gates() -> None:
         for name in model.modalities:
-            gate = model.behavior_gates[name](graph.features(name))
-            gate.sum().backward()
-        size = 3 * batch[0].numel()
-        x = [
-            torch.randn(size, channels, device=gate.device, requires_grad=True)
-            for _ in range(sources)
-        ]
-        content, _ = model._fuse(x, x[0], None)
-        content.sum().backward()
-        for _ in range(2):
-            rows = slice(model.contrast_size or batch[0].numel())
-            info_nce(x[0][rows], x[1][rows]).backward()
+            gate = model.behavior_gates[name](graph.features(name)).sigmoid()
+            gate.backward(probes[1])
 
-    flops = flops_of(dense)
-    model.zero_grad()
-    return bench.bound(moved, flops)
+    def similar() -> None:
+        for name in model.modalities:
+            for _ in range(2):  # Gated and plain.
+                model._convolve(item_emb, graph, name).backward(probes[1])
+
+    def means() -> None:
+        sources = [item_emb] * num_sources
+        out = graph.user_means(sources, batch[0])
+        torch.autograd.backward(out, [probes[0][:size]] * num_sources)
+
+    def fuse() -> None:
+        out, _ = model._fuse(rows, rows[0], mask)
+        out.backward(rows[0].detach())
+
+    def contrast() -> None:
+        for _ in range(2):  # Users and items.
+            info_nce(views[0], views[1], index=node).backward()
+
+    edges = graph.to_user.value.numel()
+    moved = model.num_layers * (2 * edges * entry + (users + items) * row)
+    of_similar = sum(
+        2 * (matrix.value.numel() * entry + items * row)
+        for matrix in graph.similar.values()
+    )
+    of_means = num_sources * (degree * entry + size * row)
+    return {
+        "propagation": (propagate, bench.bound(2 * moved)),
+        "gates": (gates, bench.bound(flops=flops_of(gates))),
+        "feature graphs": (similar, bench.bound(2 * of_similar)),
+        "means of users": (means, bench.bound(2 * of_means)),
+        "fusion": (fuse, bench.bound(flops=flops_of(fuse))),
+        "contrast": (contrast, bench.bound(flops=flops_of(contrast))),
+    }
 
 
 def example_of_pyg(
@@ -430,7 +483,7 @@ def example_of_pyg(
     num_layers: int,
     args: argparse.Namespace,
     device: torch.device,
-) -> "tuple[Any, Callable[[Any], Tensor]]":
+) -> Tuple[Any, Callable[[Any], Tensor]]:
     """PyG's model, and the loss of a batch as its example computes it."""
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
     model = PyGLightGCN(num_users + num_items, args.channels, num_layers)

@@ -5,6 +5,7 @@ The ranks run this file as a script and leave behind what they saw.
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -20,11 +21,12 @@ from lightning.pytorch.loggers import CSVLogger
 from ranks import needs_gloo, run_ranks
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from toy_data import needs_sampler
 
 from tmfun_pyg import retrieval
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, LightGCN, Recommender
+from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, Recommender
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -120,6 +122,28 @@ def fit(
     return record.seen, trainer
 
 
+def fit_sampled(rank: int) -> Dict[str, Tensor]:
+    """Trains on sampled neighborhoods, with sparse gradients."""
+    data = make_dataset()[0]
+    torch.manual_seed(rank)
+    table = partial(EmbeddingTable, sparse=True)
+    model = LightGCN.from_data(data, channels=8, num_layers=1, table=table)
+    Trainer(
+        accelerator="cpu",
+        strategy="ddp",
+        devices=2,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(
+        RecommenderModule(model),
+        InteractionDataModule(data, BATCH_SIZE, num_neighbors=[2]),
+    )
+    return model.state_dict()
+
+
 def make_batch() -> Tuple[Tensor, Tensor, Tensor]:
     user, pos_item = make_dataset()[0]["user", "interacts", "item"].edge_index
     generator = torch.Generator().manual_seed(0)
@@ -181,6 +205,8 @@ def main(folder: Path) -> None:
     # Nothing is learned, so that training is over after two more epochs:
     out["stopped"], _ = fit(folder / "stopped", 9, lr=0.0, **ddp)
     out["TMFUN"], _ = fit(folder / "tmfun", 1, "TMFUN", seed=rank, **ddp)
+    if not needs_sampler.args[0]:
+        out["sampled"] = fit_sampled(rank)
     for name in MODELS:
         out[f"gradients of {name}"] = gradients(name, rank)
     torch.save(out, folder / f"{rank}.pt")
@@ -231,6 +257,12 @@ def test_ranks_begin_and_stay_equal(ranks: Ranks) -> None:
         first, second = (rank[name] for rank in ranks)
         assert_same(first["initial"], second["initial"])
         assert_same(first["final"], second["final"])
+
+
+@needs_sampler
+def test_ranks_agree_on_sparse_gradients(ranks: Ranks) -> None:
+    first, second = (rank["sampled"] for rank in ranks)
+    assert_same(first, second)
 
 
 def test_ranks_share_the_batches_of_one_process(
