@@ -51,11 +51,14 @@ def test_all_neighbors_equal_the_whole_graph(model_cls, num_layers, missing):
 
 def test_expectation_is_that_of_the_whole_graph():
     """One layer is linear in what is drawn."""
+    torch.manual_seed(0)
     data = make_data(1, missing=False)
     model = make_model(LightGCN, data, num_layers=1)
     user_emb, item_emb = model()
-    torch.manual_seed(0)
-    sums = [torch.zeros(2, n, 4) for n in (NUM_USERS, NUM_ITEMS)]
+    sums = [
+        torch.zeros(2, n, 4, dtype=torch.double)
+        for n in (NUM_USERS, NUM_ITEMS)
+    ]
     counts = [torch.zeros(n) for n in (NUM_USERS, NUM_ITEMS)]
     with torch.no_grad():
         for _ in range(1000):
@@ -68,7 +71,7 @@ def test_expectation_is_that_of_the_whole_graph():
             ):
                 n_id = batch[name].n_id
                 total[0, n_id] += emb
-                total[1, n_id] += emb**2
+                total[1, n_id] += emb.double() ** 2
                 count[n_id] += 1
     for emb, (first, second), count in zip(
         (user_emb, item_emb), sums, counts, strict=True
