@@ -684,7 +684,8 @@ def sampled(
         "TMFUN, 2 layers, [10, 5] neighbors, 5 similar",
         step,
         note=f"{batch['user'].num_nodes} users, "
-        f"{batch['item'].num_nodes} items, {edges} edges",
+        f"{batch['item'].num_nodes} items, "
+        f"{batch['similar_item'].num_nodes} similar items, {edges} edges",
     )
     yield bench.row("sampled step", "of it, drawing", lambda: dataset[index])
 

@@ -39,13 +39,16 @@ def test_drawn_edges_and_features_are_those_of_the_data(data):
     item = batch["item"].n_id
     for (source, relation, target), store in batch.edge_items():
         row, col = store.edge_index
-        row, col = batch[source].n_id[row], batch[target].n_id[col]
+        src_id = batch[source].n_id
+        row, col = src_id[row], batch[target].n_id[col]
         if relation == "interacts":
             assert bool((seen[row, col] == 1).all())
         elif relation == "rev_interacts":
             assert bool((seen[col, row] == 1).all())
         else:
-            original = data[source, relation, target]
+            assert source == "similar_item"
+            assert torch.equal(batch[source].x_m1, data["item"].x_m1[src_id])
+            original = data["item", relation, target]
             dense = torch.zeros(6, 6)
             src, dst = original.edge_index
             dense[src, dst] = original.edge_weight

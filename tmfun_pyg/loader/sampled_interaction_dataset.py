@@ -14,6 +14,9 @@ from tmfun_pyg.loader.negative_sampler import NegativeSampler
 
 INTERACTS = ("user", "interacts", "item")
 REVERSE = ("item", "rev_interacts", "user")
+# Similar items are read, but not what is around them in turn. As nodes of a
+# type of their own, into which no edges lead, they end the sampling.
+SIMILAR = "similar_item"
 
 
 class SampledInteractionDataset(Dataset[HeteroData]):
@@ -32,7 +35,8 @@ class SampledInteractionDataset(Dataset[HeteroData]):
 
     A batch is a :class:`~torch_geometric.data.HeteroData` of the sampled users
     and items (:obj:`n_id`), their features, and the edges drawn by PyG's
-    :class:`~torch_geometric.loader.LinkNeighborLoader`. As there,
+    :class:`~torch_geometric.loader.LinkNeighborLoader`. Items drawn from
+    feature graphs are nodes of type :obj:`"similar_item"`. As in PyG,
     :obj:`src_index` of the users, :obj:`dst_pos_index` and
     :obj:`dst_neg_index` of the items say which of them the interactions are
     of. The degrees in the whole graph come along: with them, models weigh what
@@ -148,15 +152,19 @@ def _graph(data: HeteroData) -> HeteroData:
     out["user"].num_nodes, out["item"].num_nodes = num_users, num_items
     out["user"].degree = degree(user, num_users)
     out["item"].degree = degree(item, num_items)
+    out[SIMILAR].num_nodes = num_items
     for name, value in data["item"].items():
-        if name.startswith(("x_", "mask_")):
+        if name.startswith("x_"):
+            out["item"][name] = out[SIMILAR][name] = value.cpu()
+        elif name.startswith("mask_"):
             out["item"][name] = value.cpu()
     perm = _shuffle(user)
     out[INTERACTS].edge_index = torch.stack([user, item])[:, perm]
     out[REVERSE].edge_index = torch.stack([item, user])[:, perm]
-    for edge_type, store in data.edge_items():
-        if edge_type[1].startswith("similar_"):
-            modality = edge_type[1].removeprefix("similar_")
+    for (_, relation, _), store in data.edge_items():
+        if relation.startswith("similar_"):
+            edge_type = (SIMILAR, relation, "item")
+            modality = relation.removeprefix("similar_")
             edge_index = store.edge_index.cpu()
             perm = _shuffle(edge_index[0])
             out[edge_type].edge_index = edge_index[:, perm]

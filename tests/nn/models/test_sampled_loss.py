@@ -99,8 +99,30 @@ def test_sparse_gradients_reach_the_rows_of_the_batch_alone():
         grad = table.weight.grad
         assert grad.is_sparse
         rows = set(grad.coalesce().indices()[0].tolist())
-        assert rows <= set(batch[name].n_id.tolist())
+        read = batch[name].n_id.tolist()
+        if name == "item":
+            read += batch["similar_item"].n_id.tolist()
+        assert rows <= set(read)
         assert len(rows) > 0
+
+
+def test_several_steps_over_feature_graphs_are_refused():
+    data = make_data(1, missing=False)
+    batch = SampledInteractionDataset(data, [2])[torch.tensor([0])]
+    model = TMFUN.from_data(data, num_layers=1, num_feature_layers=2)
+    with pytest.raises(ValueError, match=r"'num_feature_layers' .*\(got 2\)"):
+        model.sampled_loss(batch)
+
+
+@pytest.mark.parametrize("off", ["modality_graphs", "item_graph"])
+def test_parts_of_content_in_samples(off):
+    data = make_data(2, missing=True)
+    model = make_model(TMFUN, data, num_layers=1, **{off: False})
+    batch = SampledInteractionDataset(data, [ALL], ALL)[torch.arange(4)]
+    parts = model.sampled_loss(batch)
+    expected = model.loss(*in_whole_graph(batch))
+    for name in expected:
+        torch.testing.assert_close(parts[name], expected[name])
 
 
 def test_too_few_hops():

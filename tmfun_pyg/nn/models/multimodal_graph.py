@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,27 +21,41 @@ class MultimodalGraph(InteractionGraph):
             :class:`tmfun_pyg.loader.SampledInteractionDataset` from it.
         in_channels (Dict[str, int]): The feature size of each modality.
         similar (bool): Whether to read the feature graphs.
+        featured (str): The nodes whose features are read: :obj:`"item"`, or
+            :obj:`"source"` for those from which edges of the feature graphs
+            come. In a whole graph they are the same.
 
     Raises:
         ValueError: If features or a graph are missing, or not of the sizes
             given.
     """
 
+    source_index: Optional[Tensor]
     item_mask: Tensor
     item_weight: Tensor
     user_mask: Tensor
     user_scale: Tensor
 
     def __init__(
-        self, data: HeteroData, in_channels: Dict[str, int], similar: bool
+        self,
+        data: HeteroData,
+        in_channels: Dict[str, int],
+        similar: bool,
+        featured: str,
     ) -> None:
         super().__init__(data)
-        self.modalities = list(in_channels)
+        is_sampled = self.item_index is not None
+        source = "similar_item" if is_sampled else "item"
+        index = data[source].n_id if is_sampled else None
+        self.register_buffer("source_index", index, persistent=False)
         masks = []
         for name, size in in_channels.items():
-            x, mask = _read_features(data, name, size)
+            masks.append(_read_mask(data, name))
+            node_type = source if featured == "source" else "item"
+            x = _read_features(data, node_type, name, size)
+            if node_type == "item":
+                x = x * masks[-1].view(-1, 1)
             self.register_buffer(f"x_{name}", x, persistent=False)
-            masks.append(mask)
         # The last column is for the item feature graph, of any modality:
         masks.append(torch.stack(masks).any(dim=0))
         item_mask = torch.stack(masks, dim=1)
@@ -54,7 +68,7 @@ class MultimodalGraph(InteractionGraph):
         user_mask = total > 0
         user_scale = total.where(user_mask, 1.0).reciprocal()
         #: Whether every user and item has content of every modality.
-        self.is_complete = self.user_index is None and bool(
+        self.is_complete = not is_sampled and bool(
             torch.cat([user_mask, item_mask]).all()
         )
         for name, tensor in (
@@ -68,10 +82,10 @@ class MultimodalGraph(InteractionGraph):
         self.similar = torch.nn.ModuleDict()
         if similar:
             for name in in_channels:
-                self.similar[name] = _read_similar(data, name)
+                self.similar[name] = _read_similar(data, source, name)
 
     def features(self, name: str) -> Tensor:
-        r"""Returns the features of a modality, with zeros for items without.
+        r"""Returns the features of a modality.
 
         Args:
             name (str): The modality.
@@ -115,37 +129,43 @@ class MultimodalGraph(InteractionGraph):
         return mean * self.user_scale[:, index]
 
 
-def _read_features(
-    data: HeteroData, name: str, size: int
-) -> Tuple[Tensor, Tensor]:
-    num_items = data["item"].num_nodes
-    x = data["item"].get(f"x_{name}")
-    if x is None or list(x.shape) != [num_items, size]:
-        raise ValueError(
-            f"data['item'].x_{name} must be of shape {[num_items, size]} "
-            f"(got {None if x is None else list(x.shape)})"
-        )
+def _read_mask(data: HeteroData, name: str) -> Tensor:
     mask = data["item"].get(f"mask_{name}")
     if mask is None:
-        mask = torch.ones(num_items, dtype=torch.bool, device=x.device)
+        device = data["user", "interacts", "item"].edge_index.device
+        num_items = data["item"].num_nodes
+        mask = torch.ones(num_items, dtype=torch.bool, device=device)
+    return mask
+
+
+def _read_features(
+    data: HeteroData, node_type: str, name: str, size: int
+) -> Tensor:
+    num_nodes = data[node_type].num_nodes
+    x = data[node_type].get(f"x_{name}")
+    if x is None or list(x.shape) != [num_nodes, size]:
+        raise ValueError(
+            f"data['{node_type}'].x_{name} must be of shape "
+            f"{[num_nodes, size]} (got {None if x is None else list(x.shape)})"
+        )
     # Features differ in scale by orders of magnitude between encoders.
     # Item by item, so that an item seen later is treated the same:
-    return F.layer_norm(x.float(), x.shape[1:]) * mask.view(-1, 1), mask
+    return F.layer_norm(x.float(), x.shape[1:])
 
 
-def _read_similar(data: HeteroData, name: str) -> CSRMatrix:
-    num_items = data["item"].num_nodes
-    edge_type = ("item", f"similar_{name}", "item")
+def _read_similar(data: HeteroData, source: str, name: str) -> CSRMatrix:
+    edge_type = (source, f"similar_{name}", "item")
     if edge_type not in data.edge_types:
         raise ValueError(
             f"The data set has no edges {edge_type}: apply "
             f"tmfun_pyg.transforms.FeatureGraph() to it first"
         )
     src, dst = data[edge_type].edge_index
+    size = (data["item"].num_nodes, data[source].num_nodes)
     weight = data[edge_type].get("edge_weight")
     if weight is None:
         weight = torch.ones(src.numel(), device=src.device)
     if "n_id" in data["item"]:
-        drawn = degree(dst, num_items)[dst]
+        drawn = degree(dst, size[0])[dst]
         weight = weight * data["item"][f"degree_{name}"][dst] / drawn
-    return CSRMatrix(dst, src, weight, (num_items, num_items))
+    return CSRMatrix(dst, src, weight, size)

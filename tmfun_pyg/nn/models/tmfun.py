@@ -258,10 +258,21 @@ class TMFUN(EmbeddingRecommender):
 
         Raises:
             ValueError: If something is missing or does not have the sizes of
-                the model.
+                the model, or if a sample would need several propagation steps
+                over feature graphs.
         """
-        similar = self.modality_graphs or self.item_graph
-        return MultimodalGraph(data, self.in_channels, similar)
+        num_steps = self.feature_conv.num_layers
+        if "n_id" in data["item"] and num_steps > 1:
+            raise ValueError(
+                f"'num_feature_layers' must be 1 for sampled neighborhoods "
+                f"(got {num_steps})"
+            )
+        return MultimodalGraph(
+            data,
+            self.in_channels,
+            similar=self.modality_graphs or self.item_graph,
+            featured="source" if self.modality_graphs else "item",
+        )
 
     def forward(self) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users and of all items."""
@@ -286,17 +297,21 @@ class TMFUN(EmbeddingRecommender):
         """Returns the representations of the items that are to be fused, one
         of each modality and that of the item feature graph.
         """
+        source_id = item_id
+        if graph.source_index is not None:
+            source_id = self.item_embedding(graph.source_index)
         items: List[Tensor] = []
         for name in self.modalities:
             gate = self.behavior_gates[name](graph.features(name)).sigmoid()
-            h = item_id * gate
-            items.append(
-                self._convolve(h, graph, name) if self.modality_graphs else h
-            )
+            if self.modality_graphs:
+                h = self._convolve(source_id * gate, graph, name)
+            else:
+                h = item_id * gate
+            items.append(h)
         if self.item_graph:
             beta = self._graph_weights(graph.item_mask[:, :-1])
             plain = [
-                self._convolve(item_id, graph, name)
+                self._convolve(source_id, graph, name)
                 for name in self.modalities
             ]
             weighted = [
