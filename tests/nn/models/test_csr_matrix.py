@@ -16,7 +16,7 @@ def from_dense(dense):
     row, col = dense.nonzero().t()
     perm = torch.randperm(row.numel())
     row, col = row[perm], col[perm]
-    return CSRMatrix(row, col, dense[row, col], tuple(dense.shape))
+    return CSRMatrix.from_coo(row, col, dense[row, col], tuple(dense.shape))
 
 
 def test_product_and_gradient(dense):

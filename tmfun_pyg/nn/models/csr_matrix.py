@@ -13,16 +13,15 @@ class CSRMatrix(torch.nn.Module):
     r"""A constant sparse matrix that a model holds, ready for products whose
     backward pass is as cheap as the forward pass.
 
-    The matrix is brought into compressed rows once, together with its
-    transposed. It moves with the model from
-    device to device, but is no part of its state: it belongs to the data.
+    The matrix is held in compressed rows, and its transposed as well. It moves
+    with the model from device to device, but is no part of its state: it
+    belongs to the data.
 
     Args:
-        row (torch.Tensor): The row indices of the entries, of shape
-            :obj:`[num_entries]`.
-        col (torch.Tensor): The column indices, of shape
-            :obj:`[num_entries]`.
-        value (torch.Tensor): The entries, of shape :obj:`[num_entries]`.
+        matrix ((torch.Tensor, torch.Tensor, torch.Tensor)): Where each row
+            begins and ends, the column indices and the entries.
+        transposed ((torch.Tensor, torch.Tensor, torch.Tensor)): The same for
+            the transposed matrix.
         size ((int, int)): The number of rows and columns.
     """
 
@@ -34,22 +33,9 @@ class CSRMatrix(torch.nn.Module):
     t_value: Tensor
 
     def __init__(
-        self, row: Tensor, col: Tensor, value: Tensor, size: Tuple[int, int]
-    ) -> None:
-        super().__init__()
-        self._hold(
-            _compress(row, col, value, size),
-            _compress(col, row, value, size[::-1]),
-            size,
-        )
-        with warnings.catch_warnings():
-            # torch says once in a process that CSR tensors are in beta:
-            warnings.filterwarnings("ignore", ".*Sparse CSR.*")
-            _ = self.adj_t
-
-    def _hold(
         self, matrix: Compressed, transposed: Compressed, size: Tuple[int, int]
     ) -> None:
+        super().__init__()
         self.size = size
         # Three dense buffers each: sparse ones can't be copied or broadcast.
         for prefix, compressed in (("", matrix), ("t_", transposed)):
@@ -57,6 +43,31 @@ class CSRMatrix(torch.nn.Module):
                 ("ptr", "index", "value"), compressed, strict=True
             ):
                 self.register_buffer(prefix + name, tensor, persistent=False)
+
+    @classmethod
+    def from_coo(
+        cls, row: Tensor, col: Tensor, value: Tensor, size: Tuple[int, int]
+    ) -> "CSRMatrix":
+        r"""Builds the matrix from its entries in any order.
+
+        Args:
+            row (torch.Tensor): The row indices, of shape
+                :obj:`[num_entries]`.
+            col (torch.Tensor): The column indices, of shape
+                :obj:`[num_entries]`.
+            value (torch.Tensor): The entries, of shape :obj:`[num_entries]`.
+            size ((int, int)): The number of rows and columns.
+        """
+        out = cls(
+            _compress(row, col, value, size),
+            _compress(col, row, value, size[::-1]),
+            size,
+        )
+        with warnings.catch_warnings():
+            # torch says once in a process that CSR tensors are in beta:
+            warnings.filterwarnings("ignore", ".*Sparse CSR.*")
+            _ = out.adj_t
+        return out
 
     @property
     def adj_t(self) -> Tensor:
@@ -118,14 +129,13 @@ class CSRMatrix(torch.nn.Module):
         out = []
         for factor in scale.unbind(dim=1):
             scaled = value * factor
-            matrix = CSRMatrix.__new__(CSRMatrix)
-            torch.nn.Module.__init__(matrix)
-            matrix._hold(
-                (ptr, col, scaled),
-                (t_ptr, t_index, scaled.index_select(0, perm)),
-                (index.numel(), self.size[1]),
+            out.append(
+                CSRMatrix(
+                    (ptr, col, scaled),
+                    (t_ptr, t_index, scaled.index_select(0, perm)),
+                    (index.numel(), self.size[1]),
+                )
             )
-            out.append(matrix)
         return out
 
     def extra_repr(self) -> str:

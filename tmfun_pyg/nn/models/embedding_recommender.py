@@ -82,11 +82,9 @@ class EmbeddingRecommender(Recommender):
         be minimized.
 
         Args:
-            user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
-            pos_item (torch.Tensor): An item each of them interacted with, of
-                shape :obj:`[batch_size]`.
-            neg_item (torch.Tensor): Items they did not interact with, of
-                shape :obj:`[batch_size, num_negatives]`.
+            user (torch.Tensor): As in :meth:`Recommender.loss`.
+            pos_item (torch.Tensor): As in :meth:`Recommender.loss`.
+            neg_item (torch.Tensor): As in :meth:`Recommender.loss`.
             graph (InteractionGraph, optional): The graph whose nodes the
                 indices number, the whole one if not given.
                 (default: :obj:`None`)

@@ -66,7 +66,7 @@ class InteractionGraph(torch.nn.Module):
             user_degree = degree(user, size[0])
             item_degree = degree(item, size[1])
             value = (user_degree[user] * item_degree[item]).rsqrt()
-            self.to_user = CSRMatrix(user, item, value, size)
+            self.to_user = CSRMatrix.from_coo(user, item, value, size)
         self.register_buffer("item_degree", item_degree, persistent=False)
 
     @property
@@ -91,4 +91,4 @@ def _sampled_block(data: HeteroData, source: str, target: str) -> CSRMatrix:
     drawn = degree(row, size[0])
     target_degree = data[target].degree
     value = (target_degree[row] / data[source].degree[col]).sqrt() / drawn[row]
-    return CSRMatrix(row, col, value, size)
+    return CSRMatrix.from_coo(row, col, value, size)

@@ -168,4 +168,4 @@ def _read_similar(data: HeteroData, source: str, name: str) -> CSRMatrix:
     if "n_id" in data["item"]:
         drawn = degree(dst, size[0])[dst]
         weight = weight * data["item"][f"degree_{name}"][dst] / drawn
-    return CSRMatrix(dst, src, weight, size)
+    return CSRMatrix.from_coo(dst, src, weight, size)
