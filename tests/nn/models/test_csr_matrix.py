@@ -43,6 +43,13 @@ def test_rows(dense):
         torch.testing.assert_close(matrix(x), expected @ x)
 
 
+def test_few_entries():
+    matrix = from_dense(torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, 0.0]]))
+    assert matrix.has_few_entries(torch.tensor([1]))
+    assert not matrix.has_few_entries(torch.tensor([1, 1]))
+    assert not matrix.has_few_entries(torch.tensor([0]))
+
+
 def test_is_copied_and_pickled_but_no_state(dense):
     matrix = from_dense(dense)
     assert matrix.state_dict() == {}

@@ -14,6 +14,7 @@ from toy_data import (
 )
 
 from tmfun_pyg.nn import TMFUN, info_nce
+from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
 
 ABLATIONS = [
     "modality_graphs",
@@ -161,6 +162,34 @@ def test_loss_parts(data, batch, off, contrastive_weight):
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name
         assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_shortcuts_change_nothing(batch, missing, monkeypatch):
+    """The users of a batch are cut out of the means where they are few, and
+    masks are left out where nothing is missing.
+    """
+    data = make_data(2, missing)
+    store = data["user", "interacts", "item"]
+    last = torch.tensor([[NUM_USERS - 1], [3]])  # Has no interaction yet.
+    store.edge_index = torch.cat([store.edge_index, last], dim=1)
+    model = TMFUN.from_data(data, channels=4)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    assert model.graph.is_complete != missing
+    results = []
+    for is_complete in {False, model.graph.is_complete}:
+        model.graph.is_complete = is_complete
+        for few in (False, True):
+            monkeypatch.setattr(
+                CSRMatrix, "has_few_entries", lambda *_, few=few: few
+            )
+            loss = sum(model.loss(*batch).values())
+            grads = torch.autograd.grad(loss, list(model.parameters()))
+            results.append((loss, *grads))
+    for result in results[1:]:
+        for found, expected in zip(result, results[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("contrast_size", [1, 3, 4, None])

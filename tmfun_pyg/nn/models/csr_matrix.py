@@ -91,6 +91,23 @@ class CSRMatrix(torch.nn.Module):
         r"""Returns the product with a dense matrix :obj:`x`."""
         return spmm(self.adj_t, self.adj, x)
 
+    def has_few_entries(self, index: Tensor) -> bool:
+        r"""Whether products with some rows are faster from :meth:`rows` than
+        as a part of the product with all.
+
+        On a GPU they never are: the host would have to wait for the device,
+        for longer than the whole product takes.
+
+        Args:
+            index (torch.Tensor): The rows, of shape :obj:`[num_rows]`. They
+                may be repeated.
+        """
+        if index.is_cuda:
+            return False
+        begin = self.ptr.index_select(0, index)
+        count = self.ptr.index_select(0, index + 1) - begin
+        return 2 * int(count.sum()) < self.value.numel()
+
     def rows(
         self, index: Tensor, row_scale: Tensor, col_scale: Tensor
     ) -> List["CSRMatrix"]:

@@ -109,9 +109,7 @@ class MultimodalGraph(InteractionGraph):
             return [
                 self._user_mean(x, column) for column, x in enumerate(sources)
             ]
-        if user.is_cuda:
-            # To cut the rows of a batch out, the host would have to wait for
-            # the device, for longer than the means of all users take.
+        if not self.to_user.has_few_entries(user):
             means = self.user_means(sources)
             return [F.embedding(user, mean) for mean in means]
         # Where nothing is missing, all columns are the same:
