@@ -84,6 +84,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         help="train on sampled neighborhoods: neighbors drawn, for each layer",
     )
+    add("--num-similar", type=int, default=5, help="similar items drawn then")
     add("--lr", type=float, help="learning rate; 1e-3, or 5e-3 if embedded")
     add("--batch-size", type=int, help="interactions; 2048, 512 if embedded")
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
@@ -145,7 +146,11 @@ def train(
     model = MODELS[name].from_data(data, **options)
     module = RecommenderModule(model, lr=args.lr, dataset=dataset)
     datamodule = InteractionDataModule(
-        data, args.batch_size, seed=seed, num_neighbors=args.num_neighbors
+        data,
+        args.batch_size,
+        seed=seed,
+        num_neighbors=args.num_neighbors,
+        num_similar=args.num_similar,
     )
     stopping, checkpoint = default_callbacks(str(folder), args.patience)
     trainer = Trainer(

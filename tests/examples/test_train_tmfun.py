@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 
@@ -110,6 +111,17 @@ def test_without_matplotlib(
     assert "std" not in out
     assert not (tmp_path / "learning_curve.png").exists()
     assert (tmp_path / "metrics.json").exists()
+
+
+@needs_sampler
+def test_sampled(
+    example: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    args = ["--out", str(tmp_path), "--epochs", "1", "--num-layers", "1"]
+    run(example, monkeypatch, *args, "--num-neighbors", "3")
+    runs = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    for name in ("tmfun", "lightgcn"):
+        assert runs[name]["runs"][0]["epochs"] == 1
 
 
 def test_ablation(
