@@ -5,6 +5,7 @@ from typing import Iterator, NamedTuple, Optional, Tuple
 import torch
 from torch import Tensor
 
+from tmfun_pyg.csr import entries_of, row_pointers
 from tmfun_pyg.topk import stable_topk
 
 
@@ -35,9 +36,7 @@ class SeenItems(NamedTuple):
         user, item = edge_index
         num_items = int(item.max()) + 1 if item.numel() > 0 else 0
         col = item[(user * num_items + item).argsort()]
-        count = torch.bincount(user, minlength=num_users)
-        rowptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        return cls(rowptr, col)
+        return cls(row_pointers(user, num_users), col)
 
     def edges_of(self, user_index: Tensor) -> Tuple[Tensor, Tensor]:
         r"""Returns the positions in :obj:`user_index` and the items of all
@@ -46,14 +45,8 @@ class SeenItems(NamedTuple):
         Args:
             user_index (torch.Tensor): The users, of shape :obj:`[num_rows]`.
         """
-        begin = self.rowptr[user_index]
-        count = self.rowptr[user_index + 1] - begin
-        row = torch.arange(
-            user_index.numel(), device=count.device
-        ).repeat_interleave(count)
-        first = count.cumsum(0) - count  # Where a row begins in the output.
-        offset = torch.arange(row.numel(), device=count.device) - first[row]
-        return row, self.col[begin[row] + offset]
+        row, entry = entries_of(self.rowptr, user_index)
+        return row, self.col.index_select(0, entry)
 
 
 def default_batch_size(num_items: int) -> int:

@@ -93,29 +93,26 @@ class InteractionDataModule(LightningDataModule):
                 processes.
         """
         data = self.data
+        dataset: Union[InteractionDataset, SampledInteractionDataset]
+        num_workers = 0  # They would only get in the way of a device.
         if self.num_neighbors is not None:
-            sampled = SampledInteractionDataset(
+            dataset = SampledInteractionDataset(
                 data, self.num_neighbors, self.num_similar, self.num_negatives
             )
-            return DataLoader(
-                sampled,
-                batch_size=None,
-                sampler=InteractionSampler(
-                    sampled, self.batch_size, self.seed, **self._replica
-                ),
-                num_workers=self.num_workers,
+            num_workers = self.num_workers
+        else:
+            dataset = InteractionDataset(
+                data["user", "interacts", "item"].edge_index.to(self.device),
+                data["user"].num_nodes,
+                data["item"].num_nodes,
+                self.num_negatives,
             )
-        edge_index = data["user", "interacts", "item"].edge_index
-        dataset = InteractionDataset(
-            edge_index.to(self.device),
-            data["user"].num_nodes,
-            data["item"].num_nodes,
-            self.num_negatives,
-        )
         sampler = InteractionSampler(
             dataset, self.batch_size, self.seed, **self._replica
         )
-        return DataLoader(dataset, batch_size=None, sampler=sampler)
+        return DataLoader(
+            dataset, batch_size=None, sampler=sampler, num_workers=num_workers
+        )
 
     def val_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
         r"""Returns blocks :obj:`(user, edge_label_index)`."""

@@ -4,6 +4,7 @@ from typing import List, Tuple
 import torch
 from torch import Tensor
 
+from tmfun_pyg.csr import entries_of, row_pointers
 from tmfun_pyg.nn.spmm import spmm
 
 Compressed = Tuple[Tensor, Tensor, Tensor]
@@ -125,21 +126,13 @@ class CSRMatrix(torch.nn.Module):
             col_scale (torch.Tensor): What to multiply each column with, of
                 shape :obj:`[num_columns, num_matrices]`.
         """
-        # Throughout "index_select", which is far faster here than brackets.
-        begin = self.ptr.index_select(0, index)
-        count = self.ptr.index_select(0, index + 1) - begin
-        end = count.cumsum(0, dtype=count.dtype)
-        row = torch.arange(index.numel(), device=index.device)
-        row = row.repeat_interleave(count)
-        entry = torch.arange(row.numel(), device=index.device)
-        entry += (begin - end + count).index_select(0, row)
+        row, entry = entries_of(self.ptr, index)
         col = self.index.index_select(0, entry)
-        ptr = torch.cat([end.new_zeros(1), end])
+        dtype = col.dtype
+        ptr = row_pointers(row, index.numel()).to(dtype)
         perm = col.argsort()
-        t_count = torch.bincount(col, minlength=self.size[1])
-        t_ptr = torch.cat([t_count.new_zeros(1), t_count.cumsum(0)])
-        t_ptr = t_ptr.to(ptr.dtype)
-        t_index = row.index_select(0, perm).to(ptr.dtype)
+        t_ptr = row_pointers(col, self.size[1]).to(dtype)
+        t_index = row.index_select(0, perm).to(dtype)
 
         value = self.value.index_select(0, entry)
         scale = row_scale.index_select(0, row) * col_scale.index_select(0, col)
@@ -164,9 +157,7 @@ def _compress(
     row: Tensor, col: Tensor, value: Tensor, size: Tuple[int, int]
 ) -> Compressed:
     perm = (row * size[1] + col).argsort()
-    count = torch.bincount(row, minlength=size[0])
-    ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    col = col[perm]
+    ptr, col = row_pointers(row, size[0]), col[perm]
     if value.numel() <= torch.iinfo(torch.int).max:
         # What sparse libraries compute with, and would convert to each time:
         ptr, col = ptr.int(), col.int()
