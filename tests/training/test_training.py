@@ -245,3 +245,31 @@ def test_default_callbacks() -> None:
     assert stopping.patience == 3
     assert stopping.monitor == checkpoint.monitor == "val_recall@20"
     assert stopping.mode == checkpoint.mode == "max"
+
+
+def test_model_is_told_what_epoch_begins(tmp_path):
+    class Listener(LightGCN):
+        def start_epoch(self, epoch):
+            self.epochs = [*getattr(self, "epochs", []), epoch]
+
+    data = SyntheticMultimodal(num_users=50, num_items=30)[0]
+    path = tmp_path / "last.ckpt"
+    for max_epochs, ckpt_path, expected in (
+        (2, None, [0, 1]),
+        (4, path, [2, 3]),
+    ):
+        model = Listener.from_data(data)
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=max_epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        trainer.fit(
+            RecommenderModule(model),
+            InteractionDataModule(data),
+            ckpt_path=ckpt_path,
+        )
+        trainer.save_checkpoint(path)
+        assert model.epochs == expected

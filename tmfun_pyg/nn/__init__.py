@@ -10,7 +10,9 @@ from tmfun_pyg.nn.models import (
     EmbeddingTable,
     LightGCN,
     MostPopular,
+    MultimodalRecommender,
     Recommender,
+    SampledRecommender,
 )
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "ModalityAttention",
     "MostPopular",
     "MultiStepFusion",
+    "MultimodalRecommender",
     "Recommender",
+    "SampledRecommender",
     "info_nce",
 ]

@@ -8,7 +8,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
-from tmfun_pyg.nn import EmbeddingRecommender, Recommender
+from tmfun_pyg.nn import Recommender, SampledRecommender
 from tmfun_pyg.training.callbacks import MONITOR
 
 
@@ -95,6 +95,10 @@ class RecommenderModule(LightningModule):
             optimizers.append(torch.optim.SparseAdam(sparse, lr=self.lr))
         return optimizers
 
+    def on_train_epoch_start(self) -> None:
+        r"""Tells the model what epoch begins."""
+        self.model.start_epoch(self.current_epoch)
+
     def training_step(
         self,
         batch: Union[Tuple[Tensor, Tensor, Tensor], HeteroData],
@@ -104,7 +108,7 @@ class RecommenderModule(LightningModule):
         a sampled neighborhood.
         """
         if isinstance(batch, HeteroData):
-            if not isinstance(self.model, EmbeddingRecommender):
+            if not isinstance(self.model, SampledRecommender):
                 raise ValueError(
                     f"{type(self.model).__name__} can't be trained on sampled "
                     f"neighborhoods: leave 'num_neighbors' out"

@@ -2,7 +2,9 @@ from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.lightgcn import LightGCN
 from tmfun_pyg.nn.models.most_popular import MostPopular
+from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
 from tmfun_pyg.nn.models.recommender import Recommender
+from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 from tmfun_pyg.nn.models.tmfun import TMFUN
 
 __all__ = [
@@ -11,5 +13,7 @@ __all__ = [
     "EmbeddingTable",
     "LightGCN",
     "MostPopular",
+    "MultimodalRecommender",
     "Recommender",
+    "SampledRecommender",
 ]

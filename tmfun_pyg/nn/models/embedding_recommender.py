@@ -1,5 +1,4 @@
-from abc import abstractmethod
-from typing import Callable, Dict, Optional, Tuple, TypeVar
+from typing import Callable, Tuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,8 +14,7 @@ ModelType = TypeVar("ModelType", bound="EmbeddingRecommender")
 
 class EmbeddingRecommender(Recommender):
     r"""A recommender that learns an embedding of each user and each item, and
-    reads them beside a graph: the whole one, or a sampled neighborhood of the
-    users and items of a batch.
+    reads them beside the graph of their interactions.
 
     Args:
         num_users (int): The number of users.
@@ -61,59 +59,12 @@ class EmbeddingRecommender(Recommender):
         return self
 
     def make_graph(self, data: HeteroData) -> InteractionGraph:
-        r"""Brings a data set, or a sampled neighborhood of it, into the form
-        that the model reads.
+        r"""Brings a data set into the form that the model reads.
 
         Args:
-            data (HeteroData): The data set, or a batch of
-                :class:`tmfun_pyg.loader.SampledInteractionDataset`.
+            data (HeteroData): The data set.
         """
         return InteractionGraph(data)
-
-    @abstractmethod
-    def loss(
-        self,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
-        graph: Optional[InteractionGraph] = None,
-    ) -> Dict[str, Tensor]:
-        r"""Computes the weighted parts of the training loss, whose sum is to
-        be minimized.
-
-        Args:
-            user (torch.Tensor): As in :meth:`Recommender.loss`.
-            pos_item (torch.Tensor): As in :meth:`Recommender.loss`.
-            neg_item (torch.Tensor): As in :meth:`Recommender.loss`.
-            graph (InteractionGraph, optional): The graph whose nodes the
-                indices number, the whole one if not given.
-                (default: :obj:`None`)
-        """
-
-    def sampled_loss(self, batch: HeteroData) -> Dict[str, Tensor]:
-        r"""Computes the same parts on a sampled neighborhood.
-
-        Args:
-            batch (HeteroData): A batch of
-                :class:`tmfun_pyg.loader.SampledInteractionDataset`.
-
-        Raises:
-            ValueError: If the neighborhood has fewer hops than the model has
-                layers.
-        """
-        if batch.num_hops < self.num_layers:
-            raise ValueError(
-                f"'num_neighbors' must name one hop for each of the "
-                f"{self.num_layers} layers of the model (got "
-                f"{batch.num_hops})"
-            )
-        graph = self.make_graph(batch)
-        return self.loss(
-            batch["user"].src_index,
-            batch["item"].dst_pos_index,
-            batch["item"].dst_neg_index,
-            graph,
-        )
 
     def id_embeddings(self, graph: InteractionGraph) -> Tuple[Tensor, Tensor]:
         r"""Returns the ID embeddings of the users and items of a graph."""

@@ -3,17 +3,15 @@ from typing import Dict, Optional, Tuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from tmfun_pyg.nn.models.embedding_recommender import (
-    EmbeddingRecommender,
-    TableFactory,
-)
+from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
 from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
 
-class LightGCN(EmbeddingRecommender):
+class LightGCN(SampledRecommender):
     r"""LightGCN from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
     <https://arxiv.org/abs/2002.02126>`_ paper, equal to

@@ -127,6 +127,19 @@ class MultimodalGraph(InteractionGraph):
         return mean * self.user_scale[:, index]
 
 
+def feature_sizes(data: HeteroData) -> Dict[str, int]:
+    r"""Returns the feature size of each modality of a data set.
+
+    Args:
+        data (HeteroData): The data set.
+    """
+    return {
+        name[2:]: x.size(1)
+        for name, x in data["item"].to_dict().items()
+        if name.startswith("x_")
+    }
+
+
 def _read_mask(data: HeteroData, name: str) -> Tensor:
     mask = data["item"].get(f"mask_{name}")
     if mask is None:

@@ -18,8 +18,9 @@ class Recommender(torch.nn.Module, ABC):
     The constructor takes sizes and options and makes the weights;
     :meth:`bind` attaches a data set, whose graph and features move with the
     model but are no part of its :meth:`state_dict`. :meth:`from_data` does
-    both. A model of your own implements :meth:`forward` and :meth:`loss`;
-    training, evaluation and :meth:`recommend` then work with it.
+    both. A model of your own implements :meth:`forward` and :meth:`loss`, and
+    :meth:`start_epoch` if it has to; training, evaluation and
+    :meth:`recommend` then work with it.
 
     Args:
         num_users (int): The number of users.
@@ -89,6 +90,18 @@ class Recommender(torch.nn.Module, ABC):
     def seen(self) -> SeenItems:
         r"""The training items of every user."""
         return SeenItems(self.seen_rowptr, self.seen_col)
+
+    def start_epoch(self, epoch: int) -> None:
+        r"""Called before every epoch of training, for what changes once an
+        epoch and not in every step. Does nothing unless overridden.
+
+        What is random here must be drawn from a generator seeded by
+        :obj:`epoch`, so that all processes draw the same and a resumed run
+        what an undisturbed one would have drawn.
+
+        Args:
+            epoch (int): The number of the epoch, from zero on.
+        """
 
     @abstractmethod
     def forward(self) -> Tuple[Tensor, Tensor]:

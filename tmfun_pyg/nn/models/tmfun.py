@@ -11,15 +11,13 @@ from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.embedding_recommender import (
-    EmbeddingRecommender,
-    TableFactory,
-)
+from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
+from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph, feature_sizes
 from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
 
 class Branches(NamedTuple):
@@ -38,7 +36,7 @@ class Branches(NamedTuple):
     weight: Tensor
 
 
-class TMFUN(EmbeddingRecommender):
+class TMFUN(SampledRecommender):
     r"""The attention-guided multi-step fusion network for multimodal
     recommendation, from `"Attention-guided Multi-step Fusion: A Hierarchical
     Fusion Network for Multimodal Recommendation"
@@ -240,12 +238,7 @@ class TMFUN(EmbeddingRecommender):
                 :class:`tmfun_pyg.transforms.FeatureGraph` adds.
             **kwargs (optional): Options of the constructor.
         """
-        item = data["item"].to_dict()
-        in_channels = {
-            name[2:]: x.size(1)
-            for name, x in item.items()
-            if name.startswith("x_")
-        }
+        in_channels = feature_sizes(data)
         return super().from_data(data, in_channels=in_channels, **kwargs)
 
     def make_graph(self, data: HeteroData) -> MultimodalGraph:
