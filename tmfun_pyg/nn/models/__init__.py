@@ -1,3 +1,4 @@
+from tmfun_pyg.nn.models.bprmf import BPRMF
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.lightgcn import LightGCN
@@ -8,6 +9,7 @@ from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 from tmfun_pyg.nn.models.tmfun import TMFUN
 
 __all__ = [
+    "BPRMF",
     "TMFUN",
     "EmbeddingRecommender",
     "EmbeddingTable",
