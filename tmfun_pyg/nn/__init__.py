@@ -14,6 +14,7 @@ from tmfun_pyg.nn.models import (
     MultimodalRecommender,
     Recommender,
     SampledRecommender,
+    SimGCL,
 )
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "MultimodalRecommender",
     "Recommender",
     "SampledRecommender",
+    "SimGCL",
     "info_nce",
 ]

@@ -6,6 +6,7 @@ from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
 from tmfun_pyg.nn.models.recommender import Recommender
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
+from tmfun_pyg.nn.models.simgcl import SimGCL
 from tmfun_pyg.nn.models.tmfun import TMFUN
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "MultimodalRecommender",
     "Recommender",
     "SampledRecommender",
+    "SimGCL",
 ]

@@ -1,0 +1,203 @@
+from typing import Dict, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tmfun_pyg.nn.distributed import gather_rows
+from tmfun_pyg.nn.loss import info_nce
+from tmfun_pyg.nn.models.embedding_recommender import TableFactory
+from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
+from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
+from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
+from tmfun_pyg.nn.spmm import spmm
+
+Embeddings = Tuple[Tensor, Tensor]
+
+
+class SimGCL(SampledRecommender):
+    r"""SimGCL from the `"Are Graph Augmentations Necessary? Simple Graph
+    Contrastive Learning for Recommendation"
+    <https://arxiv.org/abs/2112.08679>`_ paper (Section 3): LightGCN without
+    its layer 0, and contrast between two views of it in which noise of length
+    :math:`\epsilon` is added to each layer. With ID embeddings
+    :math:`\mathbf{E}` and the normalized user-item graph :math:`\mathbf{A}`:
+
+    .. math::
+        \mathbf{X} &= \frac{1}{L} \sum_{l=1}^{L} \mathbf{A}^l \mathbf{E}
+
+        \mathbf{X}^{\prime} &= \frac{1}{L} \sum_{l=1}^{L}
+        \mathbf{Z}^{(l)}, \qquad \mathbf{Z}^{(l)} = \mathbf{A}
+        \mathbf{Z}^{(l-1)} + \boldsymbol{\Delta}^{(l)}, \quad
+        \mathbf{Z}^{(0)} = \mathbf{E}
+
+        \boldsymbol{\delta}^{(l)}_n &= \epsilon \,
+        \frac{\mathbf{r}_n}{\lVert \mathbf{r}_n \rVert} \odot
+        \mathrm{sign} \left( \mathbf{A} \mathbf{Z}^{(l-1)} \right)_n,
+        \qquad r_{nk} \sim \mathcal{U}(0, 1)
+
+    and :math:`\mathbf{X}^{\prime\prime}` with other noise. The scores are
+    inner products of :math:`\mathbf{X}`. The loss is :math:`\textrm{BPR} +
+    \lambda \cdot \textrm{InfoNCE}(\mathbf{X}^{\prime},
+    \mathbf{X}^{\prime\prime}) + \lambda_r L_2`, with the contrast between
+    different users and between different positive items of a batch, or of as
+    much of it as :obj:`contrast_size` says. Our reading are the mean over
+    nodes in the contrast, and the L2 term on rows of :math:`\mathbf{E}`.
+
+    The noise is a constant. A view is therefore :math:`\mathbf{X}` plus a
+    constant, and the backward pass that of LightGCN, once for all views.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        channels (int, optional): Size of the embeddings.
+            (default: :obj:`64`)
+        num_layers (int, optional): The number of layers :math:`L`.
+            (default: :obj:`2`)
+        eps (float, optional): The length :math:`\epsilon` of the noise, which
+            is zero in evaluation mode. (default: :obj:`0.1`)
+        contrastive_weight (float, optional): The weight :math:`\lambda` of
+            the contrastive loss. (default: :obj:`0.5`)
+        temperature (float, optional): The temperature of the contrastive
+            loss. (default: :obj:`0.2`)
+        contrast_size (int, optional): At most how many interactions of a
+            batch have their users and items contrasted, all of them if
+            :obj:`None`. The cost grows with the square.
+            (default: :obj:`1024`)
+        reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
+            term on the embeddings of a batch. (default: :obj:`1e-4`)
+        table (Callable, optional): What makes the tables of ID embeddings,
+            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
+            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
+
+    Raises:
+        ValueError: If :obj:`num_layers` or :obj:`contrast_size` is not
+            positive.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        channels: int = 64,
+        num_layers: int = 2,
+        eps: float = 0.1,
+        contrastive_weight: float = 0.5,
+        temperature: float = 0.2,
+        contrast_size: Optional[int] = 1024,
+        reg_weight: float = 1e-4,
+        table: TableFactory = EmbeddingTable,
+    ) -> None:
+        super().__init__(
+            num_users, num_items, channels, num_layers, reg_weight, table
+        )
+        for name, size in (
+            ("num_layers", num_layers),
+            ("contrast_size", contrast_size),
+        ):
+            if size is not None and size < 1:
+                raise ValueError(f"'{name}' must be positive (got {size})")
+        self.eps = eps
+        self.contrastive_weight = contrastive_weight
+        self.temperature = temperature
+        self.contrast_size = contrast_size
+        # The mean of layers 1 to L is that of layers 0 to L - 1, of A E:
+        self.propagation = InteractionPropagation(num_layers - 1)
+        self.reset_parameters()
+
+    def forward(self) -> Embeddings:
+        r"""Returns the propagated embeddings of users and items, without
+        noise.
+        """
+        return self._encode(*self.id_embeddings(self.graph), self.graph)
+
+    def _encode(
+        self, user: Tensor, item: Tensor, graph: InteractionGraph
+    ) -> Embeddings:
+        return self.propagation(*_layer(user, item, graph), graph)
+
+    @torch.no_grad()
+    def _view(
+        self, user: Tensor, item: Tensor, graph: InteractionGraph
+    ) -> Embeddings:
+        """Returns what :meth:`_encode` does, with noise in each layer."""
+        layers: List[Embeddings] = []
+        for _ in range(self.num_layers):
+            user, item = _layer(user, item, graph)
+            user, item = self._add_noise(user), self._add_noise(item)
+            layers.append((user, item))
+        users, items = zip(*layers, strict=True)
+        return sum(users) / len(users), sum(items) / len(items)
+
+    def _add_noise(self, x: Tensor) -> Tensor:
+        eps = self.eps if self.training else 0.0
+        noise = F.normalize(torch.rand_like(x), dim=-1)
+        return x + eps * noise * x.sign()
+
+    def loss(
+        self,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        graph: Optional[InteractionGraph] = None,
+    ) -> Dict[str, Tensor]:
+        r"""Computes the BPR loss, the contrastive loss and the L2 term."""
+        is_whole = graph is None
+        graph = self.graph if graph is None else graph
+        user_id, item_id = self.id_embeddings(graph)
+        user_emb, item_emb = self._encode(user_id, item_id, graph)
+        parts = {
+            "bpr": bpr_loss(
+                F.embedding(user, user_emb),
+                F.embedding(pos_item, item_emb),
+                F.embedding(neg_item, item_emb),
+            ),
+            "reg": self._regularization(
+                F.embedding(user, user_id),
+                F.embedding(pos_item, item_id),
+                F.embedding(neg_item, item_id),
+            ),
+        }
+        if self.contrastive_weight > 0:
+            if is_whole:  # Contrast is between the nodes of all processes.
+                user, pos_item = gather_rows(user), gather_rows(pos_item)
+            first, second = (
+                self._view(user_id, item_id, graph) for _ in range(2)
+            )
+            contrast = [
+                self._contrast(*of_side)
+                for of_side in zip(
+                    (user, pos_item),
+                    (user_emb, item_emb),
+                    first,
+                    second,
+                    strict=True,
+                )
+            ]
+            weight = self.contrastive_weight
+            parts["contrastive"] = weight * torch.stack(contrast).sum()
+        return parts
+
+    def _contrast(
+        self, node: Tensor, x: Tensor, first: Tensor, second: Tensor
+    ) -> Tensor:
+        """Contrasts two views of embeddings over nodes, which may be
+        repeated.
+        """
+        node = node[: self.contrast_size]
+        rows = F.embedding(node, x)
+        x, y = (
+            rows + (F.embedding(node, view) - rows).detach()
+            for view in (first, second)
+        )
+        return info_nce(x, y, self.temperature, node)
+
+
+def _layer(user: Tensor, item: Tensor, graph: InteractionGraph) -> Embeddings:
+    matrix, transposed = graph.operator, graph.transposed
+    return (
+        spmm(matrix.to_user, transposed.to_item, item),
+        spmm(matrix.to_item, transposed.to_user, user),
+    )
