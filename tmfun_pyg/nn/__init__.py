@@ -7,6 +7,7 @@ from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
     BPRMF,
     TMFUN,
+    VBPR,
     EmbeddingRecommender,
     EmbeddingTable,
     LightGCN,
@@ -20,6 +21,7 @@ from tmfun_pyg.nn.models import (
 __all__ = [
     "BPRMF",
     "TMFUN",
+    "VBPR",
     "EmbeddingRecommender",
     "EmbeddingTable",
     "FeatureGraphConv",

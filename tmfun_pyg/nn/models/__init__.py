@@ -8,10 +8,12 @@ from tmfun_pyg.nn.models.recommender import Recommender
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 from tmfun_pyg.nn.models.simgcl import SimGCL
 from tmfun_pyg.nn.models.tmfun import TMFUN
+from tmfun_pyg.nn.models.vbpr import VBPR
 
 __all__ = [
     "BPRMF",
     "TMFUN",
+    "VBPR",
     "EmbeddingRecommender",
     "EmbeddingTable",
     "LightGCN",
