@@ -5,6 +5,7 @@ from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
+    BM3,
     BPRMF,
     TMFUN,
     VBPR,
@@ -19,6 +20,7 @@ from tmfun_pyg.nn.models import (
 )
 
 __all__ = [
+    "BM3",
     "BPRMF",
     "TMFUN",
     "VBPR",

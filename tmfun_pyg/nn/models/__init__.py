@@ -1,3 +1,4 @@
+from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
@@ -11,6 +12,7 @@ from tmfun_pyg.nn.models.tmfun import TMFUN
 from tmfun_pyg.nn.models.vbpr import VBPR
 
 __all__ = [
+    "BM3",
     "BPRMF",
     "TMFUN",
     "VBPR",
