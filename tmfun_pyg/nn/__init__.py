@@ -7,6 +7,7 @@ from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
     BM3,
     BPRMF,
+    MMGCN,
     TMFUN,
     VBPR,
     EmbeddingRecommender,
@@ -22,6 +23,7 @@ from tmfun_pyg.nn.models import (
 __all__ = [
     "BM3",
     "BPRMF",
+    "MMGCN",
     "TMFUN",
     "VBPR",
     "EmbeddingRecommender",

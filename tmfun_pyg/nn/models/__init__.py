@@ -3,6 +3,7 @@ from tmfun_pyg.nn.models.bprmf import BPRMF
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.lightgcn import LightGCN
+from tmfun_pyg.nn.models.mmgcn import MMGCN
 from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
 from tmfun_pyg.nn.models.recommender import Recommender
@@ -14,6 +15,7 @@ from tmfun_pyg.nn.models.vbpr import VBPR
 __all__ = [
     "BM3",
     "BPRMF",
+    "MMGCN",
     "TMFUN",
     "VBPR",
     "EmbeddingRecommender",
