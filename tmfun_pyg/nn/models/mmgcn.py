@@ -131,12 +131,10 @@ class MMGCN(MultimodalRecommender):
         # what the matrix at hand makes of the items' part:
         item_root = self.graph.item_degree.sqrt().view(-1, 1)
         roots = (self.graph.to_user(item_root), item_root)
-        masks = self.graph.item_mask.split(1, dim=1)
-        # One more mask than modalities, of items that have any of them:
-        for name, mask in zip(self.modalities, masks, strict=False):
+        for name in self.modalities:
             x = self.projections[name](self.graph.features(name))
             user = F.normalize(self.preferences[name](None), dim=-1)
-            item = F.normalize(x, dim=-1) * mask
+            item = F.normalize(x, dim=-1)
             for layer in self.layers[name].children():
                 user, item = layer((user, item), ids, roots, self.graph)
             users.append(user)
