@@ -72,7 +72,8 @@ class BM3(MultimodalRecommender):
         dropout (float, optional): The part of the target views that is dropped
             in training. (default: :obj:`0.5`)
         alignment_weight (float, optional): The weight :math:`\lambda` of both
-            alignments. (default: :obj:`2.0`)
+            alignments, by default that of the authors' experiments.
+            (default: :obj:`2.0`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-3`)
         table (Callable, optional): What makes the tables of ID embeddings,
