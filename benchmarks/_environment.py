@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict
@@ -13,16 +14,21 @@ import torch
 import tmfun_pyg
 
 
-def describe_environment(device: torch.device) -> Dict[str, Any]:
-    """Returns commit, versions and hardware."""
+@cache
+def find_commit() -> str:
+    """Returns the commit of this process: that of its first call."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
     git += ["--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        commit = subprocess.check_output(
+        return subprocess.check_output(
             git, text=True, stderr=subprocess.DEVNULL
         ).strip()
     except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
+        return "unknown"
+
+
+def describe_environment(device: torch.device) -> Dict[str, Any]:
+    """Returns commit, versions and hardware."""
     versions = {
         "python": platform.python_version(),
         "tmfun_pyg": tmfun_pyg.__version__,
@@ -43,4 +49,8 @@ def describe_environment(device: torch.device) -> Dict[str, Any]:
         hardware["cpu"] = found[1] if found else hardware["cpu"]
     if device.type == "cuda":
         hardware["gpu"] = torch.cuda.get_device_name(device)
-    return {"commit": commit, "versions": versions, "hardware": hardware}
+    return {
+        "commit": find_commit(),
+        "versions": versions,
+        "hardware": hardware,
+    }

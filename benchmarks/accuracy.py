@@ -16,8 +16,8 @@ What is there is not done again: after a kill, the same command goes on.
 Several processes can work in the same --out, on different models. Ablations
 and variants are runs with fixed options under a name of their own:
 
-    python benchmarks/accuracy.py --models TMFUN --set TMFUN.attention=false \
-        --tag TMFUN-mean --budget 0 ...
+    python benchmarks/accuracy.py --models TMFUN --params-of TMFUN \
+        --set TMFUN.attention=false --tag TMFUN-mean ...
 """
 
 import argparse
@@ -36,7 +36,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from _environment import describe_environment
+from _environment import describe_environment, find_commit
 from _files import locked, write_atomically, write_text
 from _report import write_report
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -116,6 +116,7 @@ def parse_args() -> argparse.Namespace:
         metavar="MODEL.OPTION=JSON",
         help="fixes an option, which is then not searched",
     )
+    add("--params-of", metavar="LABEL", help="take those of its runs in --out")
     add("--tag", help="name of this variant of a model")
     add("--modalities", nargs="+", help="the only ones to be used")
     add("--shuffle-features", type=int, metavar="SEED", help="among items")
@@ -195,6 +196,7 @@ def default_of(name: str, option: str) -> Any:
 def main() -> None:
     """Searches and runs what is missing, then reports."""
     args = parse_args()
+    find_commit()  # Not what it is at the end of a run.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (".*does not have many workers.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", message)
@@ -282,7 +284,9 @@ def make_plan(
             added = [] if params[option] in choices else [params[option]]
             space[option] = [*choices, *added]
     found: Dict[str, Any] = {"finished": 0, "pruned": 0, "space": {}}
-    if args.budget > 0 and len(space) > 0:
+    if args.params_of is not None:
+        params = params_of(name, args.out / args.params_of)
+    elif args.budget > 0 and len(space) > 0:
         from _search import search  # Needs optuna, as nothing else does.
 
         def objective(params: Dict[str, Any], rest: List[Callback]) -> float:
@@ -303,6 +307,15 @@ def make_plan(
         )
         params = found.pop("params")
     return {**plan, "params": {**params, **fixed}, "search": found}
+
+
+def params_of(name: str, folder: Path) -> Dict[str, Any]:
+    """Returns the parameters of the finished runs in a folder."""
+    for path in sorted(folder.glob("seed_*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["model"] == name:
+            return dict(run["params"])
+    raise ValueError(f"--params-of: {folder} holds no finished run of {name}")
 
 
 def describe(data: HeteroData, args: argparse.Namespace) -> Dict[str, Any]:

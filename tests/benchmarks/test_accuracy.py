@@ -237,6 +237,25 @@ def test_variants(accuracy: ModuleType, copy: Tuple[Path, List]) -> None:
     assert paired["best_peer"] in ("LightGCN", "MostPopular")
 
 
+def test_variant_with_the_parameters_found(
+    accuracy: ModuleType, copy: Tuple[Path, List], fits: List
+) -> None:
+    out, _ = copy
+    path = out / "TMFUN" / "seed_0.json"
+    content = read(out, "TMFUN")
+    content["params"]["content_weight"] = 0.7
+    path.write_text(json.dumps(content))
+    args = ["--models", "TMFUN", "--seeds", "1", "--tag", "x", "--params-of"]
+    fixed = ["--set", "TMFUN.num_layers=1"]
+    with pytest.raises(ValueError, match="holds no finished run of TMFUN"):
+        run(accuracy, out, *args, "LightGCN", *fixed)
+    (out / "TMFUN" / "seed_1.json").unlink()
+    run(accuracy, out, *args, "TMFUN", *fixed)
+    expected = {**content["params"], "num_layers": 1}
+    assert read(out, "x")["params"] == expected
+    assert len(fits) == 1
+
+
 def test_features_are_shuffled_among_items(
     accuracy: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
