@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 
-from tmfun_pyg.evaluation import RankingEvaluator, evaluate
+from tmfun_pyg.evaluation import RankingEvaluator, evaluate, per_user_metrics
 from tmfun_pyg.nn import Recommender
 from tmfun_pyg.retrieval import SeenItems
 
@@ -107,6 +107,36 @@ def test_against_slow_reference(
     assert out == pytest.approx(expected, rel=1e-5)
 
 
+@withDevice
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("density", [0.1, 0.9])
+@pytest.mark.parametrize("k", [1, 20, 50])
+def test_per_user_metrics(
+    device: torch.device, split: str, density: float, k: int
+) -> None:
+    data = make_data(60, 30, density, seed=k)
+    torch.manual_seed(k)
+    emb = torch.randn(60, 2).to(device), torch.randn(30, 2).to(device)
+    out = per_user_metrics(emb, data, split, k, batch_size=7)
+    expected = evaluate(emb, data, split, ks=[k])
+    for name in ("recall", "ndcg"):
+        assert out[name].size() == out["user"].size()
+        mean = float(out[name].mean())
+        assert mean == pytest.approx(expected[f"{name}@{k}"], abs=1e-6)
+
+    # The metrics of one user are those of a data set without the others:
+    assert out["user"].tolist() == sorted(set(out["user"].tolist()))
+    store = data["user", "interacts", "item"]
+    held_out = store[f"{split}_edge_label_index"]
+    for place in (0, -1):
+        user = out["user"][place]
+        store[f"{split}_edge_label_index"] = held_out[:, held_out[0] == user]
+        expected = evaluate(emb, data, split, ks=[k])
+        for name in ("recall", "ndcg"):
+            value = float(out[name][place])
+            assert value == pytest.approx(expected[f"{name}@{k}"], abs=1e-6)
+
+
 def test_empty_places_are_no_hits() -> None:
     # User 0 has one candidate left; the place after it, if numbered -1, would
     # read as the last item of the row before.
@@ -120,6 +150,7 @@ def test_empty_places_are_no_hits() -> None:
     out = evaluate(emb, data, "val", ks=[2])
     assert out["precision@2"] == 0.5
     assert out["recall@2"] == 1.0
+    assert per_user_metrics(emb, data, "val", 2)["recall"].tolist() == [1, 1]
 
 
 class _Fixed(Recommender):

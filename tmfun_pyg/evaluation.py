@@ -1,6 +1,6 @@
 """Full-ranking evaluation: every item is ranked for every user."""
 
-from typing import Dict, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -99,6 +99,23 @@ class RankingEvaluator:
             for metric in self._metrics.values():
                 metric.distributed_available_fn = lambda: False
 
+    def rank(self, user: Tensor) -> Tensor:
+        r"""Returns the items of the longest lists, of shape
+        :obj:`[num_rows, max(ks)]`. Where fewer items are left for a user, the
+        end of the list holds the number of all items, which is no item.
+
+        Args:
+            user (torch.Tensor): The users of the block.
+        """
+        # Scores in half precision would tie too often:
+        with torch.autocast(user.device.type, enabled=False):
+            _, item = rank_block(
+                self.user_emb, self.item_emb, user, self._max_k, self.seen
+            )
+        # The metrics number places by row and item. A negative item would
+        # pass for one of the row before, so name one that is never held out:
+        return item.where(item >= 0, self.item_emb.size(0))
+
     def update(self, user: Tensor, edge_label_index: Tensor) -> None:
         r"""Ranks the items for one block of users.
 
@@ -108,15 +125,7 @@ class RankingEvaluator:
                 of a position in :obj:`user` and an item, of shape
                 :obj:`[2, num_held_out]`.
         """
-        # Scores in half precision would tie too often:
-        with torch.autocast(user.device.type, enabled=False):
-            _, item = rank_block(
-                self.user_emb, self.item_emb, user, self._max_k, self.seen
-            )
-        # The metrics number places by row and item. A negative item would
-        # pass for one of the row before, so name one that is never held out:
-        item = item.where(item >= 0, self.item_emb.size(0))
-        self._metrics.update(item, edge_label_index)
+        self._metrics.update(self.rank(user), edge_label_index)
 
     def compute(self) -> Dict[str, float]:
         r"""Returns the averages over all users, by names such as
@@ -164,6 +173,69 @@ def evaluate(
             :obj:`data` holds, if its embeddings are not finite, or if an
             argument is out of range.
     """
+    evaluator, blocks = _prepare(model, data, split, ks, batch_size)
+    for user, edge_label_index in blocks:
+        evaluator.update(user, edge_label_index)
+    return evaluator.compute()
+
+
+@torch.no_grad()
+def per_user_metrics(
+    model: Union[Recommender, Tuple[Tensor, Tensor]],
+    data: HeteroData,
+    split: str = "test",
+    k: int = 20,
+    batch_size: Optional[int] = None,
+) -> Dict[str, Tensor]:
+    r"""Ranks all items for every user of a split, as :func:`evaluate` does,
+    and returns the metrics of each user, to compare models user by user.
+
+    Args:
+        model (Recommender or (torch.Tensor, torch.Tensor)): The model, or the
+            embeddings of all users and of all items.
+        data (HeteroData): The data set with training and held-out
+            interactions.
+        split (str, optional): The split, :obj:`"val"` or :obj:`"test"`.
+            (default: :obj:`"test"`)
+        k (int, optional): The length of the lists. (default: :obj:`20`)
+        batch_size (int, optional): The number of users ranked at once, as
+            many as take about 32 MiB of scores if not given.
+            (default: :obj:`None`)
+
+    Returns:
+        The users that are judged as :obj:`"user"`, ascending, and their
+        :obj:`"recall"` and :obj:`"ndcg"`, all of shape :obj:`[num_judged]`.
+
+    Raises:
+        ValueError: As in :func:`evaluate`.
+    """
+    evaluator, blocks = _prepare(model, data, split, [k], batch_size)
+    num_items = data["item"].num_nodes
+    parts: Dict[str, List[Tensor]] = {"user": [], "recall": [], "ndcg": []}
+    for user, (row, item) in blocks:
+        ranked = evaluator.rank(user)
+        # No item has the number of all items; one more keeps rows apart.
+        start = torch.arange(user.numel(), device=user.device)
+        start = start.view(-1, 1) * (num_items + 1)
+        hit = torch.isin(ranked + start, item + start[row, 0]).double()
+        count = torch.bincount(row, minlength=user.numel())
+        place = torch.arange(2, k + 2, dtype=hit.dtype, device=hit.device)
+        gain = place.log2().reciprocal()
+        best = gain.cumsum(0)[count.clamp(max=k) - 1]
+        parts["user"].append(user)
+        parts["recall"].append(hit.sum(dim=1) / count)
+        parts["ndcg"].append(hit @ gain / best)
+    return {name: torch.cat(part) for name, part in parts.items()}
+
+
+def _prepare(
+    model: Union[Recommender, Tuple[Tensor, Tensor]],
+    data: HeteroData,
+    split: str,
+    ks: Sequence[int],
+    batch_size: Optional[int],
+) -> Tuple[RankingEvaluator, DataLoader[Tuple[Tensor, Tensor]]]:
+    """Computes the embeddings, and cuts the users of a split into blocks."""
     if isinstance(model, Recommender):
         was_training = model.training
         model.eval()
@@ -182,6 +254,4 @@ def evaluate(
     seen = SeenItems.from_edge_index(train, user_emb.size(0))
     evaluator = RankingEvaluator(user_emb, item_emb, seen, ks)
     dataset = HeldOutDataset(data, split, batch_size, device)
-    for user, edge_label_index in DataLoader(dataset, batch_size=None):
-        evaluator.update(user, edge_label_index)
-    return evaluator.compute()
+    return evaluator, DataLoader(dataset, batch_size=None)
