@@ -5,6 +5,7 @@ from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
+    FREEDOM,
     TMFUN,
     EmbeddingRecommender,
     EmbeddingTable,
@@ -16,6 +17,7 @@ from tmfun_pyg.nn.models import (
 )
 
 __all__ = [
+    "FREEDOM",
     "TMFUN",
     "EmbeddingRecommender",
     "EmbeddingTable",

@@ -1,5 +1,6 @@
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.freedom import FREEDOM
 from tmfun_pyg.nn.models.lightgcn import LightGCN
 from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
@@ -8,6 +9,7 @@ from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 from tmfun_pyg.nn.models.tmfun import TMFUN
 
 __all__ = [
+    "FREEDOM",
     "TMFUN",
     "EmbeddingRecommender",
     "EmbeddingTable",
