@@ -76,3 +76,24 @@ def assert_same_loss(model, found, expected):
 def assert_state_is_free_of_data(model):
     names = {name for name, _ in model.named_parameters()}
     assert set(model.state_dict()) == names
+
+
+def dense_learned_graph(model, data, name, k, skip_weight):
+    """The learned graph of a modality, mixed with its feature graph."""
+    linear = model.learned[name].lin
+    x = normalized_features(data, name) @ linear.weight.t() + linear.bias
+    mask = item_mask(data, name)
+    x = x / x.norm(dim=1, keepdim=True)
+    cos = x @ x.t()
+    rows = []
+    for i in range(NUM_ITEMS):
+        others = [j for j in range(NUM_ITEMS) if j != i and mask[i] & mask[j]]
+        others.sort(key=lambda j, i=i: -cos[i, j].item())
+        near = torch.zeros(NUM_ITEMS)
+        near[others[:k]] = 1.0
+        rows.append(cos[i].clamp(min=0) * near)
+    a = torch.stack(rows)
+    degree = a.sum(dim=1)
+    scale = (1 / degree.where(degree > 0, 1.0).sqrt()).where(degree > 0, 0.0)
+    a = scale.view(-1, 1) * a * scale
+    return skip_weight * dense_similar(data, name) + (1 - skip_weight) * a

@@ -6,6 +6,8 @@ from tmfun_pyg.nn.fusion import MultiStepFusion
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
     FREEDOM,
+    LATTICE,
+    MICRO,
     TMFUN,
     EmbeddingRecommender,
     EmbeddingTable,
@@ -18,6 +20,8 @@ from tmfun_pyg.nn.models import (
 
 __all__ = [
     "FREEDOM",
+    "LATTICE",
+    "MICRO",
     "TMFUN",
     "EmbeddingRecommender",
     "EmbeddingTable",

@@ -1,7 +1,9 @@
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.freedom import FREEDOM
+from tmfun_pyg.nn.models.lattice import LATTICE
 from tmfun_pyg.nn.models.lightgcn import LightGCN
+from tmfun_pyg.nn.models.micro import MICRO
 from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
 from tmfun_pyg.nn.models.recommender import Recommender
@@ -10,6 +12,8 @@ from tmfun_pyg.nn.models.tmfun import TMFUN
 
 __all__ = [
     "FREEDOM",
+    "LATTICE",
+    "MICRO",
     "TMFUN",
     "EmbeddingRecommender",
     "EmbeddingTable",
