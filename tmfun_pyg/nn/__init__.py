@@ -7,6 +7,7 @@ from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
     FREEDOM,
     LATTICE,
+    MGCN,
     MICRO,
     TMFUN,
     EmbeddingRecommender,
@@ -21,6 +22,7 @@ from tmfun_pyg.nn.models import (
 __all__ = [
     "FREEDOM",
     "LATTICE",
+    "MGCN",
     "MICRO",
     "TMFUN",
     "EmbeddingRecommender",

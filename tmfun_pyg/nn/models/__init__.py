@@ -3,6 +3,7 @@ from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.freedom import FREEDOM
 from tmfun_pyg.nn.models.lattice import LATTICE
 from tmfun_pyg.nn.models.lightgcn import LightGCN
+from tmfun_pyg.nn.models.mgcn import MGCN
 from tmfun_pyg.nn.models.micro import MICRO
 from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
@@ -13,6 +14,7 @@ from tmfun_pyg.nn.models.tmfun import TMFUN
 __all__ = [
     "FREEDOM",
     "LATTICE",
+    "MGCN",
     "MICRO",
     "TMFUN",
     "EmbeddingRecommender",
