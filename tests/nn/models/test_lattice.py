@@ -137,6 +137,13 @@ def test_sparse_pattern(num_nodes):
         tensor.requires_grad_()
     torch.autograd.gradcheck(pattern.dots, x)
     torch.autograd.gradcheck(pattern.matmul, (value, x))
+    # Gradients of a sum are one number, expanded:
+    (pattern.matmul(value, x).sum() + pattern.dots(x).sum()).backward()
+    grads = value.grad, x.grad
+    value.grad = x.grad = None
+    dense = torch.zeros_like(matrix).index_put((row, col), value)
+    ((dense @ x).sum() + (x @ x.t())[row, col].sum()).backward()
+    torch.testing.assert_close(grads, (value.grad, x.grad))
 
 
 @withDevice

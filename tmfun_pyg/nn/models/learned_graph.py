@@ -120,7 +120,7 @@ class LearnedGraphRecommender(MultimodalRecommender):
 
     .. math::
         \left( \mathbf{U}, \mathbf{V} \right) &= \frac{1}{L + 1}
-        \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2} \mathbf{A} \mathbf{D}^{-1/2}
+        \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2} \mathbf{R} \mathbf{D}^{-1/2}
         \right)^l \mathbf{E}
 
         \mathbf{X}_{\mathcal{U}} &= \mathbf{U}, \qquad

@@ -34,8 +34,9 @@ class MICRO(LearnedGraphRecommender):
 
     with ID embeddings :math:`\mathbf{E}`, the user-item graph
     :math:`\mathbf{R}` and the learned graphs :math:`\mathbf{A}_m` of
-    :class:`~tmfun_pyg.nn.LATTICE`, of which each modality keeps its own. The
-    attention is over the modalities an item has. The loss is
+    :class:`~tmfun_pyg.nn.LATTICE`, of which each modality keeps its own. A
+    modality that an item lacks is zero, which leaves the direction of
+    :math:`\mathbf{h}_i` to the others. The loss is
 
     .. math::
         \mathcal{L} = \textrm{BPR} + \beta \sum_m
@@ -137,8 +138,9 @@ class MICRO(LearnedGraphRecommender):
         return out
 
     def _fuse(self, modality: List[Tensor]) -> Tensor:
-        mask = self.graph.item_mask[:, :-1]
-        return self.attention(torch.stack(modality, dim=1), mask=mask)
+        # The modalities that an item lacks are zero: no mask is needed, since
+        # they leave the direction of the sum as it is, and no more is read.
+        return self.attention(torch.stack(modality, dim=1))
 
     def loss(
         self, user: Tensor, pos_item: Tensor, neg_item: Tensor

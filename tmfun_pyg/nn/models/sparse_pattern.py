@@ -99,6 +99,7 @@ class _Dots(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
+        grad = grad.contiguous()  # As sparse libraries need it.
         out = ctx.pattern.matrix(grad) @ x
         return out.add_(ctx.pattern.transposed(grad) @ x), None
 
@@ -116,6 +117,6 @@ class _MatMul(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, Tensor, None]:
         value, x = ctx.saved_tensors
-        grad = grad.contiguous()
+        grad = grad.contiguous()  # As sparse libraries need it.
         value_grad = ctx.pattern.sample(grad, x)
         return value_grad, ctx.pattern.transposed(value) @ grad, None
