@@ -7,6 +7,10 @@ from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models import (
     BM3,
     BPRMF,
+    FREEDOM,
+    LATTICE,
+    MGCN,
+    MICRO,
     MMGCN,
     TMFUN,
     VBPR,
@@ -23,6 +27,10 @@ from tmfun_pyg.nn.models import (
 __all__ = [
     "BM3",
     "BPRMF",
+    "FREEDOM",
+    "LATTICE",
+    "MGCN",
+    "MICRO",
     "MMGCN",
     "TMFUN",
     "VBPR",

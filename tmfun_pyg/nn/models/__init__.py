@@ -2,7 +2,11 @@ from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.freedom import FREEDOM
+from tmfun_pyg.nn.models.lattice import LATTICE
 from tmfun_pyg.nn.models.lightgcn import LightGCN
+from tmfun_pyg.nn.models.mgcn import MGCN
+from tmfun_pyg.nn.models.micro import MICRO
 from tmfun_pyg.nn.models.mmgcn import MMGCN
 from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
@@ -15,6 +19,10 @@ from tmfun_pyg.nn.models.vbpr import VBPR
 __all__ = [
     "BM3",
     "BPRMF",
+    "FREEDOM",
+    "LATTICE",
+    "MGCN",
+    "MICRO",
     "MMGCN",
     "TMFUN",
     "VBPR",

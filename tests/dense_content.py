@@ -1,0 +1,99 @@
+"""Dense references for models with content, on the data of toy_data."""
+
+import torch
+import torch.nn.functional as F
+from toy_data import NUM_ITEMS
+
+
+def normalized_features(data, name):
+    x = data["item"][f"x_{name}"]
+    variance = x.var(dim=1, keepdim=True, correction=0)
+    return (x - x.mean(dim=1, keepdim=True)) / (variance + 1e-5).sqrt()
+
+
+def item_mask(data, name):
+    return data["item"].get(f"mask_{name}", torch.ones(NUM_ITEMS).bool())
+
+
+def dense_similar(data, name):
+    store = data["item", f"similar_{name}", "item"]
+    out = torch.zeros(NUM_ITEMS, NUM_ITEMS)
+    out[store.edge_index[1], store.edge_index[0]] = store.edge_weight
+    return out
+
+
+def dense_ranking_loss(model, user_emb, item_emb, user, pos_item, neg_item):
+    """BPR and L2, pair by pair."""
+    bpr, reg = 0.0, 0.0
+    for n in range(len(user)):
+        reg = reg + model.user_embedding.weight[user[n]].pow(2).sum()
+        reg = reg + model.item_embedding.weight[pos_item[n]].pow(2).sum()
+        for j in neg_item[n]:
+            reg = reg + model.item_embedding.weight[j].pow(2).sum()
+            difference = item_emb[pos_item[n]] - item_emb[j]
+            bpr = bpr - F.logsigmoid(user_emb[user[n]] @ difference)
+    return {
+        "bpr": bpr / neg_item.numel(),
+        "reg": model.reg_weight * reg / len(user),
+    }
+
+
+def dense_info_nce(x, y, index, mask, temperature):
+    """InfoNCE over the nodes of a batch, each once, that have content."""
+    node = index.unique()
+    node = node[mask[node]]
+    if len(node) == 0:
+        return torch.zeros(())
+    cos = F.normalize(x[node], dim=1) @ F.normalize(y[node], dim=1).t()
+    return F.cross_entropy(cos / temperature, torch.arange(len(node)))
+
+
+def draw_parameters(model, seed=0):
+    """Takes a model far from its starting point."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+
+
+def assert_same_loss(model, found, expected):
+    """Compares the parts, and the gradients of their sum."""
+    assert set(found) == set(expected)
+    for name in found:
+        torch.testing.assert_close(
+            found[name], expected[name], rtol=1e-5, atol=1e-5, msg=name
+        )
+    parameters = list(model.parameters())
+    grads = torch.autograd.grad(sum(found.values()), parameters)
+    references = torch.autograd.grad(sum(expected.values()), parameters)
+    for (name, _), grad, reference in zip(
+        model.named_parameters(), grads, references, strict=True
+    ):
+        torch.testing.assert_close(
+            grad, reference, rtol=1e-4, atol=1e-5, msg=name
+        )
+
+
+def assert_state_is_free_of_data(model):
+    names = {name for name, _ in model.named_parameters()}
+    assert set(model.state_dict()) == names
+
+
+def dense_learned_graph(model, data, name, k, skip_weight):
+    """The learned graph of a modality, mixed with its feature graph."""
+    linear = model.learned[name].lin
+    x = normalized_features(data, name) @ linear.weight.t() + linear.bias
+    mask = item_mask(data, name)
+    x = x / x.norm(dim=1, keepdim=True)
+    cos = x @ x.t()
+    rows = []
+    for i in range(NUM_ITEMS):
+        others = [j for j in range(NUM_ITEMS) if j != i and mask[i] & mask[j]]
+        others.sort(key=lambda j, i=i: -cos[i, j].item())
+        near = torch.zeros(NUM_ITEMS)
+        near[others[:k]] = 1.0
+        rows.append(cos[i].clamp(min=0) * near)
+    a = torch.stack(rows)
+    degree = a.sum(dim=1)
+    scale = (1 / degree.where(degree > 0, 1.0).sqrt()).where(degree > 0, 0.0)
+    a = scale.view(-1, 1) * a * scale
+    return skip_weight * dense_similar(data, name) + (1 - skip_weight) * a

@@ -1,0 +1,139 @@
+from typing import Dict, Tuple
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.inits import zeros
+
+from tmfun_pyg.nn.models.embedding_recommender import TableFactory
+from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.learned_graph import LearnedGraphRecommender
+
+
+class LATTICE(LearnedGraphRecommender):
+    r"""LATTICE from the `"Mining Latent Structures for Multimedia
+    Recommendation" <https://arxiv.org/abs/2104.09036>`_ paper, with LightGCN
+    as its collaborative filtering:
+
+    .. math::
+        \left( \mathbf{U}, \mathbf{V} \right) &= \frac{1}{L + 1}
+        \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2} \mathbf{R} \mathbf{D}^{-1/2}
+        \right)^l \mathbf{E}
+
+        \mathbf{H} &= \mathbf{A}^{L^{\prime}} \mathbf{E}_{\mathcal{I}},
+        \qquad \mathbf{A} = \sum_m \alpha_m \mathbf{A}_m, \qquad
+        \boldsymbol{\alpha} = \mathrm{softmax}(\mathbf{a})
+        && \textrm{(Eq. 9)}
+
+        \mathbf{X}_{\mathcal{U}} &= \mathbf{U}, \qquad
+        \mathbf{x}_i = \mathbf{v}_i + \mathbf{h}_i / \lVert \mathbf{h}_i
+        \rVert
+
+    with ID embeddings :math:`\mathbf{E}`, the user-item graph
+    :math:`\mathbf{R}` and weights :math:`\mathbf{a}` of the modalities that
+    are learned. The graph of modality :math:`m` mixes the feature graph
+    :math:`\mathbf{S}_m` with one of projected features, as similar as these
+    are at present:
+
+    .. math::
+        \mathbf{A}_m &= \lambda \, \mathbf{S}_m + (1 - \lambda) \,
+        \mathbf{D}_m^{-1/2} \tilde{\mathbf{A}}_m \mathbf{D}_m^{-1/2}, \qquad
+        d_{i,m} = \sum_j \tilde{a}_{ij,m}
+
+        \tilde{a}_{ij,m} &= \cos(\tilde{\mathbf{x}}_{i,m},
+        \tilde{\mathbf{x}}_{j,m}) \textrm{ for the } k \textrm{ most similar
+        items } j, \qquad
+        \tilde{\mathbf{x}}_{i,m} = \mathbf{W}_m \mathbf{x}_{i,m} +
+        \mathbf{b}_m
+
+    The loss is that of BPR with an L2 term. Our reading: the :math:`k` items
+    are searched once an epoch, exactly and without a matrix of all pairs, and
+    their cosines computed in each step, so that they have gradients in all of
+    them. An item is none of its own neighbors, cosines below zero count as
+    zero, the feature graphs have the weights that
+    :class:`tmfun_pyg.transforms.FeatureGraph` gave them, and the L2 term is
+    on the ID embeddings of a batch. Features are constants, brought to zero
+    mean and unit variance item by item, as in all models here.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        in_channels (Dict[str, int]): The feature size of each modality.
+        channels (int, optional): Size of the embeddings and of projected
+            features. (default: :obj:`64`)
+        num_layers (int, optional): The number of layers :math:`L` over the
+            user-item graph. (default: :obj:`2`)
+        num_feature_layers (int, optional): The number of layers
+            :math:`L^{\prime}` over the graph of items. (default: :obj:`1`)
+        k (int, optional): The number of neighbors :math:`k` of an item in a
+            learned graph, or all others where they are fewer.
+            (default: :obj:`10`)
+        skip_weight (float, optional): The weight :math:`\lambda` of the
+            feature graphs. (default: :obj:`0.9`)
+        reg_weight (float, optional): The weight of the L2 term.
+            (default: :obj:`1e-4`)
+        table (Callable, optional): What makes the tables of ID embeddings,
+            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
+            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
+
+    Raises:
+        ValueError: If an option is out of range, or there is no modality.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        in_channels: Dict[str, int],
+        channels: int = 64,
+        num_layers: int = 2,
+        num_feature_layers: int = 1,
+        k: int = 10,
+        skip_weight: float = 0.9,
+        reg_weight: float = 1e-4,
+        table: TableFactory = EmbeddingTable,
+    ) -> None:
+        super().__init__(
+            num_users,
+            num_items,
+            in_channels,
+            channels,
+            num_layers,
+            num_feature_layers,
+            k,
+            skip_weight,
+            reg_weight,
+            table,
+        )
+        self.graph_logit = torch.nn.Parameter(torch.empty(len(in_channels)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        super().reset_parameters()
+        zeros(self.graph_logit)
+
+    def forward(self) -> Tuple[Tensor, Tensor]:
+        r"""Returns the embeddings of all users and of all items."""
+        return self._embeddings(*self.id_embeddings(self.graph))
+
+    def _embeddings(
+        self, user_id: Tensor, item_id: Tensor
+    ) -> Tuple[Tensor, Tensor]:
+        weights = self.graph_logit.softmax(dim=0).unbind()
+        operators = self._operators()
+        h = item_id
+        for _ in range(self.num_feature_layers):
+            parts = [
+                weight * operator(h)
+                for weight, operator in zip(weights, operators, strict=True)
+            ]
+            h = torch.stack(parts).sum(dim=0)
+        return self._add((user_id, item_id), h)
+
+    def loss(
+        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+    ) -> Dict[str, Tensor]:
+        r"""Computes the BPR loss and the L2 term."""
+        id_emb = self.id_embeddings(self.graph)
+        emb = self._embeddings(*id_emb)
+        return self._ranking_loss(id_emb, emb, user, pos_item, neg_item)
