@@ -23,8 +23,8 @@ Params = Dict[str, Any]
 Space = Dict[str, List[Any]]
 
 SEED = 0
-NUM_RANDOM = 4  # Trials before the sampler and the pruner use their history.
-WARM_UP = 20  # Epochs in which no trial is pruned.
+NUM_RANDOM = 2  # Trials before the sampler and the pruner use their history.
+WARM_UP = 10  # Epochs in which no trial is pruned.
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

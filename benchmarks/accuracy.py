@@ -56,31 +56,26 @@ from tmfun_pyg.transforms import FeatureGraph
 
 # What is searched for each model of tmfun_pyg.nn. A model's defaults are
 # choices, too, and the first to be tried. No space: there is nothing to train.
-COMMON = {"lr": [1e-3, 3e-3], "reg_weight": [1e-5, 1e-4, 1e-3]}
-LAYERS = {"num_layers": [1, 2, 3, 4]}
+COMMON = {"lr": [1e-3, 3e-3], "reg_weight": [1e-4, 1e-3]}
+LAYERS = {**COMMON, "num_layers": [2, 3, 4]}
+CONTRAST = {**LAYERS, "contrastive_weight": [0.003, 0.01, 0.03, 0.1]}
 MODELS: Dict[str, Optional[Dict[str, List[Any]]]] = {
     "MostPopular": None,
-    "BPRMF": COMMON,
-    "LightGCN": {**COMMON, **LAYERS},
-    "SimGCL": {
-        **COMMON,
+    "BPRMF": {"lr": [1e-3, 3e-3], "reg_weight": [1e-4, 1e-3, 1e-2]},
+    "LightGCN": LAYERS,
+    "SimGCL": {**CONTRAST, "eps": [0.1, 0.2]},
+    "VBPR": {"lr": [1e-3, 3e-3], "reg_weight": [1e-4, 1e-3, 1e-2]},
+    "MMGCN": LAYERS,
+    "LATTICE": {**LAYERS, "skip_weight": [0.5, 0.9]},
+    "MICRO": {**CONTRAST, "skip_weight": [0.5, 0.9]},
+    "BM3": {**LAYERS, "num_layers": [1, 2, 3], "dropout": [0.3, 0.5]},
+    "FREEDOM": {
         **LAYERS,
-        "contrastive_weight": [0.05, 0.2, 0.5],
-        "eps": [0.1, 0.2],
+        "prune": [0.0, 0.5, 0.8],
+        "feature_weight": [1e-5, 1e-3],
     },
-    "VBPR": COMMON,
-    "MMGCN": {**COMMON, **LAYERS},
-    "LATTICE": {**COMMON, **LAYERS},
-    "MICRO": {**COMMON, **LAYERS},
-    "BM3": {**COMMON, **LAYERS},
-    "FREEDOM": {**COMMON, **LAYERS},
-    "MGCN": {**COMMON, **LAYERS},
-    "TMFUN": {
-        **COMMON,
-        **LAYERS,
-        "contrastive_weight": [0.003, 0.01, 0.03],
-        "content_weight": [0.1, 1 / 3, 1.0],
-    },
+    "MGCN": CONTRAST,
+    "TMFUN": CONTRAST,
 }
 SEARCH_SEED = 0  # Of the training in a trial.
 NUM_NEGATIVES = 1
@@ -108,7 +103,7 @@ def parse_args() -> argparse.Namespace:
         metavar="MODEL=N",
         help="another number of runs for a model",
     )
-    add("--budget", type=int, default=8, help="trials; 0: the defaults")
+    add("--budget", type=int, default=4, help="trials; 0: the defaults")
     add(
         "--set",
         action="append",
@@ -123,7 +118,7 @@ def parse_args() -> argparse.Namespace:
     add("--channels", type=int, default=64, help="size of the embeddings")
     add("--batch-size", type=int, default=2048, help="interactions")
     add("--epochs", type=int, default=500, help="at most")
-    add("--patience", type=int, default=15, help="epochs without progress")
+    add("--patience", type=int, default=10, help="epochs without progress")
     add("--k", type=int, default=10, help="neighbors in the feature graphs")
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
     add("--reference", default="TMFUN", help="is compared with all others")

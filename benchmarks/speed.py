@@ -336,7 +336,6 @@ def batches(
     dataset = InteractionDataset(
         data["user", "interacts", "item"].edge_index.to(device),
         data["user"].num_nodes,
-        data["item"].num_nodes,
     )
     sampler = InteractionSampler(dataset, args.batch_size)
     return DataLoader(dataset, batch_size=None, sampler=sampler)

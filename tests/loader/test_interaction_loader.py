@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from tmfun_pyg.loader import InteractionDataset, InteractionSampler
 
 EDGE_INDEX = torch.tensor(
-    [[0, 0, 1, 2, 2, 2, 3], [1, 4, 0, 0, 1, 2, 4]],
+    [[0, 0, 1, 2, 2, 2, 3], [1, 4, 0, 0, 1, 2, 3]],
 )
 
 
@@ -18,7 +18,7 @@ def make_loader(
     num_replicas: int = 1,
     rank: int = 0,
 ) -> DataLoader:
-    dataset = InteractionDataset(EDGE_INDEX, 4, 5, num_negatives)
+    dataset = InteractionDataset(EDGE_INDEX, 4, num_negatives)
     sampler = InteractionSampler(dataset, batch_size, seed, num_replicas, rank)
     return DataLoader(dataset, batch_size=None, sampler=sampler)
 

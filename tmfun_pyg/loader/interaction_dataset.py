@@ -16,7 +16,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
 
     .. code-block:: python
 
-        dataset = InteractionDataset(edge_index, num_users, num_items)
+        dataset = InteractionDataset(edge_index, num_users)
         sampler = InteractionSampler(dataset, batch_size=2048)
         loader = DataLoader(dataset, batch_size=None, sampler=sampler)
         for user, pos_item, neg_item in loader:
@@ -26,20 +26,18 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
         edge_index (torch.Tensor): The interactions, pairs of user and item,
             of shape :obj:`[2, num_interactions]`.
         num_users (int): The number of users.
-        num_items (int): The number of items.
         num_negatives (int, optional): The number of negative items for each
             interaction. (default: :obj:`1`)
 
     Raises:
         ValueError: If :obj:`num_negatives` is not positive, or if a user has
-            interacted with every item.
+            interacted with every item that anybody has interacted with.
     """
 
     def __init__(
         self,
         edge_index: Tensor,
         num_users: int,
-        num_items: int,
         num_negatives: int = 1,
     ) -> None:
         if num_negatives < 1:
@@ -48,9 +46,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
             )
         self.edge_index = edge_index
         self.num_negatives = num_negatives
-        self.negative_sampler = NegativeSampler(
-            edge_index, num_users, num_items
-        )
+        self.negative_sampler = NegativeSampler(edge_index, num_users)
         #: The source of negatives; samplers start it anew each epoch.
         self.generator = torch.Generator(edge_index.device)
 

@@ -6,10 +6,12 @@ from torch import Tensor
 
 class NegativeSampler:
     r"""Draws items a user has not interacted with, each with the same
-    probability.
+    probability, from all items that somebody has interacted with. An item
+    without a training interaction is new as far as training can tell: that
+    nobody chose it says nothing about it.
 
-    Nothing is drawn in vain: with the items :math:`p_0 < p_1 < \ldots` of a
-    user, the :math:`r`-th item without interaction is
+    Nothing is drawn in vain: with the places :math:`p_0 < p_1 < \ldots` of a
+    user's items, the :math:`r`-th place without interaction is
 
     .. math::
         r + |\{ j : p_j - j \leq r \}|,
@@ -21,26 +23,25 @@ class NegativeSampler:
         edge_index (torch.Tensor): The interactions, pairs of user and item in
             any order, of shape :obj:`[2, num_interactions]`.
         num_users (int): The number of users.
-        num_items (int): The number of items.
 
     Raises:
-        ValueError: If a user has interacted with every item.
+        ValueError: If a user has interacted with every one of these items.
     """
 
-    def __init__(
-        self, edge_index: Tensor, num_users: int, num_items: int
-    ) -> None:
-        self.num_items = num_items
+    def __init__(self, edge_index: Tensor, num_users: int) -> None:
+        # Places among the items to draw from, in place of the items:
+        self._item, place = edge_index[1].unique(return_inverse=True)
+        num_items = self._item.numel()
         # Repeated interactions would count an item twice:
-        pair = (edge_index[0] * num_items + edge_index[1]).unique()
+        pair = (edge_index[0] * num_items + place).unique()
         user = pair // num_items
         degree = torch.bincount(user, minlength=num_users)
         full = (degree == num_items).nonzero().view(-1)
         if full.numel() > 0:
             raise ValueError(
                 f"No negative items can be drawn for user {int(full[0])}, who "
-                f"has interacted with all {num_items} items ({full.numel()} "
-                f"of {num_users} users have)"
+                f"has interacted with all {num_items} items that anybody has "
+                f"interacted with ({full.numel()} of {num_users} users have)"
             )
         self._num_negatives = num_items - degree
         self._begin = degree.cumsum(0) - degree
@@ -73,6 +74,6 @@ class NegativeSampler:
             generator=generator,
             device=user.device,
         ).remainder(self._num_negatives[user])
-        key = user * self.num_items + rank
+        key = user * self._item.numel() + rank
         passed = torch.searchsorted(self._key, key, right=True)
-        return rank + passed - self._begin[user]
+        return self._item[rank + passed - self._begin[user]]

@@ -92,7 +92,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         self.num_negatives = num_negatives
         self.edge_index = data[INTERACTS].edge_index.cpu()
         self.negative_sampler = NegativeSampler(
-            self.edge_index, data["user"].num_nodes, data["item"].num_nodes
+            self.edge_index, data["user"].num_nodes
         )
         #: The source of all randomness but that of the neighbors, which comes
         #: from torch's own; samplers start it anew each epoch.

@@ -104,7 +104,6 @@ class InteractionDataModule(LightningDataModule):
             dataset = InteractionDataset(
                 data["user", "interacts", "item"].edge_index.to(self.device),
                 data["user"].num_nodes,
-                data["item"].num_nodes,
                 self.num_negatives,
             )
         sampler = InteractionSampler(

@@ -4,7 +4,6 @@ import pytest
 import torch
 from dense_content import (
     assert_same_loss,
-    assert_state_is_free_of_data,
     dense_learned_graph,
     dense_ranking_loss,
     draw_parameters,
@@ -178,10 +177,17 @@ def test_bf16_autocast_is_near(data, batch):
     sum(parts.values()).backward()
 
 
-def test_state(data):
-    model = LATTICE.from_data(data)
-    model.start_epoch(0)
-    assert_state_is_free_of_data(model)
+def test_restored_model_has_the_same_neighbors(data):
+    model, other = (LATTICE.from_data(data, k=1) for _ in range(2))
+    for parameter in model.parameters():  # After the search of an epoch.
+        torch.nn.init.normal_(parameter)
+    expected = model()
+    other.load_state_dict(model.state_dict())
+    for found, reference in zip(other(), expected, strict=True):
+        assert torch.equal(found, reference)
+    names = {name for name, _ in model.named_parameters()}
+    added = {f"learned.{m}._extra_state" for m in model.modalities}
+    assert set(model.state_dict()) == names | added
 
 
 def test_errors(data):

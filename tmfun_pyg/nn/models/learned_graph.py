@@ -60,6 +60,7 @@ class LearnedGraph(torch.nn.Module):
         self.k = k
         self.skip_weight = skip_weight
         self.lin = torch.nn.Linear(in_channels, channels)
+        self._found: Dict[str, Any] = {}
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
@@ -79,9 +80,21 @@ class LearnedGraph(torch.nn.Module):
         k = max(0, min(self.k, index.numel() - 1))
         q = F.normalize(self.lin(x[index]).double(), dim=1)
         neighbor = exact_neighbors(q.mul_(2**BITS).round_(), k)
-        self.pattern = SparsePattern(
-            index.repeat_interleave(k), index[neighbor.flatten()], len(x)
-        )
+        row, col = index.repeat_interleave(k), index[neighbor.flatten()]
+        self.pattern = SparsePattern(row, col, len(x))
+        self._found = {"row": row, "col": col, "num_items": len(x)}
+
+    def get_extra_state(self) -> Dict[str, Any]:
+        r"""Returns the neighbors, which the weights were trained with."""
+        return self._found
+
+    def set_extra_state(self, state: Dict[str, Any]) -> None:
+        r"""Takes the neighbors of a checkpoint."""
+        if len(state) > 0:
+            device = self.lin.weight.device
+            row, col = state["row"].to(device), state["col"].to(device)
+            self.pattern = SparsePattern(row, col, state["num_items"])
+        self._found = state
 
     def weights(self, x: Tensor) -> Tuple[Tensor, Tensor]:
         r"""Computes the similarities :math:`\tilde{a}_{ij}` at the places of
@@ -128,7 +141,7 @@ class LearnedGraphRecommender(MultimodalRecommender):
         \rVert
 
     The neighbors of the items are searched anew whenever an epoch of training
-    starts, and when a data set is bound or a state loaded.
+    starts, and when a data set is bound. They are part of the state.
 
     Args:
         num_users (int): The number of users.
@@ -192,8 +205,6 @@ class LearnedGraphRecommender(MultimodalRecommender):
                 for name, size in in_channels.items()
             }
         )
-        # Neighbors are no part of the state, but follow from it:
-        self.register_load_state_dict_post_hook(_search_again)
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
@@ -241,8 +252,3 @@ class LearnedGraphRecommender(MultimodalRecommender):
         """Adds what was found on the graphs to LightGCN."""
         user_emb, item_emb = self.propagation(*id_emb, self.graph)
         return user_emb, item_emb + F.normalize(h, dim=1)
-
-
-def _search_again(model: LearnedGraphRecommender, _: Any) -> None:
-    if hasattr(model, "graph"):
-        model._search()

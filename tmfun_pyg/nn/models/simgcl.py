@@ -59,7 +59,9 @@ class SimGCL(SampledRecommender):
         eps (float, optional): The length :math:`\epsilon` of the noise, which
             is zero in evaluation mode. (default: :obj:`0.1`)
         contrastive_weight (float, optional): The weight :math:`\lambda` of
-            the contrastive loss. (default: :obj:`0.5`)
+            the contrastive loss. The paper searches larger ones; where
+            embeddings are as short as they begin here, such weights leave
+            nothing of the BPR loss. (default: :obj:`0.01`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
         contrast_size (int, optional): At most how many interactions of a
@@ -84,7 +86,7 @@ class SimGCL(SampledRecommender):
         channels: int = 64,
         num_layers: int = 2,
         eps: float = 0.1,
-        contrastive_weight: float = 0.5,
+        contrastive_weight: float = 0.01,
         temperature: float = 0.2,
         contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
