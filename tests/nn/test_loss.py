@@ -57,6 +57,24 @@ def test_mask_equals_leaving_rows_out(views, chunk_size):
         assert bool((view.grad[~mask] == 0).all())
 
 
+@pytest.mark.parametrize("chunk_size", [3, None])
+def test_rows_of_the_same_group_are_no_negatives(views, chunk_size):
+    x, y = (view.clone().requires_grad_() for view in views)
+    user, item = torch.randint(0, 6, (2, 23))
+    loss = info_nce(x, y, 0.2, same=(user, item), chunk_size=chunk_size)
+
+    logits = F.normalize(x, dim=1) @ F.normalize(y, dim=1).t() / 0.2
+    negative = (user.view(-1, 1) != user) & (item.view(-1, 1) != item)
+    assert 0 < int(negative.sum()) < 23 * 22
+    allowed = negative | torch.eye(23, dtype=torch.bool)
+    total = (logits.exp() * allowed).sum(dim=1)
+    expected = (total.log() - logits.diagonal()).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    grads = torch.autograd.grad(loss, (x, y))
+    references = torch.autograd.grad(expected, (x, y))
+    torch.testing.assert_close(grads, references)
+
+
 def test_nothing_to_contrast_is_zero(views):
     x, y = (view.clone().requires_grad_() for view in views)
     loss = info_nce(x, y, mask=torch.zeros(23, dtype=torch.bool))

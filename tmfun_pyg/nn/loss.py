@@ -1,6 +1,6 @@
 """Losses that PyG does not have."""
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ def info_nce(
     temperature: float = 0.2,
     index: Optional[Tensor] = None,
     mask: Optional[Tensor] = None,
+    same: Sequence[Tensor] = (),
     symmetric: bool = False,
     chunk_size: Optional[int] = None,
 ) -> Tensor:
@@ -45,6 +46,10 @@ def info_nce(
         mask (torch.Tensor, optional): :obj:`False` for rows that do not take
             part, of shape :obj:`[N]`, the same for rows of the same node. If
             no row does, the loss is zero. (default: :obj:`None`)
+        same (Sequence[torch.Tensor], optional): Groupings of the rows, each of
+            shape :obj:`[N]`. Rows of the same group in one of them are no
+            negatives of each other, such as pairs of a user and an item that
+            share the user or the item. (default: :obj:`()`)
         symmetric (bool, optional): If set to :obj:`True`, returns the mean of
             both directions, :math:`\mathbf{x}` against :math:`\mathbf{y}`
             and :math:`\mathbf{y}` against :math:`\mathbf{x}`.
@@ -62,7 +67,8 @@ def info_nce(
             f"'x' and 'y' must be of one shape [N, channels] with N > 0 "
             f"(got {list(x.shape)} and {list(y.shape)})"
         )
-    for name, tensor in (("index", index), ("mask", mask)):
+    groupings = [("same", tensor) for tensor in same]
+    for name, tensor in (("index", index), ("mask", mask), *groupings):
         if tensor is not None and tensor.shape != x.shape[:1]:
             raise ValueError(
                 f"'{name}' must be of shape [{x.size(0)}] "
@@ -85,7 +91,7 @@ def info_nce(
         )
         if mask is not None:
             share = share * mask
-        rest = (temperature, share, chunk_size)
+        rest = (temperature, share, chunk_size, tuple(same))
         loss = _InfoNCE.apply(x, y, *rest)
         if symmetric:
             loss = (loss + _InfoNCE.apply(y, x, *rest)) / 2
@@ -115,6 +121,7 @@ class _InfoNCE(torch.autograd.Function):
         temperature: float,
         share: Tensor,
         chunk_size: int,
+        same: Sequence[Tensor],
     ) -> Tensor:
         tiny = torch.finfo(share.dtype).tiny
         weight = share / share.sum().clamp(min=tiny)
@@ -127,6 +134,10 @@ class _InfoNCE(torch.autograd.Function):
         for start in range(0, x.size(0), chunk_size):
             chunk = slice(start, start + chunk_size)
             logits = torch.addmm(bias, x[chunk], y.t(), alpha=1 / temperature)
+            for group in same:
+                equal = group[chunk].view(-1, 1) == group
+                equal.diagonal(offset=start).fill_(False)
+                logits.masked_fill_(equal, torch.finfo(logits.dtype).min)
             largest = logits.amax(dim=1, keepdim=True)
             exp = logits.sub_(largest).exp_()
             total = exp.sum(dim=1)
@@ -146,6 +157,6 @@ class _InfoNCE(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, grad: Tensor
-    ) -> Tuple[Tensor, Tensor, None, None, None]:
+    ) -> Tuple[Tensor, Tensor, None, None, None, None]:
         x_grad, y_grad = ctx.saved_tensors
-        return grad * x_grad, grad * y_grad, None, None, None
+        return grad * x_grad, grad * y_grad, None, None, None, None

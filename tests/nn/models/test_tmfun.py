@@ -25,9 +25,17 @@ ABLATIONS = [
 ]
 
 
+def leave_out(data, new):
+    """Makes items new."""
+    store = data["user", "interacts", "item"]
+    is_old = ~torch.isin(store.edge_index[1], torch.tensor(new))
+    store.edge_index = store.edge_index[:, is_old]
+
+
 def dense_branches(model, data):
     """The equations of the docstring with dense matrices."""
-    item_emb = model.item_embedding.weight
+    is_new = dense_interactions(data).sum(dim=0) == 0
+    item_emb = model.item_embedding.weight * ~is_new.view(-1, 1)
     collaborative = dense_light_gcn(
         data,
         model.user_embedding.weight,
@@ -56,6 +64,16 @@ def dense_branches(model, data):
         masks.append(mask)
         graphs.append(s)
         gates.append(model.behavior_gates[name](x).sigmoid())
+
+    if is_new.any() and (model.modality_graphs or model.item_graph):
+        s = sum(graphs)
+        for i in is_new.nonzero().view(-1).tolist():
+            weight = s[i] * ~is_new
+            if weight.sum() > 0:
+                collaborative = collaborative.clone()
+                collaborative[NUM_USERS + i] = (
+                    weight @ collaborative[NUM_USERS:] / weight.sum()
+                )
 
     h = []
     for mask, s, gate in zip(masks, graphs, gates, strict=True):
@@ -92,8 +110,10 @@ def dense_branches(model, data):
 @pytest.mark.parametrize("num_modalities", [1, 2, 4])
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("off", [None, *ABLATIONS])
-def test_dense_reference(num_modalities, missing, off):
+@pytest.mark.parametrize("new", [[], [2], [2, 4]])
+def test_dense_reference(num_modalities, missing, off, new):
     data = make_data(num_modalities, missing)
+    leave_out(data, new)
     kwargs = {} if off is None else {off: False}
     model = TMFUN.from_data(data, channels=4, num_layers=2, **kwargs)
     for parameter in model.parameters():  # Far from the starting point.
@@ -117,7 +137,10 @@ def test_dense_reference(num_modalities, missing, off):
 @pytest.mark.parametrize("contrastive_weight", [0.01, 1.0])
 @pytest.mark.parametrize("off", [None, *ABLATIONS])
 def test_loss_parts(data, batch, off, contrastive_weight):
-    kwargs = {"contrastive_weight": contrastive_weight}
+    kwargs = {
+        "contrastive_weight": contrastive_weight,
+        "pair_weight": contrastive_weight / 2,
+    }
     if off is not None:
         kwargs[off] = False
     model = TMFUN.from_data(
@@ -126,8 +149,9 @@ def test_loss_parts(data, batch, off, contrastive_weight):
     torch.nn.init.normal_(model.item_embedding.weight)
     user, pos_item, neg_item = batch
     parts = model.loss(*batch)
+    contrastive = {"contrastive", "pair_contrastive"}
     assert set(parts) == {"bpr", "reg"} | (
-        set() if off == "contrastive" else {"contrastive"}
+        set() if off == "contrastive" else contrastive
     )
 
     user_emb, item_emb = model()
@@ -155,6 +179,25 @@ def test_loss_parts(data, batch, off, contrastive_weight):
             weight = 0.3 * length[rows].mean().item()
             expected += loss * min(weight, model.contrastive_weight)
         torch.testing.assert_close(parts["contrastive"], expected)
+
+        other = (user.view(-1, 1) != user) & (
+            pos_item.view(-1, 1) != pos_item
+        ) | torch.eye(len(user), dtype=torch.bool)
+        expected = 0.0
+        item = pos_item + NUM_USERS
+        for x, y, has in (
+            (content[user], collaborative[item], mask[user, -1]),
+            (collaborative[user], content[item], mask[item, -1]),
+        ):
+            x, y = x[has], y[has]
+            cosine = F.normalize(x, dim=1) @ F.normalize(y, dim=1).t()
+            logits = (cosine / 0.2).where(other[has][:, has], -torch.inf)
+            loss = F.cross_entropy(logits, torch.arange(len(x)))
+            length = x.norm(dim=1) * y.norm(dim=1)
+            expected += loss * min(
+                0.3 * length.sum().item() / len(user), model.pair_weight
+            )
+        torch.testing.assert_close(parts["pair_contrastive"], expected)
 
     total = sum(parts.values())
     total.backward()
@@ -196,9 +239,11 @@ def test_shortcuts_change_nothing(batch, missing, monkeypatch):
 def test_contrast_of_a_part_of_the_batch(data, batch, contrast_size):
     model = TMFUN.from_data(data, channels=4, contrast_size=contrast_size)
     part = tuple(index[:contrast_size] for index in batch)
-    found = model.loss(*batch)["contrastive"]
+    found = model.loss(*batch)
     model.contrast_size = None
-    torch.testing.assert_close(found, model.loss(*part)["contrastive"])
+    expected = model.loss(*part)
+    for name in ("contrastive", "pair_contrastive"):
+        torch.testing.assert_close(found[name], expected[name])
 
 
 def test_one_branch_less_is_less_work(data):
@@ -238,8 +283,11 @@ def test_users_and_items_can_be_renamed(data):
     torch.testing.assert_close(other()[1], item_emb[items])
 
 
+@pytest.mark.parametrize("part", ["contrastive", "pair_contrastive"])
 @pytest.mark.parametrize("seed", range(3))
-def test_contrast_is_insensitive_to_the_scale_of_embeddings(data, batch, seed):
+def test_contrast_is_insensitive_to_the_scale_of_embeddings(
+    data, batch, seed, part
+):
     """The gradients of contrast and BPR keep their ratio at small scales,
     where it would explode otherwise, and contrast fades at large ones.
     """
@@ -258,9 +306,9 @@ def test_contrast_is_insensitive_to_the_scale_of_embeddings(data, batch, seed):
         for table, values in zip(tables, start, strict=True):
             table.data = values / values.norm(dim=1).mean() * scale
         norms = []
-        for name in ("contrastive", "bpr"):
-            part = model.loss(*batch)[name]
-            grads = torch.autograd.grad(part, tables)
+        for name in (part, "bpr"):
+            value = model.loss(*batch)[name]
+            grads = torch.autograd.grad(value, tables)
             norms.append(torch.cat(grads).norm().item())
         ratios.append(norms[0] / norms[1])
     assert ratios[:3] == pytest.approx([ratios[0]] * 3, rel=0.01)

@@ -31,6 +31,7 @@ class MultimodalGraph(InteractionGraph):
     """
 
     source_index: Optional[Tensor]
+    is_new: Tensor
     item_mask: Tensor
     item_weight: Tensor
     user_mask: Tensor
@@ -59,6 +60,12 @@ class MultimodalGraph(InteractionGraph):
         # The last column is for the item feature graph, of any modality:
         masks.append(torch.stack(masks).any(dim=0))
         item_mask = torch.stack(masks, dim=1)
+
+        # Items that nobody has chosen are new to the model:
+        is_new = self.item_degree == 0
+        self.register_buffer("is_new", is_new, persistent=False)
+        #: Whether there are any. A sample holds no others than neighbors.
+        self.has_new = not is_sampled and bool(is_new.any())
 
         # Sums over the items of a user that have content, from the matrix at
         # hand: sqrt(d_i) takes the item's part of its normalization back, and

@@ -1,4 +1,4 @@
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -74,23 +74,41 @@ class TMFUN(SampledRecommender):
     where the user rows of :math:`\mathbf{H}_m` and :math:`\mathbf{H}` are
     :math:`\mathbf{R}` times their item rows, features are brought to zero
     mean and unit variance item by item, and :math:`\boldsymbol{\beta}` is a
-    softmax of learnable logits over the modalities an item has.
+    softmax of learnable logits over the modalities an item has. An item
+    without a training interaction has no ID embedding
+    (:math:`\mathbf{e}_i = 0`), and for :math:`\mathbf{x}^c_i` the mean of
+    the items with interactions that are similar to it, weighted by
+    :math:`\sum_m \mathbf{S}_m`.
 
-    The loss is :math:`\textrm{BPR} + \lambda \cdot
-    \textrm{InfoNCE}(\mathbf{Z}, \mathbf{X}^c) + \lambda_r L_2`, with the
-    contrast between the users and between the positive items of a batch, or
-    of as much of it as :obj:`contrast_size` says. The gradient of InfoNCE
-    grows as the embeddings shrink, that of BPR shrinks with them, so that a
-    constant weight would let contrast take over where embeddings are small.
-    Its weight is therefore
+    The loss is :math:`\textrm{BPR} + \mathcal{L}_c + \mathcal{L}_p +
+    \lambda_r L_2`. Both contrastive terms bring content and interactions
+    together, for the interactions :math:`(u_n, i_n)` of a batch, or as much
+    of it as :obj:`contrast_size` says. The first does so for each user and
+    each item, with weight :math:`\lambda`, the second for a user and an item
+    of theirs, with weight :math:`\lambda_p`:
+
+    .. math::
+        \mathcal{L}_c &= \lambda \, (
+        \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_u) +
+        \textrm{InfoNCE}(\mathbf{Z}_i, \mathbf{X}^c_i) )
+
+        \mathcal{L}_p &= \lambda_p \, (
+        \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_i) +
+        \textrm{InfoNCE}(\mathbf{X}^c_u, \mathbf{Z}_i) )
+
+    where pairs that share the user or the item are no negatives of each
+    other. The gradient of InfoNCE grows as the embeddings shrink, that of BPR
+    shrinks with them, so that a constant weight would let contrast take over
+    where embeddings are small. The weight of each is therefore
 
     .. math::
         \lambda = \min(\lambda_c, \ \lambda_{\max} \, s), \qquad
         s = \frac{1}{B} \sum_{n=1}^{B} \lVert \mathbf{z}_n \rVert
         \lVert \mathbf{x}^c_n \rVert
 
-    (:math:`s` taken as a constant): the ratio of both gradients is the same
-    at any small scale, and falls once the embeddings have grown.
+    and likewise for :math:`\lambda_p` (:math:`s` taken as a constant): the
+    ratio to the gradient of BPR is the same at any small scale, and falls
+    once the embeddings have grown.
 
     Args:
         num_users (int): The number of users.
@@ -109,7 +127,9 @@ class TMFUN(SampledRecommender):
         content_weight (float, optional): The weight :math:`w` of content.
             (default: :obj:`1 / 3`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c` of
-            the contrastive loss. (default: :obj:`0.01`)
+            the contrast within users and items. (default: :obj:`0.01`)
+        pair_weight (float, optional): The weight :math:`\lambda_c` of the
+            contrast between users and their items. (default: :obj:`0.005`)
         max_contrast (float, optional): The weight :math:`\lambda_{\max}` of
             the contrastive loss relative to the scale :math:`s` of
             the embeddings. (default: :obj:`50.0`)
@@ -131,8 +151,8 @@ class TMFUN(SampledRecommender):
         later_steps (bool, optional): If set to :obj:`False`,
             :math:`\mathbf{Z} = w \, \mathbf{Z}^{(0)}`.
             (default: :obj:`True`)
-        contrastive (bool, optional): If set to :obj:`False`, the contrastive
-            loss is left out. (default: :obj:`True`)
+        contrastive (bool, optional): If set to :obj:`False`, both contrastive
+            losses are left out. (default: :obj:`True`)
         table (Callable, optional): What makes the tables of ID embeddings,
             see :class:`~tmfun_pyg.nn.EmbeddingTable`.
             (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
@@ -156,6 +176,7 @@ class TMFUN(SampledRecommender):
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
         contrastive_weight: float = 0.01,
+        pair_weight: float = 0.005,
         max_contrast: float = 50.0,
         temperature: float = 0.2,
         contrast_size: Optional[int] = 1024,
@@ -182,6 +203,7 @@ class TMFUN(SampledRecommender):
         self.modalities = list(in_channels)
         self.content_weight = content_weight
         self.contrastive_weight = contrastive_weight if contrastive else 0.0
+        self.pair_weight = pair_weight if contrastive else 0.0
         self.max_contrast = max_contrast
         self.temperature = temperature
         self.contrast_size = contrast_size
@@ -276,13 +298,35 @@ class TMFUN(SampledRecommender):
         r"""Computes the representations of all users and items."""
         graph = self.graph
         user_id, item_id = self.id_embeddings(graph)
-        collaborative = torch.cat(self.propagation(user_id, item_id, graph))
+        of_user, of_item = self.propagation(user_id, item_id, graph)
+        if graph.has_new and len(graph.similar) > 0:
+            of_item = self._adopt(of_item, graph)
+        collaborative = torch.cat([of_user, of_item])
         items = self._content_sources(item_id, graph)
         users = graph.user_means(items)
         sources = [torch.cat(pair) for pair in zip(users, items, strict=True)]
         mask = torch.cat([graph.user_mask, graph.item_mask])
         content, weight = self._fuse(sources, collaborative, mask)
         return Branches(collaborative, content, weight)
+
+    def id_embeddings(self, graph: InteractionGraph) -> Tuple[Tensor, Tensor]:
+        r"""Returns the ID embeddings of the users and items of a graph, of
+        zero for items that are new.
+        """
+        user_id, item_id = super().id_embeddings(graph)
+        if isinstance(graph, MultimodalGraph) and graph.has_new:
+            item_id = item_id.masked_fill(graph.is_new.view(-1, 1), 0.0)
+        return user_id, item_id
+
+    def _adopt(self, x: Tensor, graph: MultimodalGraph) -> Tensor:
+        """Gives new items the mean of the similar ones that are not."""
+        is_new = graph.is_new.view(-1, 1)
+        known = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        known = known.masked_fill(is_new, 0.0)
+        parts = [self._convolve(known, graph, m) for m in self.modalities]
+        mean, weight = sum(parts[1:], parts[0]).split([x.size(1), 1], dim=1)
+        tiny = torch.finfo(weight.dtype).tiny
+        return (mean / weight.clamp(min=tiny)).where(is_new, x)
 
     def _content_sources(
         self, item_id: Tensor, graph: MultimodalGraph
@@ -293,6 +337,9 @@ class TMFUN(SampledRecommender):
         source_id = item_id
         if graph.source_index is not None:
             source_id = self.item_embedding(graph.source_index)
+            if self.graph.has_new:
+                is_new = self.graph.is_new[graph.source_index]
+                source_id = source_id.masked_fill(is_new.view(-1, 1), 0.0)
         items: List[Tensor] = []
         for name in self.modalities:
             gate = self.behavior_gates[name](graph.features(name)).sigmoid()
@@ -370,7 +417,8 @@ class TMFUN(SampledRecommender):
         # that of a single process.
         own = slice(None)
         all_user, all_pos = user, pos_item
-        if is_whole and self.contrastive_weight > 0:
+        is_contrasted = max(self.contrastive_weight, self.pair_weight) > 0
+        if is_whole and is_contrasted:
             own = own_rows(user.numel())
             all_user, all_pos = gather_rows(user), gather_rows(pos_item)
         item = torch.cat([all_pos, neg_item.flatten()])
@@ -403,27 +451,40 @@ class TMFUN(SampledRecommender):
                 F.embedding(neg_item, item_id),
             ),
         }
+        if not is_contrasted:
+            return parts
+        # Negatives are not contrasted.
+        z_user, z_item, _ = content.split(sizes)
+        c_user, c_item, _ = query.split(sizes)
+        has_user, has_item, _ = mask[:, -1].split(sizes)
         if self.contrastive_weight > 0:
-            views = zip(
-                (all_user, all_pos),
-                content.split(sizes),
-                query.split(sizes),
-                mask[:, -1].split(sizes),
-                strict=False,  # Negatives are not contrasted.
-            )
-            contrast = [self._contrast(*view) for view in views]
-            parts["contrastive"] = torch.stack(contrast).sum()
+            weight = self.contrastive_weight
+            parts["contrastive"] = self._contrast(
+                z_user, c_user, has_user, weight, all_user
+            ) + self._contrast(z_item, c_item, has_item, weight, all_pos)
+        if self.pair_weight > 0:
+            weight, same = self.pair_weight, (all_user, all_pos)
+            parts["pair_contrastive"] = self._contrast(
+                z_user, c_item, has_user, weight, same=same
+            ) + self._contrast(c_user, z_item, has_item, weight, same=same)
         return parts
 
     def _contrast(
-        self, node: Tensor, x: Tensor, y: Tensor, mask: Tensor
+        self,
+        x: Tensor,
+        y: Tensor,
+        mask: Tensor,
+        weight: float,
+        node: Optional[Tensor] = None,
+        same: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Contrasts the two branches over nodes, which may be repeated."""
+        """Contrasts rows of two branches, weighted as their scale allows."""
         rows = slice(self.contrast_size)
-        node, x, y, mask = node[rows], x[rows], y[rows], mask[rows]
-        loss = info_nce(x, y, self.temperature, node, mask)
-        weight = self.max_contrast * _scale(x, y)
-        return weight.clamp(max=self.contrastive_weight) * loss
+        x, y, mask = x[rows], y[rows], mask[rows]
+        node = None if node is None else node[rows]
+        same = [group[rows] for group in same]
+        loss = info_nce(x, y, self.temperature, node, mask, same)
+        return (self.max_contrast * _scale(x, y)).clamp(max=weight) * loss
 
     def item_modality_weights(self) -> Tensor:
         r"""Returns the weight of each modality in the early-step fusion of
