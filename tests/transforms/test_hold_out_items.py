@@ -57,7 +57,7 @@ def test_users_without_training_are_not_judged(data):
 def test_nothing_else_changes(data):
     keys = {store._key: set(store.keys()) for store in data.stores}
     old = [data[INTERACTS][name].clone() for name in SPLITS]
-    out = data.hold_out_items(ratio=0.3)
+    out = HoldOutItems(0.3)(data)
     for store in out.stores:
         added = set(store.keys()) - keys[store._key]
         expected = {"item": {"is_cold"}, INTERACTS: set(ADDED)}
