@@ -46,6 +46,7 @@ from torch_geometric.data import HeteroData
 import tmfun_pyg.nn
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate, per_user_metrics
+from tmfun_pyg.nn import Recommender
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -113,14 +114,7 @@ def parse_args() -> argparse.Namespace:
     )
     add("--params-of", metavar="LABEL", help="take those of its runs in --out")
     add("--tag", help="name of this variant of a model")
-    add("--modalities", nargs="+", help="the only ones to be used")
-    add("--shuffle-features", type=int, metavar="SEED", help="among items")
-    add("--channels", type=int, default=64, help="size of the embeddings")
-    add("--batch-size", type=int, default=2048, help="interactions")
-    add("--epochs", type=int, default=500, help="at most")
-    add("--patience", type=int, default=10, help="epochs without progress")
-    add("--k", type=int, default=10, help="neighbors in the feature graphs")
-    add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
+    add_protocol(parser)
     add("--reference", default="TMFUN", help="is compared with all others")
     add("--out", type=Path, default=Path("runs/accuracy"), help="folder")
     add("--keep", action="store_true", help="keep the best weights of runs")
@@ -128,7 +122,7 @@ def parse_args() -> argparse.Namespace:
     add("--report", action="store_true", help="only write the comparison")
     args = parser.parse_args()
     try:
-        args.fixed = _parse_fixed(args.set)
+        args.fixed = parse_fixed(args.set)
         args.seeds_of = _parse_seeds(args.seeds_of)
         _check_tag(args.tag, args.models)
         for name in {**args.fixed, **args.seeds_of}:
@@ -139,7 +133,21 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def _parse_fixed(entries: List[str]) -> Dict[str, Dict[str, Any]]:
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Adds what is the same for all models: data, sizes and stopping rule."""
+    add = parser.add_argument
+    add("--modalities", nargs="+", help="the only ones to be used")
+    add("--shuffle-features", type=int, metavar="SEED", help="among items")
+    add("--channels", type=int, default=64, help="size of the embeddings")
+    add("--batch-size", type=int, default=2048, help="interactions")
+    add("--epochs", type=int, default=500, help="at most")
+    add("--patience", type=int, default=10, help="epochs without progress")
+    add("--k", type=int, default=10, help="neighbors in the feature graphs")
+    add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
+
+
+def parse_fixed(entries: List[str]) -> Dict[str, Dict[str, Any]]:
+    """Returns the options that are given as MODEL.OPTION=JSON."""
     fixed: Dict[str, Dict[str, Any]] = {}
     for entry in entries:
         match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", entry)
@@ -191,10 +199,7 @@ def default_of(name: str, option: str) -> Any:
 def main() -> None:
     """Searches and runs what is missing, then reports."""
     args = parse_args()
-    find_commit()  # Not what it is at the end of a run.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*LeafSpec.*"):
-        warnings.filterwarnings("ignore", message)
+    prepare()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.report:
         write_report(args.out, args.reference)
@@ -204,6 +209,14 @@ def main() -> None:
             compare(name, data, args)
             write_report(args.out, args.reference)
     print((args.out / "results.md").read_text(encoding="utf-8"))
+
+
+def prepare() -> None:
+    """Takes down the commit, and keeps Lightning quiet."""
+    find_commit()  # Not what it is at the end of a run.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message)
 
 
 def load_data(args: argparse.Namespace) -> HeteroData:
@@ -256,19 +269,9 @@ def make_plan(
     name: str, label: str, data: HeteroData, args: argparse.Namespace
 ) -> Dict[str, Any]:
     """Returns what is the same in all runs of a model, after a search."""
-    settings = {
-        "channels": args.channels,
-        "batch_size": args.batch_size,
-        "negatives": NUM_NEGATIVES,
-        "epochs": args.epochs,
-        "patience": args.patience,
-        "neighbors": args.k,
-        "shuffle_features": args.shuffle_features,
-        "accelerator": args.accelerator,
-    }
     plan = {
         "model": name,
-        "settings": settings,
+        "settings": settings_of(args),
         "data": describe(data, args),
     }
     fixed = args.fixed.get(name, {})
@@ -302,6 +305,20 @@ def make_plan(
         )
         params = found.pop("params")
     return {**plan, "params": {**params, **fixed}, "search": found}
+
+
+def settings_of(args: argparse.Namespace) -> Dict[str, Any]:
+    """Returns what is the same for all models."""
+    return {
+        "channels": args.channels,
+        "batch_size": args.batch_size,
+        "negatives": NUM_NEGATIVES,
+        "epochs": args.epochs,
+        "patience": args.patience,
+        "neighbors": args.k,
+        "shuffle_features": args.shuffle_features,
+        "accelerator": args.accelerator,
+    }
 
 
 def params_of(name: str, folder: Path) -> Dict[str, Any]:
@@ -414,18 +431,23 @@ def fit(
     return module, trainer
 
 
-def run(
+def train(
     plan: Dict[str, Any],
     seed: int,
     data: HeteroData,
     folder: Path,
     args: argparse.Namespace,
-) -> None:
-    """Trains with one seed, tests the best epoch, and writes both files."""
+) -> Tuple[Recommender, torch.device, Dict[str, Any]]:
+    """Trains with one seed.
+
+    Returns:
+        The model with the weights of its best epoch on validation, the device
+        it is on, and the course of the training.
+    """
     name = plan["model"]
     device = torch.device("cpu")
     start = time.perf_counter()
-    if MODELS[name] is None:
+    if MODELS.get(name) is None:
         model = getattr(tmfun_pyg.nn, name).from_data(data)
         course: Dict[str, Any] = {"best_epoch": None, "epochs": 0}
     else:
@@ -455,7 +477,18 @@ def run(
             f"validation Recall@20 is {val['recall@20']}, but was "
             f"{logged}: something is missing in its state_dict"
         )
+    return model, device, {"val": val, **course, "seconds": seconds}
 
+
+def run(
+    plan: Dict[str, Any],
+    seed: int,
+    data: HeteroData,
+    folder: Path,
+    args: argparse.Namespace,
+) -> None:
+    """Trains with one seed, tests the best epoch, and writes both files."""
+    model, device, course = train(plan, seed, data, folder, args)
     by_user = {
         key: value.cpu().numpy()
         for key, value in per_user_metrics(model, data, "test", K).items()
@@ -464,10 +497,8 @@ def run(
         **plan,
         "label": folder.name,
         "seed": seed,
-        "val": val,
         "test": evaluate(model, data, "test"),
         **course,
-        "seconds": seconds,
         "parameters": sum(p.numel() for p in model.parameters()),
         **describe_environment(device),
         "command": shlex.join(["python", *sys.argv]),
@@ -480,7 +511,8 @@ def run(
     write_text(path.with_suffix(".json"), text)
     print(
         f"{folder.name}, seed {seed}: validation Recall@20 "
-        f"{val['recall@20']:.4f}, {course['epochs']} epochs, {seconds:.0f} s",
+        f"{course['val']['recall@20']:.4f}, {course['epochs']} epochs, "
+        f"{course['seconds']:.0f} s",
         flush=True,
     )
 

@@ -44,7 +44,12 @@ def items_of(edge_index: Tensor) -> Dict[int, Set[int]]:
 
 
 def reference(
-    user_emb: Tensor, item_emb: Tensor, data: HeteroData, split: str, k: int
+    user_emb: Tensor,
+    item_emb: Tensor,
+    data: HeteroData,
+    split: str,
+    k: int,
+    items: Optional[Set[int]] = None,
 ) -> Dict[str, float]:
     r"""One user after the other, straight from the definitions."""
     store = data["user", "interacts", "item"]
@@ -55,7 +60,8 @@ def reference(
     for user in range(user_emb.size(0)):
         if user not in train or user not in held_out:
             continue
-        candidates = set(range(item_emb.size(0))) - train[user]
+        candidates = items or set(range(item_emb.size(0)))
+        candidates = candidates - train[user]
         ranking = sorted(
             candidates, key=lambda item: (-scores[user][item], item)
         )
@@ -137,6 +143,48 @@ def test_per_user_metrics(
             assert value == pytest.approx(expected[f"{name}@{k}"], abs=1e-6)
 
 
+@withDevice
+@pytest.mark.parametrize("as_mask", [False, True])
+@pytest.mark.parametrize("num_values", [2, 1000])  # Few values, many ties.
+@pytest.mark.parametrize("density", [0.2, 0.9])
+def test_some_items_against_slow_reference(
+    device: torch.device, as_mask: bool, num_values: int, density: float
+) -> None:
+    data = make_data(60, 30, density, seed=num_values)
+    store = data["user", "interacts", "item"]
+    # Users have training interactions with these and with others:
+    items = torch.tensor([29, 3, 17, 8, 3, 21, 0, 5, 12])
+    mask = torch.zeros(30, dtype=torch.bool)
+    mask[items] = True
+    test = store.test_edge_label_index
+    store.some_edge_label_index = test[:, mask[test[1]]]
+    torch.manual_seed(num_values)
+    user_emb = torch.randint(num_values, (60, 2)).float()
+    item_emb = torch.randint(num_values, (30, 2)).float()
+    emb = user_emb.to(device), item_emb.to(device)
+    given = mask if as_mask else items
+    ks = [1, 3, 8, 20]
+
+    out = evaluate(emb, data, "some", ks, 7, given)
+    expected: Dict[str, float] = {}
+    for k in ks:
+        expected.update(
+            reference(user_emb, item_emb, data, "some", k, set(items.tolist()))
+        )
+        users = per_user_metrics(emb, data, "some", k, 7, given)
+        for name in ("recall", "ndcg"):
+            mean = float(users[name].mean())
+            assert mean == pytest.approx(expected[f"{name}@{k}"], abs=1e-6)
+    assert out == pytest.approx(expected, rel=1e-5)
+
+    everything = torch.ones(30, dtype=torch.bool)
+    assert evaluate(emb, data, ks=ks, items=everything) == evaluate(
+        emb, data, ks=ks
+    )
+    with pytest.raises(ValueError, match="not in 'items'"):
+        evaluate(emb, data, "test", ks, items=given)
+
+
 def test_empty_places_are_no_hits() -> None:
     # User 0 has one candidate left; the place after it, if numbered -1, would
     # read as the last item of the row before.
@@ -205,7 +253,7 @@ def test_bad_arguments() -> None:
         evaluate((user_emb, item_emb), data, ks=[])
     with pytest.raises(ValueError, match="embeds 19 users, but"):
         evaluate((user_emb[:19], item_emb), data)
-    with pytest.raises(ValueError, match="'val' or 'test'"):
+    with pytest.raises(ValueError, match=r"one of \['val', 'test'\]"):
         evaluate((user_emb, item_emb), data, split="train")
     item_emb[3, 1] = torch.nan
     with pytest.raises(ValueError, match="The item embeddings hold NaN"):

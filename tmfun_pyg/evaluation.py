@@ -10,7 +10,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import Recommender
-from tmfun_pyg.retrieval import SeenItems, rank_block
+from tmfun_pyg.retrieval import SeenItems, candidate_items, rank_block
 
 METRICS = {
     "recall": metrics.LinkPredRecall,
@@ -50,8 +50,8 @@ class RankingEvaluator:
     Args:
         user_emb (torch.Tensor): The embeddings of all users, of shape
             :obj:`[num_users, channels]`.
-        item_emb (torch.Tensor): The embeddings of all items, of shape
-            :obj:`[num_items, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items to be ranked, of
+            shape :obj:`[num_items, channels]`.
         seen (SeenItems): The training items of every user, which are not
             ranked.
         ks (Sequence[int], optional): The lengths of the lists.
@@ -141,8 +141,10 @@ def evaluate(
     split: str = "test",
     ks: Sequence[int] = (5, 10, 20, 50),
     batch_size: Optional[int] = None,
+    items: Optional[Tensor] = None,
 ) -> Dict[str, float]:
-    r"""Ranks all items for every user of a split and averages the metrics.
+    r"""Ranks all items, or those of :obj:`items`, for every user of a split
+    and averages the metrics.
 
     A user's training items are left out of the ranking, in validation and
     test alike; no other item is. Equal scores are ranked by item, lower
@@ -156,13 +158,18 @@ def evaluate(
             and of all items, of shape :obj:`[num_items, channels]`.
         data (HeteroData): The data set with training and held-out
             interactions.
-        split (str, optional): The split, :obj:`"val"` or :obj:`"test"`.
+        split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
+            other whose :obj:`<split>_edge_label_index` is in :obj:`data`, such
+            as those of :class:`~tmfun_pyg.transforms.HoldOutItems`.
             (default: :obj:`"test"`)
         ks (Sequence[int], optional): The lengths of the lists. They may
             exceed the number of items. (default: :obj:`(5, 10, 20, 50)`)
         batch_size (int, optional): The number of users ranked at once, as
             many as take about 32 MiB of scores if not given.
             (default: :obj:`None`)
+        items (torch.Tensor, optional): The only items to be ranked, as
+            indices or as a mask; the split must not hold others. All items if
+            not given. (default: :obj:`None`)
 
     Returns:
         The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
@@ -170,10 +177,11 @@ def evaluate(
 
     Raises:
         ValueError: If the model is for other numbers of users and items than
-            :obj:`data` holds, if its embeddings are not finite, or if an
-            argument is out of range.
+            :obj:`data` holds, if its embeddings are not finite, if
+            :obj:`data` lacks the split, if the split holds items that are not
+            in :obj:`items`, or if an argument is out of range.
     """
-    evaluator, blocks = _prepare(model, data, split, ks, batch_size)
+    evaluator, blocks = _prepare(model, data, split, ks, batch_size, items)
     for user, edge_label_index in blocks:
         evaluator.update(user, edge_label_index)
     return evaluator.compute()
@@ -186,6 +194,7 @@ def per_user_metrics(
     split: str = "test",
     k: int = 20,
     batch_size: Optional[int] = None,
+    items: Optional[Tensor] = None,
 ) -> Dict[str, Tensor]:
     r"""Ranks all items for every user of a split, as :func:`evaluate` does,
     and returns the metrics of each user, to compare models user by user.
@@ -195,12 +204,14 @@ def per_user_metrics(
             embeddings of all users and of all items.
         data (HeteroData): The data set with training and held-out
             interactions.
-        split (str, optional): The split, :obj:`"val"` or :obj:`"test"`.
+        split (str, optional): The split, as in :func:`evaluate`.
             (default: :obj:`"test"`)
         k (int, optional): The length of the lists. (default: :obj:`20`)
         batch_size (int, optional): The number of users ranked at once, as
             many as take about 32 MiB of scores if not given.
             (default: :obj:`None`)
+        items (torch.Tensor, optional): The only items to be ranked, as in
+            :func:`evaluate`. (default: :obj:`None`)
 
     Returns:
         The users that are judged as :obj:`"user"`, ascending, and their
@@ -209,12 +220,12 @@ def per_user_metrics(
     Raises:
         ValueError: As in :func:`evaluate`.
     """
-    evaluator, blocks = _prepare(model, data, split, [k], batch_size)
-    num_items = data["item"].num_nodes
+    evaluator, blocks = _prepare(model, data, split, [k], batch_size, items)
+    num_items = evaluator.item_emb.size(0)
     parts: Dict[str, List[Tensor]] = {"user": [], "recall": [], "ndcg": []}
     for user, (row, item) in blocks:
         ranked = evaluator.rank(user)
-        # No item has the number of all items; one more keeps rows apart.
+        # No item has the number of all of them; one more keeps rows apart.
         start = torch.arange(user.numel(), device=user.device)
         start = start.view(-1, 1) * (num_items + 1)
         hit = torch.isin(ranked + start, item + start[row, 0]).double()
@@ -234,6 +245,7 @@ def _prepare(
     split: str,
     ks: Sequence[int],
     batch_size: Optional[int],
+    items: Optional[Tensor],
 ) -> Tuple[RankingEvaluator, DataLoader[Tuple[Tensor, Tensor]]]:
     """Computes the embeddings, and cuts the users of a split into blocks."""
     if isinstance(model, Recommender):
@@ -251,7 +263,12 @@ def _prepare(
             )
     device = item_emb.device
     train = data["user", "interacts", "item"].edge_index.to(device)
+    dataset = HeldOutDataset(data, split, batch_size, device, items=items)
+    if items is not None:
+        index, place = candidate_items(items.to(device), item_emb.size(0))
+        item_emb = item_emb[index]
+        train = torch.stack([train[0], place[train[1]]])
+        train = train[:, train[1] >= 0]
     seen = SeenItems.from_edge_index(train, user_emb.size(0))
     evaluator = RankingEvaluator(user_emb, item_emb, seen, ks)
-    dataset = HeldOutDataset(data, split, batch_size, device)
     return evaluator, DataLoader(dataset, batch_size=None)

@@ -49,6 +49,47 @@ class SeenItems(NamedTuple):
         return row, self.col.index_select(0, entry)
 
 
+def candidate_items(items: Tensor, num_items: int) -> Tuple[Tensor, Tensor]:
+    r"""Numbers the items that may be ranked.
+
+    Args:
+        items (torch.Tensor): Their indices in any order, or a mask of all
+            items.
+        num_items (int): The number of all items.
+
+    Returns:
+        The indices, ascending and each once, and for all items the place
+        there, :obj:`-1` for those that may not be ranked.
+
+    Raises:
+        ValueError: If there are none, or if :obj:`items` is neither indices
+            nor a mask of :obj:`num_items` items.
+    """
+    if items.dtype == torch.bool:
+        if items.size() != (num_items,):
+            raise ValueError(
+                f"'items' must be a mask of {num_items} items (got one of "
+                f"shape {list(items.shape)})"
+            )
+        items = items.nonzero().view(-1)
+    elif items.dtype != torch.long or items.dim() != 1:
+        raise ValueError(
+            f"'items' must be a mask or a vector of indices (got "
+            f"{items.dtype} of shape {list(items.shape)})"
+        )
+    index = items.unique()
+    if index.numel() == 0:
+        raise ValueError("'items' holds no item")
+    if int(index[0]) < 0 or int(index[-1]) >= num_items:
+        raise ValueError(
+            f"'items' must hold indices from 0 to {num_items - 1} (got "
+            f"{int(index[0])} to {int(index[-1])})"
+        )
+    place = index.new_full((num_items,), -1)
+    place[index] = torch.arange(index.numel(), device=index.device)
+    return index, place
+
+
 def default_batch_size(num_items: int) -> int:
     r"""The number of users whose scores take about 32 MiB in float32."""
     return max(1, 2**23 // max(num_items, 1))

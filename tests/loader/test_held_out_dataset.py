@@ -53,11 +53,48 @@ def test_every_block_in_one_process() -> None:
     assert label_index.size() == (2, 0)
 
 
+def test_another_split() -> None:
+    data = make_data()
+    store = data["user", "interacts", "item"]
+    store.cold_test_edge_label_index = torch.tensor([[1, 3], [3, 3]])
+    ((user, label_index),) = HeldOutDataset(data, "cold_test")
+    assert user.tolist() == [1]
+    assert label_index.tolist() == [[0], [3]]
+
+
+@pytest.mark.parametrize("as_mask", [False, True])
+def test_items(as_mask: bool) -> None:
+    items = torch.tensor([3, 0, 2, 3])
+    if as_mask:
+        items = torch.tensor([True, False, True, True])
+    ((user, label_index),) = HeldOutDataset(make_data(), "val", items=items)
+    assert user.tolist() == [0, 4]
+    # Item 2 is in the second place, item 3 in the third one:
+    assert label_index.tolist() == [[0, 1, 1], [1, 0, 2]]
+
+
+def test_bad_items() -> None:
+    data = make_data()
+    for items, message in (
+        (torch.tensor([0, 3]), "1 interactions .* such as 2"),
+        (torch.tensor([], dtype=torch.long), "'items' holds no item"),
+        (torch.tensor([0, 4]), r"from 0 to 3 \(got 0 to 4\)"),
+        (torch.tensor([-1, 2]), r"from 0 to 3 \(got -1 to 2\)"),
+        (torch.ones(3, dtype=torch.bool), r"mask of 4 items .* \[3\]"),
+        (torch.tensor([0.0, 2.0]), "float32"),
+        (torch.tensor([[0], [2]]), r"shape \[2, 1\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            HeldOutDataset(data, "val", items=items)
+
+
 def test_bad_arguments() -> None:
     data = make_data()
     with pytest.raises(ValueError, match=r"'rank' .* 0 to 1 \(got 2\)"):
         HeldOutDataset(data, "val", num_replicas=2, rank=2)
-    with pytest.raises(ValueError, match="'val' or 'test' \\(got 'train'\\)"):
+    with pytest.raises(
+        ValueError, match=r"one of \['val', 'test'\] \(got 'train'\)"
+    ):
         HeldOutDataset(data, "train")
     with pytest.raises(ValueError, match=r"'batch_size' .* \(got 0\)"):
         HeldOutDataset(data, "val", batch_size=0)

@@ -5,7 +5,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.retrieval import SeenItems, user_blocks
+from tmfun_pyg.retrieval import (
+    SeenItems,
+    candidate_items,
+    user_blocks,
+)
 
 
 class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
@@ -27,9 +31,9 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
     Args:
         data (HeteroData): The data set, with the training interactions in
             :obj:`data["user", "interacts", "item"].edge_index` and the
-            held-out ones in :obj:`val_edge_label_index` and
-            :obj:`test_edge_label_index` there.
-        split (str): The split, :obj:`"val"` or :obj:`"test"`.
+            held-out ones in :obj:`<split>_edge_label_index` there.
+        split (str): The split, :obj:`"val"`, :obj:`"test"` or any other that
+            :obj:`data` has.
         batch_size (int, optional): The number of users in a block, as many as
             take about 32 MiB of scores if not given. (default: :obj:`None`)
         device (torch.device, optional): Where to keep the interactions, on
@@ -37,10 +41,15 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         num_replicas (int, optional): The number of processes.
             (default: :obj:`1`)
         rank (int, optional): The rank of this process. (default: :obj:`0`)
+        items (torch.Tensor, optional): The items to be ranked, as indices or
+            as a mask, all of them if not given. The items of an entry are
+            then their places among these in ascending order.
+            (default: :obj:`None`)
 
     Raises:
-        ValueError: If the split is unknown or not there, or if it holds no
-            user to judge by, or if :obj:`rank` is out of range.
+        ValueError: If the split is not there, if it holds no user to judge by
+            or items that are not in :obj:`items`, or if :obj:`rank` or
+            :obj:`items` is out of range.
     """
 
     def __init__(
@@ -51,11 +60,8 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         device: Optional[torch.device] = None,
         num_replicas: int = 1,
         rank: int = 0,
+        items: Optional[Tensor] = None,
     ) -> None:
-        if split not in ("val", "test"):
-            raise ValueError(
-                f"'split' must be 'val' or 'test' (got {split!r})"
-            )
         if batch_size is not None and batch_size < 1:
             raise ValueError(
                 f"'batch_size' must be at least 1 (got {batch_size})"
@@ -67,13 +73,32 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         interactions = data["user", "interacts", "item"]
         name = f"{split}_edge_label_index"
         if name not in interactions:
+            there = [
+                key.removesuffix("_edge_label_index")
+                for key in interactions.keys()  # noqa: SIM118 (no plain dict)
+                if key.endswith("_edge_label_index")
+            ]
             raise ValueError(
-                f"'data' holds no '{name}' at ('user', 'interacts', 'item'), "
-                f"only {', '.join(interactions.keys())}"
+                f"'data' holds no '{name}' at ('user', 'interacts', 'item'): "
+                f"'split' must be one of {there} (got {split!r})"
             )
         train = interactions.edge_index.to(device)
         held_out = interactions[name].to(device)
         num_users = data["user"].num_nodes
+        num_items = data["item"].num_nodes
+        if items is not None:
+            index, place = candidate_items(
+                items.to(held_out.device), num_items
+            )
+            other = held_out[1][place[held_out[1]] < 0]
+            if other.numel() > 0:
+                raise ValueError(
+                    f"The {split} split holds {other.numel()} interactions "
+                    f"with items that are not in 'items', such as "
+                    f"{int(other[0])}"
+                )
+            held_out = torch.stack([held_out[0], place[held_out[1]]])
+            num_items = index.numel()
         self._held_out = SeenItems.from_edge_index(held_out, num_users)
         is_judged = self._held_out.rowptr.diff() > 0
         is_trained = torch.bincount(train[0], minlength=num_users) > 0
@@ -83,7 +108,6 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"No user of the {split} split has both a training and a "
                 f"held-out interaction: there is nothing to evaluate"
             )
-        num_items = data["item"].num_nodes
         blocks = list(user_blocks(user, num_items, batch_size))
         blocks += [user[:0]] * (-len(blocks) % num_replicas)
         self._blocks = blocks[rank::num_replicas]

@@ -125,7 +125,7 @@ class InteractionDataModule(LightningDataModule):
         self, split: str
     ) -> DataLoader[Tuple[Tensor, Tensor]]:
         dataset = HeldOutDataset(
-            self.data, split, device=self.device, **self._replica
+            self.data, split, None, self.device, items=None, **self._replica
         )
         # The blocks are this process' own. Any other sampler than this type
         # a trainer would replace, to divide them once more.

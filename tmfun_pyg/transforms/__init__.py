@@ -1,5 +1,6 @@
 """Transforms of multimodal recommendation graphs."""
 
 from tmfun_pyg.transforms.feature_graph import FeatureGraph
+from tmfun_pyg.transforms.hold_out_items import HoldOutItems
 
-__all__ = ["FeatureGraph"]
+__all__ = ["FeatureGraph", "HoldOutItems"]

@@ -1,5 +1,6 @@
 from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
+from tmfun_pyg.nn.models.content_knn import ContentKNN
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.freedom import FREEDOM
@@ -26,6 +27,7 @@ __all__ = [
     "MMGCN",
     "TMFUN",
     "VBPR",
+    "ContentKNN",
     "EmbeddingRecommender",
     "EmbeddingTable",
     "LightGCN",

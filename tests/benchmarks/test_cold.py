@@ -1,0 +1,180 @@
+import importlib
+import json
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from types import ModuleType
+from typing import Any, Dict, Iterator, List
+
+import pytest
+from lightning.pytorch import seed_everything
+
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.nn import ContentKNN, LightGCN
+from tmfun_pyg.transforms import HoldOutItems
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+MODELS = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
+SMALL = ["--channels", "8", "--epochs", "1", "--batch-size", "99", "--k", "5"]
+SMALL += ["--accelerator", "cpu", "--seeds", "2"]
+
+
+class Small:
+    """Stands for the synthetic data set."""
+
+    def __init__(self, seed: int) -> None:
+        self.data = SyntheticMultimodal(50, 60, seed=seed)[0]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data
+
+
+@pytest.fixture(scope="module")
+def cold() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        module = importlib.import_module("cold")
+        accuracy = importlib.import_module("accuracy")
+        patch.setattr(accuracy, "SyntheticMultimodal", Small)
+        yield module
+
+
+def run(cold: ModuleType, out: Path, *args: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        argv = ["cold.py", "--out", str(out), *SMALL, *args]
+        patch.setattr(sys, "argv", argv)
+        cold.main()
+
+
+def read(out: Path, label: str, seed: int = 0) -> Dict[str, Any]:
+    return json.loads((out / label / f"seed_{seed}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def done(cold: ModuleType, tmp_path_factory: Any) -> Path:
+    out = tmp_path_factory.mktemp("cold")
+    run(cold, out, "--set", "LightGCN.num_layers=1")
+    return out
+
+
+def test_runs(done: Path) -> None:
+    for name in MODELS:
+        for seed in range(1 if name == "ContentKNN" else 2):
+            found = read(done, name, seed)
+            assert found["data"]["cold_items"] == 12
+            assert found["settings"]["ratio"] == 0.2
+            assert set(found) >= {"commit", "versions", "hardware"}
+    assert not (done / "ContentKNN" / "seed_1.json").exists()
+    assert read(done, "LightGCN")["params"]["num_layers"] == 1
+    # Cold items are ranked among fewer items there:
+    for name in MODELS:
+        found = read(done, name)
+        assert (
+            found["cold_among_cold"]["recall@20"]
+            >= found["cold_among_all"]["recall@20"]
+        )
+
+
+def test_same_as_by_hand(done: Path) -> None:
+    data = HoldOutItems(0.2, 0)(Small(0)[0])
+    model = ContentKNN.from_data(data)
+    found = read(done, "ContentKNN")
+    is_cold = data["item"].is_cold
+    expected = evaluate(model, data, "cold_test", items=is_cold)
+    assert found["cold_among_cold"] == expected
+    assert found["cold_among_all"] == evaluate(model, data, "cold_test")
+    assert found["warm_among_all"] == evaluate(model, data, "test")
+    assert found["val"] == evaluate(model, data, "val")
+
+
+def test_table(done: Path) -> None:
+    rows = json.loads((done / "cold.json").read_text())["models"]
+    assert [row["label"] for row in rows] == MODELS
+    text = (done / "cold.md").read_text()
+    assert "12 of 60 items are cold" in text
+    for row in rows:
+        for ranking in ("cold_among_cold", "cold_among_all", "warm_among_all"):
+            for metric in ("recall@20", "ndcg@20"):
+                values = [
+                    read(done, row["label"], seed)[ranking][metric]
+                    for seed in row["seeds"]
+                ]
+                cell = f"{mean(values):.4f}"
+                assert row[ranking][metric]["mean"] == mean(values)
+                if len(values) > 1:
+                    assert row[ranking][metric]["std"] == stdev(values)
+                    cell += f" ± {stdev(values):.4f}"
+                assert f"| {cell} |" in text
+
+
+def test_finished_runs_are_not_repeated(
+    cold: ModuleType, done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: List[str] = []
+    real = cold.train
+
+    def train(plan: Dict[str, Any], *args: Any) -> Any:
+        trained.append(plan["model"])
+        return real(plan, *args)
+
+    monkeypatch.setattr(cold, "train", train)
+    args = ["--set", "LightGCN.num_layers=1"]
+    before = (done / "cold.json").read_text()
+    run(cold, done, *args)
+    assert trained == []
+    (done / "VBPR" / "seed_1.json").unlink()
+    run(cold, done, *args)
+    assert trained == ["VBPR"]
+    after = (done / "cold.json").read_text()
+    assert json.loads(after) == json.loads(before)
+
+    with pytest.raises(ValueError, match="made with other settings"):
+        run(cold, done, "--models", "VBPR", "--ratio", "0.3")
+
+
+def test_nothing_is_learned_of_cold_items(
+    cold: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    real = cold.train
+
+    def train(*args: Any) -> Any:
+        out = real(*args)
+        found.append((args[2], out[0].item_embedding.weight.detach()))
+        return out
+
+    monkeypatch.setattr(cold, "train", train)
+    run(cold, tmp_path, "--models", "LightGCN", "--seeds", "1")
+    ((data, weight),) = found
+    seed_everything(0)
+    start = LightGCN.from_data(data, channels=8).item_embedding.weight
+    is_same = (weight == start).all(dim=1)
+    assert is_same[data["item"].is_cold].all()
+    item = data["user", "interacts", "item"].edge_index[1]
+    assert not is_same[item].any()
+
+
+def test_report_of_nothing(cold: ModuleType, tmp_path: Path) -> None:
+    run(cold, tmp_path, "--seeds", "0")
+    assert "No run is finished" in (tmp_path / "cold.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--ratio", "1"], "ratio: found 1.0"),
+        (["--set", "TMFUN.head=1"], "TMFUN has no option 'head', only "),
+        (["--set", "MGCN.num_layers=1"], "MGCN is not among --models"),
+    ],
+)
+def test_bad_arguments(
+    cold: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    args: List[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit):
+        run(cold, tmp_path, *args)
+    assert message in capsys.readouterr().err

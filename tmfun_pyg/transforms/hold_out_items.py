@@ -1,0 +1,106 @@
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+
+
+@functional_transform("hold_out_items")
+class HoldOutItems(BaseTransform):
+    r"""Takes a random share of the items out of training, to see how well
+    models do on items that nobody has interacted with yet (functional name:
+    :obj:`hold_out_items`).
+
+    These items are cold, the others warm. At
+    :obj:`data['user', 'interacts', 'item']`,
+
+    * :obj:`edge_index`, :obj:`val_edge_label_index` and
+      :obj:`test_edge_label_index` keep the interactions with warm items;
+    * :obj:`cold_val_edge_label_index` is added, with the validation
+      interactions with cold items;
+    * :obj:`cold_test_edge_label_index` is added, with the training
+      interactions with cold items and, after them, the test interactions.
+
+    Users without a training interaction with a warm item can't be judged, and
+    have no interaction in the two that are added. The reverse relation
+    :obj:`data['item', 'rev_interacts', 'user']` loses what the training
+    interactions lose, and the mask :obj:`data['item'].is_cold` tells the
+    items apart. All else stays as it is: features are known of cold items,
+    too, so that feature graphs connect them, whether they are made before or
+    after.
+
+    Args:
+        ratio (float, optional): The share of the items, rounded to whole
+            items. (default: :obj:`0.2`)
+        seed (int, optional): The seed of the draw. (default: :obj:`0`)
+
+    Raises:
+        ValueError: If :obj:`ratio` is out of range or leaves no cold or no
+            warm item; if :obj:`data` lacks a split, or items are held out
+            already.
+    """
+
+    def __init__(self, ratio: float = 0.2, seed: int = 0) -> None:
+        if not 0 < ratio < 1:
+            raise ValueError(
+                f"ratio: found {ratio}, expected more than 0 and less than 1"
+            )
+        self.ratio = ratio
+        self.seed = seed
+
+    def forward(self, data: HeteroData) -> HeteroData:
+        r"""Moves the interactions with cold items."""
+        if "is_cold" in data["item"]:
+            raise ValueError(
+                "data['item'].is_cold: found items that are held out already"
+            )
+        store = data["user", "interacts", "item"]
+        names = ["edge_index", "val_edge_label_index", "test_edge_label_index"]
+        missing = [name for name in names if name not in store]
+        if missing:
+            raise ValueError(
+                f"data['user', 'interacts', 'item']: found no {missing}, "
+                f"expected training, validation and test interactions"
+            )
+
+        is_cold = self._draw(data["item"].num_nodes)
+        is_cold = is_cold.to(store.edge_index.device)
+        cold = []
+        for name in names:
+            mask = is_cold[store[name][1]]
+            cold.append(store[name][:, mask])
+            store[name] = store[name][:, ~mask]
+        train, val, test = cold
+        num_users = data["user"].num_nodes
+        is_trained = torch.bincount(store.edge_index[0], minlength=num_users)
+        for name, index in (
+            ("cold_val_edge_label_index", val),
+            ("cold_test_edge_label_index", torch.cat([train, test], dim=1)),
+        ):
+            store[name] = index[:, is_trained[index[0]] > 0]
+
+        reverse = ("item", "rev_interacts", "user")
+        if reverse in data.edge_types:
+            edge_index = data[reverse].edge_index
+            data[reverse].edge_index = edge_index[:, ~is_cold[edge_index[0]]]
+        data["item"].is_cold = is_cold
+        return data
+
+    def _draw(self, num_items: int) -> Tensor:
+        num_cold = round(self.ratio * num_items)
+        if not 0 < num_cold < num_items:
+            raise ValueError(
+                f"ratio: found {self.ratio}, which holds out {num_cold} of "
+                f"{num_items} items"
+            )
+        # Drawn on the CPU, for the same items on all devices:
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(num_items, generator=generator)
+        is_cold = torch.zeros(num_items, dtype=torch.bool)
+        is_cold[order[:num_cold]] = True
+        return is_cold
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}(ratio={self.ratio}, seed={self.seed})"
+        )
