@@ -136,6 +136,17 @@ def test_checkpoints(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
     )
 
 
+def test_last_epoch_is_kept_without_progress(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    fit(dataset, tmp_path, max_epochs=3, lr=0.0)
+    epochs = [
+        torch.load(tmp_path / name, weights_only=True)["epoch"]
+        for name in ("best.ckpt", "last.ckpt")
+    ]
+    assert epochs == [0, 2]
+
+
 @pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
 def test_resumed_run_equals_undisturbed_one(
     model_cls: type[Recommender], dataset: SyntheticMultimodal, tmp_path: Path

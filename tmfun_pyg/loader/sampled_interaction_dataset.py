@@ -154,10 +154,8 @@ def _graph(data: HeteroData) -> HeteroData:
     out["item"].degree = degree(item, num_items)
     out[SIMILAR].num_nodes = num_items
     for name, value in data["item"].items():
-        if name.startswith("x_"):
+        if name.startswith(("x_", "mask_")):
             out["item"][name] = out[SIMILAR][name] = value.cpu()
-        elif name.startswith("mask_"):
-            out["item"][name] = value.cpu()
     perm = _shuffle(user)
     out[INTERACTS].edge_index = torch.stack([user, item])[:, perm]
     out[REVERSE].edge_index = torch.stack([item, user])[:, perm]

@@ -1,5 +1,6 @@
 from typing import List, Optional
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -25,7 +26,7 @@ def default_callbacks(
     """
     return [
         EarlyStopping(MONITOR, patience=patience, mode="max"),
-        ModelCheckpoint(
+        _BestAndLast(
             dirpath,
             filename="best",
             monitor=MONITOR,
@@ -35,3 +36,18 @@ def default_callbacks(
             enable_version_counter=False,
         ),
     ]
+
+
+class _BestAndLast(ModelCheckpoint):
+    """Saves the last epoch even if it is not the best, which not all versions
+    of Lightning do.
+    """
+
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        # What is saved already is skipped:
+        if self.save_last and not self._should_skip_saving_checkpoint(trainer):
+            candidates = self._monitor_candidates(trainer)
+            self._save_last_checkpoint(trainer, candidates)

@@ -51,11 +51,9 @@ class MultimodalGraph(InteractionGraph):
         self.register_buffer("source_index", index, persistent=False)
         masks = []
         for name, size in in_channels.items():
-            masks.append(_read_mask(data, name))
+            masks.append(_read_mask(data, "item", name))
             node_type = source if featured == "source" else "item"
             x = _read_features(data, node_type, name, size)
-            if node_type == "item":
-                x = x * masks[-1].view(-1, 1)
             self.register_buffer(f"x_{name}", x, persistent=False)
         # The last column is for the item feature graph, of any modality:
         masks.append(torch.stack(masks).any(dim=0))
@@ -147,12 +145,12 @@ def feature_sizes(data: HeteroData) -> Dict[str, int]:
     }
 
 
-def _read_mask(data: HeteroData, name: str) -> Tensor:
-    mask = data["item"].get(f"mask_{name}")
+def _read_mask(data: HeteroData, node_type: str, name: str) -> Tensor:
+    mask = data[node_type].get(f"mask_{name}")
     if mask is None:
         device = data["user", "interacts", "item"].edge_index.device
-        num_items = data["item"].num_nodes
-        mask = torch.ones(num_items, dtype=torch.bool, device=device)
+        num_nodes = data[node_type].num_nodes
+        mask = torch.ones(num_nodes, dtype=torch.bool, device=device)
     return mask
 
 
@@ -168,7 +166,11 @@ def _read_features(
         )
     # Features differ in scale by orders of magnitude between encoders.
     # Item by item, so that an item seen later is treated the same:
-    return F.layer_norm(x.float(), x.shape[1:])
+    x = F.layer_norm(x.float(), x.shape[1:])
+    # Where a modality is missing, there may be anything, NaN as well. It would
+    # get into gradients even of rows that no edge reads.
+    mask = _read_mask(data, node_type, name)
+    return x.masked_fill(~mask.view(-1, 1), 0.0)
 
 
 def _read_similar(data: HeteroData, source: str, name: str) -> CSRMatrix:

@@ -1,0 +1,15 @@
+"""All models of the package that can be trained."""
+
+import inspect
+
+import tmfun_pyg.nn
+from tmfun_pyg.nn import MostPopular, Recommender
+
+MODELS = [
+    member
+    for name in tmfun_pyg.nn.__all__
+    if inspect.isclass(member := getattr(tmfun_pyg.nn, name))
+    and issubclass(member, Recommender)
+    and not inspect.isabstract(member)
+    and member is not MostPopular
+]

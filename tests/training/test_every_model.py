@@ -1,0 +1,61 @@
+"""Whatever is true of all models in training."""
+
+import pytest
+import torch
+from every_model import MODELS
+from lightning.pytorch import Trainer, seed_everything
+
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.training import (
+    InteractionDataModule,
+    RecommenderModule,
+    default_callbacks,
+)
+from tmfun_pyg.transforms import FeatureGraph
+
+
+@pytest.fixture(scope="module")
+def data():
+    return SyntheticMultimodal(
+        60,
+        50,
+        {"visual": 6, "textual": 5},
+        missing={"visual": 0.3, "textual": 0.5},
+        pre_transform=FeatureGraph(k=4),
+    )[0]
+
+
+def make_module(model_cls, data, seed):
+    seed_everything(seed, verbose=False)
+    return RecommenderModule(model_cls.from_data(data, channels=8), lr=0.01)
+
+
+@pytest.mark.parametrize("model_cls", MODELS)
+def test_trains_and_is_restored(model_cls, data, tmp_path):
+    module = make_module(model_cls, data, seed=0)
+    before = [parameter.clone() for parameter in module.parameters()]
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        callbacks=default_callbacks(str(tmp_path)),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, InteractionDataModule(data, batch_size=64))
+    metrics = trainer.callback_metrics
+    assert metrics["train_loss"].isfinite()
+    assert 0 < metrics["val_recall@20"] <= 1
+    after = list(module.parameters())
+    assert all(bool(parameter.isfinite().all()) for parameter in after)
+    assert not all(map(torch.equal, before, after))
+
+    # Another process would begin with other weights:
+    other = make_module(model_cls, data, seed=1)
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    other.load_state_dict(last["state_dict"])
+    for expected, found in zip(
+        module.model.recommend(k=50), other.model.recommend(k=50), strict=True
+    ):
+        assert torch.equal(found, expected)
