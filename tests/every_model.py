@@ -3,7 +3,7 @@
 import inspect
 
 import tmfun_pyg.nn
-from tmfun_pyg.nn import MostPopular, Recommender
+from tmfun_pyg.nn import ContentKNN, MostPopular, Recommender
 
 MODELS = [
     member
@@ -11,5 +11,5 @@ MODELS = [
     if inspect.isclass(member := getattr(tmfun_pyg.nn, name))
     and issubclass(member, Recommender)
     and not inspect.isabstract(member)
-    and member is not MostPopular
+    and member not in (ContentKNN, MostPopular)
 ]
