@@ -1,8 +1,13 @@
-"""Trains TMFUN and LightGCN and compares them with most-popular.
+"""Trains TMFUN and LightGCN, or other models of the package, and compares them
+with most-popular.
 
 Without arguments it runs on the embedded synthetic data set:
 
     python examples/train_tmfun.py
+
+With other models, by their names in lower case:
+
+    python examples/train_tmfun.py --model tmfun freedom mgcn
 
 On a data set in the community's format, here <root>/tiktok/tiktok.inter and
 its <modality>_feat.npy, over three seeds:
@@ -21,13 +26,14 @@ Everything is written into --out:
 
 import argparse
 import csv
+import inspect
 import json
 import platform
 import time
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Type
 
 import lightning
 import torch
@@ -38,7 +44,23 @@ from lightning.pytorch.loggers import CSVLogger
 import tmfun_pyg
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, MostPopular
+from tmfun_pyg.nn import (
+    BM3,
+    BPRMF,
+    FREEDOM,
+    LATTICE,
+    MGCN,
+    MICRO,
+    MMGCN,
+    TMFUN,
+    VBPR,
+    EmbeddingTable,
+    LightGCN,
+    MostPopular,
+    Recommender,
+    SampledRecommender,
+    SimGCL,
+)
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -46,7 +68,13 @@ from tmfun_pyg.training import (
 )
 from tmfun_pyg.transforms import FeatureGraph
 
-MODELS = {"tmfun": TMFUN, "lightgcn": LightGCN}
+MODELS: Dict[str, Type[Recommender]] = {
+    model_cls.__name__.lower(): model_cls
+    for model_cls in (
+        *(TMFUN, LightGCN, SimGCL, VBPR, MMGCN, LATTICE),
+        *(MICRO, BM3, FREEDOM, MGCN, BPRMF),
+    )
+}
 # The components of TMFUN that --without switches off, for ablations:
 COMPONENTS = [
     "modality_graphs",
@@ -62,13 +90,20 @@ COLUMNS = ["recall@10", "recall@20", "ndcg@10", "ndcg@20"]  # Of the table.
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description="Trains TMFUN and LightGCN and compares them.",
+        description="Trains models and compares them with most-popular.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--root", help="folder of the data set (default: synthetic data)")
     add("--name", default="tiktok", help="name of the data set in --root")
-    add("--model", nargs="+", choices=list(MODELS), default=list(MODELS))
+    add(
+        "--model",
+        nargs="+",
+        choices=list(MODELS),
+        default=["tmfun", "lightgcn"],
+        metavar="MODEL",
+        help=f"any of {', '.join(MODELS)}",
+    )
     add("--seeds", nargs="+", type=int, default=[0], help="one run for each")
     add("--epochs", type=int, help="at most; 500, or 50 if embedded")
     add("--patience", type=int, default=20, help="epochs without progress")
@@ -91,6 +126,10 @@ def parse_args() -> argparse.Namespace:
     add("--precision", default="32-true", help="or bf16-mixed, ...")
     add("--out", type=Path, default=Path("runs/train_tmfun"), help="folder")
     args = parser.parse_args()
+    try:
+        check_models(args)
+    except ValueError as error:
+        parser.error(str(error))
     # The embedded data set is small and for a first look: it gets more and
     # longer steps in fewer epochs.
     embedded = args.root is None
@@ -101,6 +140,32 @@ def parse_args() -> argparse.Namespace:
     if args.batch_size is None:
         args.batch_size = 512 if embedded else 2048
     return args
+
+
+def check_models(args: argparse.Namespace) -> None:
+    """Refuses options that a model does not have."""
+    layered = [
+        name
+        for name, model_cls in MODELS.items()
+        if "num_layers" in inspect.signature(model_cls).parameters
+    ]
+    sampled = [
+        name
+        for name, model_cls in MODELS.items()
+        if issubclass(model_cls, SampledRecommender)
+    ]
+    for option, value, able in (
+        ("--num-layers", args.num_layers, layered),
+        ("--num-neighbors", args.num_neighbors, sampled),
+    ):
+        unable = [name for name in args.model if name not in able]
+        if value is not None and len(unable) > 0:
+            raise ValueError(
+                f"{option} is not for {', '.join(unable)}, only for "
+                f"{', '.join(able)}"
+            )
+    if len(args.without) > 0 and "tmfun" not in args.model:
+        raise ValueError("--without is only for tmfun")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from every_model import MODELS
 from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
@@ -117,11 +118,59 @@ def test_without_matplotlib(
 def test_sampled(
     example: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    models = ["tmfun", "lightgcn", "simgcl"]
     args = ["--out", str(tmp_path), "--epochs", "1", "--num-layers", "1"]
+    args += ["--model", *models]
     run(example, monkeypatch, *args, "--num-neighbors", "3")
     runs = json.loads((tmp_path / "metrics.json").read_text())["results"]
-    for name in ("tmfun", "lightgcn"):
+    for name in models:
         assert runs[name]["runs"][0]["epochs"] == 1
+
+
+def test_all_models_are_there(example: ModuleType) -> None:
+    assert set(example.MODELS.values()) == set(MODELS)
+
+
+@pytest.mark.parametrize("model_cls", MODELS)
+def test_model(
+    example: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    model_cls: type,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # Takes its time.
+    name = model_cls.__name__.lower()
+    args = ["--out", str(tmp_path), "--epochs", "1", "--channels", "8"]
+    run(example, monkeypatch, *args, "--model", name)
+    results = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    assert list(results) == ["most-popular", name]
+    assert results[name]["runs"][0]["epochs"] == 1
+    assert 0 < results[name]["mean"]["test"]["recall@20"] <= 1
+    assert (tmp_path / name / "seed_0" / "top_k.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--model bprmf tmfun vbpr --num-layers 2", "not for bprmf, vbpr,"),
+        ("--model tmfun mgcn --num-neighbors 2", "not for mgcn, only for "),
+        ("--model lightgcn --without attention", "only for tmfun"),
+        ("--model mostpopular", "invalid choice: 'mostpopular'"),
+    ],
+)
+def test_options_that_a_model_lacks(
+    example: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    args: str,
+    message: str,
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        run(example, monkeypatch, *args.split(), "--out", str(out))
+    assert message in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_ablation(
