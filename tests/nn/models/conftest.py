@@ -4,6 +4,12 @@ from torch_geometric.data import HeteroData
 from toy_data import make_data
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Weights of so small models may agree by chance where they must not."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def data() -> HeteroData:
     return make_data(num_modalities=2, missing=True)

@@ -32,6 +32,21 @@ def leave_out(data, new):
     store.edge_index = store.edge_index[:, is_old]
 
 
+def dense_estimate(model, data):
+    """Items as their content alone has them."""
+    out = torch.zeros(NUM_ITEMS, model.channels)
+    for name in model.modalities:
+        x = data["item"][f"x_{name}"]
+        mask = data["item"].get(f"mask_{name}", torch.ones(len(x)).bool())
+        x = F.layer_norm(x, x.shape[1:]).where(mask.view(-1, 1), 0.0)
+        first = model.behavior_gates[name][0]
+        hidden = F.leaky_relu(first(x)).detach()
+        weight = model.estimators[name].weight
+        estimate = torch.cat([x, hidden], dim=1) @ weight.t()
+        out = out + estimate * mask.view(-1, 1)
+    return out
+
+
 def dense_branches(model, data):
     """The equations of the docstring with dense matrices."""
     is_new = dense_interactions(data).sum(dim=0) == 0
@@ -64,16 +79,6 @@ def dense_branches(model, data):
         masks.append(mask)
         graphs.append(s)
         gates.append(model.behavior_gates[name](x).sigmoid())
-
-    if is_new.any() and (model.modality_graphs or model.item_graph):
-        s = sum(graphs)
-        for i in is_new.nonzero().view(-1).tolist():
-            weight = s[i] * ~is_new
-            if weight.sum() > 0:
-                collaborative = collaborative.clone()
-                collaborative[NUM_USERS + i] = (
-                    weight @ collaborative[NUM_USERS:] / weight.sum()
-                )
 
     h = []
     for mask, s, gate in zip(masks, graphs, gates, strict=True):
@@ -123,7 +128,11 @@ def test_dense_reference(num_modalities, missing, off, new):
     branches = model.encode()
     torch.testing.assert_close(branches.collaborative, collaborative)
     torch.testing.assert_close(branches.content, content)
-    torch.testing.assert_close(torch.cat(model()), collaborative + content)
+    expected = collaborative + content
+    for i in range(NUM_ITEMS):
+        if i not in data["user", "interacts", "item"].edge_index[1]:
+            expected[NUM_USERS + i] = dense_estimate(model, data)[i]
+    torch.testing.assert_close(torch.cat(model()), expected)
 
     probe = torch.randn_like(content)
     (content * probe).sum().backward()
@@ -150,7 +159,7 @@ def test_loss_parts(data, batch, off, contrastive_weight):
     user, pos_item, neg_item = batch
     parts = model.loss(*batch)
     contrastive = {"contrastive", "pair_contrastive"}
-    assert set(parts) == {"bpr", "reg"} | (
+    assert set(parts) == {"bpr", "reg", "estimate"} | (
         set() if off == "contrastive" else contrastive
     )
 
@@ -166,6 +175,14 @@ def test_loss_parts(data, batch, off, contrastive_weight):
         + model.item_embedding(neg_item).pow(2).sum()
     )
     torch.testing.assert_close(parts["reg"], 0.1 * squared / len(user))
+    negatives = neg_item.flatten()
+    error = dense_estimate(model, data)[negatives] - item_emb[negatives]
+    expected = error.pow(2).sum() / len(negatives)
+    torch.testing.assert_close(parts["estimate"], expected)
+    parts["estimate"].backward(retain_graph=True)
+    for name, parameter in model.named_parameters():
+        is_learned = name.startswith("estimators.")
+        assert (parameter.grad is not None) == is_learned, name
 
     if off != "contrastive":
         collaborative, content, _ = model.encode()

@@ -74,18 +74,29 @@ class TMFUN(SampledRecommender):
     where the user rows of :math:`\mathbf{H}_m` and :math:`\mathbf{H}` are
     :math:`\mathbf{R}` times their item rows, features are brought to zero
     mean and unit variance item by item, and :math:`\boldsymbol{\beta}` is a
-    softmax of learnable logits over the modalities an item has. An item
-    without a training interaction has no ID embedding
-    (:math:`\mathbf{e}_i = 0`), and for :math:`\mathbf{x}^c_i` the mean of
-    the items with interactions that are similar to it, weighted by
-    :math:`\sum_m \mathbf{S}_m`.
+    softmax of learnable logits over the modalities an item has.
+
+    A new item, without a training interaction, has no ID embedding
+    (:math:`\mathbf{e}_i = 0`). Its representation is estimated from content,
+    by a linear map of its features and of the hidden layer
+    :math:`\mathbf{g}_m` of :math:`\mathrm{MLP}_m`:
+
+    .. math::
+        \hat{\mathbf{x}}_i = \sum_m \mathbf{W}_m \left( \mathbf{x}_{i,m} \,
+        \Vert \, \mathbf{g}_{i,m} \right)
+
+    The map learns from the items that are drawn as negatives, evenly from
+    those that are not new, by the squared error :math:`\mathcal{L}_e =
+    \lVert \hat{\mathbf{x}}_j - \mathbf{x}_j \rVert^2`, whose gradient
+    reaches nothing but :math:`\mathbf{W}_m`: all else is learned as if there
+    were no new items.
 
     The loss is :math:`\textrm{BPR} + \mathcal{L}_c + \mathcal{L}_p +
-    \lambda_r L_2`. Both contrastive terms bring content and interactions
-    together, for the interactions :math:`(u_n, i_n)` of a batch, or as much
-    of it as :obj:`contrast_size` says. The first does so for each user and
-    each item, with weight :math:`\lambda`, the second for a user and an item
-    of theirs, with weight :math:`\lambda_p`:
+    \mathcal{L}_e + \lambda_r L_2`. Both contrastive terms bring content and
+    interactions together, for the interactions :math:`(u_n, i_n)` of a batch,
+    or as much of it as :obj:`contrast_size` says. The first does so for each
+    user and each item, with weight :math:`\lambda`, the second for a user and
+    an item of theirs, with weight :math:`\lambda_p`:
 
     .. math::
         \mathcal{L}_c &= \lambda \, (
@@ -222,6 +233,12 @@ class TMFUN(SampledRecommender):
                 for name, size in in_channels.items()
             }
         )
+        self.estimators = torch.nn.ModuleDict(
+            {
+                name: torch.nn.Linear(size + channels, channels, bias=False)
+                for name, size in in_channels.items()
+            }
+        )
         self.attention = (
             ModalityAttention(channels, channels, heads) if attention else None
         )
@@ -244,6 +261,7 @@ class TMFUN(SampledRecommender):
         super().reset_parameters()
         for gate in self.behavior_gates.values():
             reset(gate)
+        reset(self.estimators)
         if self.attention is not None:
             self.attention.reset_parameters()
         self.later_steps.reset_parameters()
@@ -292,16 +310,19 @@ class TMFUN(SampledRecommender):
     def forward(self) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users and of all items."""
         branches = self.encode()
-        return self._split(branches.collaborative + branches.content)
+        user_emb, item_emb = self._split(
+            branches.collaborative + branches.content
+        )
+        if self.graph.has_new:
+            is_new = self.graph.is_new.view(-1, 1)
+            item_emb = self._estimate(self.graph).where(is_new, item_emb)
+        return user_emb, item_emb
 
     def encode(self) -> Branches:
         r"""Computes the representations of all users and items."""
         graph = self.graph
         user_id, item_id = self.id_embeddings(graph)
-        of_user, of_item = self.propagation(user_id, item_id, graph)
-        if graph.has_new and len(graph.similar) > 0:
-            of_item = self._adopt(of_item, graph)
-        collaborative = torch.cat([of_user, of_item])
+        collaborative = torch.cat(self.propagation(user_id, item_id, graph))
         items = self._content_sources(item_id, graph)
         users = graph.user_means(items)
         sources = [torch.cat(pair) for pair in zip(users, items, strict=True)]
@@ -318,15 +339,24 @@ class TMFUN(SampledRecommender):
             item_id = item_id.masked_fill(graph.is_new.view(-1, 1), 0.0)
         return user_id, item_id
 
-    def _adopt(self, x: Tensor, graph: MultimodalGraph) -> Tensor:
-        """Gives new items the mean of the similar ones that are not."""
-        is_new = graph.is_new.view(-1, 1)
-        known = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        known = known.masked_fill(is_new, 0.0)
-        parts = [self._convolve(known, graph, m) for m in self.modalities]
-        mean, weight = sum(parts[1:], parts[0]).split([x.size(1), 1], dim=1)
-        tiny = torch.finfo(weight.dtype).tiny
-        return (mean / weight.clamp(min=tiny)).where(is_new, x)
+    def _estimate(
+        self, graph: MultimodalGraph, item: Optional[Tensor] = None
+    ) -> Tensor:
+        """Returns what items are estimated to be by their content alone."""
+        mask, parts = graph.item_mask, []
+        if item is not None:
+            mask = F.embedding(item, mask)
+        for column, name in enumerate(self.modalities):
+            x = graph.item_features(name)
+            if item is not None:
+                x = F.embedding(item, x)
+            gate = self.behavior_gates[name]
+            assert isinstance(gate, torch.nn.Sequential)
+            with torch.no_grad():
+                hidden = gate[:2](x)
+            out = self.estimators[name](torch.cat([x, hidden], dim=-1))
+            parts.append(out * mask[:, column].view(-1, 1))
+        return sum(parts[1:], parts[0])
 
     def _content_sources(
         self, item_id: Tensor, graph: MultimodalGraph
@@ -451,6 +481,10 @@ class TMFUN(SampledRecommender):
                 F.embedding(neg_item, item_id),
             ),
         }
+        # Negatives are drawn evenly from the items.
+        target = neg_emb.flatten(0, 1).detach()
+        error = self._estimate(graph, neg_item.flatten()) - target
+        parts["estimate"] = error.pow(2).sum(dim=1).mean()
         if not is_contrasted:
             return parts
         # Negatives are not contrasted.
