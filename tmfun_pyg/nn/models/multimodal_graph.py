@@ -55,9 +55,6 @@ class MultimodalGraph(InteractionGraph):
             node_type = source if featured == "source" else "item"
             x = _read_features(data, node_type, name, size)
             self.register_buffer(f"x_{name}", x, persistent=False)
-            if is_sampled and node_type != "item":
-                x = _read_features(data, "item", name, size)
-                self.register_buffer(f"item_x_{name}", x, persistent=False)
         # The last column is for the item feature graph, of any modality:
         masks.append(torch.stack(masks).any(dim=0))
         item_mask = torch.stack(masks, dim=1)
@@ -99,14 +96,6 @@ class MultimodalGraph(InteractionGraph):
             name (str): The modality.
         """
         return getattr(self, f"x_{name}")
-
-    def item_features(self, name: str) -> Tensor:
-        r"""Returns the features of a modality, of the items in any case.
-
-        Args:
-            name (str): The modality.
-        """
-        return getattr(self, f"item_x_{name}", self.features(name))
 
     def user_means(
         self, sources: Sequence[Tensor], user: Optional[Tensor] = None

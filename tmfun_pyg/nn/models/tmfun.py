@@ -19,6 +19,9 @@ from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph, feature_sizes
 from tmfun_pyg.nn.models.recommender import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
+# Of the estimates of new items, for each other item:
+RIDGE = 0.01
+
 
 class Branches(NamedTuple):
     r"""The representations that TMFUN makes of all users, then all items.
@@ -77,22 +80,21 @@ class TMFUN(SampledRecommender):
     softmax of learnable logits over the modalities an item has.
 
     A new item, without a training interaction, has no ID embedding
-    (:math:`\mathbf{e}_i = 0`). Its representation is estimated from content,
-    by a linear map of its features and of the hidden layer
-    :math:`\mathbf{g}_m` of :math:`\mathrm{MLP}_m`:
+    (:math:`\mathbf{e}_i = 0`). :meth:`forward` estimates its representation
+    from content, by ridge regression of :math:`\mathbf{X}` on content
+    :math:`\mathbf{F}` over the :math:`N` items that are not new:
 
     .. math::
-        \hat{\mathbf{x}}_i = \sum_m \mathbf{W}_m \left( \mathbf{x}_{i,m} \,
-        \Vert \, \mathbf{g}_{i,m} \right)
+        \hat{\mathbf{x}}_i = \mathbf{W}^{\top} \mathbf{f}_i, \qquad
+        \mathbf{W} = \left( \mathbf{F}^{\top} \mathbf{F} + \frac{N}{100}
+        \mathbf{I} \right)^{-1} \mathbf{F}^{\top} \mathbf{X}
 
-    The map learns from the items that are drawn as negatives, evenly from
-    those that are not new, by the squared error :math:`\mathcal{L}_e =
-    \lVert \hat{\mathbf{x}}_j - \mathbf{x}_j \rVert^2`, whose gradient
-    reaches nothing but :math:`\mathbf{W}_m`: all else is learned as if there
-    were no new items.
+    where :math:`\mathbf{f}_i` holds, for each modality that the item has,
+    its features, the hidden layer of :math:`\mathrm{MLP}_m` and a one. All
+    else is learned as if there were no new items.
 
     The loss is :math:`\textrm{BPR} + \mathcal{L}_c + \mathcal{L}_p +
-    \mathcal{L}_e + \lambda_r L_2`. Both contrastive terms bring content and
+    \lambda_r L_2`. Both contrastive terms bring content and
     interactions together, for the interactions :math:`(u_n, i_n)` of a batch,
     or as much of it as :obj:`contrast_size` says. The first does so for each
     user and each item, with weight :math:`\lambda`, the second for a user and
@@ -140,7 +142,9 @@ class TMFUN(SampledRecommender):
         contrastive_weight (float, optional): The weight :math:`\lambda_c` of
             the contrast within users and items. (default: :obj:`0.01`)
         pair_weight (float, optional): The weight :math:`\lambda_c` of the
-            contrast between users and their items. (default: :obj:`0.005`)
+            contrast between users and their items, which helps where few
+            users have most interactions and does harm elsewhere.
+            (default: :obj:`0.0`)
         max_contrast (float, optional): The weight :math:`\lambda_{\max}` of
             the contrastive loss relative to the scale :math:`s` of
             the embeddings. (default: :obj:`50.0`)
@@ -187,7 +191,7 @@ class TMFUN(SampledRecommender):
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
         contrastive_weight: float = 0.01,
-        pair_weight: float = 0.005,
+        pair_weight: float = 0.0,
         max_contrast: float = 50.0,
         temperature: float = 0.2,
         contrast_size: Optional[int] = 1024,
@@ -233,12 +237,6 @@ class TMFUN(SampledRecommender):
                 for name, size in in_channels.items()
             }
         )
-        self.estimators = torch.nn.ModuleDict(
-            {
-                name: torch.nn.Linear(size + channels, channels, bias=False)
-                for name, size in in_channels.items()
-            }
-        )
         self.attention = (
             ModalityAttention(channels, channels, heads) if attention else None
         )
@@ -261,7 +259,6 @@ class TMFUN(SampledRecommender):
         super().reset_parameters()
         for gate in self.behavior_gates.values():
             reset(gate)
-        reset(self.estimators)
         if self.attention is not None:
             self.attention.reset_parameters()
         self.later_steps.reset_parameters()
@@ -315,7 +312,7 @@ class TMFUN(SampledRecommender):
         )
         if self.graph.has_new:
             is_new = self.graph.is_new.view(-1, 1)
-            item_emb = self._estimate(self.graph).where(is_new, item_emb)
+            item_emb = self._estimate(item_emb).where(is_new, item_emb)
         return user_emb, item_emb
 
     def encode(self) -> Branches:
@@ -339,24 +336,26 @@ class TMFUN(SampledRecommender):
             item_id = item_id.masked_fill(graph.is_new.view(-1, 1), 0.0)
         return user_id, item_id
 
-    def _estimate(
-        self, graph: MultimodalGraph, item: Optional[Tensor] = None
-    ) -> Tensor:
-        """Returns what items are estimated to be by their content alone."""
-        mask, parts = graph.item_mask, []
-        if item is not None:
-            mask = F.embedding(item, mask)
+    @torch.no_grad()
+    def _estimate(self, item_emb: Tensor) -> Tensor:
+        """Returns what items should be by their content, learned from those
+        that are not new.
+        """
+        graph = self.graph
+        parts = []
         for column, name in enumerate(self.modalities):
-            x = graph.item_features(name)
-            if item is not None:
-                x = F.embedding(item, x)
             gate = self.behavior_gates[name]
             assert isinstance(gate, torch.nn.Sequential)
-            with torch.no_grad():
-                hidden = gate[:2](x)
-            out = self.estimators[name](torch.cat([x, hidden], dim=-1))
-            parts.append(out * mask[:, column].view(-1, 1))
-        return sum(parts[1:], parts[0])
+            x = graph.features(name)
+            content = torch.cat([x, gate[:2](x), torch.ones_like(x[:, :1])], 1)
+            parts.append(content * graph.item_mask[:, column].view(-1, 1))
+        # Normal equations lose half of the digits:
+        content = torch.cat(parts, dim=1).double()
+        known = content * ~graph.is_new.view(-1, 1)
+        gram = known.t() @ known
+        gram.diagonal().add_(RIDGE * (~graph.is_new).sum())
+        weight = torch.linalg.solve(gram, known.t() @ item_emb.double())
+        return (content @ weight).to(item_emb.dtype)
 
     def _content_sources(
         self, item_id: Tensor, graph: MultimodalGraph
@@ -481,10 +480,6 @@ class TMFUN(SampledRecommender):
                 F.embedding(neg_item, item_id),
             ),
         }
-        # Negatives are drawn evenly from the items.
-        target = neg_emb.flatten(0, 1).detach()
-        error = self._estimate(graph, neg_item.flatten()) - target
-        parts["estimate"] = error.pow(2).sum(dim=1).mean()
         if not is_contrasted:
             return parts
         # Negatives are not contrasted.
