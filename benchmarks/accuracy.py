@@ -76,7 +76,7 @@ MODELS: Dict[str, Optional[Dict[str, List[Any]]]] = {
         "feature_weight": [1e-5, 1e-3],
     },
     "MGCN": CONTRAST,
-    "TMFUN": {**CONTRAST, "pair_weight": [0.0, 0.005]},
+    "TMFUN": {**CONTRAST, "pair_weight": [0.0, 0.01]},
 }
 SEARCH_SEED = 0  # Of the training in a trial.
 NUM_NEGATIVES = 1

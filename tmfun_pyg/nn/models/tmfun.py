@@ -94,20 +94,20 @@ class TMFUN(SampledRecommender):
     else is learned as if there were no new items.
 
     The loss is :math:`\textrm{BPR} + \mathcal{L}_c + \mathcal{L}_p +
-    \lambda_r L_2`. Both contrastive terms bring content and
-    interactions together, for the interactions :math:`(u_n, i_n)` of a batch,
-    or as much of it as :obj:`contrast_size` says. The first does so for each
-    user and each item, with weight :math:`\lambda`, the second for a user and
-    an item of theirs, with weight :math:`\lambda_p`:
+    \lambda_r L_2`. The
+    contrastive terms are formed over the interactions :math:`(u_n, i_n)` of a
+    batch, or as much of it as :obj:`contrast_size` says. The first brings
+    content and interactions of each user and each item together, with weight
+    :math:`\lambda`, the second users and items of theirs, with weight
+    :math:`\lambda_p`:
 
     .. math::
         \mathcal{L}_c &= \lambda \, (
         \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_u) +
         \textrm{InfoNCE}(\mathbf{Z}_i, \mathbf{X}^c_i) )
 
-        \mathcal{L}_p &= \lambda_p \, (
-        \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_i) +
-        \textrm{InfoNCE}(\mathbf{X}^c_u, \mathbf{Z}_i) )
+        \mathcal{L}_p &= \lambda_p \,
+        \textrm{InfoNCE}(\mathbf{X}_u, \mathbf{X}_i)
 
     where pairs that share the user or the item are no negatives of each
     other. The gradient of InfoNCE grows as the embeddings shrink, that of BPR
@@ -142,9 +142,7 @@ class TMFUN(SampledRecommender):
         contrastive_weight (float, optional): The weight :math:`\lambda_c` of
             the contrast within users and items. (default: :obj:`0.01`)
         pair_weight (float, optional): The weight :math:`\lambda_c` of the
-            contrast between users and their items, which helps where few
-            users have most interactions and does harm elsewhere.
-            (default: :obj:`0.0`)
+            contrast between users and their items. (default: :obj:`0.01`)
         max_contrast (float, optional): The weight :math:`\lambda_{\max}` of
             the contrastive loss relative to the scale :math:`s` of
             the embeddings. (default: :obj:`50.0`)
@@ -191,7 +189,7 @@ class TMFUN(SampledRecommender):
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
         contrastive_weight: float = 0.01,
-        pair_weight: float = 0.0,
+        pair_weight: float = 0.01,
         max_contrast: float = 50.0,
         temperature: float = 0.2,
         contrast_size: Optional[int] = 1024,
@@ -492,24 +490,28 @@ class TMFUN(SampledRecommender):
                 z_user, c_user, has_user, weight, all_user
             ) + self._contrast(z_item, c_item, has_item, weight, all_pos)
         if self.pair_weight > 0:
-            weight, same = self.pair_weight, (all_user, all_pos)
             parts["pair_contrastive"] = self._contrast(
-                z_user, c_item, has_user, weight, same=same
-            ) + self._contrast(c_user, z_item, has_item, weight, same=same)
+                user_emb,
+                pos_emb,
+                None,
+                self.pair_weight,
+                same=(all_user, all_pos),
+            )
         return parts
 
     def _contrast(
         self,
         x: Tensor,
         y: Tensor,
-        mask: Tensor,
+        mask: Optional[Tensor],
         weight: float,
         node: Optional[Tensor] = None,
         same: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Contrasts rows of two branches, weighted as their scale allows."""
+        """Contrasts two views of rows, weighted as their scale allows."""
         rows = slice(self.contrast_size)
-        x, y, mask = x[rows], y[rows], mask[rows]
+        x, y = x[rows], y[rows]
+        mask = None if mask is None else mask[rows]
         node = None if node is None else node[rows]
         same = [group[rows] for group in same]
         loss = info_nce(x, y, self.temperature, node, mask, same)
