@@ -141,7 +141,7 @@ def add_protocol(parser: argparse.ArgumentParser) -> None:
     add("--channels", type=int, default=64, help="size of the embeddings")
     add("--batch-size", type=int, default=2048, help="interactions")
     add("--epochs", type=int, default=500, help="at most")
-    add("--patience", type=int, default=10, help="epochs without progress")
+    add("--patience", type=int, default=20, help="epochs without progress")
     add("--k", type=int, default=10, help="neighbors in the feature graphs")
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
 
