@@ -1,12 +1,13 @@
-from typing import Callable, Tuple, TypeVar
+from typing import Callable, Dict, Tuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.recommender import Recommender, l2_loss
+from tmfun_pyg.nn.models.recommender import Recommender, bpr_loss, l2_loss
 
 TableFactory = Callable[[int, int], torch.nn.Module]
 ModelType = TypeVar("ModelType", bound="EmbeddingRecommender")
@@ -75,3 +76,27 @@ class EmbeddingRecommender(Recommender):
 
     def _regularization(self, *rows: Tensor) -> Tensor:
         return self.reg_weight * l2_loss(*rows)
+
+    def _ranking_loss(
+        self,
+        id_emb: Tuple[Tensor, Tensor],
+        emb: Tuple[Tensor, Tensor],
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+    ) -> Dict[str, Tensor]:
+        """Returns the BPR loss on embeddings of all users and all items, and
+        the L2 term on their ID embeddings.
+        """
+
+        def rows(users: Tensor, items: Tensor) -> Tuple[Tensor, ...]:
+            return (
+                F.embedding(user, users),
+                F.embedding(pos_item, items),
+                F.embedding(neg_item, items),
+            )
+
+        return {
+            "bpr": bpr_loss(*rows(*emb)),
+            "reg": self._regularization(*rows(*id_emb)),
+        }

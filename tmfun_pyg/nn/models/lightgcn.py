@@ -1,13 +1,11 @@
 from typing import Dict, Optional, Tuple
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.recommender import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
 
@@ -60,17 +58,6 @@ class LightGCN(SampledRecommender):
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term (Eq. 15 of the paper)."""
         graph = self.graph if graph is None else graph
-        user_id, item_id = self.id_embeddings(graph)
-        user_emb, item_emb = self.propagation(user_id, item_id, graph)
-        return {
-            "bpr": bpr_loss(
-                F.embedding(user, user_emb),
-                F.embedding(pos_item, item_emb),
-                F.embedding(neg_item, item_emb),
-            ),
-            "reg": self._regularization(
-                F.embedding(user, user_id),
-                F.embedding(pos_item, item_id),
-                F.embedding(neg_item, item_id),
-            ),
-        }
+        id_emb = self.id_embeddings(graph)
+        emb = self.propagation(*id_emb, graph)
+        return self._ranking_loss(id_emb, emb, user, pos_item, neg_item)

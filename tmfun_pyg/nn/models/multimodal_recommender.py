@@ -1,7 +1,5 @@
-from typing import Any, Dict, Tuple, TypeVar
+from typing import Any, Dict, TypeVar
 
-import torch.nn.functional as F
-from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.embedding_recommender import (
@@ -9,7 +7,6 @@ from tmfun_pyg.nn.models.embedding_recommender import (
     TableFactory,
 )
 from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph, feature_sizes
-from tmfun_pyg.nn.models.recommender import bpr_loss
 
 ModelType = TypeVar("ModelType", bound="MultimodalRecommender")
 
@@ -80,27 +77,3 @@ class MultimodalRecommender(EmbeddingRecommender):
         the model reads.
         """
         return MultimodalGraph(data, self.in_channels, self.similar, "item")
-
-    def _ranking_loss(
-        self,
-        id_emb: Tuple[Tensor, Tensor],
-        emb: Tuple[Tensor, Tensor],
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
-    ) -> Dict[str, Tensor]:
-        """Returns the BPR loss on embeddings of all users and all items, and
-        the L2 term on their ID embeddings.
-        """
-
-        def rows(users: Tensor, items: Tensor) -> Tuple[Tensor, ...]:
-            return (
-                F.embedding(user, users),
-                F.embedding(pos_item, items),
-                F.embedding(neg_item, items),
-            )
-
-        return {
-            "bpr": bpr_loss(*rows(*emb)),
-            "reg": self._regularization(*rows(*id_emb)),
-        }

@@ -10,7 +10,6 @@ from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.recommender import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 from tmfun_pyg.nn.spmm import spmm
 
@@ -148,31 +147,18 @@ class SimGCL(SampledRecommender):
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
         is_whole = graph is None
         graph = self.graph if graph is None else graph
-        user_id, item_id = self.id_embeddings(graph)
-        user_emb, item_emb = self._encode(user_id, item_id, graph)
-        parts = {
-            "bpr": bpr_loss(
-                F.embedding(user, user_emb),
-                F.embedding(pos_item, item_emb),
-                F.embedding(neg_item, item_emb),
-            ),
-            "reg": self._regularization(
-                F.embedding(user, user_id),
-                F.embedding(pos_item, item_id),
-                F.embedding(neg_item, item_id),
-            ),
-        }
+        id_emb = self.id_embeddings(graph)
+        emb = self._encode(*id_emb, graph)
+        parts = self._ranking_loss(id_emb, emb, user, pos_item, neg_item)
         if self.contrastive_weight > 0:
             if is_whole:  # Contrast is between the nodes of all processes.
                 user, pos_item = gather_rows(user), gather_rows(pos_item)
-            first, second = (
-                self._view(user_id, item_id, graph) for _ in range(2)
-            )
+            first, second = (self._view(*id_emb, graph) for _ in range(2))
             contrast = [
                 self._contrast(*of_side)
                 for of_side in zip(
                     (user, pos_item),
-                    (user_emb, item_emb),
+                    emb,
                     first,
                     second,
                     strict=True,
