@@ -69,13 +69,14 @@ def _conditions(run: Run) -> Dict[str, Any]:
     return {**run, "split": split}
 
 
+def over_seeds(values: List[float]) -> Dict[str, Optional[float]]:
+    """Returns mean and standard deviation, of which one value has none."""
+    std = stdev(values) if len(values) > 1 else None
+    return {"mean": mean(values), "std": std}
+
+
 def summarize(label: str, runs: List[Run]) -> Row:
     """Returns mean and standard deviation over the seeds of one model."""
-
-    def over_seeds(values: List[float]) -> Dict[str, Optional[float]]:
-        std = stdev(values) if len(values) > 1 else None
-        return {"mean": mean(values), "std": std}
-
     row: Row = {"label": label, "model": runs[0]["model"]}
     row["seeds"] = [run["seed"] for run in runs]
     for key in TEST:
@@ -223,11 +224,11 @@ def to_markdown(rows: List[Row], tests: Optional[Dict[str, Any]]) -> str:
     titles += [f"test {key[0].upper()}@{key.split('@')[1]}" for key in TEST]
     head = ["model", "seeds", *titles, "epochs", "s a run", "parameters"]
     metrics = ["val_recall@20", *(f"test_{key}" for key in TEST)]
-    lines += _table(
+    lines += table(
         head,
         [
             [row["label"], str(len(row["seeds"]))]
-            + [_mean_std(row[key]) for key in metrics]
+            + [mean_std(row[key]) for key in metrics]
             + [f"{row['epochs']:.0f}", f"{row['seconds']:.0f}"]
             + [f"{row['parameters']:,}"]
             for row in rows
@@ -235,15 +236,15 @@ def to_markdown(rows: List[Row], tests: Optional[Dict[str, Any]]) -> str:
     )
     lines += _paired_lines(tests)
     lines += ["", "## Searched", ""]
-    lines += _table(
+    lines += table(
         ["model", "trials (pruned)", "choices", "taken or fixed"],
         [
             [
                 row["label"],
                 f"{row['search']['finished'] + row['search']['pruned']} "
                 f"({row['search']['pruned']})",
-                _show(row["search"]["space"]),
-                _show(row["params"]),
+                show(row["search"]["space"]),
+                show(row["params"]),
             ]
             for row in rows
         ],
@@ -259,10 +260,10 @@ def to_markdown(rows: List[Row], tests: Optional[Dict[str, Any]]) -> str:
         "Everything else is a default of the model, and:",
         "",
     ]
-    lines += _table(
+    lines += table(
         ["model", "settings", "modalities"],
         [
-            [row["label"], _show(row["settings"]), _show(_modalities(row))]
+            [row["label"], show(row["settings"]), show(_modalities(row))]
             for row in rows
         ],
     )
@@ -271,7 +272,7 @@ def to_markdown(rows: List[Row], tests: Optional[Dict[str, Any]]) -> str:
         values: Dict[str, List[str]] = {}
         for row in rows:
             for value in row[key]:
-                text = value if isinstance(value, str) else _show(value)
+                text = value if isinstance(value, str) else show(value)
                 values.setdefault(text, []).append(row["label"])
         for text, labels in values.items():
             lines.append(f"- {key} ({', '.join(labels)}): `{text}`")
@@ -304,31 +305,31 @@ def _paired_lines(tests: Optional[Dict[str, Any]]) -> List[str]:
             )
             cells.append(f"{found['p']:.4f}")
         rows.append(cells)
-    return lines + _table(["against", "Recall@20", "p", "NDCG@20", "p"], rows)
+    return lines + table(["against", "Recall@20", "p", "NDCG@20", "p"], rows)
 
 
 def _modalities(row: Row) -> Dict[str, int]:
     return dict(row["data"]["modalities"])
 
 
-def _table(head: List[str], rows: List[List[str]]) -> List[str]:
+def table(head: List[str], rows: List[List[str]]) -> List[str]:
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _mean_std(value: Dict[str, Optional[float]]) -> str:
+def mean_std(value: Dict[str, Optional[float]]) -> str:
     if value["std"] is None:
         return f"{value['mean']:.4f}"
     return f"{value['mean']:.4f} ± {value['std']:.4f}"
 
 
-def _show(values: Dict[str, Any]) -> str:
-    def show(value: Any) -> str:
+def show(values: Dict[str, Any]) -> str:
+    def text(value: Any) -> str:
         if isinstance(value, list):
-            return ", ".join(map(show, value))
+            return ", ".join(map(text, value))
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    return "; ".join(f"{key}: {show(value)}" for key, value in values.items())
+    return "; ".join(f"{key}: {text(value)}" for key, value in values.items())
 
 
 def draw(path: Path, rows: List[Row]) -> None:

@@ -20,13 +20,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from _environment import describe_environment
 from _files import locked, write_text
-from _report import _mean_std, _show, _table, read_runs
+from _report import mean_std, over_seeds, read_runs, show, table
 from accuracy import (
     MODELS,
     add_protocol,
@@ -227,11 +227,6 @@ def write_report(out: Path) -> None:
 
 def summarize(label: str, runs: List[Dict[str, Any]]) -> Dict[str, Any]:
     """Returns mean and standard deviation over the seeds of one model."""
-
-    def over_seeds(values: List[float]) -> Dict[str, Optional[float]]:
-        std = stdev(values) if len(values) > 1 else None
-        return {"mean": mean(values), "std": std}
-
     row: Dict[str, Any] = {"label": label}
     row["seeds"] = [run["seed"] for run in runs]
     for split in ("val", "cold_val", *RANKINGS):
@@ -273,12 +268,12 @@ def to_markdown(rows: List[Dict[str, Any]]) -> str:
         for title in RANKINGS.values()
         for metric in METRICS.values()
     ]
-    lines += _table(
+    lines += table(
         ["model", "seeds", *titles, "epochs"],
         [
             [row["label"], str(len(row["seeds"]))]
             + [
-                _mean_std(row[key][name])
+                mean_std(row[key][name])
                 for key in RANKINGS
                 for name in METRICS
             ]
@@ -307,7 +302,7 @@ def _sources(key: str, rows: List[Dict[str, Any]]) -> List[str]:
     for row in rows:
         found = row[key] if isinstance(row[key], list) else [row[key]]
         for value in found:
-            text = value if isinstance(value, str) else _show(value)
+            text = value if isinstance(value, str) else show(value)
             if text:
                 values.setdefault(text, []).append(row["label"])
     return [
