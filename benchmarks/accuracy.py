@@ -57,15 +57,15 @@ from tmfun_pyg.transforms import FeatureGraph
 
 # What is searched for each model of tmfun_pyg.nn. A model's defaults are
 # choices, too, and the first to be tried. No space: there is nothing to train.
-COMMON = {"lr": [1e-3, 3e-3], "reg_weight": [1e-4, 1e-3]}
+COMMON = {"lr": [1e-3, 2e-3, 4e-3], "reg_weight": [1e-4, 1e-3]}
 LAYERS = {**COMMON, "num_layers": [2, 3, 4]}
 CONTRAST = {**LAYERS, "contrastive_weight": [0.003, 0.01, 0.03, 0.1]}
 MODELS: Dict[str, Optional[Dict[str, List[Any]]]] = {
     "MostPopular": None,
-    "BPRMF": {"lr": [1e-3, 3e-3], "reg_weight": [1e-4, 1e-3, 1e-2]},
+    "BPRMF": {"lr": [1e-3, 2e-3, 4e-3], "reg_weight": [1e-4, 1e-3, 1e-2]},
     "LightGCN": LAYERS,
     "SimGCL": {**CONTRAST, "eps": [0.1, 0.2]},
-    "VBPR": {"lr": [1e-3, 3e-3], "reg_weight": [1e-4, 1e-3, 1e-2]},
+    "VBPR": {"lr": [1e-3, 2e-3, 4e-3], "reg_weight": [1e-4, 1e-3, 1e-2]},
     "MMGCN": LAYERS,
     "LATTICE": {**LAYERS, "skip_weight": [0.5, 0.9]},
     "MICRO": {**CONTRAST, "skip_weight": [0.5, 0.9]},

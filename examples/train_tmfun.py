@@ -120,7 +120,7 @@ def parse_args() -> argparse.Namespace:
         help="train on sampled neighborhoods: neighbors drawn, for each layer",
     )
     add("--num-similar", type=int, default=5, help="similar items drawn then")
-    add("--lr", type=float, help="learning rate; 1e-3, or 5e-3 if embedded")
+    add("--lr", type=float, help="learning rate; 2e-3, or 5e-3 if embedded")
     add("--batch-size", type=int, help="interactions; 2048, 512 if embedded")
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
     add("--precision", default="32-true", help="or bf16-mixed, ...")
@@ -136,7 +136,7 @@ def parse_args() -> argparse.Namespace:
     if args.epochs is None:
         args.epochs = 50 if embedded else 500
     if args.lr is None:
-        args.lr = 5e-3 if embedded else 1e-3
+        args.lr = 5e-3 if embedded else 2e-3
     if args.batch_size is None:
         args.batch_size = 512 if embedded else 2048
     return args

@@ -27,7 +27,7 @@ class RecommenderModule(LightningModule):
 
     Args:
         model (Recommender): The model, bound to its data set.
-        lr (float, optional): The learning rate. (default: :obj:`1e-3`)
+        lr (float, optional): The learning rate. (default: :obj:`2e-3`)
         ks (Sequence[int], optional): The lengths of the lists that are judged.
             (default: :obj:`(5, 10, 20, 50)`)
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
@@ -40,7 +40,7 @@ class RecommenderModule(LightningModule):
     def __init__(
         self,
         model: Recommender,
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         ks: Sequence[int] = (5, 10, 20, 50),
         dataset: Optional[
             Union[MultimodalRecDataset, SyntheticMultimodal]
