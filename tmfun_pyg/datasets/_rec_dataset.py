@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from torch_geometric.data import HeteroData, InMemoryDataset
 
+from tmfun_pyg.datasets._fingerprint import fingerprint
 from tmfun_pyg.datasets._inter import Interactions
 
 # A matrix, and the mask of its rows that hold content (None: all do).
@@ -25,6 +26,14 @@ class RecDataset(InMemoryDataset):
     user_ids: np.ndarray
     item_ids: np.ndarray
     num_duplicates: int
+
+    @property
+    def fingerprint(self) -> str:
+        r"""Stands for the content of the data set, in 32 hexadecimal digits:
+        ids, interactions, splits, features and masks. It is the same wherever
+        the files lie.
+        """
+        return fingerprint(self[0], self.user_ids, self.item_ids)
 
     def _set_content(
         self,

@@ -1,10 +1,9 @@
-import os
-import os.path as osp
 import pickle
 from typing import Any, Dict
-from uuid import uuid4
 
 import torch
+
+from tmfun_pyg._files import written_whole
 
 
 def save(state: Dict[str, Any], path: str) -> None:
@@ -13,12 +12,9 @@ def save(state: Dict[str, Any], path: str) -> None:
     Raises:
         OSError: If the place cannot be written.
     """
-    part = f"{path}.{uuid4().hex}.part"
     try:
-        os.makedirs(osp.dirname(path), exist_ok=True)
-        with open(part, "wb") as f:
-            torch.save(state, f)
-        os.replace(part, path)
+        with written_whole(path) as part:
+            torch.save(state, part)
     # torch reports a file that cannot grow as a RuntimeError.
     except (OSError, RuntimeError) as err:
         raise OSError(
@@ -27,9 +23,6 @@ def save(state: Dict[str, Any], path: str) -> None:
             f"are read from a folder of their own, the environment variable "
             f"TMFUN_CACHE names another place."
         ) from err
-    finally:
-        if osp.exists(part):
-            os.remove(part)
 
 
 def load(path: str) -> Dict[str, Any]:

@@ -10,6 +10,8 @@ from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
 from tmfun_pyg.nn import Recommender, SampledRecommender
 from tmfun_pyg.training.callbacks import MONITOR
+from tmfun_pyg.training.checkpoint import describe
+from tmfun_pyg.training.dataset_options import DatasetOptions
 
 
 class RecommenderModule(LightningModule):
@@ -33,8 +35,13 @@ class RecommenderModule(LightningModule):
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
             data set, whose :obj:`user_ids`, :obj:`item_ids` and
             :obj:`modalities` go into every checkpoint under
-            :obj:`"vocabulary"`, as lists. A checkpoint of another data set is
-            then refused. (default: :obj:`None`)
+            :obj:`"vocabulary"`, as lists, beside what
+            :func:`~tmfun_pyg.training.load_checkpoint` needs to make the model
+            anew. A checkpoint of another data set is then refused.
+            (default: :obj:`None`)
+        source (DatasetOptions, optional): Where the data set was read from,
+            so that it can be found again with the checkpoint alone.
+            (default: :obj:`None`)
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class RecommenderModule(LightningModule):
         dataset: Optional[
             Union[MultimodalRecDataset, SyntheticMultimodal]
         ] = None,
+        source: Optional[DatasetOptions] = None,
     ) -> None:
         super().__init__()
         ks = list(ks)
@@ -55,7 +63,9 @@ class RecommenderModule(LightningModule):
         # Lightning leaves steps with two optimizers to the module:
         self.automatic_optimization = len(self._sparse_parameters()) == 0
         self.vocabulary: Optional[Dict[str, List[Any]]] = None
+        self.description: Dict[str, Any] = {}
         if dataset is not None:
+            self.description = describe(model, dataset, source)
             # Lists of plain numbers and strings load with weights_only=True.
             self.vocabulary = {
                 "user_ids": dataset.user_ids.tolist(),
@@ -182,12 +192,13 @@ class RecommenderModule(LightningModule):
         del self._evaluator  # All embeddings are a lot of memory to keep.
 
     def on_save_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
-        r"""Adds the vocabulary."""
+        r"""Adds the vocabulary, and what else belongs to the weights."""
         if self.vocabulary is not None:
             checkpoint["vocabulary"] = self.vocabulary
+            checkpoint["recommender"] = self.description
 
     def on_load_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
-        r"""Refuses the weights of other users and items."""
+        r"""Refuses the weights of other users, items or data."""
         found = checkpoint.get("vocabulary", {})
         for name, expected in (self.vocabulary or {}).items():
             if name in found and found[name] != expected:
@@ -195,6 +206,13 @@ class RecommenderModule(LightningModule):
                     f"The '{name}' of the checkpoint ({_show(found[name])}) "
                     f"are not those of the data set ({_show(expected)})"
                 )
+        saved = checkpoint.get("recommender", {}).get("fingerprint")
+        own = self.description.get("fingerprint")
+        if None not in (saved, own) and saved != own:
+            raise ValueError(
+                f"The checkpoint was made with a data set of the fingerprint "
+                f"{saved}, found another one: {own}"
+            )
 
 
 def _show(values: List[Any]) -> str:

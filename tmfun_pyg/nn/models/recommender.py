@@ -32,6 +32,8 @@ class Recommender(torch.nn.Module, ABC):
 
     seen_rowptr: Tensor
     seen_col: Tensor
+    #: The constructor's arguments but for the sizes, if made by `from_data`.
+    options: Optional[Dict[str, Any]] = None
 
     def __init__(self, num_users: int, num_items: int) -> None:
         super().__init__()
@@ -52,11 +54,13 @@ class Recommender(torch.nn.Module, ABC):
                 classes of :mod:`tmfun_pyg.datasets` hold them.
             **kwargs (optional): Options of the constructor.
         """
-        return cls(
+        model = cls(
             num_users=data["user"].num_nodes,
             num_items=data["item"].num_nodes,
             **kwargs,
-        ).bind(data)
+        )
+        model.options = kwargs
+        return model.bind(data)
 
     def bind(self: RecommenderType, data: HeteroData) -> RecommenderType:
         r"""Attaches the training interactions of a data set, and whatever else

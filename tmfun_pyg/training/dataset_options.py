@@ -1,0 +1,70 @@
+import os.path as osp
+from dataclasses import dataclass
+from typing import List, Literal, Optional, Union
+
+from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
+from tmfun_pyg.transforms import FeatureGraph
+
+
+@dataclass
+class DatasetOptions:
+    r"""Says where a data set is, and how it is to be read. Plain values, so
+    that they stand in configurations and checkpoints.
+
+    Args:
+        root (str, optional): The root directory of the data set, see
+            :class:`~tmfun_pyg.datasets.MultimodalRecDataset`. The embedded
+            :class:`~tmfun_pyg.datasets.SyntheticMultimodal` if not given.
+            (default: :obj:`None`)
+        name (str, optional): The name of the data set, that of the root
+            directory if not given. (default: :obj:`None`)
+        modalities (List[str], optional): The modalities to read, all if not
+            given. (default: :obj:`None`)
+        zero_rows (str, optional): What a feature row of zeros means:
+            :obj:`"error"` refuses it, :obj:`"mask"` takes it for an item that
+            lacks the modality. (default: :obj:`"error"`)
+        k (int, optional): The number of neighbors in the feature graphs.
+            (default: :obj:`10`)
+        recall (float, optional): The share of neighbors that an approximate
+            search has to find, an exact one if not given, see
+            :class:`~tmfun_pyg.transforms.FeatureGraph`.
+            (default: :obj:`None`)
+    """
+
+    root: Optional[str] = None
+    name: Optional[str] = None
+    modalities: Optional[List[str]] = None
+    zero_rows: Literal["error", "mask"] = "error"
+    k: int = 10
+    recall: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        if self.root is None:
+            if self.name is not None:
+                raise ValueError(
+                    f"data.root: found none, expected the folder of the data "
+                    f"set '{self.name}'"
+                )
+            return
+        # A checkpoint is read from other folders than it was made in.
+        self.root = osp.abspath(osp.expanduser(self.root))
+        if self.name is None:
+            self.name = osp.basename(self.root)
+
+    def load(self) -> Union[MultimodalRecDataset, SyntheticMultimodal]:
+        r"""Reads the data set, and adds its feature graphs.
+
+        Raises:
+            ValueError: If a file is missing, or not what is expected.
+        """
+        graphs = FeatureGraph(k=self.k, recall=self.recall)
+        if self.root is None:
+            return SyntheticMultimodal(seed=0, pre_transform=graphs)
+        assert self.name is not None
+        return MultimodalRecDataset(
+            self.root,
+            self.name,
+            self.modalities,
+            pre_transform=graphs,
+            zero_rows=self.zero_rows,
+        )
