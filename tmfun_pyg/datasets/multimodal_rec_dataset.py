@@ -31,7 +31,7 @@ from tmfun_pyg.datasets._inter import (
     read_inter,
     warn_duplicates,
 )
-from tmfun_pyg.datasets._log import keep_core, read_log
+from tmfun_pyg.datasets._log import LABEL, keep_core, read_log
 from tmfun_pyg.datasets._mapping import read_mapping
 from tmfun_pyg.datasets._rec_dataset import (
     Features,
@@ -203,14 +203,19 @@ class MultimodalRecDataset(RecDataset):
         features.
 
         Ids may be integers or strings; other ids, such as UUIDs or dates,
-        are kept as their strings. In a CSV file, a column of ids is read as
+        are kept as their strings. In a text file, a column of ids is read as
         integers if all of them are written as plain integers, and as strings
         otherwise (:obj:`"007"`). :obj:`dataset.user_ids` and
         :obj:`dataset.item_ids` map indices to ids, in sorted order.
 
         A pair of a user and an item that was logged more than once is kept
-        once, at its earliest time (without times: in its first row), and a
-        warning tells how many there were.
+        once, at its earliest time (without times: in its first row; of given
+        splits: in the earliest), and a warning tells how many there were.
+
+        A file :obj:`.inter` is tab-separated, as those of RecBole: its
+        header may tell types, as in :obj:`user_id:token`, which are no part
+        of the names. The columns :obj:`userID` and :obj:`itemID` of MMRec's
+        files go by :obj:`"user_id"` and :obj:`"item_id"`, too.
 
         Items that have features but no interaction become cold items: they
         are in the vocabulary and the graph, without edges to users.
@@ -219,7 +224,7 @@ class MultimodalRecDataset(RecDataset):
 
         Args:
             interactions (pandas.DataFrame or str): The log, or the path of a
-                :obj:`.csv` or :obj:`.parquet` file.
+                :obj:`.csv`, :obj:`.parquet` or :obj:`.inter` file.
             features (Dict[str, Any]): For each modality a pair
                 :obj:`(item_ids, matrix)`, or a matrix alone whose rows stand
                 for the distinct item ids of the log (before :obj:`k_core`)
@@ -240,7 +245,9 @@ class MultimodalRecDataset(RecDataset):
                 have none for validation, users with one have it for
                 training);
                 :obj:`"global_time"` splits by :obj:`ratios` at two points
-                in time, the same for all users.
+                in time, the same for all users;
+                :obj:`"given"` takes the column :obj:`x_label` of the log (0
+                for training, 1 for validation, 2 for test).
                 (default: :obj:`"random"`)
             ratios (Tuple[float, float, float], optional): The shares of
                 training, validation and test.
@@ -271,10 +278,15 @@ class MultimodalRecDataset(RecDataset):
         """
         check_zero_rows(zero_rows)
         modalities = check_modalities(list(features))
-        full_log = read_log(interactions, user_col, item_col, time_col)
+        label_col = LABEL if split == "given" else None
+        full_log = read_log(
+            interactions, user_col, item_col, time_col, label_col
+        )
         log = keep_core(full_log, k_core)
         item_ids, tables = align_features(features, full_log, log, zero_rows)
-        label = split_interactions(split, log.user, log.time, ratios, seed)
+        label = log.label
+        if label is None:
+            label = split_interactions(split, log.user, log.time, ratios, seed)
         check_splits(label, log.source)
 
         # The items of the log, as indices into those of log and features.
