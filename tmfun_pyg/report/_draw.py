@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from tmfun_pyg.report._accuracy import Binned
 from tmfun_pyg.report._bins import Bins
@@ -184,6 +184,8 @@ def curves(
         )
     if len(finite) > 0 and min(finite) > 0 and max(finite) > 50 * min(finite):
         ax.set_yscale("log")
+        # The default is in the markup of formulas.
+        ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _with_legend(fig)
 
@@ -272,7 +274,7 @@ def binned(
             **look,
         )
     _bin_ticks(ax, first.bins, first.size, unit)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=-0.03 * ax.get_ylim()[1])  # Room for points at zero.
     return _with_legend(fig)
 
 
@@ -427,7 +429,7 @@ def scatter(
             joinstyle="round",
         )
         ax.add_patch(patch)
-        ax.plot([], [], linestyle="", marker=".", color=color, label=name)
+        ax.plot([], [], linestyle="", marker="o", color=color, label=name)
     for low, high, limit in zip(
         everything.min(axis=0),
         everything.max(axis=0),
@@ -535,6 +537,8 @@ def _adapt(svg: bytes, name: str, alt: str) -> str:
                 value = re.sub(r"\d+\.\d{3,}", _round, value)
             elif key in ("style", "clip-path"):
                 value = value.replace("url(#", f"url(#{name}-")
+            if key == "fill":  # Of hatched areas, which have no style.
+                key, value = "style", f"fill: {value}"
             if key == "style":
                 for variable, (light, _) in VARIABLES.items():
                     value = value.replace(light, f"var(--{variable})")

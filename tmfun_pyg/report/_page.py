@@ -29,24 +29,24 @@ p { margin: .5rem 0; max-width: 46rem; overflow-wrap: anywhere; }
 a { color: var(--series-0); }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .8rem 0;
   padding: 0; list-style: none; }
-.muted, figcaption, caption { color: var(--muted); font-size: .875rem; }
+.muted, figcaption { color: var(--muted); font-size: .875rem; }
 .figures { display: grid; gap: 1.5rem 2rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); }
 figure { margin: .6rem 0; max-width: 32rem; }
-figcaption { margin-top: .2rem; }
+figure.wide { max-width: none; margin: 1.1rem 0; }
+figcaption { margin-top: .2rem; max-width: 46rem; }
 figure svg { display: block; width: 100%; height: auto; }
 figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figure svg text { font-family: inherit !important; }
-.table { overflow-x: auto; margin: .6rem 0; max-width: max-content; }
+.table { overflow-x: auto; max-width: max-content; }
 table { border-collapse: collapse; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: .2rem 0; }
 th, td { padding: .3rem .75rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--grid); }
 thead th { border-bottom: 2px solid var(--grid); white-space: nowrap; }
 tbody th { font-weight: 500; }
 .number { text-align: right; white-space: nowrap; }
-.text { overflow-wrap: anywhere; min-width: 7rem; }
+.text { overflow-wrap: anywhere; min-width: 6rem; }
 details { margin: .6rem 0; background: var(--raised); border-radius: .4rem;
   padding: .5rem .9rem; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
@@ -232,9 +232,10 @@ def table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     # Wide tables scroll, also by keyboard.
     return (
+        f'<figure class="wide">\n'
+        f"<figcaption>{escape(caption)}</figcaption>\n"
         f'<div class="table" tabindex="0">\n<table>\n'
-        f"<caption>{escape(caption)}</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n"
         + "\n".join(lines)
-        + "\n</tbody>\n</table>\n</div>"
+        + "\n</tbody>\n</table>\n</div>\n</figure>"
     )

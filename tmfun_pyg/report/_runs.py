@@ -105,7 +105,7 @@ class Runs(NamedTuple):
             models without a run folder here, by split: one entry for each
             seed.
         options (Dict[str, Dict[str, str]]): Options as rows of a table, for
-            each file they come from.
+            each file they come from: that of the first run of each name.
         versions (Dict[str, str]): The versions that the runs were made with,
             as far as they were written down.
     """
@@ -138,14 +138,12 @@ def read_runs(root: Path) -> Runs:
         ValueError: If there is no run, or a file is not what is expected.
     """
     paths = _find_runs(root)
-    single = paths == [root]
     summary: Dict[str, Any] = {}
-    if not single and (root / "metrics.json").is_file():
+    if paths != [root] and (root / "metrics.json").is_file():
         summary = _read_json(root / "metrics.json")
     results = _read_results(root / "metrics.json", summary)
 
-    models: Dict[str, List[Run]] = {}
-    options: Dict[str, Dict[str, str]] = {}
+    by_name: Dict[str, List[Run]] = {}
     for path in paths:
         name, seed = _name_run(root, path)
         if (path / "metrics.json").is_file():
@@ -155,37 +153,33 @@ def read_runs(root: Path) -> Runs:
             recorded = results.get(name, {}).get(seed, {})
         curves = read_curves(path / "metrics.csv")
         run = Run(path, name, seed, curves, recorded)
-        models.setdefault(name, []).append(run)
-        for file in ("config.yaml", "hparams.yaml"):
-            if (path / file).is_file():
-                title = (path / file).relative_to(root).as_posix()
-                options[title] = _read_options(path / file)
-                break
-    if "arguments" in summary:
-        rows = _rows(root / "metrics.json", summary["arguments"])
-        options = {"metrics.json": rows, **options}
+        by_name.setdefault(name, []).append(run)
 
     # As the summary orders them, then by name.
-    order = {name: place for place, name in enumerate(results)}
-    names = sorted(
-        models, key=lambda name: (order.get(name, len(order)), name)
-    )
-    return Runs(
-        root,
-        {
-            name: sorted(
-                models[name], key=lambda run: (run.seed or 0, run.path)
-            )
-            for name in names
-        },
-        {
-            name: list(by_seed.values())
-            for name, by_seed in results.items()
-            if name not in models
-        },
-        options,
-        _rows(root / "metrics.json", summary.get("versions", {})),
-    )
+    names = [name for name in results if name in by_name]
+    names += sorted(by_name.keys() - set(names))
+    models = {
+        name: sorted(by_name[name], key=lambda run: (run.seed or 0, run.path))
+        for name in names
+    }
+    others = {
+        name: list(by_seed.values())
+        for name, by_seed in results.items()
+        if name not in models
+    }
+    options: Dict[str, Dict[str, str]] = {}
+    if "arguments" in summary:
+        arguments = summary["arguments"]
+        options["metrics.json"] = _rows(root / "metrics.json", arguments)
+    for runs in models.values():
+        for file in ("config.yaml", "hparams.yaml"):
+            source = runs[0].path / file
+            if source.is_file():
+                title = source.relative_to(root).as_posix()
+                options[title] = _read_options(source)
+                break
+    versions = _rows(root / "metrics.json", summary.get("versions", {}))
+    return Runs(root, models, others, options, versions)
 
 
 def _find_runs(root: Path) -> List[Path]:

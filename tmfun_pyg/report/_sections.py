@@ -94,7 +94,12 @@ def add_summary(
         folded.append(
             details(
                 "Versions of the training",
-                table(["package", "version"], rows, "", num_text=2),
+                table(
+                    ["package", "version"],
+                    rows,
+                    "As written down.",
+                    num_text=2,
+                ),
             )
         )
     for source, options in runs.options.items():
@@ -102,7 +107,9 @@ def add_summary(
         folded.append(
             details(
                 f"Options of {source}",
-                table(["option", "value"], rows, "", num_text=2),
+                table(
+                    ["option", "value"], rows, "As written down.", num_text=2
+                ),
             )
         )
     if len(runs.options) == 0:
