@@ -42,6 +42,7 @@ class ContentKNN(Recommender):
 
     item_emb: Tensor
     item_mask: Tensor
+    scores_new_items = True
 
     def bind(self: ModelType, data: HeteroData) -> ModelType:
         r"""Attaches the training interactions of a data set and its features.

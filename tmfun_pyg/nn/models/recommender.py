@@ -34,6 +34,8 @@ class Recommender(torch.nn.Module, ABC):
     seen_col: Tensor
     #: The constructor's arguments but for the sizes, if made by `from_data`.
     options: Optional[Dict[str, Any]] = None
+    #: Whether items without a training interaction are scored by content.
+    scores_new_items: bool = False
 
     def __init__(self, num_users: int, num_items: int) -> None:
         super().__init__()

@@ -176,6 +176,7 @@ class TMFUN(SampledRecommender):
     """
 
     graph: MultimodalGraph
+    scores_new_items = True
 
     def __init__(
         self,

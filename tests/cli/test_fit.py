@@ -1,0 +1,244 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tmfun_pyg.cli.main import main
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.training import RecommenderModule, load_checkpoint
+
+FAST = [
+    *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar"),
+    *("false", "--data.k", "3", "--loader.batch_size", "64"),
+]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: Any) -> Path:
+    """A small data set, in whose folder the commands run."""
+    data = SyntheticMultimodal(60, 40, {"visual": 8})[0]
+    store = data["user", "interacts", "item"]
+    splits = [
+        store.edge_index,
+        store.val_edge_label_index,
+        store.test_edge_label_index,
+    ]
+    lines = ["userID\titemID\tx_label"]
+    for label, edges in enumerate(splits):
+        lines += [f"{u}\t{i}\t{label}" for u, i in edges.t().tolist()]
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy/toy.inter").write_text("\n".join(lines) + "\n")
+    np.save(tmp_path / "toy/visual_feat.npy", data["item"].x_visual.numpy())
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fit(out: str, epochs: int, *options: str, root: str = "toy") -> int:
+    return main(
+        [
+            *("fit", "--data.root", root, "--out", out, *FAST),
+            *("--trainer.max_epochs", str(epochs), *options),
+        ]
+    )
+
+
+def read(path: str) -> Dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+def rows(path: str) -> List[Dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(path: str, other: str) -> None:
+    weights = read(other)["state_dict"]
+    for name, weight in read(path)["state_dict"].items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_fit_and_judge(capsys: Any) -> None:
+    assert fit("run", 3, "--model", "LightGCN", "--model.channels", "8") == 0
+    assert "tmfun test --ckpt run/best.ckpt" in capsys.readouterr().out
+    loaded = load_checkpoint("run/best.ckpt")
+    assert loaded.model.channels == 8
+    expected = evaluate(loaded.model, loaded.dataset[0], "val")
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["val"] == expected
+    assert metrics["best_epoch"] == loaded.epoch
+    logged = [row for row in rows("run/metrics.csv") if row["val_recall@20"]]
+    assert [int(row["epoch"]) for row in logged] == [0, 1, 2]
+    best = float(logged[loaded.epoch]["val_recall@20"])
+    assert best == pytest.approx(expected["recall@20"], abs=1e-6)
+    assert best == max(float(row["val_recall@20"]) for row in logged)
+
+    assert main(["test", "--ckpt", "run/best.ckpt"]) == 0
+    assert "LightGCN" in capsys.readouterr().out
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["test"] == evaluate(loaded.model, loaded.dataset[0], "test")
+    assert metrics["val"] == expected
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    assert config["data"]["k"] == 3
+    assert config["model"]["init_args"]["channels"] == 8
+
+
+def test_resume() -> None:
+    assert fit("whole", 4) == 0
+    assert fit("parts", 2) == 0
+    assert fit("parts", 4, "--resume", "true") == 0
+    assert_same("parts/last.ckpt", "whole/last.ckpt")
+    assert_same("parts/best.ckpt", "whole/best.ckpt")
+    assert rows("parts/metrics.csv") == rows("whole/metrics.csv")
+    whole, parts = (
+        json.loads(Path(name, "metrics.json").read_text())
+        for name in ("whole", "parts")
+    )
+    assert whole == parts
+
+
+def test_interrupted(monkeypatch: Any, capsys: Any) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    step = RecommenderModule.training_step
+
+    def interrupt_at(epoch: int) -> None:
+        def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+            if self.current_epoch == epoch and batch_idx == 1:
+                raise KeyboardInterrupt
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(RecommenderModule, "training_step", training_step)
+
+    try:
+        interrupt_at(0)
+        assert fit("run", 4) == 130
+        assert "nothing to keep" in capsys.readouterr().err
+        interrupt_at(2)
+        assert fit("run", 4) == 130
+        assert "--config run/config.yaml --resume" in capsys.readouterr().err
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it now.
+    monkeypatch.setattr(RecommenderModule, "training_step", step)
+    assert main(["fit", "--config", "run/config.yaml", "--resume=true"]) == 0
+    assert fit("whole", 4) == 0
+    assert_same("run/last.ckpt", "whole/last.ckpt")
+    assert rows("run/metrics.csv") == rows("whole/metrics.csv")
+
+
+def test_killed_while_writing(folder: Path) -> None:
+    # Best and last are saved each epoch; the fourth checkpoint is half on the
+    # disk when the process ends.
+    script = textwrap.dedent(
+        f"""
+        import os, torch
+        from tmfun_pyg.cli.main import main
+        save, count = torch.save, [0]
+        def half(content, path):
+            count[0] += str(path).endswith(".ckpt")
+            save(content, path)
+            if count[0] == 4:
+                os.truncate(path, 1000)
+                os.kill(os.getpid(), 9)
+        torch.save = half
+        main({["fit", "--data.root", "toy", "--out", "run", *FAST]})
+        """
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, check=False)
+    assert done.returncode == -9
+    read("run/last.ckpt")
+    assert fit("run", 4, "--resume", "true") == 0
+    assert fit("whole", 4) == 0
+    assert_same("run/last.ckpt", "whole/last.ckpt")
+    assert_same("run/best.ckpt", "whole/best.ckpt")
+
+
+def test_existing_run(capsys: Any) -> None:
+    assert fit("run", 1) == 0
+    before = Path("run/last.ckpt").read_bytes()
+    assert fit("run", 1) == 1
+    assert "--out run: found a run there" in capsys.readouterr().err
+    assert Path("run/last.ckpt").read_bytes() == before
+
+
+def test_other_data(capsys: Any) -> None:
+    assert fit("run", 1) == 0
+    mine = load_checkpoint("run/best.ckpt").dataset.fingerprint
+    x = np.load("toy/visual_feat.npy")
+    np.save("toy/visual_feat.npy", x + 1)
+    assert main(["test", "--ckpt", "run/best.ckpt"]) == 1
+    error = capsys.readouterr().err
+    assert mine in error
+    assert "Traceback" not in error
+    np.save("toy/visual_feat.npy", x)
+    Path("toy").rename("moved")
+    assert main(["test", "--ckpt", "run/best.ckpt"]) == 1
+    assert "toy" in capsys.readouterr().err
+    moved = ["--root", "moved", "--name", "toy"]
+    assert main(["test", "--ckpt", "run/best.ckpt", *moved]) == 0
+
+
+def test_shipped_configs(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["fit", "--config", "embedded", "--print-config"])
+    assert done.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["lr"] == 0.005
+    assert config["loader"]["batch_size"] == 512
+    assert main(["fit", "--config", "tiktok"]) == 1
+    assert "data.root: found none" in capsys.readouterr().err
+    assert main(["fit", "--config", "nothing"]) == 1
+    assert "embedded, own_data, sports" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["fly"],
+        ["fit", "--nothing"],
+        ["fit", "--model", "Nothing"],
+        ["fit", "--model.chanels", "8"],
+        ["fit", "--trainer.max_epochs", "many"],
+        ["test"],
+    ],
+)
+def test_usage(args: List[str], capsys: Any) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(args)
+    assert done.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_failures(capsys: Any, folder: Path) -> None:
+    assert main(["fit", "--model", "MostPopular", "--out", "run"]) == 1
+    assert "without weights" in capsys.readouterr().err
+    assert main(["fit", "--data.root", "nowhere"]) == 1
+    assert "nowhere.inter" in capsys.readouterr().err
+    assert not (folder / "run").exists()
+    (folder / "file").write_text("")
+    assert fit("file", 1) == 1
+    assert "--out file" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="nowhere"):
+        main(["--debug", "fit", "--data.root", "nowhere"])
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0,
+    reason="root may write everywhere",
+)
+def test_read_only_folder(folder: Path, capsys: Any) -> None:
+    (folder / "runs").mkdir(mode=0o500)
+    assert fit("runs/a", 1) == 1
+    assert "runs" in capsys.readouterr().err

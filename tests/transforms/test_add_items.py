@@ -1,0 +1,77 @@
+import copy
+
+import pytest
+import torch
+
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.transforms import AddItems, FeatureGraph
+
+
+def make() -> "tuple":
+    data = SyntheticMultimodal(
+        60, 40, {"visual": 8, "text": 5}, missing={"text": 0.3}
+    )[0]
+    data = FeatureGraph(k=3)(data)
+    generator = torch.Generator().manual_seed(0)
+    visual = torch.randn(4, 8, generator=generator)
+    text = torch.randn(4, 5, generator=generator)
+    text[1] = 0
+    return data, {"visual": visual, "text": text}
+
+
+def test_edges() -> None:
+    old, features = make()
+    data = AddItems(features, k=3)(copy.copy(old))
+    assert data["item"].num_nodes == 44
+    assert data["item"].mask_text[40:].tolist() == [True, False, True, True]
+    assert "mask_visual" not in data["item"]
+    for name, x in features.items():
+        before = old["item", f"similar_{name}", "item"]
+        after = data["item", f"similar_{name}", "item"]
+        num_old = before.edge_index.size(1)
+        assert torch.equal(after.edge_index[:, :num_old], before.edge_index)
+        assert torch.equal(after.edge_weight[:num_old], before.edge_weight)
+        assert torch.equal(data["item"][f"x_{name}"][40:], x)
+        source, target = after.edge_index[:, num_old:]
+        known = old["item"][f"x_{name}"]
+        mask = old["item"].get(f"mask_{name}", torch.ones(40).bool())
+        for row in range(4):
+            found = set(source[target == 40 + row].tolist())
+            if name == "text" and row == 1:
+                assert found == set()
+                continue
+            score = torch.cosine_similarity(x[row : row + 1], known)
+            score = score.masked_fill(~mask, -2)
+            assert found == set(score.topk(3).indices.tolist())
+        assert torch.allclose(after.edge_weight[num_old:], torch.tensor(1 / 3))
+    edges = ("user", "interacts", "item")
+    assert data[edges].edge_index is old[edges].edge_index
+
+
+def test_known_item() -> None:
+    # Added once more, an item is nearest to itself.
+    data, _ = make()
+    x = data["item"].x_visual[5:6]
+    out = AddItems({"visual": x}, k=1)(copy.copy(data))
+    edge = out["item", "similar_visual", "item"].edge_index[:, -1]
+    assert edge.tolist() == [5, 40]
+    assert not out["item"].mask_text[40]
+
+
+def test_errors() -> None:
+    data, features = make()
+    visual, text = features["visual"], features["text"]
+    for bad, match in (
+        ({"audio": visual}, "modality 'audio'"),
+        ({"visual": visual[:, :3]}, r"visual.*\[4, 3\], expected 8"),
+        ({"visual": visual / 0}, "NaN or Inf in row 0"),
+        ({"text": text}, "1 new item.s. without any, the first in row 1"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            AddItems(bad)(copy.copy(data))
+    with pytest.raises(ValueError, match="'visual': 4, 'text': 3"):
+        AddItems({"visual": visual, "text": text[:3]})
+    with pytest.raises(ValueError, match="found none"):
+        AddItems({})
+    with pytest.raises(ValueError, match="k: found 0"):
+        AddItems(features, k=0)

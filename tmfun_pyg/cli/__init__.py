@@ -1,0 +1,1 @@
+"""The command line, `tmfun`: a file for each command."""

@@ -1,0 +1,111 @@
+"""The entry point: finds the command, and tells errors as a shell expects."""
+
+import argparse
+import importlib
+import logging
+import re
+import sys
+import warnings
+from typing import List, Optional, Sequence
+
+from tmfun_pyg._version import __version__
+
+# Where each is, imported when called, so that --help does not wait for torch,
+# and what it is for.
+COMMANDS = {
+    "prepare": ("prepare", "make a data set of a log and feature files"),
+    "fit": ("fit", "train a model"),
+    "validate": ("judge", "rank the validation split with a trained model"),
+    "test": ("judge", "rank the test split with a trained model"),
+    "recommend": ("recommend", "write the best items for users"),
+    "explain": ("explain", "say why an item is recommended to a user"),
+    "export": ("export", "write embeddings, indices, a scorer for serving"),
+    "report": ("report", "make a page with figures of training runs"),
+}
+FAILURE, USAGE, INTERRUPT = 1, 2, 130
+
+
+def main(args: Optional[Sequence[str]] = None) -> int:
+    r"""Runs a command.
+
+    Args:
+        args (Sequence[str], optional): The command and its options, those of
+            the process if not given. (default: :obj:`None`)
+
+    Returns:
+        The exit status: :obj:`0` if all went well, :obj:`1` after a failure,
+        :obj:`2` for options that are not understood, :obj:`130` after an
+        interruption.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in words
+    words = [_with_underscores(word) for word in words if word != "--debug"]
+    command = _parse_command(words[:1])
+    try:
+        module = importlib.import_module(
+            f"tmfun_pyg.cli.{COMMANDS[command][0]}"
+        )
+        if not debug:
+            _quiet()  # Lightning sets its loggers up when it is imported.
+        return int(getattr(module, command)(words[1:]) or 0)
+    except KeyboardInterrupt:
+        print(f"tmfun {command}: interrupted", file=sys.stderr)
+        return INTERRUPT
+    # What people can mend. Anything else is a fault of ours: its traceback
+    # is worth having.
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        print(f"tmfun {command}: error: {error}", file=sys.stderr)
+        return FAILURE
+
+
+def _parse_command(words: List[str]) -> str:
+    listed = "\n".join(
+        f"  {name:<11}{text}" for name, text in COMMANDS.items()
+    )
+    parser = argparse.ArgumentParser(
+        "tmfun",
+        description="Multimodal recommendation: from a log of interactions "
+        "and item features to lists of recommendations.",
+        epilog=f"commands:\n{listed}\n\nThe options of a command: tmfun "
+        f"COMMAND --help. With --debug, errors come with a traceback.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    return parser.parse_args(words).command
+
+
+def _with_underscores(word: str) -> str:
+    """Takes --new-items for --new_items, as the options are called."""
+    match = re.match(r"--[a-z][a-z-]*", word)
+    if match is None:
+        return word
+    return "--" + match[0][2:].replace("-", "_") + word[match.end() :]
+
+
+def _quiet() -> None:
+    """Leaves out what Lightning tells developers."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    # A warning is for people, too: without the line of code it came from.
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: object,
+    category: object,
+    filename: object,
+    lineno: object,
+    file: object = None,
+    line: object = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
