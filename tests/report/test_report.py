@@ -1,0 +1,428 @@
+import copy
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Dict, List, Tuple, Type
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import CSVLogger
+
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.nn import TMFUN, LightGCN, MostPopular, Recommender
+from tmfun_pyg.report import report
+from tmfun_pyg.training import (
+    InteractionDataModule,
+    RecommenderModule,
+    default_callbacks,
+    load_checkpoint,
+)
+from tmfun_pyg.transforms import FeatureGraph
+
+SECTIONS = [
+    "summary",
+    "learning-curves",
+    "metrics",
+    "modality-weights",
+    "user-activity",
+    "item-popularity",
+    "projection",
+]
+# Ids are nothing to be trusted.
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</style><img src=http://example.org onerror=alert(1)>",
+    "$x^{",
+    "_hidden",
+    "a\x07\"'&b\ud800",
+    "\N{CLOSED BOOK} --> ]]>",
+    "long " * 40 + "id",
+]
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects what a page holds, and checks that its tags fit."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: List[Tuple[str, Dict[str, Any]]] = []
+        self.open: List[str] = []
+        self.words: List[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.words.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def files_of(folder: Path) -> Dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def dataset() -> SyntheticMultimodal:
+    dataset = SyntheticMultimodal(
+        120, 40, {"visual": 6, "textual": 4}, missing={"textual": 0.2}
+    )
+    dataset.item_ids = np.array(
+        [*HOSTILE, *map(str, range(len(HOSTILE), 40))], dtype=str
+    )
+    data = dataset[0]
+    store = data["user", "interacts", "item"]
+    # Item 20 is cold, and held out from two users.
+    store.edge_index = store.edge_index[:, store.edge_index[1] != 20]
+    for name in ("val_edge_label_index", "test_edge_label_index"):
+        pairs = store[name][:, store[name][1] != 20]
+        store[name] = torch.cat([pairs, torch.tensor([[0, 1], [20, 20]])], 1)
+    dataset.data = FeatureGraph(3)(data)
+    return dataset
+
+
+def train(
+    cls: Type[Recommender], folder: Path, seed: int, dataset: Any
+) -> None:
+    seed_everything(seed)
+    data = dataset[0]
+    module = RecommenderModule(
+        cls.from_data(data, channels=8), lr=1e-2, dataset=dataset
+    )
+    Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        callbacks=default_callbacks(str(folder)),
+        logger=CSVLogger(folder.parent, folder.name, ""),
+        log_every_n_steps=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, InteractionDataModule(data, 128, seed=seed))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: Any, dataset: Any) -> Path:
+    """Two seeds of TMFUN and one of LightGCN; not to be changed."""
+    root = tmp_path_factory.mktemp("runs")
+    train(TMFUN, root / "tmfun" / "seed_0", 0, dataset)
+    train(TMFUN, root / "tmfun" / "seed_1", 1, dataset)
+    train(LightGCN, root / "<b>lightgcn" / "seed_0", 0, dataset)
+    return root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy to be changed."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_page(trained: Path, tmp_path: Path, dataset: Any) -> None:
+    out = tmp_path / "a" / "out"
+    page = report(trained, out, dataset=dataset)
+    assert page == out / "report.html"
+    reader = Reader(page)
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert [i for i in ids if i in SECTIONS] == SECTIONS
+    # Whatever refers to something refers to what is there.
+    for _, attrs in reader.tags:
+        if "href" in attrs:
+            assert attrs["href"][0] == "#"
+            assert attrs["href"][1:] in ids
+        for target in re.findall(r"url\(([^)]*)\)", str(attrs)):
+            assert target[0] == "#"
+            assert target[1:] in ids
+    names = {tag for tag, _ in reader.tags}
+    assert names.isdisjoint({"script", "link", "img", "iframe", "image"})
+    assert not any(
+        key == "src" or key.startswith("on")
+        for _, attrs in reader.tags
+        for key in attrs
+    )
+    assert "//" not in "".join(
+        re.findall(r"<style>.*?</style>", page.read_text(), re.S)
+    )
+
+    files = files_of(out)
+    figures = [name for name in files if name.startswith("figures/")]
+    svgs = [attrs for tag, attrs in reader.tags if tag == "svg"]
+    assert len(figures) == len(svgs) == 14
+    assert all(files[f].startswith(b"\x89PNG") for f in figures)
+    assert all(len(svg["aria-label"]) > 20 for svg in svgs)
+    assert "figures/projection-b-lightgcn.png" in files
+    # No color of a figure stays as it is on light pages alone.
+    styles = " ".join(attrs.get("style", "") for _, attrs in reader.tags)
+    assert set(re.findall(r"#[0-9a-f]{6}", styles)) <= {"#ffffff"}
+
+    text = reader.text
+    assert "120" in text
+    assert "judged by the validation split" in text
+    assert "There are no test metrics" in text
+    assert "LightGCN does not weigh modalities by attention" in text
+    assert "32 of 40 items have all modalities" in text
+    assert "without a training interaction: 2 held-out" in text
+    assert "All 40 items are shown." in text
+    popular = evaluate(MostPopular.from_data(dataset[0]), dataset[0], "val")
+    for metric in ("recall@20", "ndcg@10"):
+        assert f"{popular[metric]:.4f}" in text
+    values = [
+        evaluate(
+            load_checkpoint(
+                trained / "tmfun" / f"seed_{seed}" / "best.ckpt", dataset
+            ).model,
+            dataset[0],
+            "val",
+        )["recall@20"]
+        for seed in (0, 1)
+    ]
+    mean, half = sum(values) / 2, abs(values[0] - values[1]) / math.sqrt(2)
+    assert f"{mean:.4f} ± {half:.4f}" in text
+
+
+def test_same_run_same_bytes(
+    trained: Path, tmp_path: Path, dataset: Any
+) -> None:
+    import matplotlib
+
+    report(trained, tmp_path / "a", dataset=dataset)
+    torch.manual_seed(7)
+    with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path"}):
+        report(trained, tmp_path / "b", dataset=dataset)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_ids_are_escaped(trained: Path, tmp_path: Path, dataset: Any) -> None:
+    page = report(trained, tmp_path / "a", items=HOSTILE, dataset=dataset)
+    raw = page.read_text(encoding="utf-8")
+    assert "<script" not in raw
+    assert "<img" not in raw
+    reader = Reader(page)
+    cells = reader.words
+    for item in HOSTILE[:4]:
+        assert item in cells
+    assert "a\ufffd\"'&b\ufffd" in cells
+    assert "asked for" in cells
+    # In the figure, too, shortened:
+    assert "<script>alert(1)</scr…" in cells
+    assert "$x^{" in cells
+    assert cells.count("_hidden") == 2
+    assert "<b>lightgcn" in cells
+    with pytest.raises(ValueError, match=r"'items': found \['none'\]"):
+        report(trained, tmp_path / "b", items=["none"], dataset=dataset)
+    assert not (tmp_path / "b").exists()
+
+
+def test_one_run_cut_after_one_epoch(run: Path, dataset: Any) -> None:
+    folder = run / "<b>lightgcn" / "seed_0"
+    log = (folder / "metrics.csv").read_text().splitlines()
+    (folder / "metrics.csv").write_text("\n".join(log[:2]) + "\n")
+    (folder / "best.ckpt").unlink()
+    page = report(folder, dataset=dataset)
+    assert page == folder / "report" / "report.html"
+    text = Reader(page).text
+    assert "<b>lightgcn, seed 0 0 0 " in text
+    assert (
+        "±"
+        not in text.split("Accuracy by user activity")[1].split("The numbers")[
+            0
+        ]
+    )
+    assert "<b>lightgcn: left out. LightGCN does not" in text
+    assert "last.ckpt" in text
+    # Again, over the first one, which is no run itself:
+    first = files_of(folder / "report")
+    (folder / "report" / "mine.txt").write_text("kept")
+    (folder / "report" / "report.html").write_text("old")
+    report(folder, dataset=dataset)
+    assert files_of(folder / "report") == {**first, "mine.txt": b"kept"}
+    assert [p.name for p in folder.glob(".*")] == []
+
+
+def test_diverged_run(run: Path, dataset: Any) -> None:
+    folder = run / "tmfun" / "seed_0"
+    log = (folder / "metrics.csv").read_text()
+    header, *rows = log.splitlines()
+    columns = header.split(",")
+    out = [header]
+    for row in rows:
+        cells = dict(zip(columns, row.split(","), strict=True))
+        if cells["train_loss"] and cells["epoch"] != "0":
+            cells["train_loss"] = "nan"
+            cells["train_bpr"] = "inf"
+        out.append(",".join(cells.values()))
+    (folder / "metrics.csv").write_text("\n".join(out) + "\n")
+    checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["model.item_embedding.weight"][3] = math.nan
+    torch.save(checkpoint, folder / "best.ckpt")
+    text = Reader(report(run, dataset=dataset)).text
+    assert (
+        "tmfun, seed 0: train_loss is no finite number in 2 of 3 epochs, "
+        "first in epoch 1." in text
+    )
+    assert text.count("tmfun: left out. The embeddings hold NaN") == 4
+
+
+def test_missing_columns(run: Path, dataset: Any) -> None:
+    path = run / "<b>lightgcn" / "seed_0" / "metrics.csv"
+    path.write_text("epoch,step,val_ndcg@7\n0,1,0.123\n1,2,0.11\n")
+    text = Reader(report(path.parent, dataset=dataset)).text
+    assert "there is no best epoch" in text
+    assert "NDCG@7" in text
+    assert "0.1100" in text
+    # Beside runs that have the others:
+    assert "NDCG@7" in Reader(report(run, dataset=dataset)).text
+
+
+def test_users_in_one_bin(run: Path, dataset: Any) -> None:
+    other = copy.copy(dataset)
+    data = copy.copy(dataset[0])
+    store = data["user", "interacts", "item"]
+    # One user is judged by one item.
+    store.val_edge_label_index = store.val_edge_label_index[:, -1:]
+    other.data = data
+    for path in run.rglob("*.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint["recommender"]["fingerprint"] = other.fingerprint
+        torch.save(checkpoint, path)
+    text = Reader(report(run, dataset=other)).text
+    assert "validation interactions 1 test" in text
+
+
+def test_recorded_metrics(run: Path, tmp_path: Path, dataset: Any) -> None:
+    summary = {
+        "versions": {"torch": "1.2.3-of-then"},
+        "arguments": {"lr": 0.125, "<i>": ["a", "b"]},
+        "results": {
+            "most-popular": {"mean": {"test": {"recall@20": 0.0123}}},
+            "tmfun": {
+                "runs": [
+                    {"seed": 0, "test": {"recall@20": 0.5}},
+                    {"seed": 1, "test": {"recall@20": 0.7}},
+                ]
+            },
+            "gone": {"mean": {"test": {"recall@20": 0.4567}}},
+        },
+    }
+    (run / "metrics.json").write_text(json.dumps(summary))
+    (run / "tmfun" / "seed_0" / "config.yaml").write_text("a: {b: why}\n")
+    text = Reader(report(run, tmp_path / "a", dataset=dataset)).text
+    assert "0.6000 ± 0.1414" in text
+    assert "gone 1 0.4567" in text
+    assert "most-popular 1 0.0123" in text
+    for words in ("1.2.3-of-then", "lr 0.125", "<i> a, b", "a.b why"):
+        assert words in text
+
+    # Only now is the test split read, where there is nothing written down.
+    page = report(run, tmp_path / "b", split="test", dataset=dataset)
+    text = Reader(page).text
+    assert "judged by the test split" in text
+    assert "0.6000 ± 0.1414" in text
+    path = run / "<b>lightgcn" / "seed_0" / "best.ckpt"
+    model = load_checkpoint(path, dataset).model
+    expected = evaluate(model, dataset[0], "test")["recall@20"]
+    assert f"{expected:.4f}" in text
+    assert (tmp_path / "b" / "figures" / "test-recall-20.png").exists()
+
+
+def test_bad_arguments(run: Path, tmp_path: Path, dataset: Any) -> None:
+    with pytest.raises(ValueError, match=r"'split' must be .* \(got 'all'\)"):
+        report(run, split="all", dataset=dataset)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file': found a file, expected"):
+        report(run, tmp_path / "file", dataset=dataset)
+    with pytest.raises(ValueError, match="found no run"):
+        (tmp_path / "empty").mkdir()
+        report(tmp_path / "empty", dataset=dataset)
+    assert list((tmp_path / "empty").iterdir()) == []
+    path = run / "tmfun" / "seed_0" / "best.ckpt"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"seed_0/best\.ckpt' cannot be read"):
+        report(run, dataset=dataset)
+    assert not (run / "report").exists()
+
+
+def test_nothing_is_left_half_written(
+    trained: Path, tmp_path: Path, dataset: Any, monkeypatch: Any
+) -> None:
+    written = Path.write_bytes
+
+    def fail(path: Path, content: bytes) -> int:
+        if path.name == "report.html":
+            raise OSError("no space left on device")
+        return written(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="no space"):
+        report(trained, tmp_path / "out", dataset=dataset)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib(trained: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"tmfun-pyg\[plot\]"):
+        report(trained)
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None, reason="neither chromium nor google-chrome is installed"
+)
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_in_a_browser(
+    trained: Path, tmp_path: Path, dataset: Any, is_dark: bool
+) -> None:
+    page = report(trained, tmp_path / "out", items=HOSTILE, dataset=dataset)
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--blink-settings=preferredColorScheme={0 if is_dark else 1}",
+            "--enable-logging=stderr",
+            "--v=0",
+            f"--log-net-log={tmp_path / 'net.json'}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    for section in SECTIONS:
+        assert f'<section id="{section}">' in done.stdout
+    assert done.stdout.count("<svg") == 14
+    assert "<script" not in done.stdout
