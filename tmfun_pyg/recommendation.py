@@ -162,8 +162,14 @@ def write_recommendations(
             count["short"] += int(np.isinf(chunk.score).any(axis=1).sum())
             yield chunk
 
-    with written_whole(path) as part:
-        write(part, counted())
+    try:
+        with written_whole(path) as part:
+            write(part, counted())
+    except OSError as err:
+        raise OSError(
+            f"'{path}' cannot be written ({err}): expected a writable folder "
+            f"with enough space"
+        ) from err
     return count
 
 

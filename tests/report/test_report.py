@@ -357,8 +357,8 @@ def test_bad_arguments(run: Path, tmp_path: Path, dataset: Any) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file': found a file, expected"):
         report(run, tmp_path / "file", dataset=dataset)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="found no run"):
-        (tmp_path / "empty").mkdir()
         report(tmp_path / "empty", dataset=dataset)
     assert list((tmp_path / "empty").iterdir()) == []
     path = run / "tmfun" / "seed_0" / "best.ckpt"

@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, List, Optional, Type
 
-import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg._files import written_whole
 from tmfun_pyg.cli._command import print_metrics, write_metrics
@@ -22,6 +22,7 @@ from tmfun_pyg.training import (
     RecommenderModule,
     default_callbacks,
 )
+from tmfun_pyg.training.checkpoint import read_checkpoint
 
 # What the data set says, and what is no plain value:
 NOT_OPTIONS = {"num_users", "num_items", "in_channels", "table"}
@@ -206,16 +207,27 @@ class _AppendingLogger(CSVLogger):
 
 def fit(args: List[str]) -> int:
     """Trains a model, and judges its best epoch on validation."""
-    cli = FitCLI([*_find_configs(args)])
+    try:
+        return _fit(FitCLI(_find_configs(args)))
+    except MisconfigurationException as err:
+        raise ValueError(err) from err
+
+
+def _fit(cli: FitCLI) -> int:
     folder, trainer = cli.folder, cli.trainer
     resumed = folder / "last.ckpt" if cli.config.resume else None
     if resumed is not None and not resumed.exists():
         print(f"{folder}: no epoch is finished there, starting anew")
         resumed = None
     if resumed is not None:
-        last = torch.load(resumed, map_location="cpu", weights_only=True)
-        cli.logger.keep(last["epoch"] + 1)
-        print(f"Going on after epoch {last['epoch']} of {folder}")
+        epoch = read_checkpoint(resumed)["epoch"]
+        if -1 < (trainer.max_epochs or -1) <= epoch:
+            raise ValueError(
+                f"--trainer.max_epochs {trainer.max_epochs}: found a run of "
+                f"{epoch + 1} epochs in {folder}, expected more to do"
+            )
+        cli.logger.keep(epoch + 1)
+        print(f"Going on after epoch {epoch} of {folder}")
     try:
         trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed)
     except SystemExit:
@@ -227,7 +239,7 @@ def fit(args: List[str]) -> int:
         return 0
 
     best = folder / "best.ckpt"
-    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(best)
     cli.model.load_state_dict(checkpoint["state_dict"])
     model, data = cli.model.model, cli.dataset[0]
     metrics = evaluate(model, data, "val")

@@ -71,6 +71,4 @@ def write(
         overwrite=overwrite,
     )
     print(report)
-    print(
-        f"\nNext:\n  tmfun fit --config own_data --data.root {out / name}"
-    )
+    print(f"\nNext:\n  tmfun fit --config own_data --data.root {out / name}")

@@ -55,9 +55,10 @@ def align_features(
             or not np.isin(table.item_ids, log.item_ids).any()
         ):
             raise ValueError(
-                f"{source}: found ids such as {table.item_ids[0]!r}, none of "
-                f"which has an interaction in {log.source}, whose ids are "
-                f"such as {log.item_ids[0]!r}; expected the same catalogue"
+                f"{source}: found ids such as {table.item_ids.item(0)!r}, "
+                f"none of which has an interaction in {log.source}, whose ids "
+                f"are such as {log.item_ids.item(0)!r}; expected the same "
+                f"catalogue"
             )
         tables[modality] = table
         item_ids = np.union1d(item_ids, table.item_ids)
