@@ -186,6 +186,7 @@ def curves(
         ax.set_yscale("log")
         # The default is in the markup of formulas.
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.minorticks_off()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _with_legend(fig)
 
@@ -504,6 +505,7 @@ def render(fig: Figure, name: str, alt: str) -> Picture:
         # The page has other fonts, which may well have these letters.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         fig.savefig(svg, format="svg", metadata={"Date": None})
+        fig.set_layout_engine("none")  # It is laid out, which takes time.
         fig.savefig(
             png,
             format="png",
