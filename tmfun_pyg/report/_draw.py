@@ -150,7 +150,6 @@ def curves(
     finite: List[float] = []
     for index, (name, seeds) in enumerate(lines.items()):
         look = style_of(index)
-        look["marker"] = None
         for place, values in enumerate(seeds):
             epoch, value = list(values), np.array(list(values.values()))
             value[~np.isfinite(value)] = np.nan
@@ -160,8 +159,7 @@ def curves(
             ax.plot(
                 epoch,
                 value,
-                **{**look, "marker": "." if alone else None},
-                linewidth=1.2,
+                **{**look, "marker": "." if alone else None, "linewidth": 1.2},
                 label=_label(name) if place == 0 else "_",
             )
     for index, best, height in marks:
