@@ -148,6 +148,78 @@ def test_parquet(tmp_path):
     )
 
 
+def write_inter(path, log, header):
+    log.to_csv(path, sep="\t", index=False, header=header)
+
+
+def test_recbole_file(tmp_path):
+    log = make_log()
+    log["item_id"] = log["item_id"].replace("B000", "007 é")
+    path = tmp_path / "log.inter"
+    header = ["user_id:token", "item_id:token", "timestamp:float"]
+    write_inter(path, log.assign(time=log["time"] / 7), header)
+    for split in ("leave_last_out", "global_time"):
+        read = from_interactions(path, {}, split=split, time_col="timestamp")
+        same = from_interactions(log, {}, split=split, time_col="time")
+        assert pairs(read, "val") == pairs(same, "val")
+        assert pairs(read) == pairs_of(log)
+
+    write_inter(path, log, ["uid:token", "item_id:token", "t:float"])
+    read = from_interactions(path, {}, user_col="uid")
+    assert pairs(read) == pairs_of(log)
+    write_inter(path, log, ["user_id:token", "item_id:token", "user_id"])
+    with pytest.raises(ValueError, match=r"log\.inter': .*different names"):
+        from_interactions(path, {})
+
+
+def with_labels(**kwargs):
+    log = make_log(**kwargs)
+    return log.assign(x_label=np.arange(len(log)) % 4 % 3)
+
+
+@pytest.mark.parametrize("names", [{}, {"user_col": "userID"}])
+def test_mmrec_file(tmp_path, names):
+    log = with_labels()
+    for column, letter in (("user_id", "u"), ("item_id", "B")):
+        log[column] = log[column].str.removeprefix(letter).astype(int)
+    path = tmp_path / "log.inter"
+    write_inter(path, log, ["userID", "itemID", "t", "x_label"])
+    dataset = from_interactions(path, {}, split="given", **names)
+    for label, split in enumerate(("train", "val", "test")):
+        assert pairs(dataset, split) == pairs_of(log[log["x_label"] == label])
+    # The split is not taken unasked.
+    assert len(pairs(from_interactions(path, {}, **names), "test")) == 30
+
+
+def test_given_split():
+    log = with_labels()
+    # Text is as good as numbers.
+    log["x_label"] = log["x_label"].astype(str)
+    dataset = from_interactions(log, {}, split="given")
+    for label, split in zip("012", ("train", "val", "test"), strict=True):
+        assert pairs(dataset, split) == pairs_of(log[log["x_label"] == label])
+
+    # Repetitions count in their earliest split, whenever that was.
+    again = log[log["x_label"] == "2"][:5].assign(x_label="1", time=1000)
+    with pytest.warns(UserWarning, match="found 5 duplicate"):
+        dataset = from_interactions(
+            pd.concat([log, again]), {}, split="given", time_col="time"
+        )
+    expected = pairs_of(log[log["x_label"] == "1"]) | pairs_of(again)
+    assert pairs(dataset, "val") == expected
+
+
+def test_k_core_keeps_given_splits():
+    log = with_labels(num_rows=150, num_items=40)
+    dataset = from_interactions(log, {}, split="given", k_core=4)
+    plain = from_interactions(log, {}, k_core=4)
+    assert 0 < len(pairs(dataset)) < len(log)
+    assert pairs(dataset) == pairs(plain)
+    for label, split in enumerate(("train", "val", "test")):
+        given = pairs_of(log[log["x_label"] == label])
+        assert pairs(dataset, split) == given & pairs(plain)
+
+
 def test_features_by_id():
     log = make_log()
     rng = np.random.default_rng(1)
@@ -330,6 +402,22 @@ def with_value(column, value, row=7):
             "'time': expected numbers or dates in ISO 8601",
         ),
         (make_log(), {"split": "last"}, "split: found 'last'"),
+        (make_log(), {"split": "given"}, r"no column \['x_label'\]: found"),
+        (
+            make_log().assign(x_label=[0, 1, 2] * 99 + [0, 3, 1]),
+            {"split": "given"},
+            r"'x_label': found .*3.* in row 298 .*0 \(training\)",
+        ),
+        (
+            make_log().assign(x_label=["0", "train", "1"] * 100),
+            {"split": "given"},
+            "'x_label': found 'train' in row 1 ",
+        ),
+        (
+            make_log().assign(x_label=0),
+            {"split": "given"},
+            "interactions: the validation split is empty",
+        ),
         (make_log(), {"split": "global_time"}, "time_col: found None"),
         (make_log(), {"ratios": (0.8, 0.2)}, "ratios: found"),
         (make_log(), {"ratios": (0.8, 0.2, 0.0)}, "ratios: found"),

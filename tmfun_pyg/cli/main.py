@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import logging
-import re
 import sys
 import warnings
 from typing import List, Optional, Sequence
@@ -22,7 +21,9 @@ COMMANDS = {
     "export": ("export", "write embeddings, indices, a scorer for serving"),
     "report": ("report", "make a page with figures of training runs"),
 }
-FAILURE, USAGE, INTERRUPT = 1, 2, 130
+# Options whose parts are modalities, which may hold a dash.
+NAMED_BY_USERS = ("features", "feature_ids")
+FAILURE, INTERRUPT = 1, 130
 
 
 def main(args: Optional[Sequence[str]] = None) -> int:
@@ -79,10 +80,14 @@ def _parse_command(words: List[str]) -> str:
 
 def _with_underscores(word: str) -> str:
     """Takes --new-items for --new_items, as the options are called."""
-    match = re.match(r"--[a-z][a-z-]*", word)
-    if match is None:
+    if not word.startswith("--"):
         return word
-    return "--" + match[0][2:].replace("-", "_") + word[match.end() :]
+    key, equals, value = word.partition("=")
+    first, dot, rest = key[2:].partition(".")
+    first = first.replace("-", "_")
+    if first not in NAMED_BY_USERS:
+        rest = rest.replace("-", "_")
+    return f"--{first}{dot}{rest}{equals}{value}"
 
 
 def _quiet() -> None:

@@ -1,7 +1,7 @@
 import os
 import os.path as osp
 from types import ModuleType
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from torch import Tensor
@@ -21,6 +21,12 @@ REFUSED = {
 # Integers that are written as Python would write them: without leading zeros.
 INTEGER = r"0|-?[1-9][0-9]{0,17}"
 
+# The column of a split that is given.
+LABEL = "x_label"
+# What MMRec's own files call the columns that RecBole's call by the latter.
+ALIASES = {"userID": "user_id", "itemID": "item_id"}
+SEPARATORS = {".csv": ",", ".inter": "\t"}
+
 
 class Log(NamedTuple):
     """Interactions as they were logged, each pair of user and item once.
@@ -33,6 +39,8 @@ class Log(NamedTuple):
         item (np.ndarray): The item of each interaction, as an index.
         time (np.ndarray, optional): The place of each interaction's time
             among all times.
+        label (np.ndarray, optional): The split of each interaction, as it
+            was given: 0, 1 or 2.
         num_duplicates (int): The number of repetitions that were dropped.
     """
 
@@ -42,6 +50,7 @@ class Log(NamedTuple):
     user: np.ndarray
     item: np.ndarray
     time: Optional[np.ndarray]
+    label: Optional[np.ndarray]
     num_duplicates: int
 
 
@@ -50,8 +59,24 @@ def read_log(
     user_col: str,
     item_col: str,
     time_col: Optional[str],
+    label_col: Optional[str] = None,
 ) -> Log:
-    """Reads a log from a DataFrame, or from a CSV or Parquet file.
+    """Reads a log from a DataFrame or a file, unless it is a :class:`Log`.
+
+    Raises:
+        ImportError: If pandas (or pyarrow, for Parquet) is not installed.
+        ValueError: If the log is not what is expected.
+    """
+    if isinstance(interactions, Log):
+        return interactions
+    source, frame = read_frame(interactions, user_col, item_col)
+    return number_log(source, frame, user_col, item_col, time_col, label_col)
+
+
+def read_frame(
+    interactions: Any, user_col: str, item_col: str
+) -> Tuple[str, Any]:
+    """Returns what an error calls the log, and its DataFrame.
 
     Raises:
         ImportError: If pandas (or pyarrow, for Parquet) is not installed.
@@ -66,9 +91,27 @@ def read_log(
     else:
         raise ValueError(
             f"interactions: found a {type(interactions).__name__}, expected "
-            f"a pandas.DataFrame or the path of a .csv or .parquet file"
+            f"a pandas.DataFrame or the path of a .csv, .parquet or .inter "
+            f"file"
         )
-    columns = [user_col, item_col, *([time_col] if time_col else [])]
+    return source, frame
+
+
+def number_log(
+    source: str,
+    frame: Any,
+    user_col: str,
+    item_col: str,
+    time_col: Optional[str],
+    label_col: Optional[str] = None,
+) -> Log:
+    """Numbers the users and items of a DataFrame, and drops repetitions.
+
+    Raises:
+        ValueError: If the log is not what is expected.
+    """
+    optional = [column for column in (time_col, label_col) if column]
+    columns = [user_col, item_col, *optional]
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(
@@ -79,11 +122,14 @@ def read_log(
 
     user, user_ids = factorize(frame[user_col], f"{source}, '{user_col}'")
     item, item_ids = factorize(frame[item_col], f"{source}, '{item_col}'")
-    time = None
+    time = label = None
     order = np.arange(len(frame))
     if time_col is not None:
         time = _rank_times(frame[time_col], f"{source}, '{time_col}'")
         order = time.argsort(kind="stable")
+    if label_col is not None:
+        label = _read_labels(frame[label_col], f"{source}, '{label_col}'")
+        order = order[label[order].argsort(kind="stable")]
     # The earliest of equal pairs is kept.
     _, first = np.unique(
         (user * len(item_ids) + item)[order], return_index=True
@@ -96,6 +142,7 @@ def read_log(
         user[kept],
         item[kept],
         None if time is None else time[kept],
+        None if label is None else label[kept],
         len(frame) - len(kept),
     )
 
@@ -128,6 +175,7 @@ def keep_core(log: Log, k: int) -> Log:
         user=user,
         item=item,
         time=None if log.time is None else log.time[kept],
+        label=None if log.label is None else log.label[kept],
     )
 
 
@@ -207,17 +255,26 @@ def _read_file(path: str, user_col: str, item_col: str) -> Any:
             ) from err
         except ValueError as err:
             raise ValueError(f"'{path}': no Parquet file: {err}") from err
-    if suffix != ".csv":
+    if suffix not in SEPARATORS:
         raise ValueError(
-            f"'{path}': found the file type '{suffix}', expected .csv or "
-            f".parquet"
+            f"'{path}': found the file type '{suffix}', expected .csv, "
+            f".parquet or .inter"
         )
     ids = (user_col, item_col)
     try:
+        header = list(pd.read_csv(path, sep=SEPARATORS[suffix], nrows=0))
+        names = header
+        if suffix == ".inter":
+            names = _plain_names(header, ids)
         # As strings first: "007" and "NA" are ids like any other.
         frame = pd.read_csv(
             path,
-            dtype=dict.fromkeys(ids, str),
+            sep=SEPARATORS[suffix],
+            dtype={
+                column: str
+                for column, name in zip(header, names, strict=True)
+                if name in ids
+            },
             keep_default_na=False,
             na_values=[""],
         )
@@ -229,10 +286,38 @@ def _read_file(path: str, user_col: str, item_col: str) -> Any:
             f"'{path}': found rows with more fields than the header, which "
             f"has {len(frame.columns)}"
         )
+    frame.columns = names
     for column in set(ids).intersection(frame.columns):
         if frame[column].str.fullmatch(INTEGER, na=False).all():
             frame[column] = frame[column].astype(np.int64)
     return frame
+
+
+def _plain_names(header: List[str], ids: Tuple[str, str]) -> List[str]:
+    """Names columns without their types, as in ``user_id:token``."""
+    names = [column.partition(":")[0] for column in header]
+    names = [
+        name if name in ids else ALIASES.get(name, name) for name in names
+    ]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"found the columns {header}, expected different names ahead of "
+            f"the types"
+        )
+    return names
+
+
+def _read_labels(labels: Any, source: str) -> np.ndarray:
+    pd = import_pandas()
+    label = pd.to_numeric(labels, errors="coerce")
+    bad = ~label.isin([0, 1, 2]).to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{source}: found {labels.iloc[row]!r} in row {row} (the first "
+            f"row is 0), expected 0 (training), 1 (validation) or 2 (test)"
+        )
+    return label.to_numpy().astype(np.int64)
 
 
 def _rank_times(times: Any, source: str) -> np.ndarray:

@@ -2,7 +2,7 @@ from typing import Literal, Optional, Tuple, get_args
 
 import numpy as np
 
-Split = Literal["random", "leave_last_out", "global_time"]
+Split = Literal["random", "leave_last_out", "global_time", "given"]
 Ratios = Tuple[float, float, float]
 
 
@@ -13,7 +13,7 @@ def split_interactions(
     ratios: Ratios,
     seed: int,
 ) -> np.ndarray:
-    """Returns the split of each interaction: 0, 1 or 2.
+    """Returns the split of each interaction that has none given: 0, 1 or 2.
 
     Raises:
         ValueError: If an argument is out of range, or lacking.

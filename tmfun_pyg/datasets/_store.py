@@ -1,7 +1,9 @@
 import pickle
 from typing import Any, Dict
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from tmfun_pyg._files import written_whole
 
@@ -41,3 +43,20 @@ def load(path: str) -> Dict[str, Any]:
             f"values; pass force_reload=True to make it anew from the raw "
             f"files ({err})"
         ) from err
+
+
+def pack_ids(ids: np.ndarray) -> Tensor:
+    """Turns raw ids into a tensor: integers are kept, of strings a row of
+    code points each.
+    """
+    if ids.dtype.kind == "U":
+        ids = np.ascontiguousarray(ids).view(np.int32).reshape(len(ids), -1)
+    return torch.from_numpy(ids)
+
+
+def unpack_ids(packed: Tensor) -> np.ndarray:
+    """Turns back what :func:`pack_ids` has made."""
+    ids = packed.numpy()
+    if ids.ndim == 2:
+        ids = ids.view(f"U{ids.shape[1]}").reshape(-1)
+    return ids

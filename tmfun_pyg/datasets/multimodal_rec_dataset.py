@@ -5,6 +5,7 @@ import re
 from typing import (
     Any,
     Callable,
+    Dict,
     List,
     Mapping,
     Optional,
@@ -14,7 +15,6 @@ from typing import (
 )
 
 import numpy as np
-import torch
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import _store
@@ -31,7 +31,8 @@ from tmfun_pyg.datasets._inter import (
     read_inter,
     warn_duplicates,
 )
-from tmfun_pyg.datasets._log import keep_core, read_log
+from tmfun_pyg.datasets._log import LABEL, keep_core, read_log
+from tmfun_pyg.datasets._mapping import read_mapping
 from tmfun_pyg.datasets._rec_dataset import (
     Features,
     RecDataset,
@@ -42,8 +43,9 @@ from tmfun_pyg.datasets._rec_dataset import (
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
 from tmfun_pyg.datasets._tables import align_features
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = "_feat.npy"
+MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
 DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # What Python prints for functions and objects that do not describe
 # themselves, as in "<function f at 0x7f...>".
@@ -57,6 +59,15 @@ class MultimodalRecDataset(RecDataset):
     test; further columns are not read), and one feature matrix a modality,
     :obj:`<modality>_feat.npy`, with one row an item.
 
+    Raw ids are read from :obj:`u_id_mapping.csv` and
+    :obj:`i_id_mapping.csv`, if they lie beside: tab-separated files with a
+    header and two columns, raw ids (under any name) and :obj:`userID` or
+    :obj:`itemID`. These also tell the numbers of users and items, so that
+    there may be items with features but without interactions (cold items).
+    Raw ids are integers if all are written as plain integers of up to 18
+    digits, and strings otherwise. Without these files users and items are
+    numbered as far as the interactions go, and ids are indices.
+
     The raw files are read from the first of these folders that exists:
 
     1. :obj:`<root>/<name>/raw`, as in any PyG data set. Processed data goes
@@ -67,8 +78,8 @@ class MultimodalRecDataset(RecDataset):
     With 2. and 3. nothing is written beside the raw files: processed data
     goes to a folder under :obj:`$TMFUN_CACHE` (default:
     :obj:`~/.cache/tmfun_pyg`).
-    The name of the processed file depends on the size and the modification
-    time of the raw files and on all arguments, so that changed files are
+    The name of the processed file depends on the sizes and the modification
+    times of all these files and on all arguments, so that changed files are
     read anew.
 
     :obj:`dataset[0]` is a :class:`~torch_geometric.data.HeteroData` with
@@ -141,7 +152,9 @@ class MultimodalRecDataset(RecDataset):
         self.zero_rows = zero_rows
         self._raw_dir, self._processed_dir = self._find_folders(root)
         self.modalities = []
+        self._mappings: Dict[str, str] = {}
         self._require_raw_files()
+        self._mappings = self._find_mappings()
         if modalities is None:
             modalities = self._find_modalities()
         self.modalities = check_modalities(modalities)
@@ -164,8 +177,8 @@ class MultimodalRecDataset(RecDataset):
         self._set_content(
             HeteroData.from_dict(state["data"]),
             self.modalities,
-            state["user_ids"].numpy(),
-            state["item_ids"].numpy(),
+            _store.unpack_ids(state["user_ids"]),
+            _store.unpack_ids(state["item_ids"]),
             state["num_duplicates"],
         )
 
@@ -190,14 +203,19 @@ class MultimodalRecDataset(RecDataset):
         features.
 
         Ids may be integers or strings; other ids, such as UUIDs or dates,
-        are kept as their strings. In a CSV file, a column of ids is read as
+        are kept as their strings. In a text file, a column of ids is read as
         integers if all of them are written as plain integers, and as strings
         otherwise (:obj:`"007"`). :obj:`dataset.user_ids` and
         :obj:`dataset.item_ids` map indices to ids, in sorted order.
 
         A pair of a user and an item that was logged more than once is kept
-        once, at its earliest time (without times: in its first row), and a
-        warning tells how many there were.
+        once, at its earliest time (without times: in its first row; of given
+        splits: in the earliest), and a warning tells how many there were.
+
+        A file :obj:`.inter` is tab-separated, as those of RecBole: its
+        header may tell types, as in :obj:`user_id:token`, which are no part
+        of the names. The columns :obj:`userID` and :obj:`itemID` of MMRec's
+        files go by :obj:`"user_id"` and :obj:`"item_id"`, too.
 
         Items that have features but no interaction become cold items: they
         are in the vocabulary and the graph, without edges to users.
@@ -206,7 +224,7 @@ class MultimodalRecDataset(RecDataset):
 
         Args:
             interactions (pandas.DataFrame or str): The log, or the path of a
-                :obj:`.csv` or :obj:`.parquet` file.
+                :obj:`.csv`, :obj:`.parquet` or :obj:`.inter` file.
             features (Dict[str, Any]): For each modality a pair
                 :obj:`(item_ids, matrix)`, or a matrix alone whose rows stand
                 for the distinct item ids of the log (before :obj:`k_core`)
@@ -227,7 +245,9 @@ class MultimodalRecDataset(RecDataset):
                 have none for validation, users with one have it for
                 training);
                 :obj:`"global_time"` splits by :obj:`ratios` at two points
-                in time, the same for all users.
+                in time, the same for all users;
+                :obj:`"given"` takes the column :obj:`x_label` of the log (0
+                for training, 1 for validation, 2 for test).
                 (default: :obj:`"random"`)
             ratios (Tuple[float, float, float], optional): The shares of
                 training, validation and test.
@@ -258,10 +278,15 @@ class MultimodalRecDataset(RecDataset):
         """
         check_zero_rows(zero_rows)
         modalities = check_modalities(list(features))
-        full_log = read_log(interactions, user_col, item_col, time_col)
+        label_col = LABEL if split == "given" else None
+        full_log = read_log(
+            interactions, user_col, item_col, time_col, label_col
+        )
         log = keep_core(full_log, k_core)
         item_ids, tables = align_features(features, full_log, log, zero_rows)
-        label = split_interactions(split, log.user, log.time, ratios, seed)
+        label = log.label
+        if label is None:
+            label = split_interactions(split, log.user, log.time, ratios, seed)
         check_splits(label, log.source)
 
         # The items of the log, as indices into those of log and features.
@@ -308,8 +333,14 @@ class MultimodalRecDataset(RecDataset):
 
     @property
     def raw_file_names(self) -> List[str]:
-        r"""The interactions, and the features of each modality."""
-        return [f"{self.name}.inter", *(m + SUFFIX for m in self.modalities)]
+        r"""The interactions, the features of each modality, and the raw ids
+        where there are some.
+        """
+        return [
+            f"{self.name}.inter",
+            *(m + SUFFIX for m in self.modalities),
+            *self._mappings.values(),
+        ]
 
     @property
     def processed_file_names(self) -> str:
@@ -357,6 +388,13 @@ class MultimodalRecDataset(RecDataset):
         )
         return f"data_{_digest(repr(key))}.pt"
 
+    def _find_mappings(self) -> Dict[str, str]:
+        return {
+            kind: file
+            for kind, file in MAPPINGS.items()
+            if osp.isfile(osp.join(self.raw_dir, file))
+        }
+
     def _find_modalities(self) -> List[str]:
         files = sorted(os.listdir(self.raw_dir))
         found = [f.removesuffix(SUFFIX) for f in files if f.endswith(SUFFIX)]
@@ -370,35 +408,65 @@ class MultimodalRecDataset(RecDataset):
 
     def process(self) -> None:
         r"""Reads and checks the raw files, then writes the processed one."""
-        inter_path, *feature_paths = self.raw_paths
+        inter_path = self.raw_paths[0]
         rows = read_inter(inter_path)
-
+        ids = {
+            kind: self._read_ids(getattr(rows, kind), kind)
+            for kind in self._mappings
+        }
         features: Features = {}
-        for modality, path in zip(self.modalities, feature_paths, strict=True):
+        for modality in self.modalities:
+            path = osp.join(self.raw_dir, modality + SUFFIX)
             features[modality] = check_features(
                 read_features(path), f"'{path}'", self.zero_rows
             )
-            self._check_num_rows(rows, path, len(features[modality][0]))
-        num_users, num_items = (
-            self._count_ids(column, kind)
-            for column, kind in ((rows.user, "user"), (rows.item, "item"))
+            num_rows = len(features[modality][0])
+            if "item" not in ids:
+                self._check_num_rows(rows, path, num_rows)
+            elif num_rows != len(ids["item"]):
+                raise ValueError(
+                    f"'{path}': found {num_rows} rows, expected "
+                    f"{len(ids['item'])}, the number of items in "
+                    f"'{self._mapping_path('item')}'"
+                )
+        user_ids, item_ids = (
+            ids[kind]
+            if kind in ids
+            else np.arange(self._count_ids(getattr(rows, kind), kind))
+            for kind in MAPPINGS
         )
         inter, num_duplicates = drop_duplicates(rows)
         check_splits(inter.label, f"'{inter_path}'")
-        self._check_statistics(num_users, num_items, len(inter.user))
+        self._check_statistics(len(user_ids), len(item_ids), len(inter.user))
 
-        data = build_data(num_users, num_items, inter, features)
+        data = build_data(len(user_ids), len(item_ids), inter, features)
         data = apply_pre_transform(data, self.pre_transform)
         _store.save(
             {
                 "data": data.to_dict(),
-                "user_ids": torch.arange(num_users),
-                "item_ids": torch.arange(num_items),
+                "user_ids": _store.pack_ids(user_ids),
+                "item_ids": _store.pack_ids(item_ids),
                 "num_duplicates": num_duplicates,
             },
             self.processed_paths[0],
         )
         warn_duplicates(num_duplicates, f"'{inter_path}'")
+
+    def _mapping_path(self, kind: str) -> str:
+        return osp.join(self.raw_dir, self._mappings[kind])
+
+    def _read_ids(self, index: np.ndarray, kind: str) -> np.ndarray:
+        """Reads the raw ids of all users or items."""
+        path = self._mapping_path(kind)
+        ids = read_mapping(path, f"{kind}ID")
+        row = int(index.argmax())
+        if index[row] >= len(ids):
+            raise ValueError(
+                f"'{self.raw_paths[0]}', line {row + 2}, column '{kind}ID': "
+                f"found {index[row]}, expected an index below {len(ids)}, "
+                f"the number of {kind}s in '{path}'"
+            )
+        return ids
 
     def _check_num_rows(
         self,

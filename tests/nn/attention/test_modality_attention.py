@@ -160,3 +160,18 @@ def test_errors():
         att({"a": x[:, 0]}, mask={"b": torch.ones(5, dtype=torch.bool)})
     with pytest.raises(ValueError, match="both dictionaries"):
         att(x, mask={"a": torch.ones(5, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_channel_weights(heads, masked):
+    conv = ModalityAttention(4, query_channels=3, heads=heads)
+    x, query = torch.randn(5, 3, 4), torch.randn(5, 3)
+    mask = None
+    if masked:
+        mask = torch.rand(5, 3) < 0.5
+        mask[0] = False
+    out, mean = conv(x, query, mask, return_attention_weights=True)
+    weight = conv.channel_weights(x, query, mask)
+    torch.testing.assert_close((weight * x).sum(dim=1), out)
+    torch.testing.assert_close(weight.mean(dim=2), mean)

@@ -115,3 +115,19 @@ def test_errors():
         MultiStepFusion(8, 1)(x, [x], query=x)
     with pytest.raises(ValueError, match="'query' must be given"):
         MultiStepFusion(8, 1, query_channels=8)(x, [x])
+
+
+@pytest.mark.parametrize("kind", ["gate", "attention"])
+@pytest.mark.parametrize("query_channels", [None, 3])
+def test_shares(kind, query_channels):
+    fusion = MultiStepFusion(4, 2, kind, query_channels, heads=2)
+    x, *sources = torch.randn(3, 5, 4).unbind()
+    query = None if query_channels is None else torch.randn(5, 3)
+    masks = [None, torch.tensor([True, False, True, False, True])]
+    out, shares = fusion(x, sources, query, masks, return_shares=True)
+    torch.testing.assert_close(out, fusion(x, sources, query, masks))
+    for source, share in zip(sources, shares, strict=True):
+        x = x + share * (source - x)
+    torch.testing.assert_close(out, x)
+    assert not bool(shares[1][~masks[1]].any())
+    assert bool((shares[0] > 0).all())

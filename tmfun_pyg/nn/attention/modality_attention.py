@@ -107,11 +107,53 @@ class ModalityAttention(torch.nn.Module):
                 averaged over the heads, which sum to one over the modalities
                 present. (default: :obj:`False`)
         """
+        h, present = self._read(x, query, mask)
+        weight = self._head_weights(h, query, present)
+        value = h.view(*h.shape[:2], self.heads, -1)
+        out = (weight.mT.unsqueeze(-1) * value).sum(dim=1).flatten(1)
+        if return_attention_weights:
+            return out, weight.mean(dim=1)
+        return out
+
+    def channel_weights(
+        self,
+        x: ModalityTensor,
+        query: Optional[Tensor] = None,
+        mask: Optional[ModalityTensor] = None,
+    ) -> Tensor:
+        r"""Returns what each channel of each modality is multiplied with, the
+        weight :math:`\alpha_{n,m}` of its head, of shape
+        :math:`(N, M, F)`: the sum over the modalities of these times
+        :math:`\mathbf{h}_{n,m}` is what :meth:`forward` returns.
+
+        Args:
+            x (torch.Tensor or Dict[str, torch.Tensor]): As in
+                :meth:`forward`.
+            query (torch.Tensor, optional): As in :meth:`forward`.
+                (default: :obj:`None`)
+            mask (torch.Tensor or Dict[str, torch.Tensor], optional): As in
+                :meth:`forward`. (default: :obj:`None`)
+        """
+        h, present = self._read(x, query, mask)
+        weight = self._head_weights(h, query, present)
+        return weight.mT.repeat_interleave(self.channels // self.heads, dim=2)
+
+    def _read(
+        self,
+        x: ModalityTensor,
+        query: Optional[Tensor],
+        mask: Optional[ModalityTensor],
+    ) -> Tuple[Tensor, Optional[Tensor]]:
         h, present = _stack(x, mask)
         self._check(h, query, present)
         if present is not None:
             h = h.masked_fill(~present.unsqueeze(-1), 0.0)
+        return h, present
 
+    def _head_weights(
+        self, h: Tensor, query: Optional[Tensor], present: Optional[Tensor]
+    ) -> Tensor:
+        """Returns the weights of each head, modalities last."""
         num_nodes, num_modalities, _ = h.size()
         key = self.lin_key(h)
         if self.lin_query is not None:
@@ -119,21 +161,13 @@ class ModalityAttention(torch.nn.Module):
         key = key.tanh().view(num_nodes, num_modalities, self.heads, -1)
         # Modalities come last, where softmax is fast:
         score = torch.einsum("nmhc,hc->nhm", key, self.att.to(key.dtype))
-
         if present is None:
-            weight = score.softmax(dim=-1)
-        else:
-            # A finite fill keeps nodes without any modality free of NaN:
-            lowest = torch.finfo(score.dtype).min
-            absent = ~present.unsqueeze(1)
-            weight = score.masked_fill(absent, lowest).softmax(dim=-1)
-            weight = weight.masked_fill(absent, 0.0)
-
-        value = h.view(num_nodes, num_modalities, self.heads, -1)
-        out = (weight.mT.unsqueeze(-1) * value).sum(dim=1).flatten(1)
-        if return_attention_weights:
-            return out, weight.mean(dim=1)
-        return out
+            return score.softmax(dim=-1)
+        # A finite fill keeps nodes without any modality free of NaN:
+        lowest = torch.finfo(score.dtype).min
+        absent = ~present.unsqueeze(1)
+        weight = score.masked_fill(absent, lowest).softmax(dim=-1)
+        return weight.masked_fill(absent, 0.0)
 
     def _check(
         self, x: Tensor, query: Optional[Tensor], mask: Optional[Tensor]

@@ -1,4 +1,4 @@
-from typing import Iterator, Optional, Sequence, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,8 @@ class MultiStepFusion(torch.nn.Module):
           :math:`T` sources :math:`(N, F)`,
           query :math:`(N, F_q)` *(optional)*,
           :math:`T` masks :math:`(N)` *(optional)*
-        - **output:** the representation after the last step :math:`(N, F)`
+        - **output:** the representation after the last step :math:`(N, F)`,
+          :math:`T` shares :math:`(N, F)` *(optional)*
 
     Raises:
         ValueError: If :obj:`num_steps` is negative, a kind is unknown, or a
@@ -114,7 +115,8 @@ class MultiStepFusion(torch.nn.Module):
         sources: Sequence[Tensor],
         query: Optional[Tensor] = None,
         masks: Optional[Sequence[Optional[Tensor]]] = None,
-    ) -> Tensor:
+        return_shares: bool = False,
+    ) -> Union[Tensor, Tuple[Tensor, List[Tensor]]]:
         r"""Runs the steps in order.
 
         Args:
@@ -127,6 +129,10 @@ class MultiStepFusion(torch.nn.Module):
             masks (List[torch.Tensor], optional): For each source, :obj:`None`
                 or :obj:`False` where a node lacks it, which the step then
                 leaves as it is. (default: :obj:`None`)
+            return_shares (bool, optional): If set to :obj:`True`, will
+                additionally return the share :math:`\mathbf{w}^{(t)}_n` of
+                each step, zero where a node lacks the source.
+                (default: :obj:`False`)
         """
         if masks is None:
             masks = [None] * self.num_steps
@@ -139,18 +145,28 @@ class MultiStepFusion(torch.nn.Module):
                 f"(query_channels={self.query_channels})"
             )
 
-        shares = self._shares_of_query(query)
+        gates = self._gates_of_query(query)
+        shares: List[Tensor] = []
         for step, source, mask in zip(self.steps, sources, masks, strict=True):
             if mask is not None:  # Merged with itself, a node stays as it is.
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):
-                x = step(torch.stack([x, source], dim=1), query)
+                pair = torch.stack([x, source], dim=1)
+                if return_shares:
+                    share = step.channel_weights(pair, query)[:, 1]
+                x = step(pair, query)
             else:
-                share = next(shares) if shares else step(x).sigmoid()
+                share = next(gates) if gates else step(x).sigmoid()
                 x = torch.lerp(x, source, share.to(x.dtype))
+            if return_shares:
+                if mask is not None:
+                    share = share * mask.view(-1, 1)
+                shares.append(share)
+        if return_shares:
+            return x, shares
         return x
 
-    def _shares_of_query(
+    def _gates_of_query(
         self, query: Optional[Tensor]
     ) -> Optional[Iterator[Tensor]]:
         """Computes what all gates make of the query, in one product."""

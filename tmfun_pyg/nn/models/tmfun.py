@@ -427,6 +427,35 @@ class TMFUN(SampledRecommender):
             content = self.later_steps(content, sources, query, masks)
         return self.content_weight * content, weight
 
+    @torch.no_grad()
+    def _source_weights(
+        self, sources: List[Tensor], query: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Returns what :meth:`_fuse` multiplies each channel of each source
+        with in all, of shape :obj:`[num_nodes, num_sources, channels]`.
+        """
+        num_modalities = len(self.modalities)
+        modality = torch.stack(sources[:num_modalities], dim=1)
+        present = mask[:, :num_modalities]
+        if self.attention is not None:
+            early = self.attention.channel_weights(modality, query, present)
+        else:
+            count = present.sum(dim=1, keepdim=True).clamp(min=1)
+            mean = (present / count).to(modality.dtype)
+            early = mean.unsqueeze(-1).expand_as(modality)
+        num_others = len(sources) - num_modalities
+        out = F.pad(early, (0, 0, 0, num_others))
+        if self.later_steps.num_steps > 0:
+            content = (early * modality).sum(dim=1)
+            masks = list(mask.unbind(dim=1))[: len(sources)]
+            _, shares = self.later_steps(
+                content, sources, query, masks, return_shares=True
+            )
+            for step, share in enumerate(shares):
+                out = out * (1 - share).unsqueeze(1)
+                out[:, step] += share
+        return self.content_weight * out
+
     def loss(
         self,
         user: Tensor,

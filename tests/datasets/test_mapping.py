@@ -1,0 +1,189 @@
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from tmfun_pyg.datasets import MultimodalRecDataset
+from tmfun_pyg.datasets._mapping import read_mapping, write_mapping
+from tmfun_pyg.datasets._store import pack_ids, unpack_ids
+
+# The first user and the last two items have no interaction.
+ROWS = "1 0 0\n2 1 0\n1 2 1\n2 3 2\n"
+USERS = "user_id\tuserID\nzoë\t1\n007\t2\nA B\t0\n"
+ITEMS = "asin\titemID\n5\t3\n-7\t0\n12\t1\n0\t2\n900\t5\n6\t4\n"
+FEATURES = {"visual": np.arange(12.0).reshape(6, 2) + 1}
+
+
+def write(root, users=USERS, items=ITEMS):
+    for name, text in (("u", users), ("i", items)):
+        path = root / "toy" / f"{name}_id_mapping.csv"
+        if text is not None:
+            path.write_bytes(text.encode())
+
+
+def test_raw_ids_and_cold_items(make_raw):
+    root = make_raw(ROWS, FEATURES)
+    write(root)
+    for _ in range(2):  # From the raw files, then from the processed one.
+        dataset = MultimodalRecDataset(root, "toy")
+        assert dataset.user_ids.tolist() == ["A B", "zoë", "007"]
+        assert dataset.user_ids.dtype.kind == "U"
+        assert dataset.item_ids.tolist() == [-7, 12, 0, 5, 6, 900]
+        assert dataset.item_ids.dtype == np.int64
+        data = dataset[0]
+        data.validate(raise_on_error=True)
+        assert data["user"].num_nodes == 3
+        assert data["item"].num_nodes == 6
+        assert data["item"].x_visual.tolist() == FEATURES["visual"].tolist()
+        store = data["user", "item"]
+        assert store.edge_index.tolist() == [[1, 2], [0, 1]]
+        assert store.val_edge_label_index.tolist() == [[1], [2]]
+    assert [path.rpartition("/")[2] for path in dataset.raw_paths] == [
+        "toy.inter",
+        "visual_feat.npy",
+        "u_id_mapping.csv",
+        "i_id_mapping.csv",
+    ]
+
+
+def test_one_mapping_alone(make_raw):
+    root = make_raw(ROWS, FEATURES)
+    write(root, users=None)
+    dataset = MultimodalRecDataset(root, "toy")
+    assert dataset.user_ids.tolist() == [0, 1, 2]
+    assert dataset.item_ids.tolist() == [-7, 12, 0, 5, 6, 900]
+
+
+def test_mappings_decide_what_is_read_anew(make_raw):
+    root = make_raw(ROWS, FEATURES)
+    write(root, users=None)
+    MultimodalRecDataset(root, "toy")
+    write(root)
+    dataset = MultimodalRecDataset(root, "toy")
+    assert dataset.user_ids[1] == "zoë"
+    write(root, users=USERS.replace("zoë", "zoé"))
+    os.utime(root / "toy" / "u_id_mapping.csv", ns=(0, 12345))
+    dataset = MultimodalRecDataset(root, "toy")
+    assert dataset.user_ids[1] == "zoé"
+
+
+def test_windows_lines_and_empty_lines_at_the_end(make_raw):
+    root = make_raw(ROWS, FEATURES)
+    write(root, users="\ufeff" + USERS.replace("\n", "\r\n") + "\r\n\r\n")
+    dataset = MultimodalRecDataset(root, "toy")
+    assert dataset.user_ids.tolist() == ["A B", "zoë", "007"]
+
+
+def replace(old, new):
+    assert old in USERS
+    return {"users": USERS.replace(old, new)}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"users": ""}, "u_id_mapping.csv' is empty"),
+        ({"users": "user_id\tuserID\n"}, "holds a header but no rows"),
+        (
+            replace("userID", "user"),
+            r"line 1: found the columns \['user_id', 'user'\], expected .*"
+            "userID",
+        ),
+        (replace("user_id\t", ""), r"line 1: found the columns \['userID'\]"),
+        (replace("007\t2", "007,2"), "line 3: found 1 tab-separated fields"),
+        (replace("007\t2", ""), "line 3: found 0 tab-separated fields"),
+        (replace("007\t2", "007\t2\t2"), "line 3: found 3 tab-separated"),
+        (
+            replace("A B\t0", "A B\t1"),
+            "line 4, column 'userID': found 1 once more, expected each of "
+            "the numbers from 0 to 2 once",
+        ),
+        (replace("A B\t0", "A B\t3"), "line 4, column 'userID': found 3, exp"),
+        (replace("007\t2", "007\t-1"), "line 3, column 'userID': found '-1'"),
+        (replace("007\t2", "007\t²"), "line 3, column 'userID': found '²'"),
+        (replace("007\t2", "007\t02"), "line 3, column 'userID': found '02'"),
+        (replace("007", ""), "line 3: found an empty id"),
+        (replace("A B", "zoë"), "line 4: found the id 'zoë' once more"),
+        (replace("007", "0\x007"), "line 3: found a null character"),
+        (replace("007", '"007'), "line 4: found no tab-separated fields"),
+        # The first id takes two lines.
+        (
+            {"users": USERS.replace("zoë", '"zo\në"').replace("\t2", "\tx")},
+            "line 4, column 'userID': found 'x'",
+        ),
+        (
+            {"items": "id\titemID\n5\t0\n5\t1\n7\t2\n8\t3\n9\t5\n6\t4\n"},
+            "i_id_mapping.csv', line 3: found the id '5' once more",
+        ),
+        (
+            {"users": "user_id\tuserID\na\t0\nb\t1\n"},
+            "toy.inter', line 3, column 'userID': found 2, expected an index "
+            "below 2, the number of users in '.*u_id_mapping.csv'",
+        ),
+        (
+            {"items": "id\titemID\na\t0\nb\t1\nc\t2\nd\t3\ne\t4\n"},
+            "visual_feat.npy': found 6 rows, expected 5, the number of items "
+            "in '.*i_id_mapping.csv'",
+        ),
+    ],
+)
+def test_bad_mappings(make_raw, nothing_written, kwargs, message):
+    root = make_raw(ROWS, FEATURES)
+    write(root, **kwargs)
+    nothing_written()
+    with pytest.raises(ValueError, match=message):
+        MultimodalRecDataset(root, "toy")
+
+
+def test_no_text(make_raw):
+    root = make_raw(ROWS, FEATURES)
+    (root / "toy" / "u_id_mapping.csv").write_bytes(b"user\tuserID\n\xff\t0")
+    with pytest.raises(ValueError, match=r"u_id_mapping\.csv': .* UTF-8"):
+        MultimodalRecDataset(root, "toy")
+
+
+IDS = ["007", "日本", "😀 x", 'say "hi"', '"', "tab\there", "a\nb", "c\r", " "]
+
+
+def test_any_text_comes_back(tmp_path):
+    path = str(tmp_path / "map.csv")
+    write_mapping(path, "itemID", np.array(IDS))
+    assert read_mapping(path, "itemID").tolist() == IDS
+    with pytest.raises(ValueError, match=r"empty string .* 'itemID'"):
+        write_mapping(path, "itemID", np.array(["a", ""]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (["0", "-5", "123456789012345678"], "i"),
+        (["0", "1234567890123456789"], "U"),
+        (["0", "-0"], "U"),
+        (["1", "07"], "U"),
+        (["1", "+7"], "U"),
+    ],
+)
+def test_integers(tmp_path, ids, kind):
+    path = str(tmp_path / "map.csv")
+    write_mapping(path, "itemID", np.array(ids))
+    found = read_mapping(path, "itemID")
+    assert found.dtype.kind == kind
+    assert [str(name) for name in found] == ids
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([*IDS, "", "\ud800", "\U0010ffff"]),
+        np.array([""]),
+        np.array(IDS)[::2],
+        np.array([3, -5, 2**62]),
+    ],
+)
+def test_packed_ids(tmp_path, ids):
+    path = tmp_path / "ids.pt"
+    torch.save(pack_ids(ids), path)
+    found = unpack_ids(torch.load(path, weights_only=True))
+    assert found.dtype == ids.dtype
+    assert np.array_equal(found, ids)

@@ -1,0 +1,584 @@
+import json
+import os
+import sys
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tmfun_pyg.datasets import MultimodalRecDataset, TikTok, prepare
+from tmfun_pyg.datasets._suspicions import suspect_features, suspect_users
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("pyarrow")
+from_interactions = MultimodalRecDataset.from_interactions
+
+SPLITS = ("edge_index", "val_edge_label_index", "test_edge_label_index")
+ITEMS = ["007", "7", "日本", "tab\there", 'a "b"', *map(str, range(20, 45))]
+USERS = ["00", "Ünal", "x y", *(f"u{i}" for i in range(17))]
+
+
+def make_log(items=ITEMS, users=USERS, num_rows=300):
+    rng = np.random.default_rng(0)
+    pair = rng.permutation(len(users) * len(items))[:num_rows]
+    return pd.DataFrame(
+        {
+            "user_id": np.array(users, dtype=object)[pair // len(items)],
+            "item_id": np.array(items, dtype=object)[pair % len(items)],
+            "time": rng.permutation(num_rows),
+        }
+    )
+
+
+def write_csv(path, log):
+    log.to_csv(path, index=False)
+    return path
+
+
+def assert_same(read, expected):
+    assert read.user_ids.tolist() == expected.user_ids.tolist()
+    assert read.item_ids.tolist() == expected.item_ids.tolist()
+    for kind in ("user_ids", "item_ids"):
+        kinds = [getattr(d, kind).dtype.kind for d in (read, expected)]
+        assert kinds[0] == kinds[1]
+    assert sorted(read.modalities) == sorted(expected.modalities)
+    a, b = read[0], expected[0]
+    for split in SPLITS:
+        store = a["user", "item"]
+        assert torch.equal(store[split], b["user", "item"][split])
+    assert set(a["item"].keys()) == set(b["item"].keys())
+    for key, value in b["item"].items():
+        same = a["item"][key]
+        assert same == value if key == "num_nodes" else same.equal(value)
+
+
+class Encoder:
+    """Stands for a model: counts letters."""
+
+    def __init__(self, path, local_files_only):
+        assert os.path.isdir(path)
+        assert local_files_only
+
+    def encode(self, texts, convert_to_numpy):
+        assert convert_to_numpy
+        rows = [[text.count(letter) for letter in "abc"] for text in texts]
+        return np.array(rows, dtype=np.float32)
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    module = SimpleNamespace(SentenceTransformer=Encoder)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    path = tmp_path / "encoder"
+    path.mkdir()
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Features of each kind: their paths, and the same in memory."""
+    rng = np.random.default_rng(1)
+    known = sorted(ITEMS)
+    some = [*rng.permutation(known[3:]), "cold ❄", "999"]
+    matrix = {
+        "aligned": rng.standard_normal((30, 3)),
+        "named": rng.standard_normal((29, 4)).astype(np.float16),
+        "lists": rng.standard_normal((29, 2)),
+        "columns": rng.standard_normal((29, 2)),
+    }
+    for name in ("aligned", "named"):
+        np.save(tmp_path / f"{name}.npy", matrix[name])
+    (tmp_path / "named_ids.txt").write_text("\n".join(some), "utf-8")
+    pd.DataFrame(
+        {"v": list(matrix["lists"]), "item_id": some},
+    ).to_parquet(tmp_path / "lists.parquet")
+    frame = pd.DataFrame(matrix["columns"], columns=["a", "b"])
+    frame["b"] = matrix["columns"][:, 1] = np.arange(29) + 1
+    # An index that pandas writes along is no feature.
+    frame = frame.assign(item_id=some, b=frame["b"].astype(int))
+    frame.set_index(np.arange(29)[::-1]).to_parquet(
+        tmp_path / "columns.parquet"
+    )
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name, text in (("007", "aabc"), ("日本", "cb"), ("new", "b é")):
+        (texts / f"{name}.txt").write_text(text, "utf-8")
+    paths = {
+        name: str(tmp_path / f"{name}.npy") for name in ("aligned", "named")
+    }
+    for name in ("lists", "columns"):
+        paths[name] = str(tmp_path / f"{name}.parquet")
+    paths["texts"] = str(texts)
+    memory = {name: (some, value) for name, value in matrix.items()}
+    memory["aligned"] = matrix["aligned"]
+    counts = np.array([[2.0, 1, 1], [0, 1, 1], [0, 1, 0]])
+    memory["texts"] = (["007", "日本", "new"], counts)
+    return paths, memory
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"split": "random", "seed": 3, "ratios": (0.6, 0.2, 0.2)},
+        {"split": "leave_last_out", "time_col": "time", "k_core": 8},
+        {"split": "global_time", "time_col": "time"},
+    ],
+)
+def test_round_trip(tmp_path, files, encoder, kwargs):
+    log = make_log()
+    path = write_csv(tmp_path / "log.csv", log)
+    paths, memory = files
+    report = prepare(
+        path, tmp_path / "out", "own", paths, encoder=encoder, **kwargs
+    )
+    read = MultimodalRecDataset(tmp_path / "out", "own", zero_rows="mask")
+    expected = from_interactions(log, memory, **kwargs)
+    assert_same(read, expected)
+    assert {"007", "日本"} <= set(read.item_ids)
+    assert "mask_texts" in read[0]["item"]
+    assert report.items == len(expected.item_ids)
+    assert (report.dropped["items"] > 0) == ("k_core" in kwargs)
+    assert sorted(os.listdir(tmp_path / "out")) == ["own"]
+    with open(tmp_path / "out" / "own" / "report.json") as f:
+        assert json.load(f) == asdict(report)
+
+
+def test_modalities_are_optional(tmp_path):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    prepare(path, tmp_path, "own")
+    read = MultimodalRecDataset(tmp_path, "own", modalities=[])
+    assert_same(read, from_interactions(path, {}))
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_integers_are_compared_as_written(tmp_path, as_text):
+    log = make_log(items=[int(i) for i in range(30)])
+    if as_text:
+        log["item_id"] = log["item_id"].map(str)
+    log.to_parquet(tmp_path / "log.parquet")
+    matrix = np.random.default_rng(0).random((31, 2))
+    np.save(tmp_path / "npy.npy", matrix)
+    ids = [str(i) for i in range(31)]
+    (tmp_path / "rows.txt").write_text("\n".join(ids) + "\n")
+    frame = pd.DataFrame(matrix).rename(columns=str)
+    # Of the other type than the log's.
+    frame["item_id"] = range(31) if as_text else ids
+    frame.to_parquet(tmp_path / "table.parquet")
+    paths = {
+        "npy": str(tmp_path / "npy.npy"),
+        "table": str(tmp_path / "table.parquet"),
+    }
+    prepare(
+        tmp_path / "log.parquet",
+        tmp_path,
+        "own",
+        paths,
+        feature_ids={"npy": str(tmp_path / "rows.txt")},
+    )
+    read = MultimodalRecDataset(tmp_path, "own")
+    assert read.item_ids.dtype == np.int64
+    for name in paths:
+        x = read[0]["item"][f"x_{name}"].numpy()
+        assert np.array_equal(x, matrix.astype(np.float32)[read.item_ids])
+
+
+def test_recbole_file(tmp_path):
+    log = make_log().rename(
+        columns={
+            "user_id": "user_id:token",
+            "item_id": "item_id:token",
+            "time": "timestamp:float",
+        }
+    )
+    path = tmp_path / "log.inter"
+    log.to_csv(path, sep="\t", index=False)
+    kwargs = {"time_col": "timestamp", "split": "global_time"}
+    report = prepare(path, tmp_path, "own", **kwargs)
+    read = MultimodalRecDataset(tmp_path, "own", modalities=[])
+    assert_same(read, from_interactions(path, {}, **kwargs))
+    assert report.settings == {
+        "split": "global_time",
+        "k_core": 0,
+        "ratios": [0.8, 0.1, 0.1],
+    }
+
+
+def test_given_split_is_kept(tmp_path):
+    log = make_log().assign(x_label=np.arange(300) % 4 % 3)
+    path = write_csv(tmp_path / "log.csv", log)
+    report = prepare(path, tmp_path, "own")
+    assert report.settings == {"split": "given", "k_core": 0}
+    assert report.splits == {"training": 150, "validation": 75, "test": 75}
+    read = MultimodalRecDataset(tmp_path, "own", modalities=[])
+    assert_same(read, from_interactions(log, {}, split="given"))
+    report = prepare(path, tmp_path, "drawn", split="random", seed=4)
+    assert report.settings["seed"] == 4
+    assert report.splits == {"training": 240, "validation": 30, "test": 30}
+
+
+def test_published_data_come_back(tmp_path, real_data):
+    folder = real_data / "tiktok"
+    features = {
+        name: str(folder / f"{name}_feat.npy") for name in ("audio", "image")
+    }
+    report = prepare(folder / "tiktok.inter", tmp_path, "tiktok", features)
+    assert_same(TikTok(tmp_path), TikTok(real_data))
+    assert list(report.splits.values()) == [59_541, 3_051, 6_130]
+
+
+# Users: a 4, b 3, c 2 (once more: 1), d 1. Items: p 4, q 3, r 2, s 1.
+LOG = [
+    *("a p 0", "a q 0", "a r 1", "a s 2"),
+    *("b p 0", "b q 1", "b r 2"),
+    *("c p 1", "c q 0", "c q 0"),
+    "d p 0",
+]
+
+
+def write_small(path):
+    rows = [row.split() for row in LOG]
+    columns = ["user_id", "item_id", "x_label"]
+    return write_csv(path, pd.DataFrame(rows, columns=columns))
+
+
+def test_numbers_of_the_report(tmp_path):
+    path = write_small(tmp_path / "log.csv")
+    matrix = np.array([[3.0, 4], [0, 2], [1, 0], [6, 8], [0, -1]])
+    np.save(tmp_path / "m.npy", matrix)
+    (tmp_path / "m.ids.txt").write_text("p\nq\nr\ncold\nfrost\n")
+    features = {"m": str(tmp_path / "m.npy")}
+    with pytest.warns(UserWarning, match="found 1 duplicate"):
+        report = prepare(path, tmp_path, "own", features)
+    assert asdict(report) == {
+        "name": "own",
+        "settings": {"split": "given", "k_core": 0},
+        "users": 4,
+        "items": 6,
+        "interactions": 10,
+        "density": 10 / 24,
+        "splits": {"training": 5, "validation": 3, "test": 2},
+        "per_user": {"median": 2.5, "most": 4, "share_with_one": 0.25},
+        "per_item": {"median": 2.5, "most": 4, "share_with_one": 0.25},
+        "untrained_users": 0,
+        "untrained_items": 2,
+        "cold_items": 2,
+        "duplicates": 1,
+        "dropped": {"users": 0, "items": 0, "interactions": 0},
+        "modalities": {
+            "m": {
+                "features": 2,
+                "present": 5,
+                "missing": 1,
+                "smallest_norm": 1.0,
+                "median_norm": 2.0,
+                "largest_norm": 10.0,
+            }
+        },
+        "suspicious": [],
+    }
+    text = str(report)
+    for part in (
+        "own (split='given', k_core=0)",
+        "4 users, 6 items, 10 interactions (5 training, 3 validation, 2 test)",
+        "per item: median 2.5, most 4, 25.0% of the items with one; 2 items",
+        "no interaction: 2",
+        "repeated interactions, dropped: 1",
+        "modality 'm': 2 features of 5 items, 1 without; norms 1 to 10, med",
+    ):
+        assert part in text
+    assert "suspicious" not in text
+
+    with pytest.warns(UserWarning, match="found 1 duplicate"):
+        report = prepare(path, tmp_path, "core", features, k_core=2)
+    # d goes, then s; r stays with a and b.
+    assert report.dropped == {"users": 1, "items": 1, "interactions": 2}
+    assert (report.users, report.items, report.cold_items) == (3, 5, 2)
+    assert report.modalities["m"]["missing"] == 0
+
+
+def test_suspicious_features_are_told(tmp_path):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    rng = np.random.default_rng(0)
+    known = sorted(ITEMS)
+    plain = rng.standard_normal((30, 4))
+    constant = plain.copy()
+    constant[:, [1, 3]] = 0.5
+    twins = plain.copy()
+    twins[[9, 20, 21]] = twins[5]
+    values = {
+        "constant": constant,
+        "narrow": plain + 20,
+        "plain": plain,
+        "twins": twins,
+    }
+    for name, value in values.items():
+        np.save(tmp_path / f"{name}.npy", value)
+    np.save(tmp_path / "sparse.npy", plain)
+    ids = [*known[:14], *(f"other {i}" for i in range(16))]
+    (tmp_path / "sparse_ids.txt").write_text("\n".join(ids))
+    features = {
+        name: str(tmp_path / f"{name}.npy") for name in (*values, "sparse")
+    }
+    report = prepare(path, tmp_path, "own", features)
+    unit = (plain + 20) / np.linalg.norm(plain + 20, axis=1, keepdims=True)
+    cosine = (unit @ unit.T)[~np.eye(30, dtype=bool)].mean()
+    assert report.suspicious == [
+        "Modality 'constant': 2 of 4 features are the same for all items, "
+        "the first of them number 1 (counted from 0).",
+        f"Modality 'narrow': the rows of all items point nearly the same "
+        f"way, the mean cosine of two items being {cosine:.3f}: "
+        f"similarities hardly differ.",
+        f"Modality 'twins': 4 of 30 items have the very features of another "
+        f"item, such as items '{known[5]}' and '{known[9]}'.",
+        "Modality 'sparse': only 14 of the 30 items with interactions have "
+        "it: are its ids those of the log?",
+    ]
+    assert f"suspicious: {report.suspicious[2]}" in str(report)
+
+
+def test_suspicious_features_of_present_items_alone():
+    # One item alone has nothing to be compared with.
+    matrix, ids = np.ones((1, 3), np.float32), np.array(["a"])
+    assert suspect_features("m", ids, matrix, np.full(1, 3**0.5)) == []
+
+
+def test_suspicious_users():
+    ids = np.array(list("abcdef"))
+    # Exactly a hundred times the median is not more than that.
+    assert suspect_users(ids, np.array([2, 3, 300, 3, 3, 3])) == []
+    assert suspect_users(ids, np.array([2, 3, 302, 301, 3, 3])) == [
+        "2 user(s) have more than 100 times the median of 3 interactions, "
+        "most of all user 'c' with 302 (49.2% of all): people, or programs?"
+    ]
+
+
+def test_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    out = tmp_path / "out"
+    prepare(path, out, "own")
+    before = (out / "own" / "own.inter").read_bytes()
+    with pytest.raises(ValueError, match="own' is there already; pass over"):
+        prepare(path, out, "own", seed=1)
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as context:
+        context.setattr(json, "dump", fail)
+        for name in ("own", "new"):
+            with pytest.raises(OSError, match="no space left"):
+                prepare(path, out, name, seed=1, overwrite=True)
+    assert os.listdir(out) == ["own"]
+    assert (out / "own" / "own.inter").read_bytes() == before
+
+    # The old folder comes back if the new one cannot take its place.
+    replace = os.replace
+
+    def fail_once(source, target):
+        if source.endswith(".part"):
+            fail()
+        replace(source, target)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "replace", fail_once)
+        with pytest.raises(OSError, match="no space left"):
+            prepare(path, out, "own", seed=1, overwrite=True)
+    assert os.listdir(out) == ["own"]
+    assert (out / "own" / "own.inter").read_bytes() == before
+
+    prepare(path, out, "own", seed=1, overwrite=True)
+    assert os.listdir(out) == ["own"]
+    assert (out / "own" / "own.inter").read_bytes() != before
+
+    (out / "own" / "notes.md").write_text("mine")
+    with pytest.raises(ValueError, match=r"own': found 'notes\.md'"):
+        prepare(path, out, "own", overwrite=True)
+    assert (out / "own" / "notes.md").exists()
+
+
+def test_overwriting_leaves_no_old_features(tmp_path):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    np.save(tmp_path / "m.npy", np.eye(30))
+    prepare(path, tmp_path, "own", {"m": str(tmp_path / "m.npy")})
+    prepare(path, tmp_path, "own", overwrite=True)
+    assert not (tmp_path / "own" / "m_feat.npy").exists()
+
+
+def npy(folder, ids=None, rows=30, name="m.npy"):
+    np.save(folder / name, np.eye(rows, 30) + 1)
+    if ids is not None:
+        (folder / "m_ids.txt").write_text("\n".join(ids), "utf-8")
+    return folder / name
+
+
+def parquet(folder, **columns):
+    pd.DataFrame(columns).to_parquet(folder / "m.parquet")
+    return folder / "m.parquet"
+
+
+def texts(folder, **content):
+    path = folder / "texts"
+    path.mkdir()
+    for name, text in content.items():
+        (path / name.replace("__", ".")).write_bytes(text)
+    return path
+
+
+def foreign(folder, name, content):
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+IDS = [str(i) for i in range(20, 50)]
+LISTS = [[1.0, 2.0]] * 29
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: f / "m.npy", "m.npy' does not exist"),
+        (lambda f: f / "m.txt", "features: found '.*m.txt'"),
+        (lambda f: f / "texts", "existing folder of .txt files"),
+        (lambda f: npy(f, rows=29), "a matrix of 29 rows, expected 30"),
+        (lambda f: npy(f, IDS[1:]), "m_ids.txt': found 29 ids, expected 30"),
+        (lambda f: npy(f, [*IDS[:2], "", *IDS[3:]]), "line 3: found an empty"),
+        (lambda f: npy(f, IDS[:29] + IDS[:1]), r"more than one row for .* 20"),
+        (lambda f: npy(f, [f"n{i}" for i in IDS]), "the same catalogue"),
+        (lambda f: f / "m.parquet", "m.parquet' does not exist"),
+        (
+            lambda f: foreign(f, "m.parquet", b"text"),
+            "m.parquet': no Parquet file",
+        ),
+        (lambda f: parquet(f, a=[1.0]), r"no column 'item_id': found \['a'\]"),
+        (lambda f: parquet(f, item_id=IDS), "found no other column beside"),
+        (
+            lambda f: parquet(f, item_id=IDS, a=IDS, b=[1.0] * 30),
+            r"found the column\(s\) 'a' \(.*string\) beside 'item_id'",
+        ),
+        (
+            lambda f: parquet(f, item_id=IDS, a=[[1.0]] * 30, b=[1.0] * 30),
+            r"found the column\(s\) 'a' \(list",
+        ),
+        (
+            lambda f: parquet(f, item_id=IDS, v=[*LISTS, [1.0]]),
+            "'v': found a list of 1 in row 29 .*expected 2 as in the first",
+        ),
+        (
+            lambda f: parquet(f, item_id=IDS, v=[*LISTS, None]),
+            "'v': found no list in row 29",
+        ),
+        (
+            lambda f: parquet(f, item_id=IDS, v=[["a", "b"]] * 30),
+            "'v': found lists of .*string",
+        ),
+        (
+            lambda f: parquet(f, item_id=IDS, v=[*LISTS, [1.0, None]]),
+            r"features\['m'\]: found NaN .* 49",
+        ),
+        (lambda f: parquet(f, item_id=[], v=[]), "m.parquet': found no rows"),
+        (
+            lambda f: parquet(f, item_id=[*IDS[1:], None], v=[1.0] * 30),
+            "m.parquet', 'item_id': found 1 missing",
+        ),
+        (lambda f: texts(f), "texts': found no file"),
+        (lambda f: texts(f, a__txt=b"a", b__md=b""), "found 'b.md', expected"),
+        (lambda f: texts(f, a__txt=b"\xff"), r"a\.txt': .* no text in UTF-8"),
+        (lambda f: texts(f, a__txt=b" \n"), "texts': found empty texts alone"),
+        (lambda f: texts(f, a__txt=b"a"), "encoder: found None, expected the"),
+    ],
+)
+def test_bad_features(tmp_path, nothing_written, make, message):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    features = {"m": str(make(tmp_path))}
+    nothing_written()
+    with pytest.raises(ValueError, match=message):
+        prepare(path, tmp_path / "out", "own", features)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"name": "a/b"}, "name: found 'a/b'"),
+        ({"name": ".."}, "name: found '..'"),
+        ({"name": ""}, "name: found ''"),
+        ({"features": {"a b": "x"}}, "modalities: found the name 'a b'"),
+        ({"feature_ids": {"m": "x"}}, r"feature_ids: found \['m'\]"),
+        ({"zero_rows": "keep"}, "zero_rows: found 'keep'"),
+        ({"split": "given"}, r"log.csv': no column \['x_label'\]"),
+        ({"user_col": "uid"}, r"log.csv': no column \['uid'\]"),
+    ],
+)
+def test_bad_arguments(tmp_path, nothing_written, kwargs, message):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    nothing_written()
+    with pytest.raises(ValueError, match=message):
+        prepare(path, tmp_path / "out", **{"name": "own", **kwargs})
+
+
+def test_bad_ids(tmp_path, nothing_written):
+    log = make_log()
+    path = write_csv(tmp_path / "log.csv", log)
+    features = {"m": str(npy(tmp_path, IDS))}
+    (tmp_path / "m.ids.txt").write_text("\n".join(IDS))
+    empty = log.assign(item_id=log["item_id"].replace("007", ""))
+    empty.to_parquet(tmp_path / "log.parquet")
+    table = {"m": str(parquet(tmp_path, item_id=IDS, v=[1.0] * 30))}
+    numbers = make_log(items=list(range(30)))
+    numbers = write_csv(tmp_path / "numbers.csv", numbers)
+    letters = npy(tmp_path, name="n.npy")
+    ids = {"n": str(foreign(tmp_path, "n.txt", b"1\n" * 29 + b"B"))}
+    nothing_written()
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=r"two files .*name it in feature_id"):
+        prepare(path, out, "own", features)
+    with pytest.raises(
+        ValueError, match=r"expected ids for a \.npy file alone"
+    ):
+        prepare(path, out, "own", table, feature_ids=table)
+    with pytest.raises(ValueError, match=r"n\.txt': found the item id 'B'"):
+        prepare(numbers, out, "own", {"n": str(letters)}, feature_ids=ids)
+
+
+def test_empty_strings_are_no_ids(tmp_path):
+    log = make_log()
+    log["item_id"] = log["item_id"].replace("007", "")
+    log.to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match="found an empty string among"):
+        prepare(tmp_path / "log.parquet", tmp_path / "out", "own")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_empty_texts_lack_the_modality(tmp_path, encoder):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    content = {"007__txt": b"ab", "20__txt": b" ", "cold__txt": b"c"}
+    features = {"text": str(texts(tmp_path, **content))}
+    kwargs = {"features": features, "encoder": encoder}
+    with pytest.raises(ValueError, match=r"all-zero rows for 1 item\(s\): 20"):
+        prepare(path, tmp_path, "own", **kwargs)
+    report = prepare(path, tmp_path, "own", zero_rows="mask", **kwargs)
+    assert report.modalities["text"]["present"] == 2
+    dataset = MultimodalRecDataset(tmp_path, "own", zero_rows="mask")
+    mask = dataset[0]["item"].mask_text.numpy()
+    assert dataset.item_ids[mask].tolist() == ["007", "cold"]
+
+
+def test_features_of_dropped_items_alone(tmp_path):
+    log = make_log()
+    rare = pd.DataFrame({"user_id": ["00"], "item_id": ["rare"], "time": [0]})
+    path = write_csv(tmp_path / "log.csv", pd.concat([log, rare]))
+    np.save(tmp_path / "m.npy", np.eye(2))
+    (tmp_path / "m_ids.txt").write_text("rare\n007")
+    np.save(tmp_path / "m.npy", np.array([[1.0], [0.0]]))
+    features = {"m": str(tmp_path / "m.npy")}
+    with pytest.raises(ValueError, match=r"m\.npy': found features of none"):
+        prepare(path, tmp_path, "own", features, k_core=2, zero_rows="mask")
+
+
+def test_without_sentence_transformers(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    path = write_csv(tmp_path / "log.csv", make_log())
+    features = {"text": str(texts(tmp_path, **{"007__txt": b"ab"}))}
+    with pytest.raises(ImportError, match=r'install "tmfun-pyg\[encode\]"'):
+        prepare(path, tmp_path, "own", features, encoder=str(tmp_path))

@@ -1,0 +1,76 @@
+from pathlib import Path
+from typing import Dict, List, Literal, Optional, Tuple
+
+from tmfun_pyg.cli._command import run
+from tmfun_pyg.datasets import prepare as prepare_folder
+
+
+def prepare(args: List[str]) -> None:
+    """Makes a data set."""
+    run("prepare", write, args)
+
+
+def write(
+    log: Path,
+    out: Path,
+    name: str,
+    features: Optional[Dict[str, str]] = None,
+    feature_ids: Optional[Dict[str, str]] = None,
+    user_col: str = "user_id",
+    item_col: str = "item_id",
+    time_col: Optional[str] = None,
+    split: Optional[
+        Literal["random", "leave_last_out", "global_time", "given"]
+    ] = None,
+    ratios: Tuple[float, float, float] = (0.8, 0.1, 0.1),
+    k_core: int = 0,
+    seed: int = 0,
+    zero_rows: Literal["error", "mask"] = "error",
+    encoder: Optional[Path] = None,
+    overwrite: bool = False,
+) -> None:
+    """Makes a data set of a log of interactions and features of items, and
+    reports what is in it.
+
+    Args:
+        log: The log: .csv, .parquet, or a .inter file of RecBole or MMRec.
+        out: The folder that the data set's folder is made in.
+        name: The name of the data set.
+        features: The features of each modality, as --features.MODALITY PATH:
+            a .npy file, a .parquet file, or a folder of texts.
+        feature_ids: The item ids of a .npy file, one a line, as
+            --feature_ids.MODALITY PATH, if not in <stem>_ids.txt beside it.
+        user_col: The column of user ids.
+        item_col: The column of item ids.
+        time_col: The column of times.
+        split: How interactions are split; by default as the log says in its
+            column x_label, or else at random.
+        ratios: The shares of training, validation and test.
+        k_core: Users and items with fewer interactions are dropped.
+        seed: The seed of the random split.
+        zero_rows: What a feature row of zeros means: a mistake, or an item
+            that lacks the modality (mask).
+        encoder: The folder of the sentence-transformers model for texts.
+        overwrite: Whether to replace a data set of this name.
+    """
+    report = prepare_folder(
+        log,
+        out,
+        name,
+        features,
+        feature_ids=feature_ids,
+        user_col=user_col,
+        item_col=item_col,
+        time_col=time_col,
+        split=split,
+        ratios=ratios,
+        k_core=k_core,
+        seed=seed,
+        zero_rows=zero_rows,
+        encoder=None if encoder is None else str(encoder),
+        overwrite=overwrite,
+    )
+    print(report)
+    print(
+        f"\nNext:\n  tmfun fit --config own_data --data.root {out / name}"
+    )

@@ -1,0 +1,178 @@
+from dataclasses import dataclass
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+
+from tmfun_pyg.datasets._inter import SPLITS
+from tmfun_pyg.datasets._log import Log
+from tmfun_pyg.datasets._rec_dataset import RecDataset
+from tmfun_pyg.datasets._suspicions import (
+    suspect_coverage,
+    suspect_features,
+    suspect_users,
+)
+
+
+@dataclass
+class PrepareReport:
+    r"""What :func:`~tmfun_pyg.datasets.prepare` found and wrote.
+
+    :func:`str` makes a text of it, and :func:`dataclasses.asdict` what is
+    in :obj:`report.json`.
+
+    Args:
+        name (str): The name of the data set.
+        settings (Dict[str, Any]): What decided splits and vocabularies.
+        users (int): The number of users.
+        items (int): The number of items, cold ones included.
+        interactions (int): The number of interactions of all splits.
+        density (float): The share of all pairs of a user and an item that
+            interacted.
+        splits (Dict[str, int]): The interactions of each split.
+        per_user (Dict[str, float]): The :obj:`median` and the largest
+            number (:obj:`most`) of interactions of a user, and the share of
+            users with one alone (:obj:`share_with_one`).
+        per_item (Dict[str, float]): The same for items with interactions.
+        untrained_users (int): Users without a training interaction.
+        untrained_items (int): Items with interactions, but none for
+            training.
+        cold_items (int): Items with features, but without interaction.
+        duplicates (int): Repeated interactions that were dropped.
+        dropped (Dict[str, int]): The :obj:`users`, :obj:`items` and
+            :obj:`interactions` that :obj:`k_core` dropped.
+        modalities (Dict[str, Dict[str, float]]): For each modality the
+            number of :obj:`features`, of items that have it
+            (:obj:`present`) and lack it (:obj:`missing`), and the
+            :obj:`smallest_norm`, :obj:`median_norm` and
+            :obj:`largest_norm` of a row.
+        suspicious (List[str]): What may be wrong with the data, a sentence
+            each.
+    """
+
+    name: str
+    settings: Dict[str, Any]
+    users: int
+    items: int
+    interactions: int
+    density: float
+    splits: Dict[str, int]
+    per_user: Dict[str, float]
+    per_item: Dict[str, float]
+    untrained_users: int
+    untrained_items: int
+    cold_items: int
+    duplicates: int
+    dropped: Dict[str, int]
+    modalities: Dict[str, Dict[str, float]]
+    suspicious: List[str]
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{k}={v!r}" for k, v in self.settings.items())
+        splits = ", ".join(f"{n:,} {name}" for name, n in self.splits.items())
+        lines = [
+            f"{self.name} ({settings})",
+            f"{self.users:,} users, {self.items:,} items, "
+            f"{self.interactions:,} interactions ({splits}), density "
+            f"{self.density:.2e}",
+            _describe_activity("user", self.per_user, self.untrained_users),
+            _describe_activity("item", self.per_item, self.untrained_items),
+            f"cold items, with features but no interaction: "
+            f"{self.cold_items:,}",
+            f"repeated interactions, dropped: {self.duplicates:,}",
+            "dropped by k_core: "
+            + ", ".join(f"{n:,} {name}" for name, n in self.dropped.items()),
+        ]
+        for name, numbers in self.modalities.items():
+            lines.append(
+                f"modality '{name}': {numbers['features']:,} features of "
+                f"{numbers['present']:,} items, {numbers['missing']:,} "
+                f"without; norms {numbers['smallest_norm']:.3g} to "
+                f"{numbers['largest_norm']:.3g}, median "
+                f"{numbers['median_norm']:.3g}"
+            )
+        lines += [f"suspicious: {sentence}" for sentence in self.suspicious]
+        return "\n".join(lines)
+
+
+def describe(
+    name: str, settings: Dict[str, Any], dataset: RecDataset, log: Log
+) -> PrepareReport:
+    """Counts what is in a data set, and what was dropped from its log."""
+    data = dataset[0]
+    store = data["user", "interacts", "item"]
+    splits = (
+        store.edge_index,
+        store.val_edge_label_index,
+        store.test_edge_label_index,
+    )
+    num_users, num_items = len(dataset.user_ids), len(dataset.item_ids)
+    user, item = torch.cat(splits, dim=1).numpy()
+    train_user, train_item = store.edge_index.numpy()
+    user_count = np.bincount(user, minlength=num_users)
+    item_count = np.bincount(item, minlength=num_items)
+    warm = item_count > 0
+
+    suspicious = suspect_users(dataset.user_ids, user_count)
+    modalities: Dict[str, Dict[str, float]] = {}
+    for modality in dataset.modalities:
+        matrix = data["item"][f"x_{modality}"].numpy()
+        item_ids, num_warm = dataset.item_ids, int(warm.sum())
+        if f"mask_{modality}" in data["item"]:
+            present = data["item"][f"mask_{modality}"].numpy()
+            matrix, item_ids = matrix[present], item_ids[present]
+            num_warm = int(warm[present].sum())
+        norm = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+        modalities[modality] = {
+            "features": matrix.shape[1],
+            "present": len(matrix),
+            "missing": num_items - len(matrix),
+            "smallest_norm": float(norm.min()),
+            "median_norm": float(np.median(norm)),
+            "largest_norm": float(norm.max()),
+        }
+        suspicious += suspect_coverage(modality, num_warm, int(warm.sum()))
+        suspicious += suspect_features(modality, item_ids, matrix, norm)
+    return PrepareReport(
+        name=name,
+        settings=settings,
+        users=num_users,
+        items=num_items,
+        interactions=len(user),
+        density=len(user) / (num_users * num_items),
+        splits={
+            split: pairs.size(1)
+            for split, pairs in zip(SPLITS, splits, strict=True)
+        },
+        per_user=_count_activity(user_count),
+        per_item=_count_activity(item_count[warm]),
+        untrained_users=num_users - len(np.unique(train_user)),
+        untrained_items=int(warm.sum()) - len(np.unique(train_item)),
+        cold_items=num_items - int(warm.sum()),
+        duplicates=dataset.num_duplicates,
+        dropped={
+            "users": len(log.user_ids) - num_users,
+            "items": len(log.item_ids) - int(warm.sum()),
+            "interactions": len(log.user) - len(user),
+        },
+        modalities=modalities,
+        suspicious=suspicious,
+    )
+
+
+def _count_activity(count: np.ndarray) -> Dict[str, float]:
+    return {
+        "median": float(np.median(count)),
+        "most": int(count.max()),
+        "share_with_one": float((count == 1).mean()),
+    }
+
+
+def _describe_activity(
+    kind: str, numbers: Dict[str, float], untrained: int
+) -> str:
+    return (
+        f"interactions per {kind}: median {numbers['median']:g}, most "
+        f"{numbers['most']:,}, {numbers['share_with_one']:.1%} of the {kind}s "
+        f"with one; {untrained:,} {kind}s have none for training"
+    )
