@@ -154,8 +154,9 @@ def curves(
             epoch, value = list(values), np.array(list(values.values()))
             value[~np.isfinite(value)] = np.nan
             finite.extend(value[np.isfinite(value)])
-            # A line has no width where there are no two points in a row.
-            alone = np.isfinite(value).sum() < 2
+            # A point without a neighbor makes no line.
+            known = np.pad(np.isfinite(value), 1)
+            alone = (known[1:-1] & ~known[:-2] & ~known[2:]).any()
             ax.plot(
                 epoch,
                 value,
