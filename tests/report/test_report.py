@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Dict, List, Tuple, Type
 
+import matplotlib
+import matplotlib.image
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import TMFUN, LightGCN, MostPopular, Recommender
-from tmfun_pyg.report import report
+from tmfun_pyg.report import _draw, report
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -143,10 +145,27 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def test_page(trained: Path, tmp_path: Path, dataset: Any) -> None:
-    out = tmp_path / "a" / "out"
-    page = report(trained, out, dataset=dataset)
+@pytest.fixture(scope="module")
+def page(trained: Path, tmp_path_factory: Any, dataset: Any) -> Path:
+    """The page of all runs; not to be changed."""
+    out = tmp_path_factory.mktemp("pages") / "a" / "out"
+    page = report(trained, out, items=HOSTILE, dataset=dataset)
     assert page == out / "report.html"
+    return page
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time."""
+
+    def render(*args: object) -> _draw.Picture:
+        return _draw.Picture("", b"")
+
+    monkeypatch.setattr(_draw, "render", render)
+
+
+def test_page(page: Path, trained: Path, dataset: Any) -> None:
+    out = page.parent
     reader = Reader(page)
     ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
@@ -207,19 +226,17 @@ def test_page(trained: Path, tmp_path: Path, dataset: Any) -> None:
 
 
 def test_same_run_same_bytes(
-    trained: Path, tmp_path: Path, dataset: Any
+    page: Path, trained: Path, tmp_path: Path, dataset: Any
 ) -> None:
-    import matplotlib
-
-    report(trained, tmp_path / "a", dataset=dataset)
     torch.manual_seed(7)
     with matplotlib.rc_context({"font.size": 20, "svg.fonttype": "path"}):
-        report(trained, tmp_path / "b", dataset=dataset)
-    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+        report(trained, tmp_path / "b", items=HOSTILE, dataset=dataset)
+    assert files_of(page.parent) == files_of(tmp_path / "b")
 
 
-def test_ids_are_escaped(trained: Path, tmp_path: Path, dataset: Any) -> None:
-    page = report(trained, tmp_path / "a", items=HOSTILE, dataset=dataset)
+def test_ids_are_escaped(
+    page: Path, trained: Path, tmp_path: Path, dataset: Any
+) -> None:
     raw = page.read_text(encoding="utf-8")
     assert "<script" not in raw
     assert "<img" not in raw
@@ -248,21 +265,23 @@ def test_one_run_cut_after_one_epoch(run: Path, dataset: Any) -> None:
     assert page == folder / "report" / "report.html"
     text = Reader(page).text
     assert "<b>lightgcn, seed 0 0 0 " in text
-    assert (
-        "±"
-        not in text.split("Accuracy by user activity")[1].split("The numbers")[
-            0
-        ]
-    )
+    before, after = text.split("Accuracy by user activity")[1:]
+    assert "±" not in before  # One seed has no deviation.
+    assert "±" in after
     assert "<b>lightgcn: left out. LightGCN does not" in text
     assert "last.ckpt" in text
-    # Again, over the first one, which is no run itself:
-    first = files_of(folder / "report")
-    (folder / "report" / "mine.txt").write_text("kept")
-    (folder / "report" / "report.html").write_text("old")
+
+
+def test_anew(run: Path, dataset: Any, without_figures: None) -> None:
+    folder = run / "<b>lightgcn" / "seed_0"
+    out = folder / "report"
     report(folder, dataset=dataset)
-    assert files_of(folder / "report") == {**first, "mine.txt": b"kept"}
-    assert [p.name for p in folder.glob(".*")] == []
+    first = files_of(out)
+    (out / "mine.txt").write_text("kept")
+    (out / "report.html").write_text("old")
+    report(folder, dataset=dataset)
+    assert files_of(out) == {**first, "mine.txt": b"kept"}
+    assert [path.name for path in folder.glob(".*")] == []
 
 
 def test_diverged_run(run: Path, dataset: Any) -> None:
@@ -281,7 +300,7 @@ def test_diverged_run(run: Path, dataset: Any) -> None:
     checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
     checkpoint["state_dict"]["model.item_embedding.weight"][3] = math.nan
     torch.save(checkpoint, folder / "best.ckpt")
-    text = Reader(report(run, dataset=dataset)).text
+    text = Reader(report(run / "tmfun", dataset=dataset)).text
     assert (
         "tmfun, seed 0: train_loss is no finite number in 2 of 3 epochs, "
         "first in epoch 1." in text
@@ -296,8 +315,6 @@ def test_missing_columns(run: Path, dataset: Any) -> None:
     assert "there is no best epoch" in text
     assert "NDCG@7" in text
     assert "0.1100" in text
-    # Beside runs that have the others:
-    assert "NDCG@7" in Reader(report(run, dataset=dataset)).text
 
 
 def test_users_in_one_bin(run: Path, dataset: Any) -> None:
@@ -307,15 +324,17 @@ def test_users_in_one_bin(run: Path, dataset: Any) -> None:
     # One user is judged by one item.
     store.val_edge_label_index = store.val_edge_label_index[:, -1:]
     other.data = data
-    for path in run.rglob("*.ckpt"):
-        checkpoint = torch.load(path, weights_only=True)
-        checkpoint["recommender"]["fingerprint"] = other.fingerprint
-        torch.save(checkpoint, path)
-    text = Reader(report(run, dataset=other)).text
+    path = run / "<b>lightgcn" / "seed_0" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["recommender"]["fingerprint"] = other.fingerprint
+    torch.save(checkpoint, path)
+    text = Reader(report(path.parent, dataset=other)).text
     assert "validation interactions 1 test" in text
 
 
-def test_recorded_metrics(run: Path, tmp_path: Path, dataset: Any) -> None:
+def test_recorded_metrics(
+    run: Path, tmp_path: Path, dataset: Any, without_figures: None
+) -> None:
     summary = {
         "versions": {"torch": "1.2.3-of-then"},
         "arguments": {"lr": 0.125, "<i>": ["a", "b"]},
@@ -369,7 +388,11 @@ def test_bad_arguments(run: Path, tmp_path: Path, dataset: Any) -> None:
 
 
 def test_nothing_is_left_half_written(
-    trained: Path, tmp_path: Path, dataset: Any, monkeypatch: Any
+    trained: Path,
+    tmp_path: Path,
+    dataset: Any,
+    monkeypatch: Any,
+    without_figures: None,
 ) -> None:
     written = Path.write_bytes
 
@@ -397,14 +420,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
     CHROMIUM is None, reason="neither chromium nor google-chrome is installed"
 )
 @pytest.mark.parametrize("is_dark", [False, True])
-def test_in_a_browser(
-    trained: Path, tmp_path: Path, dataset: Any, is_dark: bool
-) -> None:
-    page = report(trained, tmp_path / "out", items=HOSTILE, dataset=dataset)
-    assert CHROMIUM is not None
-    done = subprocess.run(
-        [
-            CHROMIUM,
+def test_in_a_browser(page: Path, tmp_path: Path, is_dark: bool) -> None:
+    def run(*args: str) -> "subprocess.CompletedProcess[str]":
+        assert CHROMIUM is not None
+        options = [
             "--headless=new",
             "--no-sandbox",
             "--disable-gpu",
@@ -412,17 +431,30 @@ def test_in_a_browser(
             f"--blink-settings=preferredColorScheme={0 if is_dark else 1}",
             "--enable-logging=stderr",
             "--v=0",
-            f"--log-net-log={tmp_path / 'net.json'}",
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
+        ]
+        done = subprocess.run(
+            [CHROMIUM, *options, *args, page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        # Errors of the page, what its security policy has refused included:
+        assert "CONSOLE" not in done.stderr
+        return done
+
+    picture = tmp_path / "page.png"
+    run(f"--screenshot={picture}", "--window-size=800,1200")
+    pixels = matplotlib.image.imread(picture)[..., :3] * 255
+    background = [0x14, 0x17, 0x1B] if is_dark else [255, 255, 255]
+    assert pixels[2, 2].round().tolist() == background
+    # The letters are where the background is not.
+    drawn = np.abs(pixels - background).max(axis=2) > 100
+    assert 0.005 < drawn.mean() < 0.3
+    if is_dark:
+        return
+    dom = run("--dump-dom").stdout
     for section in SECTIONS:
-        assert f'<section id="{section}">' in done.stdout
-    assert done.stdout.count("<svg") == 14
-    assert "<script" not in done.stdout
+        assert f'<section id="{section}">' in dom
+    assert dom.count("<svg") == 14
+    assert "<script" not in dom

@@ -98,6 +98,7 @@ def test_one_run(tmp_path: Path) -> None:
         "empty": "none",
     }
     assert runs.options == {"config.yaml": sizes}
+    assert runs.versions == {}
 
 
 def test_without_the_monitored_column(tmp_path: Path) -> None:

@@ -150,18 +150,17 @@ def curves(
     finite: List[float] = []
     for index, (name, seeds) in enumerate(lines.items()):
         look = style_of(index)
-        look["marker"] = None
         for place, values in enumerate(seeds):
             epoch, value = list(values), np.array(list(values.values()))
             value[~np.isfinite(value)] = np.nan
             finite.extend(value[np.isfinite(value)])
-            # A line has no width where there are no two points in a row.
-            alone = np.isfinite(value).sum() < 2
+            # A point without a neighbor makes no line.
+            known = np.pad(np.isfinite(value), 1)
+            alone = (known[1:-1] & ~known[:-2] & ~known[2:]).any()
             ax.plot(
                 epoch,
                 value,
-                **{**look, "marker": "." if alone else None},
-                linewidth=1.2,
+                **{**look, "marker": "." if alone else None, "linewidth": 1.2},
                 label=_label(name) if place == 0 else "_",
             )
     for index, best, height in marks:
@@ -186,6 +185,7 @@ def curves(
         ax.set_yscale("log")
         # The default is in the markup of formulas.
         ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.minorticks_off()
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _with_legend(fig)
 
@@ -504,6 +504,7 @@ def render(fig: Figure, name: str, alt: str) -> Picture:
         # The page has other fonts, which may well have these letters.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         fig.savefig(svg, format="svg", metadata={"Date": None})
+        fig.set_layout_engine("none")  # It is laid out, which takes time.
         fig.savefig(
             png,
             format="png",

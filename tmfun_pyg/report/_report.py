@@ -120,15 +120,18 @@ def report(
     kinds = dict.fromkeys(analysis.kind for analysis in analyses.values())
     lead = (
         f"Trained models are judged by the {_sections.SPLITS[split]} split, "
-        f"all items ranked. Last training: {runs.date}."
+        f"all items ranked."
     )
+    date = f"The last of the training was written on {runs.date}."
     foot = (
         f"Made by tmfun_pyg {__version__} with torch {torch.__version__}, "
         f"torch_geometric {torch_geometric.__version__}, lightning "
         f"{lightning.__version__} and matplotlib {matplotlib.__version__}."
     )
     html = page.html(
-        f"{', '.join(kinds)} on {facts.name}", [paragraph(lead)], foot
+        f"{', '.join(kinds)} on {facts.name}",
+        [paragraph(lead), paragraph(date)],
+        foot,
     )
     files = {f"figures/{name}.png": png for name, png in page.pictures.items()}
     _write(out, {**files, "report.html": html.encode("utf-8")})

@@ -350,6 +350,8 @@ def _read_options(path: Path) -> Dict[str, str]:
 def _rows(path: Path, content: Any) -> Dict[str, str]:
     """Makes rows of nested options."""
     content = _check_dict(path, content, "options by name")
+    if len(content) == 0:
+        return {}
     rows = dict(islice(_flatten(content, ""), MAX_OPTIONS + 1))
     if len(rows) > MAX_OPTIONS:
         raise ValueError(
