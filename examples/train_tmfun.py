@@ -42,7 +42,6 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 
 import tmfun_pyg
-from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import (
     BM3,
@@ -62,11 +61,11 @@ from tmfun_pyg.nn import (
     SimGCL,
 )
 from tmfun_pyg.training import (
+    DatasetOptions,
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.transforms import FeatureGraph
 
 MODELS: Dict[str, Type[Recommender]] = {
     model_cls.__name__.lower(): model_cls
@@ -171,19 +170,18 @@ def check_models(args: argparse.Namespace) -> None:
 def main() -> None:
     """Trains all models over all seeds, then reports."""
     args = parse_args()
-    graphs = FeatureGraph(k=args.k)
-    if args.root is None:
-        dataset = SyntheticMultimodal(seed=0, pre_transform=graphs)
-    else:
-        dataset = MultimodalRecDataset(
-            args.root, args.name, pre_transform=graphs
-        )
+    # Without a root, the embedded data set.
+    name = None if args.root is None else args.name
+    source = DatasetOptions(args.root, name, k=args.k)
+    dataset = source.load()
     args.out.mkdir(parents=True, exist_ok=True)
 
     popular = evaluate(MostPopular.from_data(dataset[0]), dataset[0], "test")
     results: Dict[str, Any] = {"most-popular": {"mean": {"test": popular}}}
     for name in args.model:
-        runs = [train(name, seed, dataset, args) for seed in args.seeds]
+        runs = [
+            train(name, seed, dataset, source, args) for seed in args.seeds
+        ]
         results[name] = {"runs": runs, "mean": over_seeds(mean, runs)}
         if len(runs) > 1:
             results[name]["std"] = over_seeds(stdev, runs)
@@ -195,7 +193,11 @@ def main() -> None:
 
 
 def train(
-    name: str, seed: int, dataset: Any, args: argparse.Namespace
+    name: str,
+    seed: int,
+    dataset: Any,
+    source: DatasetOptions,
+    args: argparse.Namespace,
 ) -> Dict[str, Any]:
     """Trains one model, and tests it as it was in its best epoch."""
     data = dataset[0]
@@ -209,7 +211,9 @@ def train(
     if args.num_neighbors is not None:
         options["table"] = partial(EmbeddingTable, sparse=True)
     model = MODELS[name].from_data(data, **options)
-    module = RecommenderModule(model, lr=args.lr, dataset=dataset)
+    module = RecommenderModule(
+        model, lr=args.lr, dataset=dataset, source=source
+    )
     datamodule = InteractionDataModule(
         data,
         args.batch_size,

@@ -11,6 +11,7 @@ from every_model import MODELS
 from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.training import dataset_options
 
 PATH = Path(__file__).parents[2] / "examples" / "train_tmfun.py"
 
@@ -28,7 +29,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         dataset.item_ids = dataset.item_ids + 1000
         return dataset
 
-    monkeypatch.setattr(module, "SyntheticMultimodal", make_dataset)
+    monkeypatch.setattr(dataset_options, "SyntheticMultimodal", make_dataset)
     return module
 
 
