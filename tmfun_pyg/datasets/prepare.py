@@ -48,9 +48,9 @@ def prepare(
     encoder: Optional[str] = None,
     overwrite: bool = False,
 ) -> PrepareReport:
-    r"""Writes a log and features of one's own as a folder in the community's
-    format, :obj:`<out>/<name>`, with raw ids and a report.
+    r"""Writes one's own log and features in the community's format.
 
+    They go to the folder :obj:`<out>/<name>`, with raw ids and a report.
     :obj:`MultimodalRecDataset(out, name, zero_rows="mask")` reads it, and
     holds what :meth:`MultimodalRecDataset.from_interactions` makes of the
     same log and features, which tells how they are read, joined and split.
