@@ -170,12 +170,12 @@ def test_existing_folder(model, folder, monkeypatch):
         patch.setattr(np, "savez", fail)
         with pytest.raises(OSError, match="no space left"):
             export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
-    rename = os.rename
+    replace = os.replace
     with monkeypatch.context() as patch:
         patch.setattr(
             os,
-            "rename",
-            lambda a, b: fail() if a.endswith(".part") else rename(a, b),
+            "replace",
+            lambda a, b: fail() if str(a).endswith(".part") else replace(a, b),
         )
         with pytest.raises(OSError, match="no space left"):
             export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)

@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Union
@@ -27,3 +28,34 @@ def written_whole(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(
+    folder: Union[str, "os.PathLike[str]"],
+) -> Iterator[Path]:
+    """Gives the name of a folder beside ``folder``, made anew, which takes
+    its place if everything went well, and is removed otherwise.
+
+    Args:
+        folder (str): The folder. What was in it goes.
+    """
+    folder = Path(folder)
+    key = uuid4().hex
+    part = folder.with_name(f".{folder.name}.{key}.part")
+    old = folder.with_name(f".{folder.name}.{key}.old")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if not folder.exists():
+            os.replace(part, folder)
+            return
+        os.replace(folder, old)
+        try:
+            os.replace(part, folder)
+        except OSError:
+            os.replace(old, folder)
+            raise
+        shutil.rmtree(old)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -2,16 +2,15 @@
 
 import json
 import os
-import shutil
 import zipfile
 from importlib.metadata import version
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, Union
-from uuid import uuid4
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tmfun_pyg._files import folder_written_whole
 from tmfun_pyg._version import __version__
 from tmfun_pyg.item_index import (
     build_index,
@@ -179,17 +178,11 @@ def export(
     _check_folder(folder, overwrite)
     content = Exported(*_embed(model), ids["user"], ids["item"], _seen(model))
 
-    part = f"{folder}.{uuid4().hex}.part"
-    try:
-        os.makedirs(part)
-        details = _write(part, content, formats, index, k)
+    with folder_written_whole(folder) as part:
+        details = _write(str(part), content, formats, index, k)
         manifest = _describe(model, content, formats, details)
-        with open(os.path.join(part, MANIFEST), "w", encoding="utf-8") as f:
-            json.dump(manifest, f, indent=2, allow_nan=False)
-            f.write("\n")
-        _put_in_place(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        text = json.dumps(manifest, indent=2, allow_nan=False)
+        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
 
 
@@ -425,20 +418,6 @@ def _describe(
 
 def _id_type(ids: np.ndarray) -> str:
     return "str" if ids.dtype.kind == "U" else "int"
-
-
-def _put_in_place(part: str, folder: str) -> None:
-    if not os.path.exists(folder):
-        os.rename(part, folder)
-        return
-    old = f"{folder}.{uuid4().hex}.old"
-    os.rename(folder, old)
-    try:
-        os.rename(part, folder)
-    except OSError:
-        os.rename(old, folder)
-        raise
-    shutil.rmtree(old)
 
 
 def _read_array(path: str, size: Tuple[int, int]) -> np.ndarray:

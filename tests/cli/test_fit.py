@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
-from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.training import RecommenderModule, load_checkpoint
 
@@ -27,19 +27,7 @@ FAST = [
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: Any) -> Path:
     """A small data set, in whose folder the commands run."""
-    data = SyntheticMultimodal(60, 40, {"visual": 8})[0]
-    store = data["user", "interacts", "item"]
-    splits = [
-        store.edge_index,
-        store.val_edge_label_index,
-        store.test_edge_label_index,
-    ]
-    lines = ["userID\titemID\tx_label"]
-    for label, edges in enumerate(splits):
-        lines += [f"{u}\t{i}\t{label}" for u, i in edges.t().tolist()]
-    (tmp_path / "toy").mkdir()
-    (tmp_path / "toy/toy.inter").write_text("\n".join(lines) + "\n")
-    np.save(tmp_path / "toy/visual_feat.npy", data["item"].x_visual.numpy())
+    write_files(tmp_path / "toy")
     monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -377,7 +377,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     replace = os.replace
 
     def fail_once(source, target):
-        if source.endswith(".part"):
+        if str(source).endswith(".part"):
             fail()
         replace(source, target)
 

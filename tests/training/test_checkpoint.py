@@ -9,8 +9,9 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
+from toy_files import write_files
 
-from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
+from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.nn import TMFUN, LightGCN, Recommender
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
@@ -24,22 +25,6 @@ from tmfun_pyg.transforms import FeatureGraph
 
 class Own(LightGCN):
     pass
-
-
-def write_files(folder: Path, seed: int = 0) -> None:
-    data = SyntheticMultimodal(60, 40, {"visual": 8}, seed)[0]
-    store = data["user", "interacts", "item"]
-    splits = [
-        store.edge_index,
-        store.val_edge_label_index,
-        store.test_edge_label_index,
-    ]
-    lines = ["userID\titemID\tx_label"]
-    for label, edges in enumerate(splits):
-        lines += [f"{u}\t{i}\t{label}" for u, i in edges.t().tolist()]
-    folder.mkdir(exist_ok=True)
-    (folder / "toy.inter").write_text("\n".join(lines) + "\n")
-    np.save(folder / "visual_feat.npy", data["item"].x_visual.numpy())
 
 
 def save(

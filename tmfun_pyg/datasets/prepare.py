@@ -2,13 +2,12 @@ import json
 import os
 import os.path as osp
 import re
-import shutil
 from dataclasses import asdict
 from typing import Any, Dict, Optional, Union
-from uuid import uuid4
 
 import numpy as np
 
+from tmfun_pyg._files import folder_written_whole
 from tmfun_pyg.datasets._feature_files import read_feature_file
 from tmfun_pyg.datasets._features import ZeroRows, check_zero_rows
 from tmfun_pyg.datasets._log import (
@@ -190,7 +189,8 @@ def prepare(
     if split == "random":
         settings["seed"] = seed
     report = describe(name, settings, dataset, full_log)
-    _write_whole(dataset, report, target)
+    with folder_written_whole(target) as part:
+        _write_files(dataset, report, str(part))
     return report
 
 
@@ -209,28 +209,6 @@ def _check_target(target: str, name: str, overwrite: bool) -> None:
             f"'{target}': found '{other[0]}', expected nothing but what an "
             f"earlier call has written; it is not replaced"
         )
-
-
-def _write_whole(
-    dataset: MultimodalRecDataset, report: PrepareReport, target: str
-) -> None:
-    key = uuid4().hex
-    part, old = f"{target}.{key}.part", f"{target}.{key}.old"
-    os.makedirs(part)
-    try:
-        _write_files(dataset, report, part)
-        if not osp.lexists(target):
-            os.replace(part, target)
-            return
-        os.replace(target, old)
-        try:
-            os.replace(part, target)
-        except OSError:
-            os.replace(old, target)
-            raise
-        shutil.rmtree(old)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_files(
