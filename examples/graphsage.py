@@ -108,7 +108,7 @@ def main() -> None:
             enable_model_summary=False,
             limit_val_batches=0,
         )
-        module = RecommenderModule(model)
+        module = RecommenderModule(model, lr=1e-3)
         trainer.fit(module, InteractionDataModule(data, batch_size=512))
         val = evaluate(model, data, "val")["recall@20"]
         test = evaluate(model, data, "test")["recall@20"]
