@@ -1,7 +1,9 @@
+import shutil
+
 import pytest
 import torch
 from torch_geometric import EdgeIndex
-from torch_geometric.nn import HeteroConv, LGConv
+from torch_geometric.nn import HeteroConv, LGConv, SAGEConv, to_hetero
 from torch_geometric.testing import assert_module
 from torch_geometric.typing import WITH_TORCH_SPARSE, SparseTensor
 from torch_geometric.utils import to_torch_csr_tensor, to_undirected
@@ -217,26 +219,133 @@ def test_bf16_autocast_sums_in_full_precision(graph):
     torch.testing.assert_close(out, dense @ x.float())
 
 
-def test_inside_hetero_conv(graph):
-    edge_index, _, _ = graph
-    conv = HeteroConv(
-        {
-            ("item", "similar_visual", "item"): FeatureGraphConv(),
-            ("item", "similar_textual", "item"): FeatureGraphConv(),
-        }
-    )
+@pytest.fixture
+def hetero_graph():
+    """Users and items: features, edges, weights, and dense matrices."""
+    num_nodes = {"user": 3, "item": 6}
+    x = {name: torch.randn(size, 4) for name, size in num_nodes.items()}
+    edge_index, edge_weight, dense = {}, {}, {}
+    for relation in (
+        ("item", "similar_visual", "item"),
+        ("item", "similar_textual", "item"),
+        ("user", "interacts", "item"),
+        ("item", "rev_interacts", "user"),
+    ):
+        size = num_nodes[relation[2]], num_nodes[relation[0]]
+        dense[relation] = torch.rand(size).where(torch.rand(size) < 0.5, 0.0)
+        edge_index[relation] = dense[relation].nonzero().t().flip(0)
+        src, dst = edge_index[relation]
+        edge_weight[relation] = dense[relation][dst, src]
+    return x, edge_index, edge_weight, dense
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_inside_hetero_conv(hetero_graph, num_layers):
+    x, edge_index, edge_weight, dense = hetero_graph
+    # The relations between users and items are left to other layers, which
+    # do not take weights:
+    similar = [relation for relation in dense if relation[0] == relation[2]]
+    weights = {relation: edge_weight[relation] for relation in similar}
+    convs = {
+        relation: FeatureGraphConv(num_layers)
+        if relation in similar
+        else SAGEConv(4, 4)
+        for relation in dense
+    }
+    out = HeteroConv(convs)(x, edge_index, edge_weight_dict=weights)
+
+    expected = {"user": 0, "item": 0}
+    for relation, conv in convs.items():
+        src, _, dst = relation
+        if relation in similar:
+            step = torch.linalg.matrix_power(dense[relation], num_layers)
+            message = step @ x[src]
+        else:
+            message = conv((x[src], x[dst]), edge_index[relation])
+        expected[dst] = expected[dst] + message
+    torch.testing.assert_close(out, expected)
+
+
+class SmallGNN(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin1 = torch.nn.Linear(4, 5)
+        self.conv1 = FeatureGraphConv(residual=True)
+        self.conv2 = FeatureGraphConv(normalize=True)
+        self.lin2 = torch.nn.Linear(5, 2)
+
+    def forward(self, x, edge_index, edge_weight):
+        x = self.conv1(self.lin1(x), edge_index, edge_weight).relu()
+        return self.lin2(self.conv2(x, edge_index, edge_weight))
+
+
+def test_under_to_hetero(hetero_graph):
+    x, edge_index, edge_weight, dense = hetero_graph
+    model = to_hetero(SmallGNN(), (list(x), list(dense)), aggr="sum")
+    out = model(x, edge_index, edge_weight)
+
+    def sum_over_relations(h, step):
+        out = dict.fromkeys(h, 0)
+        for relation, matrix in dense.items():
+            src, _, dst = relation
+            out[dst] = out[dst] + step(matrix, h[src], h[dst])
+        return out
+
+    def normalized(matrix):
+        scale = torch.outer(matrix.sum(dim=1), matrix.sum(dim=0)).rsqrt()
+        return torch.where(matrix > 0, matrix * scale, matrix)
+
+    h = {name: model.lin1[name](value) for name, value in x.items()}
+    h = sum_over_relations(h, lambda a, src, dst: a @ src + dst)
+    h = {name: value.relu() for name, value in h.items()}
+    h = sum_over_relations(h, lambda a, src, _: normalized(a) @ src)
+    expected = {name: model.lin2[name](value) for name, value in h.items()}
+    torch.testing.assert_close(out, expected)
+
+    sum(value.sum() for value in out.values()).backward()
+    for name in x:
+        assert model.lin1[name].weight.grad.abs().sum() > 0
+
+
+def assert_compiles(conv, x, *args, **options):
+    """Compares value and gradient of a compiled layer with those of eager."""
+    torch.compiler.reset()
+    results = []
+    # Compiled first, before eager mode leaves anything in caches of matrices:
+    for layer in (torch.compile(conv, **options), conv):
+        y = x.clone().requires_grad_()
+        out = layer(y, *args)
+        out.square().sum().backward()
+        results.append((out.detach(), y.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "c++", "clang++"))),
+    reason="torch.compile needs a C++ compiler",
+)
+def test_compiled_without_graph_breaks(graph):
+    edge_index, edge_weight, _ = graph
+    conv = FeatureGraphConv(num_layers=2, normalize=True, residual=True)
     x = torch.randn(6, 4)
-    out = conv(
-        {"item": x},
-        {
-            ("item", "similar_visual", "item"): edge_index,
-            ("item", "similar_textual", "item"): edge_index.flip(0),
-        },
-    )
-    single = FeatureGraphConv()
-    torch.testing.assert_close(
-        out["item"], single(x, edge_index) + single(x, edge_index.flip(0))
-    )
+    assert_compiles(conv, x, edge_index, edge_weight, fullgraph=True)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_compiled_in_all_layouts(graph, normalize):
+    # Sparse products stay eager: what is left needs no C++ compiler.
+    edge_index, edge_weight, _ = graph
+    conv = FeatureGraphConv(num_layers=2, normalize=normalize)
+    x = torch.randn(6, 4)
+    forward = layouts(edge_index, edge_weight, (6, 6))
+    backward = layouts(edge_index.flip(0), edge_weight, (6, 6))
+    for name, adj_t in forward.items():
+        assert_compiles(conv, x, adj_t, backend="aot_eager")
+        if not normalize:
+            args = (adj_t, None, None, backward[name])
+            assert_compiles(conv, x, *args, backend="aot_eager")
+    args = sorted_edge_index(edge_index, edge_weight, (6, 6))
+    assert_compiles(conv, x, *args, backend="aot_eager")
 
 
 def test_explains_edges_by_messages(graph):

@@ -43,6 +43,9 @@ class FeatureGraphConv(MessagePassing):
     On an undirected graph this is the normalization of
     :class:`torch_geometric.nn.conv.LGConv`. The layer has no parameters.
 
+    :meth:`torch.compile` takes the layer whole where the graph is an
+    :obj:`edge_index`. Sparse products it leaves to eager mode.
+
     Args:
         num_layers (int, optional): The number of propagation steps
             :math:`L`. (default: :obj:`1`)
@@ -162,6 +165,7 @@ class FeatureGraphConv(MessagePassing):
         """Weighs the features of the neighbors."""
         return x_j if edge_weight is None else edge_weight.view(-1, 1) * x_j
 
+    @torch.compiler.disable  # It can't trace sparse matrices.
     def message_and_aggregate(
         self,
         edge_index: Adj,
@@ -196,6 +200,7 @@ def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
     )
 
 
+@torch.compiler.disable  # It can't trace sparse matrices.
 def _to_csr(adj: Adj) -> Tensor:
     if isinstance(adj, SparseTensor):
         return adj.to_torch_sparse_csr_tensor()
@@ -205,16 +210,21 @@ def _to_csr(adj: Adj) -> Tensor:
 def _normalize(
     edge_index: Adj, edge_weight: OptTensor, size: Tuple[int, int]
 ) -> Tuple[Adj, OptTensor]:
-    if isinstance(edge_index, SparseTensor):
-        row, col, value = edge_index.coo()
-        value = _normalized_weight(col, row, value, size)
-        return edge_index.set_value(value, layout="coo"), None
     if is_sparse(edge_index):
-        (row, col), value = to_edge_index(edge_index)
-        value = _normalized_weight(col, row, value, size)
-        return set_sparse_value(edge_index, value), None
-    src, dst = edge_index
+        return _normalize_sparse(edge_index, size), None
+    is_indexed = isinstance(edge_index, EdgeIndex)
+    src, dst = edge_index.as_tensor() if is_indexed else edge_index
     return edge_index, _normalized_weight(src, dst, edge_weight, size)
+
+
+@torch.compiler.disable  # It can't trace sparse matrices.
+def _normalize_sparse(adj_t: Adj, size: Tuple[int, int]) -> Adj:
+    if isinstance(adj_t, SparseTensor):
+        row, col, value = adj_t.coo()
+        value = _normalized_weight(col, row, value, size)
+        return adj_t.set_value(value, layout="coo")
+    (row, col), value = to_edge_index(adj_t)
+    return set_sparse_value(adj_t, _normalized_weight(col, row, value, size))
 
 
 def _normalized_weight(

@@ -27,7 +27,7 @@ class MultiStepFusion(torch.nn.Module):
     * for a step of kind :obj:`"gate"`, a share for every channel:
       :math:`\sigma(\mathbf{W} \mathbf{q}_n + \mathbf{b})`,
     * for a step of kind :obj:`"attention"`, the weight that a
-      :class:`~tmfun_pyg.nn.attention.ModalityAttention` over the pair
+      :class:`~tmfun_pyg.nn.ModalityAttention` over the pair
       :math:`\mathbf{x}^{(t-1)}_n, \mathbf{s}^{(t)}_n` gives to the source.
 
     Args:
