@@ -2,16 +2,15 @@ r"""Files in the format of TREC, which pytrec_eval, trec_eval and ranx read."""
 
 import os
 import re
-from contextlib import contextmanager
 from itertools import repeat
-from typing import Iterable, Iterator, Sequence, TextIO, Union
-from uuid import uuid4
+from typing import Iterable, Sequence, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg._files import written_whole
 from tmfun_pyg.datasets._rec_dataset import RecDataset
 from tmfun_pyg.loader import HeldOutDataset
 
@@ -28,8 +27,8 @@ def write_trec_run(
     item: Tensor,
     tag: str = "tmfun",
 ) -> None:
-    r"""Writes recommendations as a TREC run: a line :obj:`<user> Q0 <item>
-    <rank> <score> <tag>` for each, ranks from 1.
+    r"""Writes recommendations as a TREC run: a line
+    ``<user> Q0 <item> <rank> <score> <tag>`` for each, ranks from 1.
 
     .. code-block:: python
 
@@ -63,7 +62,7 @@ def write_trec_run(
         item_ids (np.ndarray): The raw ids of all items, by item index.
         score (torch.Tensor): The scores, of shape :obj:`[num_rows, k]`, in
             descending order, as
-            :meth:`~tmfun_pyg.nn.models.Recommender.recommend` returns them.
+            :meth:`~tmfun_pyg.nn.Recommender.recommend` returns them.
         item (torch.Tensor): The item indices, of the same shape. Places with
             :obj:`-1` are left out.
         tag (str, optional): The name of the run. (default: :obj:`"tmfun"`)
@@ -207,18 +206,8 @@ def _check_names(argument: str, names: Sequence[str]) -> None:
 
 
 def _write_lines(path: PathLike, lines: Iterable[str]) -> None:
-    with _whole_file(os.fspath(path)) as f:
+    with (
+        written_whole(path) as part,
+        part.open("w", encoding="utf-8", newline="\n") as f,
+    ):
         f.writelines(lines)
-
-
-@contextmanager
-def _whole_file(path: str) -> Iterator[TextIO]:
-    """Opens a file that is there whole or not at all."""
-    part = f"{path}.{uuid4().hex}.part"
-    try:
-        with open(part, "w", encoding="utf-8", newline="\n") as f:
-            yield f
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
