@@ -141,7 +141,7 @@ class TMFUN(SampledRecommender):
             (default: :obj:`1 / 3`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c` of
             the contrast within users and items. (default: :obj:`0.01`)
-        pair_weight (float, optional): The weight :math:`\lambda_c` of the
+        pair_weight (float, optional): The weight :math:`\lambda_p` of the
             contrast between users and their items. (default: :obj:`0.01`)
         max_contrast (float, optional): The weight :math:`\lambda_{\max}` of
             the contrastive loss relative to the scale :math:`s` of
