@@ -3,8 +3,7 @@ and without FeatureGraphConv between similar items, and item features as input.
 
     python examples/hetero_conv.py
 
-It trains all four on the embedded synthetic data set, with the same seed and
-options, and prints their Recall@20 (about a minute on 2 cores).
+It trains all four with the same seed, and prints their Recall@20 (a minute).
 """
 
 import argparse
