@@ -210,7 +210,9 @@ def _encode(texts: List[str], path: str, encoder: Optional[str]) -> np.ndarray:
             '"tmfun-pyg[encode]"'
         ) from err
     model = SentenceTransformer(encoder, local_files_only=True)
-    return model.encode(texts, convert_to_numpy=True)
+    # The bar is for those who wait for many texts.
+    show = len(texts) > 1000
+    return model.encode(texts, convert_to_numpy=True, show_progress_bar=show)
 
 
 def _like_log(names: List[str], log: Log, source: str) -> np.ndarray:
