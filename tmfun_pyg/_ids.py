@@ -1,6 +1,9 @@
+import re
 from typing import Sequence
 
 import numpy as np
+
+from tmfun_pyg.datasets._log import INTEGER
 
 
 class IdIndex:
@@ -20,18 +23,11 @@ class IdIndex:
         asked = np.array(raw, dtype=np.str_)
         known = np.ones(len(asked), dtype=bool)
         if self.is_integer:
-            known = np.array([_is_integer(text) for text in raw], dtype=bool)
+            match = re.compile(INTEGER).fullmatch
+            known = np.array([match(text) is not None for text in raw], bool)
             asked = np.where(known, asked, "0").astype(np.int64)
         if len(asked) == 0 or len(self.ids) == 0:
             return np.full(len(asked), -1)
         place = self.ids.searchsorted(asked).clip(max=len(self.ids) - 1)
         known &= self.ids[place] == asked
         return np.where(known, self.order[place], -1)
-
-
-def _is_integer(text: str) -> bool:
-    """Whether a text is written as Python writes an integer of 64 bits."""
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
-        return False
-    return text == "0" or (digits[0] != "0")

@@ -49,9 +49,9 @@ def load(
     """Loads a checkpoint with the data set it was made with, which may have
     been moved, to where there is an accelerator.
     """
-    source = read_checkpoint(ckpt)["recommender"]["source"]
     dataset = None
     if root is not None:
+        source = read_checkpoint(ckpt)["recommender"]["source"]
         options = DatasetOptions(**(source or {}))
         dataset = replace(options, root=root, name=name).load()
     loaded = load_checkpoint(ckpt, dataset)

@@ -51,8 +51,7 @@ def write(
         with written_whole(json) as part:
             part.write_text(explanation.to_json() + "\n", encoding="utf-8")
     if plot is not None:
-        with written_whole(plot) as part:
-            explanation.plot(str(part), num_items)
+        explanation.plot(str(plot), num_items)
 
 
 def _find(kind: str, raw: str, ids: np.ndarray) -> int:

@@ -2,11 +2,12 @@ import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple, Union
-from uuid import uuid4
 
 import torch
 from torch import Tensor
 from torch_geometric.explain import HeteroExplanation
+
+from tmfun_pyg._files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,13 +210,8 @@ class Explanation:
         )
         self._draw(figure.subplots(), labels, rows)
         kind = os.path.splitext(path)[1][1:] or "png"
-        part = f"{path}.{uuid4().hex}.part"
-        try:
+        with written_whole(path) as part:
             figure.savefig(part, format=kind, dpi=150)
-            os.replace(part, path)
-        finally:
-            if os.path.exists(part):
-                os.remove(part)
 
     def to_pyg(self) -> HeteroExplanation:
         r"""Returns the subgraph of the user and the user's training items,
