@@ -130,8 +130,10 @@ def _of_tmfun(model: TMFUN, user: int, item: int) -> Contributions:
         [graph.user_mask[user].view(1, -1), graph.item_mask[rows]]
     )
     content, modality_weight = model._fuse(fused, query, mask)
-    user_emb, *_ = emb = query + content
-    target = model._estimate(emb[1:])[item] if is_new else emb[1]
+    user_emb = query[0] + content[0]
+    target = query[1] + content[1]
+    if is_new:
+        target = model._estimate(query[1:])[item] + content[1 + item]
     target = target.double()
 
     first = slice(0, 1)

@@ -32,9 +32,9 @@ def leave_out(data, new):
     store.edge_index = store.edge_index[:, is_old]
 
 
-def dense_estimate(model, data, item_emb):
-    """Items as their content alone has them, by least squares on the rows of
-    the other items and one row more for each weight.
+def dense_estimate(model, data, collaborative):
+    """What items would be by interactions as their content has it, by least
+    squares on the rows of the other items and one row more for each weight.
     """
     parts = []
     for name in model.modalities:
@@ -46,10 +46,13 @@ def dense_estimate(model, data, item_emb):
         parts.append(content * mask.view(-1, 1))
     content = torch.cat(parts, dim=1).double()
     known = data["user", "interacts", "item"].edge_index[1].unique()
-    ridge = (0.01 * len(known)) ** 0.5 * torch.eye(content.size(1))
+    ridge = len(known) ** 0.5 * torch.eye(content.size(1))
     rows = torch.cat([content[known], ridge])
     target = torch.cat(
-        [item_emb[known].double(), torch.zeros(len(ridge), model.channels)]
+        [
+            collaborative[known].double(),
+            torch.zeros(len(ridge), model.channels),
+        ]
     )
     weight = torch.linalg.lstsq(rows, target).solution
     return (content @ weight).float()
@@ -137,7 +140,7 @@ def test_dense_reference(num_modalities, missing, off, new):
     torch.testing.assert_close(branches.collaborative, collaborative)
     torch.testing.assert_close(branches.content, content)
     user_emb, item_emb = (collaborative + content).split([7, 6])
-    estimate = dense_estimate(model, data, item_emb)
+    estimate = dense_estimate(model, data, collaborative[7:]) + content[7:]
     is_known = dense_interactions(data).sum(dim=0).view(-1, 1) > 0
     assert not bool(is_known[new].any())
     expected = item_emb.where(is_known, estimate)

@@ -20,7 +20,7 @@ from tmfun_pyg.nn.models.recommender import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
 # Of the estimates of new items, for each other item:
-RIDGE = 0.01
+RIDGE = 1.0
 
 
 class Branches(NamedTuple):
@@ -80,14 +80,16 @@ class TMFUN(SampledRecommender):
     softmax of learnable logits over the modalities an item has.
 
     A new item, without a training interaction, has no ID embedding
-    (:math:`\mathbf{e}_i = 0`). :meth:`forward` estimates its representation
-    from content, by ridge regression of :math:`\mathbf{X}` on content
-    :math:`\mathbf{F}` over the :math:`N` items that are not new:
+    (:math:`\mathbf{e}_i = 0`), so no collaborative representation. Its content
+    comes from the items that it resembles, as for any item. :meth:`forward`
+    adds an estimate of what it lacks, by ridge regression of
+    :math:`\mathbf{X}^c` on content :math:`\mathbf{F}` over the :math:`N` items
+    that are not new:
 
     .. math::
-        \hat{\mathbf{x}}_i = \mathbf{W}^{\top} \mathbf{f}_i, \qquad
-        \mathbf{W} = \left( \mathbf{F}^{\top} \mathbf{F} + \frac{N}{100}
-        \mathbf{I} \right)^{-1} \mathbf{F}^{\top} \mathbf{X}
+        \hat{\mathbf{x}}_i = \mathbf{W}^{\top} \mathbf{f}_i + \mathbf{z}_i,
+        \qquad \mathbf{W} = \left( \mathbf{F}^{\top} \mathbf{F} + N
+        \mathbf{I} \right)^{-1} \mathbf{F}^{\top} \mathbf{X}^c
 
     where :math:`\mathbf{f}_i` holds, for each modality that the item has,
     its features, the hidden layer of :math:`\mathrm{MLP}_m` and a one. All
@@ -306,13 +308,12 @@ class TMFUN(SampledRecommender):
     def forward(self) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users and of all items."""
         branches = self.encode()
-        user_emb, item_emb = self._split(
-            branches.collaborative + branches.content
-        )
+        users, items = self._split(branches.collaborative)
         if self.graph.has_new:
             is_new = self.graph.is_new.view(-1, 1)
-            item_emb = self._estimate(item_emb).where(is_new, item_emb)
-        return user_emb, item_emb
+            items = self._estimate(items).where(is_new, items)
+        of_user, of_item = self._split(branches.content)
+        return users + of_user, items + of_item
 
     def encode(self) -> Branches:
         r"""Computes the representations of all users and items."""
@@ -336,9 +337,9 @@ class TMFUN(SampledRecommender):
         return user_id, item_id
 
     @torch.no_grad()
-    def _estimate(self, item_emb: Tensor) -> Tensor:
-        """Returns what items should be by their content, learned from those
-        that are not new.
+    def _estimate(self, collaborative: Tensor) -> Tensor:
+        """Returns what the collaborative representations of items should be by
+        their content, learned from those that are not new.
         """
         graph = self.graph
         parts = []
@@ -353,8 +354,8 @@ class TMFUN(SampledRecommender):
         known = content * ~graph.is_new.view(-1, 1)
         gram = known.t() @ known
         gram.diagonal().add_(RIDGE * (~graph.is_new).sum())
-        weight = torch.linalg.solve(gram, known.t() @ item_emb.double())
-        return (content @ weight).to(item_emb.dtype)
+        weight = torch.linalg.solve(gram, known.t() @ collaborative.double())
+        return (content @ weight).to(collaborative.dtype)
 
     def _content_sources(
         self, item_id: Tensor, graph: MultimodalGraph
