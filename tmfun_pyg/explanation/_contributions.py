@@ -118,9 +118,9 @@ def _of_tmfun(model: TMFUN, user: int, item: int) -> Contributions:
     of_items = torch.stack([x[row.item] for x in sources])
     of_user = [mean[:, s] @ of_items[s] for s in columns]
 
-    # The user, then the item; for a new item, all that it is estimated from:
+    # The user, then the item:
     is_new = bool(graph.is_new[item])
-    rows = slice(None) if is_new else slice(item, item + 1)
+    rows = slice(item, item + 1)
     query = torch.cat([row.user_emb.view(1, -1), row.item_emb[rows]])
     fused = [
         torch.cat([x.view(1, -1), h[rows]])
@@ -133,7 +133,10 @@ def _of_tmfun(model: TMFUN, user: int, item: int) -> Contributions:
     user_emb = query[0] + content[0]
     target = query[1] + content[1]
     if is_new:
-        target = model._estimate(query[1:])[item] + content[1 + item]
+        width = model.channels
+        users, items = model()
+        # What stands in the place of the item's embedding, and its profile:
+        target, profile = items[item, :width], items[item, width:]
     target = target.double()
 
     first = slice(0, 1)
@@ -149,11 +152,20 @@ def _of_tmfun(model: TMFUN, user: int, item: int) -> Contributions:
     names = [f"modality:{name}" for name in model.modalities]
     others = ["item_graph"] if model.item_graph else []
 
+    score = user_emb.double() @ target
+    if is_new:
+        assert model.new_items is not None
+        mine = model.new_items.item_profile[row.item].double()
+        by_profile = mine @ profile.double() / max(len(row.item), 1)
+        value.append(by_profile.view(-1, 1))
+        others.append("profile")
+        score = score + users[user, width:].double() @ profile.double()
+
     def by_name(weights: Tensor) -> Dict[str, float]:
         return dict(zip(model.modalities, weights.tolist(), strict=True))
 
     return Contributions(
-        score=user_emb.double() @ target,
+        score=score,
         own=row.own.double() @ target,
         item=row.item,
         value=torch.cat(value, dim=1),

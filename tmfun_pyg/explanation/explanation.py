@@ -131,8 +131,9 @@ class Explanation:
           :obj:`pair` (name to float).
 
         The path :obj:`"collaborative"` is the user-item graph,
-        :obj:`"modality:<name>"` a modality feature graph and
-        :obj:`"item_graph"` the item feature graph.
+        :obj:`"modality:<name>"` a modality feature graph,
+        :obj:`"item_graph"` the item feature graph and, of new items,
+        :obj:`"profile"` the profiles learned from content.
         """
         history = [
             {

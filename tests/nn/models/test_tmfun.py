@@ -32,30 +32,52 @@ def leave_out(data, new):
     store.edge_index = store.edge_index[:, is_old]
 
 
-def dense_estimate(model, data, collaborative):
-    """What items would be by interactions as their content has it, by least
-    squares on the rows of the other items and one row more for each weight.
+def dense_new_scores(model, data, collaborative, content):
+    """The scores of items as if all were new: by least squares on the rows of
+    the known items and one row more for each weight, and by a matrix of how
+    often items are chosen together.
     """
+    r = dense_interactions(data).double()
+    known = r.sum(dim=0) > 0
     parts = []
     for name in model.modalities:
         x = data["item"][f"x_{name}"]
         mask = data["item"].get(f"mask_{name}", torch.ones(len(x)).bool())
-        x = F.layer_norm(x, x.shape[1:])
-        hidden = F.leaky_relu(model.behavior_gates[name][0](x))
-        content = torch.cat([x, hidden, torch.ones(len(x), 1)], dim=1)
-        parts.append(content * mask.view(-1, 1))
-    content = torch.cat(parts, dim=1).double()
-    known = data["user", "interacts", "item"].edge_index[1].unique()
-    ridge = len(known) ** 0.5 * torch.eye(content.size(1))
-    rows = torch.cat([content[known], ridge])
-    target = torch.cat(
-        [
-            collaborative[known].double(),
-            torch.zeros(len(ridge), model.channels),
-        ]
-    )
-    weight = torch.linalg.lstsq(rows, target).solution
-    return (content @ weight).float()
+        x = F.layer_norm(x, x.shape[1:]).double()
+        parts.append((x - x[known & mask].mean(dim=0)) * mask.view(-1, 1))
+    features = torch.cat(parts, dim=1)
+    penalty = features[known].pow(2).sum() / 256
+    size = features.size(1)
+    ridge = torch.cat([features[known], penalty.sqrt() * torch.eye(size)])
+
+    def regress(target):
+        zeros = torch.zeros(size, target.size(1))
+        target = torch.cat([target[known], zeros.double()])
+        return torch.linalg.lstsq(ridge, target, driver="gelsd").solution
+
+    x = collaborative[NUM_USERS:].double()
+    mean = x[known].mean(dim=0)
+    estimate = features @ regress(x - mean) + mean + content[NUM_USERS:]
+    user_emb = (collaborative + content)[:NUM_USERS].double()
+    by_embedding = user_emb @ estimate.t()
+
+    share = r / r.sum(dim=1, keepdim=True).clamp(min=1)
+    together = share.t() @ r
+    together.fill_diagonal_(0.0)
+    metric = regress(regress(together).t())
+    value, vector = torch.linalg.eigh((metric + metric.t()) / 2)
+    value[: -model.channels] = 0.0
+    value[value < 1e-8 * metric.norm()] = 0.0
+    metric = vector @ value.diag() @ vector.t()
+    by_profile = share @ features @ metric @ features.t()
+
+    def spread(score):
+        return score.var(dim=1, correction=0).mean().sqrt()
+
+    if by_profile.abs().max() == 0.0:
+        return by_embedding / 2
+    scale = spread(by_embedding) / spread(by_profile)
+    return (by_embedding + scale * by_profile) / 2
 
 
 def dense_branches(model, data):
@@ -140,12 +162,14 @@ def test_dense_reference(num_modalities, missing, off, new):
     torch.testing.assert_close(branches.collaborative, collaborative)
     torch.testing.assert_close(branches.content, content)
     user_emb, item_emb = (collaborative + content).split([7, 6])
-    estimate = dense_estimate(model, data, collaborative[7:]) + content[7:]
-    is_known = dense_interactions(data).sum(dim=0).view(-1, 1) > 0
-    assert not bool(is_known[new].any())
-    expected = item_emb.where(is_known, estimate)
-    torch.testing.assert_close(model()[0], user_emb)
-    torch.testing.assert_close(model()[1], expected, rtol=1e-4, atol=1e-4)
+    expected = user_emb @ item_emb.t()
+    if new:
+        others = dense_new_scores(model, data, collaborative, content)
+        expected[:, new] = others[:, new].float()
+    found = model()
+    torch.testing.assert_close(
+        found[0] @ found[1].t(), expected, rtol=1e-4, atol=1e-4
+    )
 
     probe = torch.randn_like(content)
     (content * probe).sum().backward()

@@ -1,4 +1,13 @@
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +25,11 @@ from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph, feature_sizes
+from tmfun_pyg.nn.models.new_items import NewItems
 from tmfun_pyg.nn.models.recommender import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
-# Of the estimates of new items, for each other item:
-RIDGE = 1.0
+ModelType = TypeVar("ModelType", bound="TMFUN")
 
 
 class Branches(NamedTuple):
@@ -82,18 +91,18 @@ class TMFUN(SampledRecommender):
     A new item, without a training interaction, has no ID embedding
     (:math:`\mathbf{e}_i = 0`), so no collaborative representation. Its content
     comes from the items that it resembles, as for any item. :meth:`forward`
-    adds an estimate of what it lacks, by ridge regression of
-    :math:`\mathbf{X}^c` on content :math:`\mathbf{F}` over the :math:`N` items
-    that are not new:
+    estimates what it lacks by ridge regression of :math:`\mathbf{X}^c` on
+    content over the items that are not new, and joins the score from that with
+    a second one, of profiles :math:`\mathbf{v}` of users and items learned
+    from which items are chosen together (see
+    :class:`~tmfun_pyg.nn.models.new_items.NewItems`):
 
     .. math::
-        \hat{\mathbf{x}}_i = \mathbf{W}^{\top} \mathbf{f}_i + \mathbf{z}_i,
-        \qquad \mathbf{W} = \left( \mathbf{F}^{\top} \mathbf{F} + N
-        \mathbf{I} \right)^{-1} \mathbf{F}^{\top} \mathbf{X}^c
+        \hat{y}_{ui} = \frac{1}{2} \left( \mathbf{x}_u^{\top}
+        (\hat{\mathbf{x}}^c_i + \mathbf{z}_i) + s \, \mathbf{v}_u^{\top}
+        \mathbf{v}_i \right)
 
-    where :math:`\mathbf{f}_i` holds, for each modality that the item has,
-    its features, the hidden layer of :math:`\mathrm{MLP}_m` and a one. All
-    else is learned as if there were no new items.
+    All else is learned as if there were no new items.
 
     The loss is :math:`\textrm{BPR} + \mathcal{L}_c + \mathcal{L}_p +
     \lambda_r L_2`. The
@@ -248,6 +257,8 @@ class TMFUN(SampledRecommender):
         self.later_steps = MultiStepFusion(
             channels, len(biases), step_kind, channels, heads, biases
         )
+        #: The estimates of new items, if there are any.
+        self.new_items: Optional[NewItems] = None
         if self.item_graph:
             self.graph_logit = torch.nn.Parameter(
                 torch.empty(len(in_channels))
@@ -279,6 +290,22 @@ class TMFUN(SampledRecommender):
         in_channels = feature_sizes(data)
         return super().from_data(data, in_channels=in_channels, **kwargs)
 
+    def bind(self: ModelType, data: HeteroData) -> ModelType:
+        r"""Attaches a data set, in place of what was bound before, and learns
+        the profiles of new items from it if there are any.
+
+        Args:
+            data (HeteroData): As in :meth:`from_data`, on the device of the
+                model.
+        """
+        super().bind(data)
+        self.new_items = None
+        if self.graph.has_new:
+            self.new_items = NewItems(
+                self.graph, self.modalities, self.channels
+            )
+        return self
+
     def make_graph(self, data: HeteroData) -> MultimodalGraph:
         r"""Brings interactions, features and feature graphs into the form that
         the model reads.
@@ -306,14 +333,35 @@ class TMFUN(SampledRecommender):
         )
 
     def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of all users and of all items."""
+        r"""Returns the embeddings of all users and of all items, of size
+        :obj:`channels`. If there are new items, further columns hold the
+        profiles by which these are scored.
+        """
         branches = self.encode()
-        users, items = self._split(branches.collaborative)
-        if self.graph.has_new:
-            is_new = self.graph.is_new.view(-1, 1)
-            items = self._estimate(items).where(is_new, items)
-        of_user, of_item = self._split(branches.content)
-        return users + of_user, items + of_item
+        user_emb, item_emb = self._split(
+            branches.collaborative + branches.content
+        )
+        if self.new_items is None:
+            return user_emb, item_emb
+        estimate = self.estimate(branches)
+        is_new = self.graph.is_new
+        return self.new_items.extend(user_emb, item_emb, estimate, is_new)
+
+    def estimate(self, branches: Branches) -> Tensor:
+        r"""Returns what the representations of the items should be by their
+        content, as new items have them.
+
+        Args:
+            branches (Branches): What :meth:`encode` returns.
+
+        Raises:
+            RuntimeError: If no item is new.
+        """
+        if self.new_items is None:
+            raise RuntimeError("There are no new items to estimate")
+        _, collaborative = self._split(branches.collaborative)
+        _, content = self._split(branches.content)
+        return self.new_items(collaborative, self.graph) + content
 
     def encode(self) -> Branches:
         r"""Computes the representations of all users and items."""
@@ -335,27 +383,6 @@ class TMFUN(SampledRecommender):
         if isinstance(graph, MultimodalGraph) and graph.has_new:
             item_id = item_id.masked_fill(graph.is_new.view(-1, 1), 0.0)
         return user_id, item_id
-
-    @torch.no_grad()
-    def _estimate(self, collaborative: Tensor) -> Tensor:
-        """Returns what the collaborative representations of items should be by
-        their content, learned from those that are not new.
-        """
-        graph = self.graph
-        parts = []
-        for column, name in enumerate(self.modalities):
-            gate = self.behavior_gates[name]
-            assert isinstance(gate, torch.nn.Sequential)
-            x = graph.features(name)
-            content = torch.cat([x, gate[:2](x), torch.ones_like(x[:, :1])], 1)
-            parts.append(content * graph.item_mask[:, column].view(-1, 1))
-        # Normal equations lose half of the digits:
-        content = torch.cat(parts, dim=1).double()
-        known = content * ~graph.is_new.view(-1, 1)
-        gram = known.t() @ known
-        gram.diagonal().add_(RIDGE * (~graph.is_new).sum())
-        weight = torch.linalg.solve(gram, known.t() @ collaborative.double())
-        return (content @ weight).to(collaborative.dtype)
 
     def _content_sources(
         self, item_id: Tensor, graph: MultimodalGraph
