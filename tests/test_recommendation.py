@@ -108,8 +108,11 @@ def test_new_items() -> None:
     features = new_features()
     more = add_items(loaded, ["x", "y", "z"], features)
     old, new = loaded.model(), more.model()
-    assert torch.equal(old[0], new[0])
-    assert torch.equal(old[1], new[1][:NUM_ITEMS])
+    # Users have profiles beside their embeddings, for new items alone:
+    width = old[0].size(1)
+    assert torch.equal(old[0], new[0][:, :width])
+    assert torch.equal(old[1], new[1][:NUM_ITEMS, :width])
+    assert not new[1][:NUM_ITEMS, width:].any()
     assert more.dataset.item_ids[NUM_ITEMS:].tolist() == ["x", "y", "z"]
     assert len(loaded.dataset.item_ids) == NUM_ITEMS
     assert loaded.dataset[0]["item"].num_nodes == NUM_ITEMS

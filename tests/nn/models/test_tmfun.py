@@ -72,9 +72,9 @@ def dense_new_scores(model, data, collaborative, content):
     by_profile = share @ features @ metric @ features.t()
 
     def spread(score):
-        return score.var(dim=1, correction=0).mean().sqrt()
+        return score[:, known].var(dim=1, correction=0).mean().sqrt()
 
-    if by_profile.abs().max() == 0.0:
+    if by_profile[:, known].abs().max() == 0.0:
         return by_embedding / 2
     scale = spread(by_embedding) / spread(by_profile)
     return (by_embedding + scale * by_profile) / 2

@@ -158,7 +158,8 @@ class NewItems(torch.nn.Module):
             columns.
         """
         is_new = is_new.view(-1, 1)
-        profile = self.scale(user_emb, estimate) * self.item_profile
+        scale = self.scale(user_emb, estimate, is_new.view(-1))
+        profile = scale * self.item_profile
         users = torch.cat([user_emb, self.user_profile], dim=1)
         items = [
             (0.5 * estimate).where(is_new, item_emb),
@@ -166,18 +167,22 @@ class NewItems(torch.nn.Module):
         ]
         return users, torch.cat(items, dim=1)
 
-    def scale(self, user_emb: Tensor, estimate: Tensor) -> Tensor:
+    def scale(
+        self, user_emb: Tensor, estimate: Tensor, is_new: Tensor
+    ) -> Tensor:
         r"""Returns the factor :math:`s` of the product of the profiles that
         gives it the spread of the product of the embeddings: the standard
-        deviation between the items, on a quadratic mean over the users.
+        deviation between the items, on a quadratic mean over the users. New
+        items are left out, so that none changes the scores of others.
 
         Args:
             user_emb (torch.Tensor): The embeddings of the users.
             estimate (torch.Tensor): What those of the items should be by
                 content.
+            is_new (torch.Tensor): Which items are new.
         """
-        wanted = _spread(user_emb, estimate)
-        found = _spread(self.user_profile, self.item_profile)
+        wanted = _spread(user_emb, estimate[~is_new])
+        found = _spread(self.user_profile, self.item_profile[~is_new])
         tiny = torch.finfo(found.dtype).tiny
         scale = (wanted / found.clamp(min=tiny)).masked_fill(found == 0, 0.0)
         return scale.to(user_emb.dtype)
