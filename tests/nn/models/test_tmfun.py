@@ -163,10 +163,14 @@ def test_dense_reference(num_modalities, missing, off, new):
     torch.testing.assert_close(branches.content, content)
     user_emb, item_emb = (collaborative + content).split([7, 6])
     expected = user_emb @ item_emb.t()
+    is_known = dense_interactions(data).sum(dim=0) > 0
+    assert not bool(is_known[new].any())
     if new:
         others = dense_new_scores(model, data, collaborative, content)
         expected[:, new] = others[:, new].float()
     found = model()
+    torch.testing.assert_close(found[0][:, :4], user_emb)
+    torch.testing.assert_close(found[1][is_known, :4], item_emb[is_known])
     torch.testing.assert_close(
         found[0] @ found[1].t(), expected, rtol=1e-4, atol=1e-4
     )

@@ -108,6 +108,7 @@ class NewItems(torch.nn.Module):
             "item_profile", (content @ basis).to(dtype), persistent=False
         )
 
+    @torch.no_grad()
     def forward(self, x: Tensor, graph: MultimodalGraph) -> Tensor:
         r"""Returns the first estimate :math:`\hat{\mathbf{x}}` of all items.
 
@@ -157,9 +158,8 @@ class NewItems(torch.nn.Module):
             The embeddings of users and items, with the profiles in further
             columns.
         """
+        profile = self.scale(user_emb, estimate, is_new) * self.item_profile
         is_new = is_new.view(-1, 1)
-        scale = self.scale(user_emb, estimate, is_new.view(-1))
-        profile = scale * self.item_profile
         users = torch.cat([user_emb, self.user_profile], dim=1)
         items = [
             (0.5 * estimate).where(is_new, item_emb),
@@ -167,6 +167,7 @@ class NewItems(torch.nn.Module):
         ]
         return users, torch.cat(items, dim=1)
 
+    @torch.no_grad()
     def scale(
         self, user_emb: Tensor, estimate: Tensor, is_new: Tensor
     ) -> Tensor:
