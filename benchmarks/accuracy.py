@@ -46,7 +46,7 @@ from torch_geometric.data import HeteroData
 import tmfun_pyg.nn
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate, per_user_metrics
-from tmfun_pyg.nn import Recommender
+from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -437,7 +437,7 @@ def train(
     data: HeteroData,
     folder: Path,
     args: argparse.Namespace,
-) -> Tuple[Recommender, torch.device, Dict[str, Any]]:
+) -> Tuple[RankingModel, torch.device, Dict[str, Any]]:
     """Trains with one seed.
 
     Returns:

@@ -44,7 +44,7 @@ from torch_geometric.data import HeteroData
 
 import tmfun_pyg.nn
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import Recommender
+from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.transforms import HoldOutItems
 
 DEFAULT = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
@@ -156,7 +156,7 @@ def run(
 ) -> None:
     """Trains with one seed, ranks cold and warm items, and writes it down."""
     course: Dict[str, Any]
-    model: Optional[Recommender] = None
+    model: Optional[RankingModel] = None
     if plan["model"] == "Random":
         device = torch.device("cpu")
         emb = draw(data, args.channels, seed)
@@ -206,7 +206,7 @@ def draw(data: HeteroData, channels: int, seed: int) -> Embeddings:
 
 
 @torch.no_grad()
-def embed(model: Recommender) -> Embeddings:
+def embed(model: RankingModel) -> Embeddings:
     """Returns the embeddings of a trained model."""
     model.eval()
     return model()

@@ -20,9 +20,13 @@ import torch
 from _environment import describe_environment
 from torch import Tensor
 
-from tmfun_pyg.export import load_exported
-from tmfun_pyg.item_index import build_index, describe_index, list_recall
-from tmfun_pyg.retrieval import top_k
+from tmfun_pyg.recommender.export import load_exported
+from tmfun_pyg.recommender.item_index import (
+    build_index,
+    describe_index,
+    list_recall,
+)
+from tmfun_pyg.utils.retrieval import top_k
 
 Search = Callable[[], Tensor]
 
@@ -103,7 +107,9 @@ def main() -> None:
     parser.add_argument("--num-users", type=int, default=2_000)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--noise", type=float, default=1.0)
-    parser.add_argument("--folder", help="what tmfun_pyg.export has written")
+    parser.add_argument(
+        "--folder", help="what tmfun_pyg.recommender.export has written"
+    )
     parser.add_argument("--k", type=int, default=20)
     parser.add_argument(
         "--indices", nargs="*", default=["flat", "ivf", "hnsw"]

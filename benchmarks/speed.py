@@ -60,9 +60,9 @@ from tmfun_pyg.nn import (
     MultiStepFusion,
     info_nce,
 )
-from tmfun_pyg.retrieval import user_blocks
 from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.utils.retrieval import user_blocks
 
 GENERATED = {"x10": 10, "x100": 100}
 KS = (5, 10, 20, 50)

@@ -19,14 +19,15 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn import LightGCN
 from torch_geometric.utils import to_undirected
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import FeatureGraphConv, MostPopular, Recommender
+from tmfun_pyg.nn import FeatureGraphConv, RankingModel
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
 
 
-class CustomModel(Recommender):
+class CustomModel(RankingModel):
     """LightGCN of PyG, with or without the embeddings of similar items."""
 
     def __init__(self, num_users: int, num_items: int, content: bool) -> None:

@@ -22,14 +22,14 @@ from torch_geometric.utils import to_undirected
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import FeatureGraphConv, ModalityAttention, Recommender
+from tmfun_pyg.nn import FeatureGraphConv, ModalityAttention, RankingModel
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
 
 SIZES = {"visual": 64, "textual": 48}
 
 
-class GraphSAGERecommender(Recommender):
+class GraphSAGERecommender(RankingModel):
     """GraphSAGE over users and items, with content added to item IDs."""
 
     def __init__(self, num_users: int, num_items: int, content: str) -> None:

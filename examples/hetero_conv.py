@@ -20,7 +20,7 @@ from torch_geometric.nn import HeteroConv, HeteroDictLinear, SAGEConv
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import FeatureGraphConv, Recommender
+from tmfun_pyg.nn import FeatureGraphConv, RankingModel
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
 
@@ -30,7 +30,7 @@ INTERACTS = ("user", "interacts", "item")
 REVERSE = ("item", "rev_interacts", "user")
 
 
-class HeteroSAGE(Recommender):
+class HeteroSAGE(RankingModel):
     """Two layers of HeteroConv over users and items."""
 
     def __init__(

@@ -42,6 +42,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 
 import tmfun_pyg
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import (
     BM3,
@@ -55,8 +56,7 @@ from tmfun_pyg.nn import (
     VBPR,
     EmbeddingTable,
     LightGCN,
-    MostPopular,
-    Recommender,
+    RankingModel,
     SampledRecommender,
     SimGCL,
 )
@@ -67,7 +67,7 @@ from tmfun_pyg.training import (
     default_callbacks,
 )
 
-MODELS: Dict[str, Type[Recommender]] = {
+MODELS: Dict[str, Type[RankingModel]] = {
     model_cls.__name__.lower(): model_cls
     for model_cls in (
         *(TMFUN, LightGCN, SimGCL, VBPR, MMGCN, LATTICE),

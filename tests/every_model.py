@@ -3,13 +3,14 @@
 import inspect
 
 import tmfun_pyg.nn
-from tmfun_pyg.nn import ContentKNN, MostPopular, Recommender
+from tmfun_pyg.baselines import ContentKNN, MostPopular
+from tmfun_pyg.nn import RankingModel
 
 MODELS = [
     member
     for name in tmfun_pyg.nn.__all__
     if inspect.isclass(member := getattr(tmfun_pyg.nn, name))
-    and issubclass(member, Recommender)
+    and issubclass(member, RankingModel)
     and not inspect.isabstract(member)
     and member not in (ContentKNN, MostPopular)
 ]

@@ -14,9 +14,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, MostPopular
+from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,

@@ -9,9 +9,10 @@ from typing import Any, Dict, Iterator, List
 import pytest
 from lightning.pytorch import seed_everything
 
+from tmfun_pyg.baselines import ContentKNN
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import ContentKNN, LightGCN
+from tmfun_pyg.nn import LightGCN
 from tmfun_pyg.transforms import HoldOutItems
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

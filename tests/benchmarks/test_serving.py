@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tmfun_pyg.datasets import SyntheticMultimodal
-from tmfun_pyg.export import export
 from tmfun_pyg.nn import LightGCN
+from tmfun_pyg.recommender.export import export
 
 pytest.importorskip("faiss")
 

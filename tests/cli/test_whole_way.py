@@ -10,7 +10,7 @@ import pytest
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.datasets import SyntheticMultimodal
-from tmfun_pyg.export import load_exported
+from tmfun_pyg.recommender.export import load_exported
 
 pandas = pytest.importorskip("pandas")
 

@@ -17,9 +17,10 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, LightGCN, MostPopular, Recommender
+from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.report import _draw, report
 from tmfun_pyg.training import (
     InteractionDataModule,
@@ -111,7 +112,7 @@ def dataset() -> SyntheticMultimodal:
 
 
 def train(
-    cls: Type[Recommender], folder: Path, seed: int, dataset: Any
+    cls: Type[RankingModel], folder: Path, seed: int, dataset: Any
 ) -> None:
     seed_everything(seed)
     data = dataset[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 from toy_files import write_files
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.nn import TMFUN, LightGCN, Recommender
+from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
     DatasetOptions,
@@ -29,7 +29,7 @@ class Own(LightGCN):
 
 def save(
     path: Path, source: Any, cls: type = TMFUN, **options: Any
-) -> Recommender:
+) -> RankingModel:
     dataset = source.load()
     model = cls.from_data(dataset[0], channels=8, **options)
     module = RecommenderModule(model, dataset=dataset, source=source)

@@ -4,14 +4,15 @@ from typing import Any, Type
 
 from lightning.pytorch import Trainer, seed_everything
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, LightGCN, MostPopular, Recommender
+from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
 
 
-def recall(model_cls: Type[Recommender], **kwargs: Any) -> float:
+def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
     dataset = SyntheticMultimodal(
         1000,
         800,

@@ -23,16 +23,16 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from toy_data import needs_sampler
 
-from tmfun_pyg import retrieval
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, Recommender
+from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, RankingModel
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
 )
 from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.utils import retrieval
 
 MODELS = {"LightGCN": LightGCN, "TMFUN": TMFUN}
 BATCH_SIZE = 64
@@ -46,7 +46,7 @@ def make_dataset() -> SyntheticMultimodal:
     )
 
 
-def make_model(seed: int, name: str = "LightGCN") -> Recommender:
+def make_model(seed: int, name: str = "LightGCN") -> RankingModel:
     seed_everything(seed)
     return MODELS[name].from_data(make_dataset()[0], channels=8)
 

@@ -5,9 +5,10 @@ import torch
 from lightning.pytorch import Trainer, seed_everything
 from toy_data import needs_sampler
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, MostPopular
+from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph
 

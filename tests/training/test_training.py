@@ -12,7 +12,7 @@ from torch_geometric.testing import withDevice
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, LightGCN, Recommender
+from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
@@ -49,7 +49,7 @@ def fit(
     dataset: SyntheticMultimodal,
     path: Path,
     max_epochs: int,
-    model_cls: type[Recommender] = LightGCN,
+    model_cls: type[RankingModel] = LightGCN,
     ckpt_path: Optional[str] = None,
     lr: float = 0.01,
     **kwargs: Any,
@@ -149,7 +149,7 @@ def test_last_epoch_is_kept_without_progress(
 
 @pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
 def test_resumed_run_equals_undisturbed_one(
-    model_cls: type[Recommender], dataset: SyntheticMultimodal, tmp_path: Path
+    model_cls: type[RankingModel], dataset: SyntheticMultimodal, tmp_path: Path
 ) -> None:
     undisturbed, whole = fit(dataset, tmp_path / "a", 4, model_cls)
     fit(dataset, tmp_path / "b", 2, model_cls)
@@ -182,7 +182,7 @@ def test_checkpoint_of_other_data(
 
 @pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
 def test_bf16(
-    model_cls: type[Recommender], dataset: SyntheticMultimodal, tmp_path: Path
+    model_cls: type[RankingModel], dataset: SyntheticMultimodal, tmp_path: Path
 ) -> None:
     losses = []
     for precision in ("32-true", "bf16-mixed"):

@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
 
-from tmfun_pyg._files import written_whole
 from tmfun_pyg.training import LoadedCheckpoint, load_checkpoint
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.training.dataset_options import DatasetOptions
+from tmfun_pyg.utils.files import atomic_write
 
 COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # Of tables.
 
@@ -75,6 +75,6 @@ def write_metrics(path: Path, content: Dict[str, Any]) -> None:
     known = {}
     if path.exists():
         known = json.loads(path.read_text(encoding="utf-8"))
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         text = json.dumps({**known, **content}, indent=2)
         part.write_text(text + "\n", encoding="utf-8")

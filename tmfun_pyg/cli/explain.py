@@ -3,10 +3,10 @@ from typing import List, Optional
 
 import numpy as np
 
-from tmfun_pyg._files import written_whole
-from tmfun_pyg._ids import IdIndex
 from tmfun_pyg.cli._command import load, run
-from tmfun_pyg.explanation import explain as explain_pair
+from tmfun_pyg.explain import explain as explain_pair
+from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.ids import IdIndex
 
 
 def explain(args: List[str]) -> None:
@@ -48,7 +48,7 @@ def write(
     )
     print(explanation.to_text(num_items))
     if json is not None:
-        with written_whole(json) as part:
+        with atomic_write(json) as part:
             part.write_text(explanation.to_json() + "\n", encoding="utf-8")
     if plot is not None:
         explanation.plot(str(plot), num_items)

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import List, Literal, Optional
 
 from tmfun_pyg.cli._command import load, run
-from tmfun_pyg.export import export as export_model
+from tmfun_pyg.recommender.export import export as export_model
 
 FORMATS = (
     "What to write beside matrices and ids: safetensors (the matrices in one "

@@ -10,11 +10,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from tmfun_pyg._files import written_whole
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli._command import print_metrics, write_metrics
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import MostPopular, Recommender
+from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
     DatasetOptions,
@@ -23,6 +23,7 @@ from tmfun_pyg.training import (
     default_callbacks,
 )
 from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.utils.files import atomic_write
 
 # What the data set says, and what is no plain value:
 NOT_OPTIONS = {"num_users", "num_items", "in_channels", "table"}
@@ -59,7 +60,7 @@ class FitCLI(LightningCLI):
         """Adds the trainer, the model and the data set."""
         parser.add_class_arguments(DatasetOptions, "data")
         parser.add_subclass_arguments(
-            Recommender, "model", skip=NOT_OPTIONS, metavar="MODEL"
+            RankingModel, "model", skip=NOT_OPTIONS, metavar="MODEL"
         )
         parser.set_defaults({"model": {"class_path": "tmfun_pyg.nn.TMFUN"}})
         parser.add_class_arguments(
@@ -153,7 +154,7 @@ class FitCLI(LightningCLI):
             )
         return seed
 
-    def _find_class(self) -> Type[Recommender]:
+    def _find_class(self) -> Type[RankingModel]:
         return pkgutil.resolve_name(self.config.model.class_path)
 
     def _find_folder(self) -> Path:
@@ -197,7 +198,7 @@ class _AppendingLogger(CSVLogger):
         # Lightning removes the file when it begins.
         self.experiment.metrics_keys = columns
         with (
-            written_whole(path) as part,
+            atomic_write(path) as part,
             part.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, columns)

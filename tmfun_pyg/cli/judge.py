@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import List, Optional
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli._command import (
     load,
     print_metrics,
@@ -8,7 +9,6 @@ from tmfun_pyg.cli._command import (
     write_metrics,
 )
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import MostPopular
 
 
 def validate(args: List[str]) -> None:

@@ -6,8 +6,8 @@ from tqdm import tqdm
 
 from tmfun_pyg.cli._command import load, run
 from tmfun_pyg.datasets._features import read_features
-from tmfun_pyg.new_items import add_items
-from tmfun_pyg.recommendation import (
+from tmfun_pyg.recommender.add_items import add_items
+from tmfun_pyg.recommender.recommendations import (
     Recommendations,
     recommendations,
     write_recommendations,

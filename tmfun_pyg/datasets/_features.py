@@ -3,7 +3,7 @@ from typing import Callable, Literal, Optional, Tuple
 
 import numpy as np
 
-from tmfun_pyg._names import name_items
+from tmfun_pyg.utils.messages import name_items
 
 ZeroRows = Literal["error", "mask"]
 

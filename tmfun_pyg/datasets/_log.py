@@ -6,6 +6,8 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 from torch import Tensor
 
+from tmfun_pyg.utils.ids import INTEGER
+
 # What `pandas.api.types.infer_dtype` calls ids that are refused: numbers that
 # are not exact, and types of which equal ids may look different.
 REFUSED = {
@@ -17,9 +19,6 @@ REFUSED = {
     "mixed-integer",
     "mixed-integer-float",
 }
-
-# Integers that are written as Python would write them: without leading zeros.
-INTEGER = r"0|-?[1-9][0-9]{0,17}"
 
 # The column of a split that is given.
 LABEL = "x_label"

@@ -6,7 +6,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tmfun_pyg.datasets._log import INTEGER
+from tmfun_pyg.utils.ids import INTEGER
 
 INDEX = r"0|[1-9][0-9]{0,17}"
 

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmfun_pyg._files import written_whole
+from tmfun_pyg.utils.files import atomic_write
 
 
 def save(state: Dict[str, Any], path: str) -> None:
@@ -15,7 +15,7 @@ def save(state: Dict[str, Any], path: str) -> None:
         OSError: If the place cannot be written.
     """
     try:
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             torch.save(state, part)
     # torch reports a file that cannot grow as a RuntimeError.
     except (OSError, RuntimeError) as err:

@@ -3,10 +3,10 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 from torch import Tensor
 
-from tmfun_pyg._names import name_items
 from tmfun_pyg.datasets._features import ZeroRows, check_features
 from tmfun_pyg.datasets._log import Log, factorize
 from tmfun_pyg.datasets._rec_dataset import Features
+from tmfun_pyg.utils.messages import name_items
 
 
 class Table(NamedTuple):

@@ -7,7 +7,6 @@ from typing import Any, Dict, Optional, Union
 
 import numpy as np
 
-from tmfun_pyg._files import folder_written_whole
 from tmfun_pyg.datasets._feature_files import read_feature_file
 from tmfun_pyg.datasets._features import ZeroRows, check_zero_rows
 from tmfun_pyg.datasets._log import (
@@ -25,6 +24,7 @@ from tmfun_pyg.datasets.multimodal_rec_dataset import (
     MultimodalRecDataset,
 )
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
+from tmfun_pyg.utils.files import atomic_folder
 
 REPORT = "report.json"
 
@@ -189,7 +189,7 @@ def prepare(
     if split == "random":
         settings["seed"] = seed
     report = describe(name, settings, dataset, full_log)
-    with folder_written_whole(target) as part:
+    with atomic_folder(target) as part:
         _write_files(dataset, report, str(part))
     return report
 

@@ -5,11 +5,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.retrieval import (
-    SeenItems,
-    candidate_items,
-    user_blocks,
-)
+from tmfun_pyg.utils.retrieval import candidate_items, user_blocks
+from tmfun_pyg.utils.user_items import UserItems
 
 
 class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
@@ -99,7 +96,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 )
             held_out = torch.stack([held_out[0], place[held_out[1]]])
             num_items = index.numel()
-        self._held_out = SeenItems.from_edge_index(held_out, num_users)
+        self._held_out = UserItems.from_edge_index(held_out, num_users)
         is_judged = self._held_out.rowptr.diff() > 0
         is_trained = torch.bincount(train[0], minlength=num_users) > 0
         user = (is_judged & is_trained).nonzero().view(-1)

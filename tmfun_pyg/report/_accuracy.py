@@ -10,7 +10,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.evaluation import RankingEvaluator, per_user_metrics
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.report._bins import Bins, quantile_bins, training_counts
-from tmfun_pyg.retrieval import SeenItems
+from tmfun_pyg.utils.user_items import UserItems
 
 K = 20  # The length of the lists.
 
@@ -119,7 +119,7 @@ def held_out_hits(
     user_emb, item_emb = embeddings
     num_items = item_emb.size(0)
     train = data["user", "interacts", "item"].edge_index.to(item_emb.device)
-    seen = SeenItems.from_edge_index(train, user_emb.size(0))
+    seen = UserItems.from_edge_index(train, user_emb.size(0))
     evaluator = RankingEvaluator(user_emb, item_emb, seen, [k])
     blocks = HeldOutDataset(data, split, device=item_emb.device)
     items: List[Tensor] = []

@@ -5,8 +5,9 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import numpy as np
 import torch
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, MostPopular, Recommender
+from tmfun_pyg.nn import TMFUN, RankingModel
 from tmfun_pyg.report._accuracy import (
     Binned,
     accuracy_by_activity,
@@ -77,11 +78,11 @@ class Facts(NamedTuple):
 
 
 @torch.no_grad()
-def analyse(model: Recommender, dataset: Any, split: str) -> Analysis:
+def analyse(model: RankingModel, dataset: Any, split: str) -> Analysis:
     r"""Analyses a trained model.
 
     Args:
-        model (Recommender): The model, bound to the data set.
+        model (RankingModel): The model, bound to the data set.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
         split (str): The split to judge it by.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn import TMFUN, Recommender
+from tmfun_pyg.nn import TMFUN, RankingModel
 from tmfun_pyg.report._bins import Bins, quantile_bins, training_counts
 
 NUM_MOST, NUM_LEAST, NUM_RANDOM = 4, 4, 4
@@ -45,7 +45,7 @@ class ModalityWeights(NamedTuple):
         return bins, size, np.stack(quartiles, axis=1)
 
 
-def why_no_weights(model: Recommender) -> Optional[str]:
+def why_no_weights(model: RankingModel) -> Optional[str]:
     r"""Tells in a sentence why there is nothing to show of a model, if so."""
     name = type(model).__name__
     if not isinstance(model, TMFUN):

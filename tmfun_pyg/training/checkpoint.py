@@ -5,10 +5,10 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 import tmfun_pyg.nn
-from tmfun_pyg._files import written_whole
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
-from tmfun_pyg.nn import Recommender
+from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.dataset_options import DatasetOptions
+from tmfun_pyg.utils.files import atomic_write
 
 Dataset = Union[MultimodalRecDataset, SyntheticMultimodal]
 PREFIX = "model."  # Of the weights of a RecommenderModule.
@@ -19,14 +19,14 @@ class LoadedCheckpoint(NamedTuple):
     r"""A model as it was saved, and its data set.
 
     Args:
-        model (Recommender): The model, bound to the data set, in evaluation
+        model (RankingModel): The model, bound to the data set, in evaluation
             mode.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
         epoch (int): The epoch it was saved after, from zero on.
         source (DatasetOptions, optional): Where the data set was read from.
     """
 
-    model: Recommender
+    model: RankingModel
     dataset: Dataset
     epoch: int
     source: Optional[DatasetOptions]
@@ -50,7 +50,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             OSError: If the file cannot be written.
         """
         try:
-            with written_whole(path) as part:
+            with atomic_write(path) as part:
                 torch.save(checkpoint, part)
         # torch reports a file that cannot grow as a RuntimeError.
         except (OSError, RuntimeError) as err:
@@ -61,13 +61,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def describe(
-    model: Recommender, dataset: Dataset, source: Optional[DatasetOptions]
+    model: RankingModel, dataset: Dataset, source: Optional[DatasetOptions]
 ) -> Dict[str, Any]:
     r"""Returns what a checkpoint holds beside weights, in plain values, for
     :func:`load_checkpoint`.
 
     Args:
-        model (Recommender): The model.
+        model (RankingModel): The model.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
         source (DatasetOptions, optional): Where it was read from.
     """
@@ -86,7 +86,7 @@ def describe(
 def load_checkpoint(
     path: Any,
     dataset: Optional[Dataset] = None,
-    model_cls: Optional[Type[Recommender]] = None,
+    model_cls: Optional[Type[RankingModel]] = None,
 ) -> LoadedCheckpoint:
     r"""Loads a model from a checkpoint of
     :class:`~tmfun_pyg.training.RecommenderModule`, and its data set.
@@ -96,7 +96,7 @@ def load_checkpoint(
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
             data set, read from where it was in training if not given.
             (default: :obj:`None`)
-        model_cls (Type[Recommender], optional): The class of the model, for
+        model_cls (Type[RankingModel], optional): The class of the model, for
             models that are not in :mod:`tmfun_pyg.nn`.
             (default: :obj:`None`)
 
@@ -170,8 +170,8 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
 
 
 def _find_class(
-    name: str, model_cls: Optional[Type[Recommender]], path: Any
-) -> Type[Recommender]:
+    name: str, model_cls: Optional[Type[RankingModel]], path: Any
+) -> Type[RankingModel]:
     if model_cls is None:
         # Never imported by name from elsewhere: the file may be anyone's.
         model_cls = getattr(tmfun_pyg.nn, name, None)

@@ -8,14 +8,14 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
-from tmfun_pyg.nn import Recommender, SampledRecommender
+from tmfun_pyg.nn import RankingModel, SampledRecommender
 from tmfun_pyg.training.callbacks import MONITOR
 from tmfun_pyg.training.checkpoint import describe
 from tmfun_pyg.training.dataset_options import DatasetOptions
 
 
 class RecommenderModule(LightningModule):
-    r"""Trains a :class:`~tmfun_pyg.nn.Recommender` with Adam, and validates
+    r"""Trains a :class:`~tmfun_pyg.nn.RankingModel` with Adam, and validates
     and tests it by full ranking.
 
     Tables of embeddings with sparse gradients are trained with
@@ -28,7 +28,7 @@ class RecommenderModule(LightningModule):
     :obj:`test_ndcg@10`.
 
     Args:
-        model (Recommender): The model, bound to its data set.
+        model (RankingModel): The model, bound to its data set.
         lr (float, optional): The learning rate. (default: :obj:`2e-3`)
         ks (Sequence[int], optional): The lengths of the lists that are judged.
             (default: :obj:`(5, 10, 20, 50)`)
@@ -46,7 +46,7 @@ class RecommenderModule(LightningModule):
 
     def __init__(
         self,
-        model: Recommender,
+        model: RankingModel,
         lr: float = 2e-3,
         ks: Sequence[int] = (5, 10, 20, 50),
         dataset: Optional[

@@ -7,7 +7,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from tmfun_pyg.topk import stable_topk
+from tmfun_pyg.utils.topk import stable_topk
 
 BLOCK = 2**24  # Similarities held at once: 128 MiB of float64.
 

@@ -7,8 +7,8 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import scatter, to_undirected
 
-from tmfun_pyg._names import name_items
-from tmfun_pyg.transforms._neighbors import (
+from tmfun_pyg.utils.messages import name_items
+from tmfun_pyg.utils.neighbors import (
     approximate_neighbors,
     exact_neighbors,
 )

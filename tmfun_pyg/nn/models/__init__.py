@@ -1,6 +1,5 @@
 from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
-from tmfun_pyg.nn.models.content_knn import ContentKNN
 from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.freedom import FREEDOM
@@ -9,9 +8,8 @@ from tmfun_pyg.nn.models.lightgcn import LightGCN
 from tmfun_pyg.nn.models.mgcn import MGCN
 from tmfun_pyg.nn.models.micro import MICRO
 from tmfun_pyg.nn.models.mmgcn import MMGCN
-from tmfun_pyg.nn.models.most_popular import MostPopular
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.recommender import Recommender
+from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 from tmfun_pyg.nn.models.simgcl import SimGCL
 from tmfun_pyg.nn.models.tmfun import TMFUN
@@ -27,13 +25,11 @@ __all__ = [
     "MMGCN",
     "TMFUN",
     "VBPR",
-    "ContentKNN",
     "EmbeddingRecommender",
     "EmbeddingTable",
     "LightGCN",
-    "MostPopular",
     "MultimodalRecommender",
-    "Recommender",
+    "RankingModel",
     "SampledRecommender",
     "SimGCL",
 ]

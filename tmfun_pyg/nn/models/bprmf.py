@@ -6,7 +6,7 @@ from torch import Tensor
 from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.ranking_model import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
 

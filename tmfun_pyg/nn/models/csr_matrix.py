@@ -4,8 +4,8 @@ from typing import List, Tuple
 import torch
 from torch import Tensor
 
-from tmfun_pyg.csr import entries_of, row_pointers
 from tmfun_pyg.nn.spmm import spmm
+from tmfun_pyg.utils.csr import entries_of, row_pointers
 
 Compressed = Tuple[Tensor, Tensor, Tensor]
 

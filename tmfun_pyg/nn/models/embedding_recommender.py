@@ -7,13 +7,13 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.recommender import Recommender, bpr_loss, l2_loss
+from tmfun_pyg.nn.models.ranking_model import RankingModel, bpr_loss, l2_loss
 
 TableFactory = Callable[[int, int], torch.nn.Module]
 ModelType = TypeVar("ModelType", bound="EmbeddingRecommender")
 
 
-class EmbeddingRecommender(Recommender):
+class EmbeddingRecommender(RankingModel):
     r"""A recommender that learns an embedding of each user and each item, and
     reads them beside the graph of their interactions.
 

@@ -7,7 +7,6 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce
 
-from tmfun_pyg.csr import entries_of
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
 from tmfun_pyg.nn.models.embedding_recommender import TableFactory
@@ -16,6 +15,7 @@ from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
+from tmfun_pyg.utils.csr import entries_of
 
 
 class FREEDOM(MultimodalRecommender):

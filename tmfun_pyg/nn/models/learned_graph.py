@@ -12,8 +12,8 @@ from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
 from tmfun_pyg.nn.models.sparse_pattern import SparsePattern
-from tmfun_pyg.transforms._neighbors import exact_neighbors
 from tmfun_pyg.transforms.feature_graph import BITS
+from tmfun_pyg.utils.neighbors import exact_neighbors
 
 ModelType = TypeVar("ModelType", bound="LearnedGraphRecommender")
 

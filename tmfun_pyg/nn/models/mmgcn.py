@@ -9,7 +9,7 @@ from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.ranking_model import bpr_loss
 from tmfun_pyg.nn.spmm import spmm
 
 Embeddings = Tuple[Tensor, Tensor]

@@ -27,9 +27,9 @@ class SampledRecommender(EmbeddingRecommender):
         be minimized.
 
         Args:
-            user (torch.Tensor): As in :meth:`Recommender.loss`.
-            pos_item (torch.Tensor): As in :meth:`Recommender.loss`.
-            neg_item (torch.Tensor): As in :meth:`Recommender.loss`.
+            user (torch.Tensor): As in :meth:`RankingModel.loss`.
+            pos_item (torch.Tensor): As in :meth:`RankingModel.loss`.
+            neg_item (torch.Tensor): As in :meth:`RankingModel.loss`.
             graph (InteractionGraph, optional): The graph whose nodes the
                 indices number, the whole one if not given.
                 (default: :obj:`None`)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tmfun_pyg.csr import row_pointers
+from tmfun_pyg.utils.csr import row_pointers
 
 
 class SparsePattern(torch.nn.Module):

@@ -26,7 +26,7 @@ from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
 from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph, feature_sizes
 from tmfun_pyg.nn.models.new_items import NewItems
-from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.ranking_model import bpr_loss
 from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
 
 ModelType = TypeVar("ModelType", bound="TMFUN")

@@ -8,7 +8,7 @@ from torch_geometric.nn.inits import glorot, reset, zeros
 from tmfun_pyg.nn.models.embedding_recommender import TableFactory
 from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
 from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.recommender import bpr_loss
+from tmfun_pyg.nn.models.ranking_model import bpr_loss
 
 
 class VBPR(MultimodalRecommender):

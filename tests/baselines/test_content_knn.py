@@ -1,0 +1,71 @@
+import pytest
+import torch
+from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
+
+from tmfun_pyg.baselines import ContentKNN
+
+
+def cosine(x, y):
+    norm = x.norm() * y.norm()
+    return float(x @ y / norm) if norm > 0 else 0.0
+
+
+def dense_scores(data, names):
+    """User by user and item by item, as it is defined."""
+    r = dense_interactions(data)
+    out = torch.zeros(NUM_USERS, NUM_ITEMS)
+    for name in names:
+        x = data["item"][f"x_{name}"]
+        mask = data["item"].get(f"mask_{name}", torch.ones(len(x)).bool())
+        x = x - x[mask].mean(dim=0)
+        for user in range(NUM_USERS):
+            own = [j for j in range(len(x)) if r[user, j] > 0 and mask[j]]
+            for i in range(len(x)):
+                if mask[i] and len(own) > 0:
+                    total = sum(cosine(x[i], x[j]) for j in own)
+                    out[user, i] += total / len(own) / len(names)
+    return out
+
+
+@pytest.mark.parametrize("num_modalities", [1, 2, 3])
+@pytest.mark.parametrize("missing", [False, True])
+def test_dense_reference(num_modalities, missing):
+    data = make_data(num_modalities, missing)
+    names = [f"m{m}" for m in range(num_modalities)]
+    user_emb, item_emb = ContentKNN.from_data(data)()
+    assert user_emb.size(1) == sum(range(3, 3 + num_modalities))
+    torch.testing.assert_close(
+        user_emb @ item_emb.t(), dense_scores(data, names)
+    )
+
+
+def test_what_is_missing_is_not_read(data):
+    expected = ContentKNN.from_data(data)()
+    for name in ("m0", "m1"):
+        x = data["item"][f"x_{name}"]
+        x[~data["item"][f"mask_{name}"]] = torch.nan
+    for found, emb in zip(ContentKNN.from_data(data)(), expected, strict=True):
+        assert torch.equal(found, emb)
+
+
+def test_where_features_lie_does_not_matter(data):
+    user_emb, item_emb = ContentKNN.from_data(data)()
+    data["item"].x_m0 = 5 * data["item"].x_m0 + 100
+    other_user, other_item = ContentKNN.from_data(data)()
+    torch.testing.assert_close(other_user, user_emb, atol=1e-4, rtol=0)
+    torch.testing.assert_close(other_item, item_emb, atol=1e-4, rtol=0)
+
+
+def test_nothing_to_train(data, batch):
+    model = ContentKNN.from_data(data)
+    assert list(model.parameters()) == []
+    assert model.state_dict() == {}
+    assert model.loss(*batch) == {}
+    score, item = model.recommend(k=3)
+    assert score.isfinite().all()
+    assert item.size() == (NUM_USERS, 3)
+
+
+def test_no_features():
+    with pytest.raises(ValueError, match="holds no features"):
+        ContentKNN.from_data(make_data(0, False))

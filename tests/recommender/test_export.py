@@ -1,0 +1,278 @@
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+import torch
+from dense_content import draw_parameters
+from every_model import MODELS
+from toy_data import NUM_ITEMS, NUM_USERS, make_data
+
+from tmfun_pyg.nn import TMFUN
+from tmfun_pyg.recommender.export import export, load_exported
+from tmfun_pyg.utils.retrieval import top_k
+
+USER_IDS = np.array([f"user {i} é" for i in range(NUM_USERS)])
+ITEM_IDS = np.arange(NUM_ITEMS) * 10 - 20
+BASE = {
+    "manifest.json",
+    "user_embedding.npy",
+    "item_embedding.npy",
+    "user_ids.txt",
+    "item_ids.txt",
+    "seen.npz",
+}
+
+
+@pytest.fixture
+def model():
+    model = TMFUN.from_data(make_data(2, missing=True), channels=4)
+    draw_parameters(model)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "export"
+
+
+def names(folder):
+    return set(os.listdir(folder))
+
+
+def test_folder(model, folder):
+    manifest = export(model, folder, USER_IDS, ITEM_IDS)
+    assert names(folder) == BASE
+    assert model.training
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+    assert set(manifest["files"]) == BASE - {"manifest.json"}
+    assert manifest["num_users"] == NUM_USERS
+    assert manifest["num_items"] == NUM_ITEMS
+    assert manifest["channels"] == 4
+    assert manifest["metric"] == "inner_product"
+    assert manifest["num_seen"] == model.seen_col.numel()
+
+    lines = (folder / "user_ids.txt").read_text(encoding="utf-8").split("\n")
+    assert lines == [*USER_IDS, ""]
+    with np.load(folder / "seen.npz", allow_pickle=False) as seen:
+        rowptr, col = seen["seen_rowptr"], seen["seen_col"]
+    user, item = make_data(2, True)["user", "interacts", "item"].edge_index
+    for u in range(NUM_USERS):
+        mine = col[rowptr[u] : rowptr[u + 1]].tolist()
+        assert mine == sorted(item[user == u].tolist())
+
+
+def test_recommends_as_the_model_does(model, folder):
+    export(model, folder, USER_IDS, ITEM_IDS)
+    found = load_exported(folder)
+    user_emb, item_emb = model()
+    assert torch.equal(found.user_emb, user_emb)
+    assert torch.equal(found.item_emb, item_emb)
+    assert found.user_ids.tolist() == USER_IDS.tolist()
+    assert found.item_ids.tolist() == ITEM_IDS.tolist()
+    assert found.item_ids.dtype == np.int64
+    ranked = top_k(found.user_emb, found.item_emb, 3, seen=found.seen)
+    for mine, expected in zip(ranked, model.recommend(k=3), strict=True):
+        assert torch.equal(mine, expected)
+
+
+@pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
+def test_safetensors(cls, folder):
+    safetensors = pytest.importorskip("safetensors.torch")
+    model = cls.from_data(make_data(2, missing=False))
+    model.start_epoch(0)
+    export(model, folder, USER_IDS, ITEM_IDS, ["safetensors"])
+    assert names(folder) == BASE | {"embeddings.safetensors"}
+    found = safetensors.load_file(folder / "embeddings.safetensors")
+    user_emb, item_emb = model.eval()()
+    assert set(found) == {"user_embedding", "item_embedding"}
+    assert torch.equal(found["user_embedding"], user_emb)
+    assert torch.equal(found["item_embedding"], item_emb)
+    assert torch.equal(load_exported(folder).user_emb, user_emb)
+
+
+@pytest.mark.parametrize("index", ["flat", "ivf", "hnsw"])
+def test_faiss(model, folder, index):
+    faiss = pytest.importorskip("faiss")
+    manifest = export(
+        model, folder, USER_IDS, ITEM_IDS, ["faiss"], index=index
+    )
+    assert manifest["index"]["kind"] == index
+    # With so few items, all three compare with all of them:
+    if index != "flat":
+        assert manifest["index"][f"recall@{NUM_ITEMS}"] == 1.0
+    built = faiss.read_index(str(folder / "items.faiss"))
+    assert built.metric_type == faiss.METRIC_INNER_PRODUCT
+    found = load_exported(folder)
+    # As a server does it: search for more, and leave out what was seen.
+    score, item = built.search(found.user_emb.numpy(), NUM_ITEMS)
+    expected_score, expected = model.recommend(k=NUM_ITEMS)
+    for u in range(NUM_USERS):
+        seen = found.seen.edges_of(torch.tensor([u]))[1].numpy()
+        is_new = ~np.isin(item[u], seen)
+        assert is_new.sum() == (expected[u] >= 0).sum() > 0
+        kept = slice(int(is_new.sum()))
+        assert item[u][is_new].tolist() == expected[u][kept].tolist()
+        np.testing.assert_allclose(
+            score[u][is_new], expected_score[u][kept].numpy(), rtol=1e-5
+        )
+
+
+@pytest.mark.filterwarnings("error:No complete tensor")
+def test_scorer(model, folder):
+    manifest = export(
+        model, folder, USER_IDS, ITEM_IDS, ["scorer"], k=NUM_ITEMS
+    )
+    assert manifest["scorer"] == {"k": NUM_ITEMS}
+    scorer = torch.export.load(folder / "scorer.pt2").module()
+    # The user without any seen item alone, too, and users twice:
+    for user in ([6], [0], [3, 3], [5, 6, 1], list(range(NUM_USERS)) * 3):
+        user = torch.tensor(user)
+        value, item = scorer(user)
+        expected = model.recommend(user, k=NUM_ITEMS)
+        torch.testing.assert_close(value, expected[0])
+        assert torch.equal(item, expected[1])
+    assert (item == -1).any()  # Fewer items were left than asked for.
+
+
+def test_all_formats_with_integer_ids(model, folder):
+    pytest.importorskip("safetensors")
+    pytest.importorskip("faiss")
+    manifest = export(
+        model,
+        str(folder),
+        np.arange(NUM_USERS),
+        ITEM_IDS.astype(str),
+        ["faiss", "safetensors", "scorer"],
+        k=2,
+    )
+    assert names(folder) == set(manifest["files"]) | {"manifest.json"}
+    assert manifest["id_types"] == {"user": "int", "item": "str"}
+    found = load_exported(str(folder))
+    assert found.user_ids.tolist() == list(range(NUM_USERS))
+    assert found.item_ids.tolist() == ITEM_IDS.astype(str).tolist()
+
+
+def test_existing_folder(model, folder, monkeypatch):
+    export(model, folder, USER_IDS, ITEM_IDS, ["scorer"], k=1)
+    before = (folder / "item_embedding.npy").read_bytes()
+    with torch.no_grad():
+        model.item_embedding.weight.add_(1.0)
+    with pytest.raises(ValueError, match="exists already"):
+        export(model, folder, USER_IDS, ITEM_IDS)
+    assert (folder / "item_embedding.npy").read_bytes() == before
+
+    def fail(*args, **kwargs):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", fail)
+        with pytest.raises(OSError, match="no space left"):
+            export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+    replace = os.replace
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os,
+            "replace",
+            lambda a, b: fail() if str(a).endswith(".part") else replace(a, b),
+        )
+        with pytest.raises(OSError, match="no space left"):
+            export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+    assert (folder / "item_embedding.npy").read_bytes() == before
+    assert names(folder.parent) == {"export"}
+
+    export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+    assert names(folder) == BASE
+    assert torch.equal(load_exported(folder).item_emb, model()[1])
+    assert names(folder.parent) == {"export"}
+
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"'notes.txt' in it"):
+        export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["save", "savez"])
+def test_failure_leaves_nothing_behind(model, folder, monkeypatch, name):
+    def fail(*args, **kwargs):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, name, fail)
+    with pytest.raises(OSError, match="no space left"):
+        export(model, folder, USER_IDS, ITEM_IDS)
+    assert names(folder.parent) == set()
+
+
+def test_bad_arguments(model, folder):
+    for ids, match in (
+        (USER_IDS[:-1], r"7 integers or strings \(got .* shape \[6\]"),
+        (np.arange(7.0), "got float64"),
+        (np.array(["a", "b\nc", *"defgh"]), "'b.*c' in row 1"),
+        (np.array(["a", "b\rc", *"defgh"]), "no line breaks"),
+        (np.array([1, 2, 3, 4, 5, 6, 2]), r"got 2 2 times"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            export(model, folder, ids, ITEM_IDS)
+    for kwargs, match in (
+        ({"formats": ["onnx"]}, r"'formats' must be .*onnx"),
+        ({"formats": "faiss"}, "'formats' must be a list"),
+        ({"index": "tree"}, r"'index' must be one of flat.*tree"),
+        ({"formats": ["scorer"], "k": 7}, r"'k' must be from 1 to the 6"),
+        ({"formats": ["scorer"], "k": 0}, "got 0"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            export(model, folder, USER_IDS, ITEM_IDS, **kwargs)
+    with torch.no_grad():
+        model.user_embedding.weight[1] = torch.nan
+    with pytest.raises(ValueError, match="has the training diverged"):
+        export(model, folder, USER_IDS, ITEM_IDS)
+    assert names(folder.parent) == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"),
+    [
+        ("safetensors", "safetensors.torch", "export"),
+        ("faiss", "faiss", "ann"),
+    ],
+)
+def test_missing_package(model, folder, monkeypatch, package, name, extra):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=rf"tmfun-pyg\[{extra}\]"):
+        export(model, folder, USER_IDS, ITEM_IDS, [package])
+    assert names(folder.parent) == set()
+
+
+def test_damaged_files(model, folder):
+    export(model, folder, USER_IDS, ITEM_IDS)
+
+    def replaced(name, content):
+        path = folder / name
+        before = path.read_bytes()
+        content(path) if callable(content) else path.write_bytes(content)
+        with pytest.raises(ValueError, match=name):
+            load_exported(folder)
+        path.write_bytes(before)
+
+    replaced("manifest.json", b"{}")
+    replaced("manifest.json", b"[")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["format_version"] = 99
+    replaced("manifest.json", json.dumps(manifest).encode())
+    replaced("item_ids.txt", b"1\n2\n")
+    replaced("item_ids.txt", b"1\n2\n3\n4\n5\nsix\n")
+    replaced("user_ids.txt", b"\xff\n")
+    replaced("user_embedding.npy", b"")
+    replaced("user_embedding.npy", lambda p: np.save(p, np.zeros((7, 3))))
+    pickled = np.array([None] * 7)
+    replaced("user_embedding.npy", lambda p: np.save(p, pickled))
+    replaced("seen.npz", b"no archive")
+    arrays = dict(np.load(folder / "seen.npz"))
+    for name, value in (("seen_rowptr", -1), ("seen_col", NUM_ITEMS)):
+        broken = {key: array.copy() for key, array in arrays.items()}
+        broken[name][-1] = value
+        replaced("seen.npz", lambda p, b=broken: np.savez(p, **b))
+    os.remove(folder / "seen.npz")
+    with pytest.raises(ValueError, match=r"seen\.npz"):
+        load_exported(folder)

@@ -1,0 +1,275 @@
+"""Full-ranking evaluation: every item is ranked for every user."""
+
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch_geometric import metrics
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.loader import HeldOutDataset
+from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.utils.retrieval import candidate_items, rank_block
+from tmfun_pyg.utils.user_items import UserItems
+
+METRICS = {
+    "recall": metrics.LinkPredRecall,
+    "ndcg": metrics.LinkPredNDCG,
+    "precision": metrics.LinkPredPrecision,
+    "map": metrics.LinkPredMAP,
+}
+
+if hasattr(metrics, "LinkPredMetricCollection"):
+    _Metrics = metrics.LinkPredMetricCollection
+else:  # torch_geometric < 2.7
+
+    class _Metrics(torch.nn.ModuleDict):  # type: ignore[no-redef]
+        def __init__(self, metrics: Dict[str, torch.nn.Module]) -> None:
+            super().__init__()
+            for name, metric in metrics.items():
+                self[name] = metric
+
+        def update(  # type: ignore[override]
+            self, pred_index_mat: Tensor, edge_label_index: Tensor
+        ) -> None:
+            for metric in self.values():
+                pred = pred_index_mat[:, : metric.k]  # type: ignore[misc]
+                metric.update(pred, edge_label_index)  # type: ignore[operator]
+
+        def compute(self) -> Dict[str, Tensor]:
+            return {
+                name: metric.compute()  # type: ignore[operator]
+                for name, metric in self.items()
+            }
+
+
+class RankingEvaluator:
+    r"""Ranks all items for blocks of users and accumulates the recall, NDCG,
+    precision and mean average precision of these rankings.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items to be ranked, of
+            shape :obj:`[num_items, channels]`.
+        seen (UserItems): The training items of every user, which are not
+            ranked.
+        ks (Sequence[int], optional): The lengths of the lists.
+            (default: :obj:`(5, 10, 20, 50)`)
+        sync (bool, optional): If set to :obj:`True`, the averages are over
+            the users of all processes, each of which has to compute them.
+            (default: :obj:`False`)
+
+    Raises:
+        ValueError: If :obj:`ks` is empty or holds a number below one, or if
+            the embeddings are not finite.
+    """
+
+    def __init__(
+        self,
+        user_emb: Tensor,
+        item_emb: Tensor,
+        seen: UserItems,
+        ks: Sequence[int] = (5, 10, 20, 50),
+        sync: bool = False,
+    ) -> None:
+        if len(ks) == 0 or min(ks) < 1:
+            raise ValueError(
+                f"'ks' must hold numbers of at least 1 (got {list(ks)})"
+            )
+        for name, emb in (("user", user_emb), ("item", item_emb)):
+            if not bool(emb.isfinite().all()):
+                raise ValueError(
+                    f"The {name} embeddings hold NaN or infinity, which can "
+                    f"not be ranked: has the training diverged?"
+                )
+        self.user_emb = user_emb
+        self.item_emb = item_emb
+        self.seen = seen
+        self._max_k = max(ks)
+        self._metrics = _Metrics(
+            {
+                f"{name}@{k}": metric(k)
+                for name, metric in METRICS.items()
+                for k in ks
+            }
+        ).to(item_emb.device)
+        if not sync:
+            # Otherwise metrics wait for all processes wherever there are some.
+            for metric in self._metrics.values():
+                metric.distributed_available_fn = lambda: False
+
+    def rank(self, user: Tensor) -> Tensor:
+        r"""Returns the items of the longest lists, of shape
+        :obj:`[num_rows, max(ks)]`. Where fewer items are left for a user, the
+        end of the list holds the number of all items, which is no item.
+
+        Args:
+            user (torch.Tensor): The users of the block.
+        """
+        # Scores in half precision would tie too often:
+        with torch.autocast(user.device.type, enabled=False):
+            _, item = rank_block(
+                self.user_emb, self.item_emb, user, self._max_k, self.seen
+            )
+        # The metrics number places by row and item. A negative item would
+        # pass for one of the row before, so name one that is never held out:
+        return item.where(item >= 0, self.item_emb.size(0))
+
+    def update(self, user: Tensor, edge_label_index: Tensor) -> None:
+        r"""Ranks the items for one block of users.
+
+        Args:
+            user (torch.Tensor): The users of the block.
+            edge_label_index (torch.Tensor): Their held-out interactions, pairs
+                of a position in :obj:`user` and an item, of shape
+                :obj:`[2, num_held_out]`.
+        """
+        self._metrics.update(self.rank(user), edge_label_index)
+
+    def compute(self) -> Dict[str, float]:
+        r"""Returns the averages over all users, by names such as
+        :obj:`"recall@20"`. To be called once, after the last block.
+        """
+        return {k: float(v) for k, v in self._metrics.compute().items()}
+
+
+@torch.no_grad()
+def evaluate(
+    model: Union[RankingModel, Tuple[Tensor, Tensor]],
+    data: HeteroData,
+    split: str = "test",
+    ks: Sequence[int] = (5, 10, 20, 50),
+    batch_size: Optional[int] = None,
+    items: Optional[Tensor] = None,
+) -> Dict[str, float]:
+    r"""Ranks all items, or those of :obj:`items`, for every user of a split
+    and averages the metrics.
+
+    A user's training items are left out of the ranking, in validation and
+    test alike; no other item is. Equal scores are ranked by item, lower
+    indices first. Users without a training interaction or without a held-out
+    one are left out of the averages. In a distributed run, each process that
+    calls this evaluates all users on its own.
+
+    Args:
+        model (RankingModel or (torch.Tensor, torch.Tensor)): The model, or the
+            embeddings of all users, of shape :obj:`[num_users, channels]`,
+            and of all items, of shape :obj:`[num_items, channels]`.
+        data (HeteroData): The data set with training and held-out
+            interactions.
+        split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
+            other whose :obj:`<split>_edge_label_index` is in :obj:`data`, such
+            as those of :class:`~tmfun_pyg.transforms.HoldOutItems`.
+            (default: :obj:`"test"`)
+        ks (Sequence[int], optional): The lengths of the lists. They may
+            exceed the number of items. (default: :obj:`(5, 10, 20, 50)`)
+        batch_size (int, optional): The number of users ranked at once, as
+            many as take about 32 MiB of scores if not given.
+            (default: :obj:`None`)
+        items (torch.Tensor, optional): The only items to be ranked, as
+            indices or as a mask; the split must not hold others. All items if
+            not given. (default: :obj:`None`)
+
+    Returns:
+        The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
+        :obj:`map`, by names such as :obj:`"recall@20"`.
+
+    Raises:
+        ValueError: If the model is for other numbers of users and items than
+            :obj:`data` holds, if its embeddings are not finite, if
+            :obj:`data` lacks the split, if the split holds items that are not
+            in :obj:`items`, or if an argument is out of range.
+    """
+    evaluator, blocks = _prepare(model, data, split, ks, batch_size, items)
+    for user, edge_label_index in blocks:
+        evaluator.update(user, edge_label_index)
+    return evaluator.compute()
+
+
+@torch.no_grad()
+def per_user_metrics(
+    model: Union[RankingModel, Tuple[Tensor, Tensor]],
+    data: HeteroData,
+    split: str = "test",
+    k: int = 20,
+    batch_size: Optional[int] = None,
+    items: Optional[Tensor] = None,
+) -> Dict[str, Tensor]:
+    r"""Ranks all items for every user of a split, as :func:`evaluate` does,
+    and returns the metrics of each user, to compare models user by user.
+
+    Args:
+        model (RankingModel or (torch.Tensor, torch.Tensor)): The model, or the
+            embeddings of all users and of all items.
+        data (HeteroData): The data set with training and held-out
+            interactions.
+        split (str, optional): The split, as in :func:`evaluate`.
+            (default: :obj:`"test"`)
+        k (int, optional): The length of the lists. (default: :obj:`20`)
+        batch_size (int, optional): The number of users ranked at once, as
+            many as take about 32 MiB of scores if not given.
+            (default: :obj:`None`)
+        items (torch.Tensor, optional): The only items to be ranked, as in
+            :func:`evaluate`. (default: :obj:`None`)
+
+    Returns:
+        The users that are judged as :obj:`"user"`, ascending, and their
+        :obj:`"recall"` and :obj:`"ndcg"`, all of shape :obj:`[num_judged]`.
+
+    Raises:
+        ValueError: As in :func:`evaluate`.
+    """
+    evaluator, blocks = _prepare(model, data, split, [k], batch_size, items)
+    num_items = evaluator.item_emb.size(0)
+    parts: Dict[str, List[Tensor]] = {"user": [], "recall": [], "ndcg": []}
+    for user, (row, item) in blocks:
+        ranked = evaluator.rank(user)
+        # No item has the number of all of them; one more keeps rows apart.
+        start = torch.arange(user.numel(), device=user.device)
+        start = start.view(-1, 1) * (num_items + 1)
+        hit = torch.isin(ranked + start, item + start[row, 0]).double()
+        count = torch.bincount(row, minlength=user.numel())
+        place = torch.arange(2, k + 2, dtype=hit.dtype, device=hit.device)
+        gain = place.log2().reciprocal()
+        best = gain.cumsum(0)[count.clamp(max=k) - 1]
+        parts["user"].append(user)
+        parts["recall"].append(hit.sum(dim=1) / count)
+        parts["ndcg"].append(hit @ gain / best)
+    return {name: torch.cat(part) for name, part in parts.items()}
+
+
+def _prepare(
+    model: Union[RankingModel, Tuple[Tensor, Tensor]],
+    data: HeteroData,
+    split: str,
+    ks: Sequence[int],
+    batch_size: Optional[int],
+    items: Optional[Tensor],
+) -> Tuple[RankingEvaluator, DataLoader[Tuple[Tensor, Tensor]]]:
+    """Computes the embeddings, and cuts the users of a split into blocks."""
+    if isinstance(model, RankingModel):
+        was_training = model.training
+        model.eval()
+        user_emb, item_emb = model()
+        model.train(was_training)
+    else:
+        user_emb, item_emb = model
+    for node_type, emb in (("user", user_emb), ("item", item_emb)):
+        if emb.size(0) != data[node_type].num_nodes:
+            raise ValueError(
+                f"'model' embeds {emb.size(0)} {node_type}s, but 'data' holds "
+                f"{data[node_type].num_nodes}"
+            )
+    device = item_emb.device
+    train = data["user", "interacts", "item"].edge_index.to(device)
+    dataset = HeldOutDataset(data, split, batch_size, device, items=items)
+    if items is not None:
+        index, place = candidate_items(items.to(device), item_emb.size(0))
+        item_emb = item_emb[index]
+        train = torch.stack([train[0], place[train[1]]])
+        train = train[:, train[1] >= 0]
+    seen = UserItems.from_edge_index(train, user_emb.size(0))
+    evaluator = RankingEvaluator(user_emb, item_emb, seen, ks)
+    return evaluator, DataLoader(dataset, batch_size=None)

@@ -1,0 +1,213 @@
+r"""Files in the format of TREC, which pytrec_eval, trec_eval and ranx read."""
+
+import os
+import re
+from itertools import repeat
+from typing import Iterable, Sequence, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.datasets._rec_dataset import RecDataset
+from tmfun_pyg.loader import HeldOutDataset
+from tmfun_pyg.utils.files import atomic_write
+
+PathLike = Union[str, "os.PathLike[str]"]
+Ids = Union[np.ndarray, Sequence]
+SPACE = re.compile(r"\s")
+
+
+def write_trec_run(
+    path: PathLike,
+    user_ids: Ids,
+    item_ids: Ids,
+    score: Tensor,
+    item: Tensor,
+    tag: str = "tmfun",
+) -> None:
+    r"""Writes recommendations as a TREC run: a line
+    ``<user> Q0 <item> <rank> <score> <tag>`` for each, ranks from 1.
+
+    .. code-block:: python
+
+        score, item = model.recommend(k=50)
+        ids = dataset.user_ids, dataset.item_ids
+        write_trec_run("tmfun.run", *ids, score, item)
+        write_qrels("test.qrels", dataset, "test")
+
+    TREC's tools do not read the ranks: they sort by score. Scores are
+    written with all digits of their type, so that different scores keep
+    their order; of scores in double precision, those tools that compute in
+    single precision (trec_eval, pytrec_eval) may take some for equal. Equal
+    scores, which are ranked by item index here, are ordered by each tool's
+    own rule, such as by item id, so that metrics may differ where a list
+    holds some.
+
+    Recall, NDCG and precision at :math:`k`, up to the length of the lists,
+    are in these tools what :func:`~tmfun_pyg.evaluation.evaluate` computes
+    (ranx: :obj:`recall`, :obj:`ndcg`, :obj:`precision`; pytrec_eval:
+    :obj:`recall`, :obj:`ndcg_cut`, :obj:`P`). Mean average precision is not
+    (:obj:`map`, :obj:`map_cut`): they divide a user's sum of precisions by
+    the number :math:`n_u` of held-out items, ours by :math:`\min(k, n_u)`,
+    the most that a list can hold. Theirs is :math:`\min(k, n_u) / n_u` times
+    ours for each user: the same if :math:`n_u \leq k`.
+
+    Args:
+        path (str): The file to write. One that is there is replaced.
+        user_ids (np.ndarray): The raw id of the user of each row, such as
+            :obj:`dataset.user_ids`, or :obj:`dataset.user_ids[user_index]`
+            for some of the users.
+        item_ids (np.ndarray): The raw ids of all items, by item index.
+        score (torch.Tensor): The scores, of shape :obj:`[num_rows, k]`, in
+            descending order, as
+            :meth:`~tmfun_pyg.nn.RankingModel.recommend` returns them.
+        item (torch.Tensor): The item indices, of the same shape. Places with
+            :obj:`-1` are left out.
+        tag (str, optional): The name of the run. (default: :obj:`"tmfun"`)
+
+    Raises:
+        ValueError: If shapes do not match, if a score is not finite or rises
+            within a row, if an item is out of range or twice in a row, if
+            users repeat, or if the tag or an id is empty or holds white
+            space, at which TREC's files are split. Nothing is written then.
+    """
+    score, item = score.detach().cpu(), item.detach().cpu()
+    _check_lists(len(user_ids), len(item_ids), score, item)
+    _check_names("tag", [tag])
+    if score.dtype not in (torch.float32, torch.float64):
+        score = score.float()
+    present = item >= 0
+    users = _to_names("user_ids", user_ids)
+    items = _to_names("item_ids", item_ids)
+
+    rank = present.cumsum(dim=1)[present].numpy()
+    row = present.nonzero()[:, 0].numpy()
+    _write_lines(
+        path,
+        map(
+            "{} Q0 {} {} {} {}\n".format,
+            users[row].tolist(),
+            items[item[present].numpy()].tolist(),
+            rank.tolist(),
+            # As short as it can be without being read as another number.
+            score[present].numpy().astype(np.str_).tolist(),
+            repeat(tag),
+        ),
+    )
+
+
+def write_qrels(
+    path: PathLike,
+    data: Union[RecDataset, HeteroData],
+    split: str = "test",
+) -> None:
+    r"""Writes the held-out interactions of a split as TREC relevance
+    judgements (qrels): a line :obj:`<user> 0 <item> 1` for each.
+
+    Users without a training interaction are left out, as in
+    :func:`~tmfun_pyg.evaluation.evaluate`. A run may hold such users all the
+    same: pytrec_eval leaves them out by itself, ranx if it is told to
+    (:obj:`ranx.evaluate(qrels, run, metrics, make_comparable=True)`).
+
+    Args:
+        path (str): The file to write. One that is there is replaced.
+        data (RecDataset or HeteroData): The data set, or its graph. A graph
+            has no raw ids: indices are written then.
+        split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
+            other whose :obj:`<split>_edge_label_index` is in the graph.
+            (default: :obj:`"test"`)
+
+    Raises:
+        ValueError: If the split is not there or holds no user to judge by,
+            or if an id repeats, is empty or holds white space, at which
+            TREC's files are split. Nothing is written then.
+    """
+    if isinstance(data, HeteroData):
+        graph = data
+        user_ids = np.arange(data["user"].num_nodes)
+        item_ids = np.arange(data["item"].num_nodes)
+    else:
+        graph = data[0]
+        user_ids, item_ids = data.user_ids, data.item_ids
+    held_out = HeldOutDataset(graph, split, int(graph["user"].num_nodes))
+    user, (row, item) = held_out[0]
+    users = _to_names("user_ids", user_ids)
+    items = _to_names("item_ids", item_ids)
+    _write_lines(
+        path,
+        map(
+            "{} 0 {} 1\n".format,
+            users[user[row].cpu().numpy()].tolist(),
+            items[item.cpu().numpy()].tolist(),
+        ),
+    )
+
+
+def _check_lists(
+    num_users: int, num_items: int, score: Tensor, item: Tensor
+) -> None:
+    if score.dim() != 2 or score.size() != item.size():
+        raise ValueError(
+            f"'score' and 'item' must be matrices of one shape (got "
+            f"{list(score.size())} and {list(item.size())})"
+        )
+    if num_users != score.size(0):
+        raise ValueError(
+            f"'user_ids' must name the users of {score.size(0)} rows (got "
+            f"{num_users})"
+        )
+    if not score.is_floating_point():
+        raise ValueError(f"'score' must hold floats (got {score.dtype})")
+    present = item >= 0
+    wrong = item[(item < -1) | (item >= num_items)]
+    if wrong.numel() > 0:
+        raise ValueError(
+            f"'item' must hold indices from 0 to {num_items - 1}, or -1 (got "
+            f"{int(wrong[0])})"
+        )
+    if not bool(score[present].isfinite().all()):
+        raise ValueError("'score' holds NaN or infinity for an item")
+    rises = (score[:, 1:] > score[:, :-1]) & present[:, 1:] & present[:, :-1]
+    if bool(rises.any()):
+        row = int(rises.nonzero()[0, 0])
+        raise ValueError(
+            f"'score' must descend within a row (row {row} does not)"
+        )
+    ordered = item.sort(dim=1).values
+    again = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if bool(again.any()):
+        row = int(again.nonzero()[0, 0])
+        raise ValueError(
+            f"'item' must hold an item once in a row (row {row} does not)"
+        )
+
+
+def _to_names(argument: str, ids: Ids) -> np.ndarray:
+    names = np.asarray(ids).astype(np.str_)
+    _check_names(argument, names.tolist())
+    distinct, count = np.unique(names, return_counts=True)
+    if len(distinct) < len(names):
+        raise ValueError(
+            f"'{argument}' holds '{distinct[count.argmax()]}' more than once"
+        )
+    return names
+
+
+def _check_names(argument: str, names: Sequence[str]) -> None:
+    # One search for all, and only then one for the culprit.
+    if "" in names or SPACE.search("".join(names)):
+        bad = next(n for n in names if n == "" or SPACE.search(n))
+        raise ValueError(
+            f"'{argument}' holds {bad!r}, which is empty or holds white "
+            f"space: files of TREC are split there"
+        )
+
+
+def _write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    with (
+        atomic_write(path) as part,
+        part.open("w", encoding="utf-8", newline="\n") as f,
+    ):
+        f.writelines(lines)

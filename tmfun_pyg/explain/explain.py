@@ -1,0 +1,116 @@
+import math
+from typing import List, Optional, Sequence
+
+import numpy as np
+
+from tmfun_pyg.explain.contributions import FORMULAS, contributions
+from tmfun_pyg.explain.explanation import Explanation, Id
+from tmfun_pyg.nn import RankingModel
+
+
+def explain(
+    model: RankingModel,
+    user: int,
+    item: int,
+    user_ids: Optional[np.ndarray] = None,
+    item_ids: Optional[np.ndarray] = None,
+) -> Explanation:
+    r"""Explains the score of an item for a user by the items that the user
+    has chosen in training.
+
+    Given the weights of the fusion (attention and gates), the embedding of a
+    user is linear in what comes from the user's items :math:`\mathcal{I}_u`.
+    So the score is a sum, without approximation:
+
+    .. math::
+        \mathbf{x}_u^{\top} \mathbf{x}_i = \sum_{j \in \mathcal{I}_u} \left(
+        \frac{L}{L + 1} r_{uj} \, \bar{\mathbf{e}}_j + w \sum_s a_{uj,s} \,
+        \mathbf{c}_{u,s} \odot \mathbf{h}_{j,s} \right)^{\top} \mathbf{x}_i +
+        \frac{1}{L + 1} \mathbf{e}_u^{\top} \mathbf{x}_i
+
+    with the terms of
+
+    * the user-item graph (path :obj:`"collaborative"`), where
+      :math:`\bar{\mathbf{e}}_j` is the mean of the first :math:`L` layers at
+      item :math:`j`: all that reaches the user over this item, from other
+      users who chose it as well,
+    * each source :math:`s` of content, the modality feature graphs
+      (:obj:`"modality:<name>"`) and the item feature graph
+      (:obj:`"item_graph"`), where :math:`\mathbf{h}_{j,s}` is what item
+      :math:`j` gets from its similar items, :math:`a_{uj,s}` its share in the
+      mean over the user's items with such content, and
+      :math:`\mathbf{c}_{u,s}` what early step and later steps multiply source
+      :math:`s` with,
+    * the user's own ID embedding, which belongs to no item.
+
+    The weights :math:`\mathbf{c}_{u,s}` themselves depend on the user's items
+    too. What the score would be without one of the items is another question.
+
+    Args:
+        model (RankingModel): A :class:`~tmfun_pyg.nn.TMFUN` or
+            :class:`~tmfun_pyg.nn.LightGCN` bound to its data. LightGCN has
+            the path :obj:`"collaborative"` alone.
+        user (int): The index of the user.
+        item (int): The index of the item.
+        user_ids (np.ndarray, optional): The raw ids of all users, to be shown
+            in place of indices. (default: :obj:`None`)
+        item_ids (np.ndarray, optional): The raw ids of all items.
+            (default: :obj:`None`)
+
+    Raises:
+        ValueError: If the model is of another class or not bound, an index
+            out of range, the ids of another number than users or items, or
+            the score not finite.
+    """
+    if type(model) not in FORMULAS:
+        names = ", ".join(sorted(cls.__name__ for cls in FORMULAS))
+        raise ValueError(
+            f"'model' must be one of {names} (got {type(model).__name__})"
+        )
+    if not hasattr(model, "graph"):
+        raise ValueError("'model' is not bound to data: call bind() first")
+    for name, index, size, ids in (
+        ("user", user, model.num_users, user_ids),
+        ("item", item, model.num_items, item_ids),
+    ):
+        if not 0 <= index < size:
+            raise ValueError(
+                f"'{name}' must be an index from 0 to {size - 1} (got {index})"
+            )
+        if ids is not None and len(ids) != size:
+            raise ValueError(
+                f"'{name}_ids' must hold {size} ids (got {len(ids)})"
+            )
+
+    found = contributions(model, user, item)
+    score = float(found.score)
+    if not math.isfinite(score):
+        raise ValueError(
+            f"The score of item {item} for user {user} is {score}: has the "
+            f"training diverged?"
+        )
+    order = found.value.sum(dim=1).argsort(descending=True, stable=True)
+    history = found.item[order].cpu()
+    return Explanation(
+        model=type(model).__name__,
+        user=int(user),
+        item=int(item),
+        user_id=_raw(user_ids, [user])[0],
+        item_id=_raw(item_ids, [item])[0],
+        score=score,
+        user_part=float(found.own),
+        paths=found.paths,
+        history=history,
+        history_ids=_raw(item_ids, history.tolist()),
+        contributions=found.value[order].cpu(),
+        user_weights=found.user_weights,
+        item_weights=found.item_weights,
+        is_new=found.is_new,
+    )
+
+
+def _raw(ids: Optional[np.ndarray], index: Sequence[int]) -> List[Id]:
+    """Returns raw ids as plain Python values, or else the indices."""
+    if ids is None:
+        return [int(i) for i in index]
+    return ids[list(index)].tolist()

@@ -1,0 +1,311 @@
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple, Union
+
+import torch
+from torch import Tensor
+from torch_geometric.explain import HeteroExplanation
+
+from tmfun_pyg.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Id = Union[int, str]
+Parts = Dict[str, float]
+# Stands among the paths in text and picture:
+USER_PART = "user_part"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    r"""Why an item has the score it has for a user, as
+    :func:`~tmfun_pyg.explain.explain` finds it. The entries of
+    :obj:`contributions` and :obj:`user_part` sum to :obj:`score`.
+
+    Args:
+        model (str): The class of the model.
+        user (int): The index of the user.
+        item (int): The index of the item.
+        user_id (int or str): The raw id of the user.
+        item_id (int or str): The raw id of the item.
+        score (float): The score.
+        user_part (float): What the user's own ID embedding adds to it.
+        paths (List[str]): The paths by which items contribute.
+        history (torch.Tensor): The indices of the user's training items, in
+            descending order of their contributions, of shape
+            :obj:`[num_history]`.
+        history_ids (List[int or str]): Their raw ids.
+        contributions (torch.Tensor): What each of them adds by each path, of
+            shape :obj:`[num_history, num_paths]`.
+        user_weights (Dict[str, float]): The weights of the modalities for the
+            user in the early-step fusion, none if the model has no content.
+        item_weights (Dict[str, float]): Those for the item, none for a new
+            item, since its embedding is not fused.
+        is_new (bool): Whether the item has no training interaction, so that
+            its embedding was estimated from its content.
+    """
+
+    model: str
+    user: int
+    item: int
+    user_id: Id
+    item_id: Id
+    score: float
+    user_part: float
+    paths: List[str]
+    history: Tensor
+    history_ids: List[Id]
+    contributions: Tensor
+    user_weights: Dict[str, float]
+    item_weights: Dict[str, float]
+    is_new: bool
+
+    @property
+    def pair_weights(self) -> Dict[str, float]:
+        r"""The weights of the modalities for user and item together, see
+        :meth:`tmfun_pyg.nn.TMFUN.pair_modality_weights`.
+        """
+        products = {
+            name: self.user_weights[name] * weight
+            for name, weight in self.item_weights.items()
+        }
+        total = sum(products.values())
+        if total == 0:  # They have no modality in common.
+            return products
+        return {name: value / total for name, value in products.items()}
+
+    def to_text(self, num_items: int = 5) -> str:
+        r"""Returns a few lines to read.
+
+        Args:
+            num_items (int, optional): How many of the user's items are named,
+                those that contribute most. The others are summed up.
+                (default: :obj:`5`)
+
+        Raises:
+            ValueError: If :obj:`num_items` is negative.
+        """
+        labels, rows = self._rows(num_items)
+        lines = [
+            f"{self.model} gives item {self.item_id} a score of "
+            f"{self.score:.4g} for user {self.user_id}, the sum of:"
+        ]
+        for label, parts in zip(labels, rows, strict=True):
+            by_path = ""
+            if len(parts) > 1:
+                shares = (f"{_name(p)} {v:+.4g}" for p, v in parts.items())
+                by_path = f" ({', '.join(shares)})"
+            lines.append(f"{sum(parts.values()):>+12.4g}  {label}{by_path}")
+        for whom, weights in (
+            ("user", self.user_weights),
+            ("item", self.item_weights),
+            ("user and item together", self.pair_weights),
+        ):
+            if weights:
+                shares = (f"{n} {w:.0%}" for n, w in weights.items())
+                lines.append(f"Attention, {whom}: {', '.join(shares)}")
+        if len(self.history) == 0:
+            lines.append("The user has no training item.")
+        if self.is_new:
+            lines.append(
+                "Nobody has chosen the item in training: its embedding was "
+                "estimated from its content."
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> Dict[str, Any]:
+        r"""Returns plain values under these keys:
+
+        * :obj:`model` (str),
+        * :obj:`user`: :obj:`index` (int) and :obj:`id` (int or str),
+        * :obj:`item`: the same, and :obj:`is_new` (bool),
+        * :obj:`score` (float),
+        * :obj:`user_part` (float): what belongs to no item,
+        * :obj:`paths`: the sum of all items by path (name to float),
+        * :obj:`history`: a list of the user's training items in descending
+          order of contribution, each with :obj:`index`, :obj:`id`,
+          :obj:`contribution` (float) and :obj:`paths` (name to float),
+        * :obj:`modality_weights`: those for :obj:`user`, :obj:`item` and
+          :obj:`pair` (name to float).
+
+        The path :obj:`"collaborative"` is the user-item graph,
+        :obj:`"modality:<name>"` a modality feature graph,
+        :obj:`"item_graph"` the item feature graph and, of new items,
+        :obj:`"profile"` the profiles learned from content.
+        """
+        history = [
+            {
+                "index": index,
+                "id": raw,
+                "contribution": sum(row),
+                "paths": self._by_path(row),
+            }
+            for index, raw, row in zip(
+                self.history.tolist(),
+                self.history_ids,
+                self.contributions.tolist(),
+                strict=True,
+            )
+        ]
+        return {
+            "model": self.model,
+            "user": {"index": self.user, "id": self.user_id},
+            "item": {
+                "index": self.item,
+                "id": self.item_id,
+                "is_new": self.is_new,
+            },
+            "score": self.score,
+            "user_part": self.user_part,
+            "paths": self._by_path(self.contributions.sum(dim=0).tolist()),
+            "history": history,
+            "modality_weights": {
+                "user": self.user_weights,
+                "item": self.item_weights,
+                "pair": self.pair_weights,
+            },
+        }
+
+    def to_json(self) -> str:
+        r"""Returns :meth:`to_dict` as JSON."""
+        return json.dumps(
+            self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False
+        )
+
+    def plot(
+        self,
+        path_or_ax: "Union[str, os.PathLike[str], Axes]",
+        num_items: int = 10,
+    ) -> None:
+        r"""Draws the contributions as horizontal bars, stacked by path.
+
+        Args:
+            path_or_ax (str or matplotlib.axes.Axes): The picture to write, of
+                a type that matplotlib knows by its ending, or what to draw
+                on.
+            num_items (int, optional): How many of the user's items have a bar
+                of their own. (default: :obj:`10`)
+
+        Raises:
+            ImportError: If matplotlib is not installed:
+                :obj:`pip install "tmfun-pyg[plot]"`.
+            ValueError: If :obj:`num_items` is negative, or the type of the
+                picture is not known.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as err:
+            raise ImportError(
+                "a picture needs matplotlib: pip install 'tmfun-pyg[plot]'"
+            ) from err
+        labels, rows = self._rows(num_items)
+        if not isinstance(path_or_ax, (str, os.PathLike)):
+            self._draw(path_or_ax, labels, rows)
+            return
+        path = os.fspath(path_or_ax)
+        # No pyplot, which would choose a window system and keep the figure.
+        figure = Figure(
+            figsize=(8, 1.8 + 0.35 * len(rows)), layout="constrained"
+        )
+        self._draw(figure.subplots(), labels, rows)
+        kind = os.path.splitext(path)[1][1:] or "png"
+        with atomic_write(path) as part:
+            figure.savefig(part, format=kind, dpi=150)
+
+    def to_pyg(self) -> HeteroExplanation:
+        r"""Returns the subgraph of the user and the user's training items,
+        most contributing first, as PyG's explainers do: the :obj:`edge_mask`
+        of :obj:`("user", "interacts", "item")` is what each item contributes,
+        and the :obj:`n_id` of both node types are their indices in the model.
+
+        PyG's :meth:`get_explanation_subgraph` keeps positive contributions
+        only.
+        """
+        out = HeteroExplanation()
+        out["user"].n_id = torch.tensor([self.user])
+        out["user"].num_nodes = 1
+        out["item"].n_id = self.history
+        out["item"].num_nodes = len(self.history)
+        edges = out["user", "interacts", "item"]
+        place = torch.arange(len(self.history))
+        edges.edge_index = torch.stack([torch.zeros_like(place), place])
+        edges.edge_mask = self.contributions.sum(dim=1)
+        return out
+
+    def _by_path(self, row: List[float]) -> Dict[str, float]:
+        return dict(zip(self.paths, row, strict=True))
+
+    def _rows(self, num_items: int) -> Tuple[List[str], List[Parts]]:
+        """Returns labels and parts of what is shown, which sum to the
+        score.
+        """
+        if num_items < 0:
+            raise ValueError(
+                f"'num_items' must not be negative (got {num_items})"
+            )
+        labels = [f"item {raw}" for raw in self.history_ids[:num_items]]
+        rows = self.contributions[:num_items].tolist()
+        others = self.contributions[num_items:]
+        if len(others) > 0:
+            other = "other " if labels else ""
+            plural = "s" if len(others) > 1 else ""
+            labels.append(f"{len(others)} {other}item{plural} of the user")
+            rows.append(others.sum(dim=0).tolist())
+        return (
+            [*labels, "the user's own embedding"],
+            [*map(self._by_path, rows), {USER_PART: self.user_part}],
+        )
+
+    def _draw(self, ax: "Axes", labels: List[str], rows: List[Parts]) -> None:
+        place = range(len(rows))
+        ax.use_sticky_edges = False  # Or bars end at the frame.
+        # Negative parts are stacked to the left of zero, others to the right:
+        ends = {True: [0.0] * len(rows), False: [0.0] * len(rows)}
+        for number, path in enumerate([*self.paths, USER_PART]):
+            value = [row.get(path, 0.0) for row in rows]
+            left = [ends[v < 0][i] for i, v in enumerate(value)]
+            ax.barh(
+                place,
+                value,
+                left=left,
+                color=f"C{number}",
+                label=_plain(_name(path)),
+            )
+            for i, v in enumerate(value):
+                ends[v < 0][i] += v
+        total = [sum(row.values()) for row in rows]
+        ax.plot(total, place, "D", color="black", markersize=4, label="sum")
+        ax.axvline(0.0, color="0.3", linewidth=0.8)
+        ax.set_yticks(place, [_plain(label) for label in labels])
+        ax.invert_yaxis()
+        ax.set_xlabel("contribution to the score")
+        ax.set_title(
+            _plain(
+                f"Item {self.item_id} for user {self.user_id}: score "
+                f"{self.score:.4g}"
+            )
+        )
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}(user={self.user_id!r}, "
+            f"item={self.item_id!r}, score={self.score:.4g})"
+        )
+
+
+def _name(path: str) -> str:
+    """Names a path for people."""
+    names = {
+        "collaborative": "user-item graph",
+        "item_graph": "item graph",
+        USER_PART: "user",
+    }
+    return names.get(path) or path.removeprefix("modality:")
+
+
+def _plain(text: str) -> str:
+    """Keeps matplotlib from reading an id as a formula."""
+    return text.replace("$", r"\$")

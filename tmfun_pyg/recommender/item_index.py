@@ -1,0 +1,122 @@
+"""Indices of faiss for maximum inner product search among items."""
+
+from typing import Any, Dict
+
+import torch
+from torch import Tensor
+
+from tmfun_pyg.utils.retrieval import top_k
+
+KINDS = ("flat", "ivf", "hnsw")
+# IVF: cells per square root of items, items a cell that faiss asks for to
+# learn its centre, and cells searched.
+CELLS, MIN_PER_CELL, PROBES = 4, 39, 32
+# HNSW: links of a node, and candidates kept in construction and in search.
+LINKS, BUILD_WIDTH, SEARCH_WIDTH = 32, 100, 128
+
+
+def import_faiss() -> Any:
+    """Imports faiss, or tells how to install it."""
+    try:
+        import faiss
+    except ImportError as err:
+        raise ImportError(
+            'an index of items needs faiss: pip install "tmfun-pyg[ann]"'
+        ) from err
+    return faiss
+
+
+def build_index(item_emb: Tensor, kind: str = "flat") -> Any:
+    r"""Builds an index of faiss whose search returns the items of largest
+    inner product.
+
+    Args:
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+        kind (str, optional): :obj:`"flat"` compares with all items and is
+            exact. Two others are approximate, for large catalogues:
+            :obj:`"ivf"` compares with the items of the cells next to the user
+            (:obj:`nprobe` of them), :obj:`"hnsw"` walks a graph of items with
+            :obj:`efSearch` candidates, fast to search and slow to build. Both
+            numbers can be changed in the index.
+            (default: :obj:`"flat"`)
+
+    Raises:
+        ImportError: If faiss is not installed.
+        ValueError: If the kind is unknown.
+    """
+    check_kind(kind)
+    faiss = import_faiss()
+    num_items, channels = item_emb.shape
+    metric = faiss.METRIC_INNER_PRODUCT
+    if kind == "flat":
+        index = faiss.IndexFlatIP(channels)
+    elif kind == "hnsw":
+        index = faiss.IndexHNSWFlat(channels, LINKS, metric)
+        index.hnsw.efConstruction = BUILD_WIDTH
+        index.hnsw.efSearch = SEARCH_WIDTH
+    else:
+        num_cells = int(CELLS * num_items**0.5)
+        num_cells = max(1, min(num_cells, num_items // MIN_PER_CELL))
+        index = faiss.index_factory(channels, f"IVF{num_cells},Flat", metric)
+        index.nprobe = min(PROBES, num_cells)
+    x = item_emb.detach().float().cpu().contiguous().numpy()
+    index.train(x)
+    index.add(x)
+    return index
+
+
+def check_kind(kind: str) -> None:
+    """Checks the name of a kind of index."""
+    if kind not in KINDS:
+        raise ValueError(
+            f"'index' must be one of {', '.join(KINDS)} (got {kind!r})"
+        )
+
+
+def describe_index(index: Any, kind: str) -> Dict[str, Any]:
+    r"""Returns the parameters of an index, as plain values.
+
+    Args:
+        index (faiss.Index): What :func:`build_index` returned.
+        kind (str): Its kind.
+    """
+    if kind == "ivf":
+        return {"kind": kind, "nlist": index.nlist, "nprobe": index.nprobe}
+    if kind == "hnsw":
+        ef_search = index.hnsw.efSearch
+        return {"kind": kind, "M": LINKS, "efSearch": ef_search}
+    return {"kind": kind}
+
+
+def index_recall(
+    index: Any, user_emb: Tensor, item_emb: Tensor, k: int
+) -> float:
+    r"""Returns the share of the :obj:`k` items of largest inner product that
+    the index finds, averaged over users.
+
+    Args:
+        index (faiss.Index): The index.
+        user_emb (torch.Tensor): The embeddings of the users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+        k (int): The length of the lists.
+    """
+    _, expected = top_k(user_emb, item_emb, k)
+    _, found = index.search(user_emb.contiguous().numpy(), k)
+    return list_recall(torch.from_numpy(found), expected)
+
+
+def list_recall(found: Tensor, expected: Tensor) -> float:
+    r"""Returns the share of the expected items that were found.
+
+    Args:
+        found (torch.Tensor): Lists of items, of shape
+            :obj:`[num_users, k]`, of :obj:`-1` where nothing was found.
+        expected (torch.Tensor): The right ones, of the same shape.
+    """
+    # Each item once a list: sorted beside the others, it meets its twin.
+    both = torch.cat([found, expected], dim=1).sort(dim=1).values
+    twins = (both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)
+    return float(twins.sum()) / expected.numel()

@@ -1,0 +1,1 @@
+"""Helpers of the whole package, which import nothing else of it."""

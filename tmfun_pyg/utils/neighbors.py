@@ -1,0 +1,268 @@
+"""Search for the nearest rows of a matrix, exactly or approximately."""
+
+import math
+import warnings
+from functools import partial
+from typing import Iterable, Iterator, Optional, Sequence, Tuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.pool import KNNIndex
+from tqdm import tqdm
+
+from tmfun_pyg.utils.topk import stable_topk, wide_topk
+
+# The scores of one block of rows may take 128 MiB in float64, and what is
+# gathered at a time to compare candidates 16 MiB: larger pieces of memory are
+# taken from the system, and given back, each time.
+BLOCK_SCORES = 2**24
+BLOCK_GATHERED = 2**21
+# That many candidates more than neighbors are compared without rounding
+# errors. The more, the fewer rows are searched again in float64.
+MARGIN = 16
+# Of the approximate search: on how many rows recall is measured, on how many
+# rows a cell it trains (fewer make faiss complain), and how many candidates
+# it compares a neighbor, of how many rows at once.
+SAMPLE = 1000
+BLOCK_ROWS = 4096
+MIN_TRAIN, MAX_TRAIN = 39, 64
+WIDEN = (8, 32)
+
+T = TypeVar("T")
+
+
+def exact_neighbors(
+    q: Tensor,
+    k: int,
+    rows: Optional[Tensor] = None,
+    block_size: Optional[int] = None,
+) -> Tensor:
+    r"""Returns the :obj:`k` nearest other rows of each row, of equally near
+    ones those with a lower index.
+
+    Args:
+        q (torch.Tensor): Integers, held as float64, whose sums of products
+            stay below :math:`2^{53}`, of shape :obj:`[num_rows, dim]`.
+        k (int): The number of neighbors, less than :obj:`num_rows`.
+        rows (torch.Tensor, optional): The rows to search for. (default: all)
+        block_size (int, optional): The number of rows searched at once.
+            (default: as many as keep a block within 128 MiB)
+
+    Returns:
+        The neighbors in ascending order, of shape :obj:`[len(rows), k]`.
+    """
+    if rows is None:
+        rows = torch.arange(len(q), device=q.device)
+    if k == 0:
+        return rows.new_empty((len(rows), 0))
+    width = k + MARGIN
+    block_size = block_size or max(1, BLOCK_SCORES // len(q))
+    square = _square(q)
+    if width >= len(q) or not _multiplies_in_float32():
+        return _search_in_float64(q, square, rows, k, block_size)
+
+    # Another origin leaves distances as they are and lessens rounding errors.
+    centred = q - q.mean(dim=0)
+    norm = _square(centred)
+    bound = _bound_error(q.size(1), norm)
+    y, norm = centred.float(), norm.float()
+    del centred
+
+    neighbor = rows.new_empty((len(rows), k))
+    proven = torch.empty(len(rows), dtype=torch.bool, device=q.device)
+    # Memory for a new block of scores costs more than what is written to it.
+    buffer = y.new_empty((min(block_size, len(rows)), len(q)))
+    for start in _show(range(0, len(rows), block_size)):
+        part = slice(start, start + block_size)
+        block = rows[part]
+        score = buffer[: len(block)]
+        # Autocast would multiply in half precision.
+        with torch.autocast(q.device.type, enabled=False):
+            torch.addmm(norm, y[block], y.t(), beta=-1, alpha=2, out=score)
+        _set_own(score, block)
+        value, candidate = wide_topk(score, width)
+        # No other row scores more than `last`, and k candidates score `kth`
+        # at least: by more than both errors apart, no other row can be near.
+        kth, last = value[:, k - 1].double(), value[:, -1].double()
+        proven[part] = last + bound < kth - bound
+        neighbor[part] = _choose(q, square, block, candidate, k)
+
+    doubtful = (~proven).nonzero().squeeze(1)
+    neighbor[doubtful] = _search_in_float64(
+        q, square, rows[doubtful], k, block_size
+    )
+    return neighbor
+
+
+def approximate_neighbors(
+    q: Tensor, k: int, recall: float, block_size: Optional[int] = None
+) -> Tensor:
+    r"""Returns :obj:`k` near other rows of each row, found by faiss among the
+    rows of the nearest cells of a partition.
+
+    As many cells are visited as are needed to find the wanted share of the
+    neighbors of a sample of rows.
+
+    Args:
+        q (torch.Tensor): As in :func:`exact_neighbors`.
+        k (int): As in :func:`exact_neighbors`.
+        recall (float): The wanted share. Any row as near as the last of the
+            :obj:`k` nearest ones counts as found.
+        block_size (int, optional): As in :func:`exact_neighbors`.
+
+    Returns:
+        As :func:`exact_neighbors`, for all rows.
+    """
+    try:
+        import faiss  # noqa: F401
+    except ImportError as err:
+        raise ImportError(
+            'approximate search needs faiss: pip install "tmfun-pyg[ann]"'
+        ) from err
+    if k == 0 or len(q) <= SAMPLE:  # The sample would be all there is.
+        return exact_neighbors(q, k, block_size=block_size)
+    device, q = q.device, q.cpu()
+    y = (q - q.mean(dim=0)).float()
+    y = torch.nn.functional.pad(y, (0, q.size(1) % 2))  # In pairs, see below.
+    perm = torch.randperm(len(q), generator=torch.Generator().manual_seed(0))
+    index = _build_index(y, perm)
+
+    square = _square(q)
+    sample = perm[:SAMPLE]
+    nearest = exact_neighbors(q, k, sample, block_size)
+    kth = _score(q, square, sample, nearest).amin(dim=1, keepdim=True)
+    size = block_size or BLOCK_ROWS
+    best = 0.0
+    for width, num_cells in _efforts(k, index.index.nlist):
+        index.index.nprobe = num_cells
+        search = partial(_search_index, index, y, q, square, k, width)
+        found = torch.cat([search(rows) for rows in sample.split(size)])
+        score = _score(q, square, sample, found)
+        best = max(best, float((score >= kth).float().mean()))
+        if best >= recall:
+            break
+    else:
+        warnings.warn(
+            f"FeatureGraph: found {best:.1%} of the neighbors of a sample of "
+            f"items by approximate search, expected {recall:.1%}; searches "
+            f"exactly instead",
+            stacklevel=2,
+        )
+        return exact_neighbors(q, k, block_size=block_size).to(device)
+
+    blocks = torch.arange(len(q)).split(size)
+    neighbor = torch.cat([search(rows) for rows in _show(blocks)])
+    # The cells visited may hold fewer than k rows.
+    short = (neighbor < 0).any(dim=1).nonzero().squeeze(1)
+    if len(short) > 0:
+        neighbor[short] = exact_neighbors(q, k, short, block_size)
+    return neighbor.to(device)
+
+
+def _multiplies_in_float32() -> bool:
+    """Whether no setting lets float32 products lose bits."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # Set by backend, in a way this cannot tell.
+        return False
+
+
+def _square(x: Tensor) -> Tensor:
+    """The squared lengths of the rows, without a copy of all features."""
+    return torch.einsum("nd,nd->n", x, x)
+
+
+def _bound_error(dim: int, norm: Tensor) -> Tensor:
+    """By how much a float32 score is off at most.
+
+    A score :obj:`2 y_i y_j - |y_j|^2` sums :obj:`dim + 1` terms, whose
+    magnitudes add up to :obj:`3 max |y|^2` at most. Whatever the order, each
+    is rounded fewer than :obj:`dim + 8` times, by :obj:`2^-24` of itself at
+    most. To say 4 in place of 3 covers the products of such errors.
+    """
+    return 4 * (dim + 8) * 2**-24 * norm.max()
+
+
+def _show(blocks: Sequence[T]) -> Iterable[T]:
+    """Shows a progress bar if the loop takes long."""
+    return tqdm(blocks, desc="Searching neighbors", delay=10, mininterval=1)
+
+
+def _set_own(score: Tensor, rows: Tensor) -> None:
+    """Excludes each row from its own neighbors."""
+    score[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+
+
+def _score(q: Tensor, square: Tensor, rows: Tensor, other: Tensor) -> Tensor:
+    """Scores a few other rows of each row, with :obj:`-1` for none."""
+    size = max(1, BLOCK_GATHERED // (other.size(1) * max(q.size(1), 1)))
+    parts = zip(rows.split(size), other.split(size), strict=True)
+    score = torch.cat(
+        [(q[j] @ q[i].unsqueeze(2)).squeeze(2) for i, j in parts]
+    )
+    score.mul_(2).sub_(square[other])
+    excluded = (other == rows.unsqueeze(1)) | (other < 0)
+    return score.masked_fill_(excluded, -torch.inf)
+
+
+def _choose(
+    q: Tensor, square: Tensor, rows: Tensor, candidate: Tensor, k: int
+) -> Tensor:
+    """Returns the nearest of the candidates, in ascending order."""
+    candidate = candidate.sort(dim=1).values  # Of equals, the first is taken.
+    index = stable_topk(_score(q, square, rows, candidate), k)[1]
+    return candidate.gather(1, index.sort(dim=1).values)
+
+
+def _search_in_float64(
+    q: Tensor, square: Tensor, rows: Tensor, k: int, block_size: int
+) -> Tensor:
+    """Compares all rows without rounding errors."""
+    neighbor = rows.new_empty((len(rows), k))
+    for start in _show(range(0, len(rows), block_size)):
+        block = rows[start : start + block_size]
+        # |q_i|^2 - |q_i - q_j|^2, which orders j as the distance does, and
+        # between rows of one length as the cosine does.
+        score = torch.addmm(square, q[block], q.t(), beta=-1, alpha=2)
+        _set_own(score, block)
+        index = stable_topk(score, k)[1].sort(dim=1).values
+        neighbor[start : start + block_size] = index
+    return neighbor
+
+
+def _build_index(y: Tensor, perm: Tensor) -> KNNIndex:
+    """Partitions the rows, and holds them in 4 bits a pair of features.
+
+    The index classes of PyG that are approximate themselves offer codes of
+    8 bits only, which take several times longer to compare.
+    """
+    num_cells = min(4 * math.isqrt(len(y)), len(y) // MIN_TRAIN)
+    index = KNNIndex(f"IVF{num_cells},PQ{y.size(1) // 2}x4fs")
+    index.add(y[perm[: MAX_TRAIN * num_cells]])  # Trains on what it adds.
+    index.index.reset()
+    index.add(y)
+    return index
+
+
+def _efforts(k: int, num_cells: int) -> Iterator[Tuple[int, int]]:
+    """The numbers of candidates and of cells to visit, as they are tried.
+
+    To visit more cells would take about as long as the exact search.
+    """
+    for widen in WIDEN:
+        for exponent in range((num_cells // 4).bit_length()):
+            yield widen * k, 2**exponent
+
+
+def _search_index(
+    index: KNNIndex,
+    y: Tensor,
+    q: Tensor,
+    square: Tensor,
+    k: int,
+    width: int,
+    rows: Tensor,
+) -> Tensor:
+    """Compares what the index finds without rounding errors."""
+    candidate = index.search(y[rows], width).index
+    return _choose(q, square, rows, candidate, k)

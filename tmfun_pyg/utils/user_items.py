@@ -1,0 +1,45 @@
+from typing import NamedTuple, Tuple
+
+from torch import Tensor
+
+from tmfun_pyg.utils.csr import entries_of, row_pointers
+
+
+class UserItems(NamedTuple):
+    r"""The items each user has interacted with, in compressed rows.
+
+    Args:
+        rowptr (torch.Tensor): Where each user's items begin and end in
+            :obj:`col`, of shape :obj:`[num_users + 1]`.
+        col (torch.Tensor): The item indices, of shape
+            :obj:`[num_interactions]`, ascending within a user.
+    """
+
+    rowptr: Tensor
+    col: Tensor
+
+    @classmethod
+    def from_edge_index(
+        cls, edge_index: Tensor, num_users: int
+    ) -> "UserItems":
+        r"""Builds the rows from (user, item) pairs in any order.
+
+        Args:
+            edge_index (torch.Tensor): The pairs, of shape
+                :obj:`[2, num_interactions]`.
+            num_users (int): The number of users.
+        """
+        user, item = edge_index
+        num_items = int(item.max()) + 1 if item.numel() > 0 else 0
+        col = item[(user * num_items + item).argsort()]
+        return cls(row_pointers(user, num_users), col)
+
+    def edges_of(self, user_index: Tensor) -> Tuple[Tensor, Tensor]:
+        r"""Returns the positions in :obj:`user_index` and the items of all
+        interactions of these users.
+
+        Args:
+            user_index (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+        """
+        row, entry = entries_of(self.rowptr, user_index)
+        return row, self.col.index_select(0, entry)
