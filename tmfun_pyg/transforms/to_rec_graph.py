@@ -74,7 +74,7 @@ class ToRecGraph(BaseTransform):
         if is_sampled:
             _weigh_drawn_interactions(data)
         else:
-            set_interactions(data, data[INTERACTS].edge_index)
+            set_interactions(data, _plain(data[INTERACTS].edge_index))
         data.modalities = modalities_of(data)
         if not is_sampled:  # A sample has what the whole graph had.
             _standardize(data)
@@ -104,7 +104,12 @@ def is_rec_graph(data: HeteroData) -> bool:
     """
     if INTERACTS not in data.edge_types:
         return False
-    return isinstance(data[INTERACTS].get("edge_index"), EdgeIndex)
+    store = data[INTERACTS]
+    # PyG's own data sets may hold an EdgeIndex, too, but without weights:
+    return (
+        isinstance(store.get("edge_index"), EdgeIndex)
+        and "edge_weight" in store
+    )
 
 
 def is_sampled_batch(data: HeteroData) -> bool:
@@ -213,7 +218,7 @@ def _standardize(data: HeteroData) -> None:
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store = data[source, f"similar_{name}", "item"]
-    src, dst = store.edge_index
+    src, dst = _plain(store.edge_index)
     size = (data[source].num_nodes, data["item"].num_nodes)
     weight = store.get("edge_weight")
     if weight is None:
@@ -238,6 +243,13 @@ def _describe_content(data: HeteroData) -> None:
     data.is_complete = not is_sampled_batch(data) and bool(
         torch.cat([mask, item.mask]).all()
     )
+
+
+def _plain(edge_index: Tensor) -> Tensor:
+    """Returns the edges as an ordinary tensor."""
+    if isinstance(edge_index, EdgeIndex):
+        return edge_index.as_tensor()
+    return edge_index
 
 
 def _sorted_edges(
