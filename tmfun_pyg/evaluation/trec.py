@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.datasets._rec_dataset import RecDataset
+from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.utils.files import atomic_write
 
@@ -32,7 +32,9 @@ def write_trec_run(
 
     .. code-block:: python
 
-        score, item = model.recommend(k=50)
+        edge_index = dataset[0]["user", "interacts", "item"].edge_index
+        seen = UserItems.from_edge_index(edge_index, model.num_users)
+        score, item = blocked_topk(model.scorer(data), k=50, seen=seen)
         ids = dataset.user_ids, dataset.item_ids
         write_trec_run("tmfun.run", *ids, score, item)
         write_qrels("test.qrels", dataset, "test")
@@ -62,7 +64,7 @@ def write_trec_run(
         item_ids (np.ndarray): The raw ids of all items, by item index.
         score (torch.Tensor): The scores, of shape :obj:`[num_rows, k]`, in
             descending order, as
-            :meth:`~tmfun_pyg.nn.RankingModel.recommend` returns them.
+            :func:`~tmfun_pyg.utils.retrieval.blocked_topk` returns them.
         item (torch.Tensor): The item indices, of the same shape. Places with
             :obj:`-1` are left out.
         tag (str, optional): The name of the run. (default: :obj:`"tmfun"`)
@@ -100,7 +102,7 @@ def write_trec_run(
 
 def write_qrels(
     path: PathLike,
-    data: Union[RecDataset, HeteroData],
+    data: Union[MultimodalRecDataset, SyntheticMultimodal, HeteroData],
     split: str = "test",
 ) -> None:
     r"""Writes the held-out interactions of a split as TREC relevance
@@ -113,8 +115,9 @@ def write_qrels(
 
     Args:
         path (str): The file to write. One that is there is replaced.
-        data (RecDataset or HeteroData): The data set, or its graph. A graph
-            has no raw ids: indices are written then.
+        data (MultimodalRecDataset, SyntheticMultimodal or HeteroData): The
+            data set, or its graph. A graph has no raw ids: indices are written
+            then.
         split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
             other whose :obj:`<split>_edge_label_index` is in the graph.
             (default: :obj:`"test"`)
