@@ -9,6 +9,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
+from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.spmm import spmm
 
 INTERACTS = ("user", "interacts", "item")
@@ -74,7 +75,7 @@ class ToRecGraph(BaseTransform):
         if is_sampled:
             _weigh_drawn_interactions(data)
         else:
-            set_interactions(data, _plain(data[INTERACTS].edge_index))
+            set_interactions(data, plain_edges(data[INTERACTS].edge_index))
         data.modalities = modalities_of(data)
         if not is_sampled:  # A sample has what the whole graph had.
             _standardize(data)
@@ -134,7 +135,7 @@ def check_interactions(data: HeteroData) -> None:
     if INTERACTS not in data.edge_types:
         raise ValueError(f"{where} holds no training interaction")
     store = data[INTERACTS]
-    edge_index = store.edge_index
+    edge_index = plain_edges(store.edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(
             f"{where}.edge_index must be of shape [2, num_interactions] "
@@ -218,7 +219,7 @@ def _standardize(data: HeteroData) -> None:
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store = data[source, f"similar_{name}", "item"]
-    src, dst = _plain(store.edge_index)
+    src, dst = plain_edges(store.edge_index)
     size = (data[source].num_nodes, data["item"].num_nodes)
     weight = store.get("edge_weight")
     if weight is None:
@@ -243,13 +244,6 @@ def _describe_content(data: HeteroData) -> None:
     data.is_complete = not is_sampled_batch(data) and bool(
         torch.cat([mask, item.mask]).all()
     )
-
-
-def _plain(edge_index: Tensor) -> Tensor:
-    """Returns the edges as an ordinary tensor."""
-    if isinstance(edge_index, EdgeIndex):
-        return edge_index.as_tensor()
-    return edge_index
 
 
 def _sorted_edges(
