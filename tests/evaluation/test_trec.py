@@ -189,19 +189,10 @@ def change(**kwargs):
         (change(user_ids=["a", "b c"]), "'user_ids' holds 'b c'"),
         (change(user_ids=["a", ""]), "'user_ids' holds '', which is empty"),
         (change(item_ids=["a", "b", "c\u2003d"]), "'item_ids' holds 'c"),
-        (change(item_ids=["a", "b"]), r"from 0 to 1, or -1 \(got 2\)"),
-        (change(item=ITEM - 1), r"from 0 to 2, or -1 \(got -2\)"),
+        (change(item_ids=["a", "b"]), r"0 to 1, or -1 \(got -1 to 2\)"),
+        (change(item=ITEM - 1), r"0 to 2, or -1 \(got -2 to 1\)"),
         (change(score=SCORE.flip(1)), "'score' holds NaN or infinity"),
         (change(score=SCORE * torch.nan), "'score' holds NaN or infinity"),
-        (change(score=SCORE.long()), r"must hold floats \(got torch.int64\)"),
-        (
-            change(score=SCORE.new_tensor([[1, 0, 0], [1, 2, 0]])),
-            r"must descend within a row \(row 1 does not\)",
-        ),
-        (
-            change(item=ITEM.new_tensor([[2, 0, 2], [1, -1, -1]])),
-            r"an item once in a row \(row 0 does not\)",
-        ),
         (change(tag="a b"), "'tag' holds 'a b'"),
     ],
 )
