@@ -3,15 +3,15 @@ from typing import Callable, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from tmfun_pyg.datasets._inter import Interactions
-from tmfun_pyg.datasets._rec_dataset import (
+from tmfun_pyg.datasets._content import (
     Features,
-    RecDataset,
-    apply_pre_transform,
-    build_data,
-    check_modalities,
+    build_content,
+    pre_transformed,
 )
+from tmfun_pyg.datasets._interactions import Interactions
 from tmfun_pyg.datasets._split import random_split
+from tmfun_pyg.datasets.features import check_modalities
+from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 NUM_FACTORS = 16
 # All modalities see this many of the factors.
@@ -116,22 +116,18 @@ class SyntheticMultimodal(RecDataset):
         unknown = [name for name in missing if name not in names]
         if unknown:
             raise ValueError(
-                f"missing: found the modalities {unknown}, expected some of "
-                f"{names}"
+                f"'missing' must be given for modalities of {names} (got "
+                f"{unknown})"
             )
-        _check("num_users", num_users, 2, math.inf)
-        _check("num_items", num_items, 2 * MIN_INTERACTIONS, math.inf)
-        _check(
-            "mean_interactions",
-            mean_interactions,
-            MIN_INTERACTIONS + 1,
-            num_items / 2,
-        )
-        _check("popularity", popularity, 0, math.inf)
+        low, high = MIN_INTERACTIONS + 1, num_items / 2
+        _check("num_users", num_users, 2)
+        _check("num_items", num_items, 2 * MIN_INTERACTIONS)
+        _check("mean_interactions", mean_interactions, low, high)
+        _check("popularity", popularity, 0)
         _check("signal", signal, 0, 1)
-        _check("noise", noise, 0, math.inf)
+        _check("noise", noise, 0)
         for name in names:
-            _check(f"modalities['{name}']", modalities[name], 1, math.inf)
+            _check(f"modalities['{name}']", modalities[name], 1)
             _check(f"missing['{name}']", missing.get(name, 0), 0, 0.99)
 
         # One stream of random numbers for the interactions, and one for each
@@ -156,21 +152,18 @@ class SyntheticMultimodal(RecDataset):
                 noise,
                 missing.get(name, 0),
             )
-        data = build_data(num_users, num_items, inter, features)
-        self._set_content(
-            apply_pre_transform(data, pre_transform),
-            names,
-            np.arange(num_users),
-            np.arange(num_items),
-            num_duplicates=0,
+        content = build_content(
+            inter, features, np.arange(num_users), np.arange(num_items)
         )
+        self._set_content(*pre_transformed(content, pre_transform))
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def _check(
+    name: str, value: float, low: float, high: float = math.inf
+) -> None:
     if not low <= value <= high:
-        raise ValueError(
-            f"{name}: found {value}, expected a number from {low} to {high}"
-        )
+        bound = f"at most {high}" if value > high else f"at least {low}"
+        raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 
 def _draw_interactions(
@@ -217,18 +210,14 @@ def _draw_features(
     signal: float,
     noise: float,
     missing: float,
-) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the features, and the mask of items that have them."""
     num_items, num_factors = factor.shape
     projection = rng.standard_normal((num_factors, dim)) / num_factors**0.5
     other = rng.standard_normal(factor.shape)
     x = (signal * factor + (1 - signal**2) ** 0.5 * other) @ projection
     x += noise * rng.standard_normal(x.shape)
-    x = x.astype(np.float32)
-    lacking = rng.permutation(num_items)[: round(missing * num_items)]
-    if len(lacking) == 0:
-        return x, None
-    x[lacking] = 0
     present = np.ones(num_items, dtype=bool)
-    present[lacking] = False
-    return x, present
+    present[rng.permutation(num_items)[: round(missing * num_items)]] = False
+    x[~present] = 0
+    return x.astype(np.float32), present
