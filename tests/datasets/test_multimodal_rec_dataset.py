@@ -139,6 +139,27 @@ def test_transforms(make_raw):
     assert edge_type not in dataset._data.edge_types
 
 
+def test_fingerprint_is_of_the_data_before_transform(make_raw):
+    root = make_raw()
+    calls = []
+
+    def transform(data):
+        calls.append(data)
+        data["item"].x_visual = data["item"].x_visual + 1
+        return data
+
+    plain = MultimodalRecDataset(root, "toy")
+    dataset = MultimodalRecDataset(root, "toy", transform=transform)
+    assert dataset.fingerprint == plain.fingerprint
+    assert calls == []
+    # Other features are other data.
+    path = root / "toy" / "visual_feat.npy"
+    np.save(path, np.load(path) + 1)
+    os.utime(path, ns=(0, 12345))
+    other = MultimodalRecDataset(root, "toy").fingerprint
+    assert other != plain.fingerprint
+
+
 def test_nameless_pre_transform_is_never_served_stale(make_raw):
     root = make_raw()
 

@@ -7,6 +7,8 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets._interactions import Interactions
 
+# The interactions of each split in a graph.
+SPLIT_KEYS = ("edge_index", "val_edge_label_index", "test_edge_label_index")
 # The feature matrix of each modality, and the mask of rows with content.
 Features = Dict[str, Tuple[np.ndarray, np.ndarray]]
 
@@ -32,11 +34,7 @@ class Content(NamedTuple):
     def splits(self) -> List[Tensor]:
         """The training, validation and test interactions."""
         store = self.data["user", "interacts", "item"]
-        return [
-            store.edge_index,
-            store.val_edge_label_index,
-            store.test_edge_label_index,
-        ]
+        return [store[key] for key in SPLIT_KEYS]
 
 
 def build_content(
@@ -55,16 +53,15 @@ def build_content(
         if not present.all():
             data["item"][f"mask_{modality}"] = torch.from_numpy(present)
 
-    train, val, test = (
-        torch.from_numpy(np.stack([inter.user[chosen], inter.item[chosen]]))
-        for chosen in (inter.label == label for label in range(3))
-    )
     store = data["user", "interacts", "item"]
-    store.edge_index = train
-    store.val_edge_label_index = val
-    store.test_edge_label_index = test
-    reverse = train[:, train[1].argsort(stable=True)].flip(0)
-    data["item", "rev_interacts", "user"].edge_index = reverse.contiguous()
+    for label, key in enumerate(SPLIT_KEYS):
+        chosen = inter.label == label
+        pairs = np.stack([inter.user[chosen], inter.item[chosen]])
+        store[key] = torch.from_numpy(pairs)
+    user, item = store.edge_index[:, store.edge_index[1].argsort(stable=True)]
+    data["item", "rev_interacts", "user"].edge_index = torch.stack(
+        [item, user]
+    )
     return Content(data, list(features), user_ids, item_ids, num_duplicates)
 
 

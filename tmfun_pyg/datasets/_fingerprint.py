@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-SPLITS = ("edge_index", "val_edge_label_index", "test_edge_label_index")
+from tmfun_pyg.datasets._content import SPLIT_KEYS
 
 
 def fingerprint(
@@ -28,7 +28,7 @@ def fingerprint(
             ids = ids.view(np.uint32)
         add(name, ids)
     store = data["user", "interacts", "item"]
-    for name in SPLITS:
+    for name in SPLIT_KEYS:
         if name in store:
             add(name, _to_numpy(store[name]))
     item = data["item"].to_dict()

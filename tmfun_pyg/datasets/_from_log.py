@@ -9,7 +9,8 @@ from tmfun_pyg.datasets._interactions import (
     warn_duplicates,
 )
 from tmfun_pyg.datasets._item_features import align_features
-from tmfun_pyg.datasets._log import Log, keep_k_core
+from tmfun_pyg.datasets._k_core import keep_k_core
+from tmfun_pyg.datasets._log import Log
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
 from tmfun_pyg.datasets.features import ZeroRows
 

@@ -6,9 +6,12 @@ import numpy as np
 
 from tmfun_pyg.datasets._interactions import Interactions
 
-INDEX = ("[0-9]{1,18}", "a non-negative integer")
-LABEL = ("[012]", "0 (training), 1 (validation) or 2 (test)")
-COLUMNS = {"userID": INDEX, "itemID": INDEX, "x_label": LABEL}
+# The columns, each with a pattern of its fields and what they are in errors.
+COLUMNS = {
+    "userID": ("[0-9]{1,18}", "a non-negative integer"),
+    "itemID": ("[0-9]{1,18}", "a non-negative integer"),
+    "x_label": ("[012]", "0 (training), 1 (validation) or 2 (test)"),
+}
 
 
 def read_inter(path: str) -> Interactions:

@@ -25,10 +25,7 @@ class FeatureTable(NamedTuple):
 
 
 def align_features(
-    features: Mapping[str, Any],
-    full_log: Log,
-    log: Log,
-    zero_rows: ZeroRows,
+    features: Mapping[str, Any], full_log: Log, log: Log, zero_rows: ZeroRows
 ) -> Tuple[np.ndarray, Features]:
     """Joins the items of a log with those of features.
 

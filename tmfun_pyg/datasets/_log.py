@@ -34,6 +34,15 @@ class Log(NamedTuple):
     label: Optional[np.ndarray]
     num_duplicates: int
 
+    def select(self, kept: np.ndarray) -> "Log":
+        """Returns the log with the interactions of a mask or index."""
+        return self._replace(
+            user=self.user[kept],
+            item=self.item[kept],
+            time=None if self.time is None else self.time[kept],
+            label=None if self.label is None else self.label[kept],
+        )
+
 
 def number_log(
     source: str,
@@ -41,7 +50,7 @@ def number_log(
     user_col: str,
     item_col: str,
     time_col: Optional[str],
-    label_col: Optional[str],
+    labeled: bool,
 ) -> Log:
     """Numbers the users and items of a DataFrame, and drops repeated
     interactions: of equal pairs, the one of the earliest split, time and row
@@ -50,7 +59,7 @@ def number_log(
     Raises:
         ValueError: If a column is missing or has other values.
     """
-    columns = [user_col, item_col, time_col, label_col]
+    columns = [user_col, item_col, time_col, LABEL if labeled else None]
     missing = [c for c in columns if c and c not in frame.columns]
     if missing:
         raise ValueError(
@@ -60,63 +69,21 @@ def number_log(
     if len(frame) == 0:
         raise ValueError(f"{source} must have rows (got none)")
 
-    user, user_ids = number_ids(
-        frame[user_col], f"{source}, column '{user_col}'"
-    )
-    item, item_ids = number_ids(
-        frame[item_col], f"{source}, column '{item_col}'"
-    )
+    column = f"{source}, column '{{}}'".format
+    user, user_ids = number_ids(frame[user_col], column(user_col))
+    item, item_ids = number_ids(frame[item_col], column(item_col))
     time = label = None
     if time_col:
-        time = _rank_times(frame[time_col], f"{source}, column '{time_col}'")
-    if label_col:
-        label = _read_labels(
-            frame[label_col], f"{source}, column '{label_col}'"
-        )
+        time = _rank_times(frame[time_col], column(time_col))
+    if labeled:
+        label = _read_labels(frame[LABEL], column(LABEL))
     keys = [key for key in (time, label) if key is not None]
-    log = Log(source, user_ids, item_ids, user, item, time, label, 0)
     kept = np.sort(first_of_pairs(user, item, *keys))
-    return _select(log, kept)._replace(num_duplicates=len(frame) - len(kept))
-
-
-def keep_k_core(log: Log, k: int) -> Log:
-    """Returns the k-core: users and items with fewer than ``k`` interactions
-    are dropped until all others have ``k`` among each other.
-
-    Raises:
-        ValueError: If the k-core is empty.
-    """
-    kept = np.arange(len(log.user))
-    while True:
-        enough = np.ones(len(kept), dtype=bool)
-        for column in (log.user[kept], log.item[kept]):
-            enough &= np.bincount(column)[column] >= k
-        if enough.all():
-            break
-        kept = kept[enough]
-    if len(kept) == 0:
-        raise ValueError(
-            f"'k_core' must leave some interactions of {log.source} (got {k}, "
-            f"which leaves none)"
-        )
-    log = _select(log, kept)
-    users, user = np.unique(log.user, return_inverse=True)
-    items, item = np.unique(log.item, return_inverse=True)
-    return log._replace(
-        user_ids=log.user_ids[users],
-        item_ids=log.item_ids[items],
-        user=user,
-        item=item,
+    num_duplicates = len(frame) - len(kept)
+    log = Log(
+        source, user_ids, item_ids, user, item, time, label, num_duplicates
     )
-
-
-def _select(log: Log, kept: np.ndarray) -> Log:
-    return log._replace(
-        user=log.user[kept],
-        item=log.item[kept],
-        time=None if log.time is None else log.time[kept],
-        label=None if log.label is None else log.label[kept],
-    )
+    return log.select(kept)
 
 
 def _read_labels(labels: Any, source: str) -> np.ndarray:

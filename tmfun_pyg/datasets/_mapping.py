@@ -89,10 +89,14 @@ def write_mapping(path: str, column: str, ids: np.ndarray) -> None:
             f"(got an empty string)"
         )
     with open(path, "w", encoding="utf-8", newline="") as f:
-        writer = csv.writer(f, delimiter="\t", lineterminator="\n")
-        if any("\r" in name for name in names):  # Not quoted otherwise.
-            writer = csv.writer(
-                f, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_ALL
-            )
+        writer = csv.writer(
+            f,
+            delimiter="\t",
+            lineterminator="\n",
+            # Carriage returns are not quoted otherwise.
+            quoting=csv.QUOTE_ALL
+            if "\r" in "".join(names)
+            else csv.QUOTE_MINIMAL,
+        )
         writer.writerow(["raw_id", column])
         writer.writerows(zip(names, range(len(names)), strict=True))

@@ -15,11 +15,7 @@ from tmfun_pyg.datasets._interactions import (
     first_of_pairs,
 )
 from tmfun_pyg.datasets._mapping import read_mapping, write_mapping
-from tmfun_pyg.datasets.features import (
-    ZeroRows,
-    check_features,
-    read_features,
-)
+from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
 
 FEATURES = "_feat.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
@@ -50,7 +46,7 @@ def raw_files(raw_dir: str, name: str, modalities: List[str]) -> List[str]:
     ]
 
 
-def read_mmrec(
+def read(
     raw_dir: str, name: str, modalities: List[str], zero_rows: ZeroRows
 ) -> Content:
     """Reads and checks all files of a data set.
@@ -83,8 +79,8 @@ def read_mmrec(
     return build_content(inter, features, user_ids, item_ids, num_duplicates)
 
 
-def write_mmrec(content: Content, name: str, folder: str) -> None:
-    """Writes the files of a data set that :func:`read_mmrec` reads.
+def write(content: Content, name: str, folder: str) -> None:
+    """Writes the files of a data set for :func:`read`.
 
     Raises:
         ValueError: If a raw id is empty.

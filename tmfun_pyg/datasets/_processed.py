@@ -21,7 +21,7 @@ DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def find_processed_dir(root: str, name: str, raw_dir: str) -> str:
+def find_dir(root: str, name: str, raw_dir: str) -> str:
     """Returns the folder of processed files: beside the raw folder if that is
     ``<root>/<name>/raw``, else in the cache.
     """
@@ -38,7 +38,7 @@ def is_stable(option: Any) -> bool:
     return ADDRESS.search(repr(option)) is None
 
 
-def processed_name(paths: List[str], *options: Any) -> str:
+def file_name(paths: List[str], *options: Any) -> str:
     """Returns a name that depends on the states of files and on options."""
     stats = [os.stat(path) for path in paths]
     key = (

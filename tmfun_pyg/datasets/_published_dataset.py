@@ -25,7 +25,7 @@ class PublishedDataset(MultimodalRecDataset):
 
     folder: ClassVar[str]
     statistics: ClassVar[Statistics]
-    place: ClassVar[str] = (
+    place = (
         "the Google Drive folder linked from https://github.com/enoche/MMRec"
     )
 
@@ -48,19 +48,6 @@ class PublishedDataset(MultimodalRecDataset):
             force_reload,
             zero_rows=zero_rows,
         )
-
-    def download(self) -> None:
-        r"""Names the missing raw files, and where they are published.
-
-        Raises:
-            ValueError: Always.
-        """
-        try:
-            super().download()
-        except ValueError as err:
-            raise ValueError(
-                f"{err}; get them by hand from {self.place}"
-            ) from None
 
     def _check_statistics(self, content: Content) -> None:
         found = Statistics(

@@ -44,9 +44,7 @@ def split_interactions(
 
 
 def random_split(
-    user: np.ndarray,
-    ratios: Ratios,
-    rng: np.random.Generator,
+    user: np.ndarray, ratios: Ratios, rng: np.random.Generator
 ) -> np.ndarray:
     """Splits at random.
 

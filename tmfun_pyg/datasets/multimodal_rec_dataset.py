@@ -2,25 +2,12 @@ import os
 import os.path as osp
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
+from tmfun_pyg.datasets import _mmrec, _processed
 from tmfun_pyg.datasets._content import Content, pre_transformed
 from tmfun_pyg.datasets._from_log import content_from_log
 from tmfun_pyg.datasets._interactions import warn_duplicates
-from tmfun_pyg.datasets._log import LABEL, number_log
+from tmfun_pyg.datasets._log import number_log
 from tmfun_pyg.datasets._log_file import read_frame
-from tmfun_pyg.datasets._mmrec import (
-    FEATURES,
-    find_modalities,
-    find_raw_dir,
-    raw_files,
-    read_mmrec,
-)
-from tmfun_pyg.datasets._processed import (
-    find_processed_dir,
-    is_stable,
-    load,
-    processed_name,
-    save,
-)
 from tmfun_pyg.datasets._split import Ratios, Split
 from tmfun_pyg.datasets.features import (
     ZeroRows,
@@ -107,6 +94,9 @@ class MultimodalRecDataset(RecDataset):
             dropped.
     """
 
+    # Where the raw files are published, if they are.
+    place: str = ""
+
     def __init__(
         self,
         root: Union[str, "os.PathLike[str]"],
@@ -124,9 +114,9 @@ class MultimodalRecDataset(RecDataset):
         self.root = root
         self.name = name
         self.zero_rows = zero_rows
-        self._raw_dir = find_raw_dir(root, name)
-        self._processed_dir = find_processed_dir(root, name, self._raw_dir)
-        found = find_modalities(self.raw_dir)
+        self._raw_dir = _mmrec.find_raw_dir(root, name)
+        self._processed_dir = _processed.find_dir(root, name, self._raw_dir)
+        found = _mmrec.find_modalities(self.raw_dir)
         self.modalities = check_modalities(
             found if modalities is None else modalities
         )
@@ -134,23 +124,24 @@ class MultimodalRecDataset(RecDataset):
             self.download()
         if modalities is None and not found:
             raise ValueError(
-                f"'{self.raw_dir}' must have a file '<modality>{FEATURES}' "
-                f"(got none); pass modalities=[] to read interactions alone"
+                f"'{self.raw_dir}' must have files '<modality>_feat.npy' (got "
+                f"none); pass modalities=[] to read interactions alone"
             )
         # Computed once: files that change while they are read must not be
         # found under the name of their new state.
-        self._processed_name = processed_name(
+        self._processed_name = _processed.file_name(
             self.raw_paths, type(self).__name__, zero_rows, repr(pre_transform)
         )
         super().__init__(
             root,
             transform,
             pre_transform,
-            force_reload=force_reload or not is_stable(pre_transform),
+            force_reload=force_reload
+            or not _processed.is_stable(pre_transform),
         )
         if self.force_reload or not osp.isfile(self.processed_paths[0]):
             self.process()
-        self._set_content(*load(self.processed_paths[0]))
+        self._set_content(*_processed.load(self.processed_paths[0]))
 
     @classmethod
     def from_interactions(
@@ -248,13 +239,9 @@ class MultimodalRecDataset(RecDataset):
         """
         check_zero_rows(zero_rows)
         check_modalities(list(features))
-        log = number_log(
-            *read_frame(interactions, user_col, item_col),
-            user_col,
-            item_col,
-            time_col,
-            LABEL if split == "given" else None,
-        )
+        source, frame = read_frame(interactions, user_col, item_col)
+        given = split == "given"
+        log = number_log(source, frame, user_col, item_col, time_col, given)
         content = content_from_log(
             log, features, split, ratios, k_core, seed, zero_rows
         )
@@ -291,7 +278,7 @@ class MultimodalRecDataset(RecDataset):
     @property
     def raw_file_names(self) -> List[str]:
         r"""The interactions, the features, and the raw ids if they exist."""
-        return raw_files(self.raw_dir, self.name, self.modalities)
+        return _mmrec.raw_files(self.raw_dir, self.name, self.modalities)
 
     @property
     def processed_file_names(self) -> str:
@@ -305,24 +292,23 @@ class MultimodalRecDataset(RecDataset):
             ValueError: Always.
         """
         missing = [path for path in self.raw_paths if not osp.isfile(path)]
+        hint = f"; get them by hand from {self.place}" if self.place else ""
         raise ValueError(
             f"'{self.root}/{self.name}/raw', '{self.root}/{self.name}' or "
             f"'{self.root}' must hold '{self.name}.inter' and the feature "
-            f"files (missing: {missing})"
+            f"files (missing: {missing}){hint}"
         )
 
     def process(self) -> None:
         r"""Reads and checks the raw files, and saves the processed one. Called
         by the constructor.
         """
-        content = read_mmrec(
+        content = _mmrec.read(
             self.raw_dir, self.name, self.modalities, self.zero_rows
         )
         self._check_statistics(content)
-        save(
-            pre_transformed(content, self.pre_transform),
-            self.processed_paths[0],
-        )
+        content = pre_transformed(content, self.pre_transform)
+        _processed.save(content, self.processed_paths[0])
         warn_duplicates(content.num_duplicates, f"'{self.raw_paths[0]}'")
 
     def _check_statistics(self, content: Content) -> None:

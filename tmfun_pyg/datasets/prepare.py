@@ -5,11 +5,11 @@ import re
 from dataclasses import asdict
 from typing import Any, Dict, Optional, Union
 
+from tmfun_pyg.datasets import _mmrec
 from tmfun_pyg.datasets._feature_files import read_feature_file
 from tmfun_pyg.datasets._from_log import content_from_log
 from tmfun_pyg.datasets._log import LABEL, number_log
 from tmfun_pyg.datasets._log_file import read_frame
-from tmfun_pyg.datasets._mmrec import FEATURES, MAPPINGS, write_mmrec
 from tmfun_pyg.datasets._split import Ratios, Split
 from tmfun_pyg.datasets.features import (
     ZeroRows,
@@ -143,14 +143,8 @@ def prepare(
     source, frame = read_frame(os.fspath(log), user_col, item_col)
     if split is None:
         split = "given" if LABEL in frame.columns else "random"
-    full_log = number_log(
-        source,
-        frame,
-        user_col,
-        item_col,
-        time_col,
-        LABEL if split == "given" else None,
-    )
+    given = split == "given"
+    full_log = number_log(source, frame, user_col, item_col, time_col, given)
     del frame
     tables = {
         modality: read_feature_file(
@@ -179,7 +173,7 @@ def prepare(
         settings["seed"] = seed
     report = describe(name, settings, content, full_log)
     with atomic_folder(target) as part:
-        write_mmrec(content, name, str(part))
+        _mmrec.write(content, name, str(part))
         with open(part / REPORT, "w", encoding="utf-8") as f:
             json.dump(asdict(report), f, indent=2, ensure_ascii=False)
             f.write("\n")
@@ -193,11 +187,11 @@ def _check_target(target: str, name: str, overwrite: bool) -> None:
         raise ValueError(
             f"'{target}' must not exist; pass overwrite=True to replace it"
         )
-    own = {f"{name}.inter", REPORT, *MAPPINGS.values()}
     files = os.listdir(target) if osp.isdir(target) else [name]
-    other = [f for f in files if f not in own and not f.endswith(FEATURES)]
+    own = _mmrec.raw_files(target, name, _mmrec.find_modalities(target))
+    other = set(files).difference(own, [REPORT])
     if other:
         raise ValueError(
-            f"'{target}' must hold nothing but what an earlier call has "
-            f"written to be replaced (got '{other[0]}')"
+            f"'{target}' must hold the files of an earlier call alone, to be "
+            f"replaced (got {sorted(other)})"
         )

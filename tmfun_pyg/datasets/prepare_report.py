@@ -135,8 +135,8 @@ def describe(
         interactions=len(user),
         density=len(user) / (num_users * num_items),
         splits={
-            name: pairs.size(1)
-            for name, pairs in zip(SPLITS, content.splits, strict=True)
+            split: pairs.size(1)
+            for split, pairs in zip(SPLITS, content.splits, strict=True)
         },
         per_user=_count_activity(user_count),
         per_item=_count_activity(item_count[warm]),
