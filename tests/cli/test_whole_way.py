@@ -105,5 +105,5 @@ def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     write_log("ART")
     assert main(PREPARE) == 1
     error = capsys.readouterr().err
-    assert "'log.csv' such as 'ART0' (got ids such as 'SKU0'" in error
+    assert "'log.csv' such as 'ART0' (got ids such as 'SKU5'" in error
     assert not Path("data/shop").exists()

@@ -2,6 +2,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -491,6 +492,10 @@ LISTS = [[1.0, 2.0]] * 29
         (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, None]),
             "'v' must .*2 numbers in row 0, and 0 in row 29",
+        ),
+        (
+            lambda f: parquet(f, item_id=IDS, v=[Decimal(1)] * 30),
+            "'v' must have lists of numbers .*object",
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[["a", "b"]] * 30),

@@ -119,7 +119,9 @@ def _read_table(
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:
     """Stacks a column of lists of equal length."""
-    length = column.str.len().fillna(0).to_numpy().astype(np.int64)
+    length = np.array(
+        [len(row) if isinstance(row, np.ndarray) else 0 for row in column]
+    )
     if (length != length[0]).any():
         row = int((length != length[0]).argmax())
         raise ValueError(

@@ -115,6 +115,6 @@ def _rank_times(times: Any, source: str) -> np.ndarray:
         except (ValueError, TypeError) as err:
             raise ValueError(
                 f"{source} must be numbers or dates in ISO 8601 (got: "
-                f"{str(err).splitlines()[0]})"
+                f"{str(err).partition('. You')[0]})"
             ) from err
     return pd.factorize(times, sort=True)[0]
