@@ -101,9 +101,9 @@ def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     write_log()
     assert main([*PREPARE, "--user-col", "client"]) == 1
     error = capsys.readouterr().err
-    assert "no column ['client']: found ['customer', 'sku'" in error
+    assert "column(s) ['client'] (got ['customer', 'sku'" in error
     write_log("ART")
     assert main(PREPARE) == 1
     error = capsys.readouterr().err
-    assert "such as 'ART0'; expected the same catalogue" in error
+    assert "'log.csv' such as 'ART0' (got ids such as 'SKU5'" in error
     assert not Path("data/shop").exists()

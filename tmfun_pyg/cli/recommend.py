@@ -5,7 +5,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tmfun_pyg.cli._command import load, run
-from tmfun_pyg.datasets._features import read_features
+from tmfun_pyg.datasets.features import read_features
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.recommendations import (
     Recommendations,
