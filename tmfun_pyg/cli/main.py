@@ -102,15 +102,8 @@ def _quiet() -> None:
     ):
         warnings.filterwarnings("ignore", message)
     # A warning is for people, too: without the line of code it came from.
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
 
 
-def _show_warning(
-    message: object,
-    category: object,
-    filename: object,
-    lineno: object,
-    file: object = None,
-    line: object = None,
-) -> None:
+def _show_warning(message: object, *args: object) -> None:
     print(f"warning: {message}", file=sys.stderr)

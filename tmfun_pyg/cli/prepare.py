@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Tuple
 
-from tmfun_pyg.cli._command import run
+from tmfun_pyg.cli.command import run
 from tmfun_pyg.datasets import prepare as prepare_folder
 
 

@@ -1,14 +1,14 @@
 from pathlib import Path
 from typing import List, Literal, Optional
 
-from tmfun_pyg.cli._command import run
+from tmfun_pyg.cli import command
 
 ITEMS = "Ids of items whose modality weights are to be shown."
 
 
 def report(args: List[str]) -> None:
     """Makes a page with figures."""
-    run("report", write, args, {"items": ITEMS})
+    command.run("report", write, args, {"items": ITEMS})
 
 
 def write(
