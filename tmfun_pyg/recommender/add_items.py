@@ -30,13 +30,10 @@ def add_items(
         k (int, optional): The number of known items that each is attached to
             in the feature graphs. (default: :obj:`10`)
     """
-    cls = type(model).__name__
-    if not model.supports_cold_items:
-        raise ValueError(f"{cls} has no scores for cold items")
-    if model.options is None:
+    if not model.supports_cold_items or model.options is None:
         raise ValueError(
-            f"cold items need a model made by {cls}.from_data(), whose "
-            f"options are known"
+            f"'model' must score cold items and be made by from_data(), such "
+            f"as TMFUN.from_data() (got {type(model).__name__})"
         )
     ids = _check_ids(item_ids, dataset.item_ids)
     tables = {m: torch.as_tensor(x).float() for m, x in features.items()}

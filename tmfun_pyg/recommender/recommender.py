@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
@@ -11,8 +12,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
-from tmfun_pyg.nn import RankingModel
-from tmfun_pyg.nn.models.cold_items import ColdItems
+from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.recommendations import Recommendations
@@ -26,12 +26,18 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.ids import IdIndex
-from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
+from tmfun_pyg.utils.retrieval import (
+    EmbeddingScorer,
+    Scorer,
+    blocked_topk,
+    candidate_items,
+)
 from tmfun_pyg.utils.user_items import UserItems
 
 CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
 
 
+@dataclass(eq=False, repr=False)
 class Recommender:
     r"""A trained model and its data set, asked and answering in raw ids.
 
@@ -54,32 +60,15 @@ class Recommender:
             from zero on. (default: :obj:`None`)
         cold_items (bool, optional): If set to :obj:`True`, items without a
             training interaction are scored by an estimate from their content,
-            see :class:`~tmfun_pyg.nn.models.cold_items.ColdItems`.
+            see :class:`~tmfun_pyg.nn.ColdItems`.
             (default: :obj:`False`)
-
-    Raises:
-        ValueError: If :obj:`cold_items` is set, and the model has no such
-            estimates.
     """
 
-    def __init__(
-        self,
-        model: RankingModel,
-        dataset: Dataset,
-        source: Optional[DatasetOptions] = None,
-        epoch: Optional[int] = None,
-        cold_items: bool = False,
-    ) -> None:
-        if cold_items and not model.estimates_cold_items:
-            raise ValueError(
-                f"'cold_items' must be False for {type(model).__name__}, "
-                f"which has no estimates for them (got True)"
-            )
-        self.model = model
-        self.dataset = dataset
-        self.source = source
-        self.epoch = epoch
-        self.cold_items = cold_items
+    model: RankingModel
+    dataset: Dataset
+    source: Optional[DatasetOptions] = None
+    epoch: Optional[int] = None
+    cold_items: bool = False
 
     @cached_property
     def data(self) -> HeteroData:
@@ -100,15 +89,14 @@ class Recommender:
     @torch.no_grad()
     def scorer(self) -> Scorer:
         r"""Scores all items for users, by indices."""
+        if not self.cold_items:
+            return self.model.scorer(self.data)
         was_training = self.model.training
         self.model.eval()
         try:
-            if not self.cold_items:
-                return self.model.scorer(self.data)
             data = self.model.prepare(self.data)
-            encoding = self.model.encode(data)
             cold = ColdItems.fit(self.model, data)
-            return EmbeddingScorer(*cold.extend(encoding))
+            return EmbeddingScorer(*cold.extend(self.model.encode(data)))
         finally:
             self.model.train(was_training)
 
@@ -165,20 +153,27 @@ class Recommender:
         popular = MostPopular.from_data(self.data).scorer(self.data)
         has_items = seen.rowptr.diff() > 0
         if items is not None:
-            index = self._find("items", items, item_ids).unique()
+            index = self._find("items", items, item_ids).to(scorer.device)
+            index, place = candidate_items(index, len(item_ids))
             scorer, popular = scorer.select(index), popular.select(index)
-            seen = seen.select(index)
             item_ids = item_ids[index.cpu().numpy()]
+            user, item = self.data["user", "interacts", "item"].edge_index
+            edges = torch.stack([user, place[item]])[:, place[item] >= 0]
+            seen = UserItems.from_edge_index(edges, scorer.num_users)
         fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
-        for user_id, place in self._chunks(users):
-            user = torch.from_numpy(place).to(has_items.device)
+        user_ids = self.dataset.user_ids
+        user_index = IdIndex(user_ids)
+        for asked in _chunks(user_ids if users is None else users):
+            row = user_index.find([str(raw) for raw in asked])
+            user = torch.from_numpy(row).to(scorer.device)
             known = (user >= 0) & has_items[user]
             score, item = (x.repeat(len(user), 1) for x in fallback)
-            score[known], item[known] = blocked_topk(
+            best = blocked_topk(
                 scorer, k, user[known], seen if exclude_seen else None
             )
+            score[known], item[known] = best[0].to(score), best[1]
             yield Recommendations(
-                user_id,
+                np.array(asked) if asked else user_ids[:0],
                 item_ids[item.cpu().numpy()],
                 score.cpu().numpy(),
                 known.cpu().numpy(),
@@ -203,7 +198,7 @@ class Recommender:
                 the model has no embeddings.
         """
         emb = F.normalize(self._embeddings("similar_items")[1].float())
-        index = self._find("ids", ids, self.dataset.item_ids)
+        index = self._find("ids", ids, self.dataset.item_ids).to(emb.device)
         scorer = EmbeddingScorer(emb, emb)
         score, item = blocked_topk(scorer, min(k, len(emb)), index)
         return self.dataset.item_ids[item.cpu().numpy()], score.cpu().numpy()
@@ -400,23 +395,11 @@ class Recommender:
                 f"'{name}' must be in the data set, with ids such as "
                 f"{ids[0]} (got {raw[int(place.argmin())]})"
             )
-        return torch.from_numpy(place).to(self.seen.col.device)
+        return torch.from_numpy(place)
 
-    def _chunks(
-        self, users: Optional[Iterable[Any]]
-    ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Gives raw ids and their indices, -1 for unknown ones."""
-        ids = self.dataset.user_ids
-        if users is None:
-            for start in range(0, len(ids), CHUNK):
-                raw = ids[start : start + CHUNK]
-                yield raw, np.arange(start, start + len(raw))
-            return
-        known, rest = IdIndex(ids), iter(users)
-        asked = list(islice(rest, CHUNK))
-        while True:
-            raw = np.array(asked) if asked else ids[:0]
-            yield raw, known.find([str(value) for value in asked])
-            asked = list(islice(rest, CHUNK))
-            if len(asked) == 0:
-                return
+
+def _chunks(values: Iterable[Any]) -> Iterator[list]:
+    """Cuts values into lists, the first of which may be empty."""
+    rest = iter(values)
+    yield list(islice(rest, CHUNK))
+    yield from iter(lambda: list(islice(rest, CHUNK)), [])

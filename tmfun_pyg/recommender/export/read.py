@@ -1,7 +1,6 @@
 """Reads what :mod:`tmfun_pyg.recommender.export.write` has written."""
 
 import json
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Tuple
@@ -70,10 +69,10 @@ def load_exported(folder: Any) -> Exported:
 @contextmanager
 def _reading(path: Path) -> Iterator[Path]:
     """Names the file in whatever error its content causes."""
-    damages = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
     try:
         yield path
-    except (*damages, AttributeError, TypeError) as err:
+    # What damaged bytes raise depends on the bytes.
+    except Exception as err:
         raise ValueError(f"'{path}' cannot be read ({err})") from err
 
 
@@ -92,8 +91,9 @@ def _read_matrix(path: Path, size: Tuple[int, int]) -> Tensor:
 
 def _read_ids(path: Path, size: int, kind: str) -> np.ndarray:
     text = path.read_bytes().decode("utf-8")  # "\r" is no end of a line.
-    lines = text.split("\n")[:-1]
-    _expect(f"{size} lines", len(lines), len(lines) == size)
+    *lines, rest = text.split("\n")
+    whole = len(lines) == size and rest == ""
+    _expect(f"{size} lines", f"{len(lines)} and {rest!r}", whole)
     return np.array(lines, dtype=np.int64 if kind == "int" else np.str_)
 
 

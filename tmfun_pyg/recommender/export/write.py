@@ -4,11 +4,10 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Sequence, Set
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tmfun_pyg.recommender.export.read import (
     FORMAT_VERSION,
@@ -43,6 +42,7 @@ FORMATS = {
     "faiss": ("faiss", "ann"),
     "scorer": ("torch", ""),
 }
+ID_TYPES = {"U": "str", "i": "int"}
 # How recall of an approximate index is measured:
 NUM_SAMPLED, RECALL_AT = 1000, 20
 
@@ -79,62 +79,62 @@ def write_export(
         )
     modules = {name: import_extra(*FORMATS[name]) for name in formats}
     check_kind(index)
-    num_users, num_items = len(content.user_ids), len(content.item_ids)
-    if "scorer" in formats and not 1 <= k <= num_items:
+    if "scorer" in formats and not 1 <= k <= len(content.item_ids):
         raise ValueError(
-            f"'k' must be from 1 to the {num_items} items (got {k})"
+            f"'k' must be from 1 to the {len(content.item_ids)} items (got "
+            f"{k})"
         )
     target = Path(folder).expanduser().resolve()
     _check_folder(target, overwrite)
 
-    embs = {
-        "user_embedding": content.user_emb,
-        "item_embedding": content.item_emb,
-    }
-    manifest: Dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "model": model,
-        "num_users": num_users,
-        "num_items": num_items,
-        "channels": content.user_emb.size(1),
-        "num_seen": content.seen.col.numel(),
-        "dtype": "float32",
-        "metric": "inner_product",
-    }
+    manifest = _describe(content, model, {*formats} - {"scorer"})
     with atomic_folder(target) as part:
-        for name, emb in embs.items():
-            _write_matrix(part / f"{name}.npy", emb)
-        ids = {"user": content.user_ids, "item": content.item_ids}
-        manifest["id_types"] = {
-            name: _write_ids(part / f"{name}_ids.txt", raw)
-            for name, raw in ids.items()
-        }
-        rowptr, col = (part.numpy() for part in content.seen)
+        user_emb, item_emb = content.user_emb, content.item_emb
+        np.save(part / "user_embedding.npy", user_emb.numpy())
+        np.save(part / "item_embedding.npy", item_emb.numpy())
+        _write_ids(part / "user_ids.txt", content.user_ids)
+        _write_ids(part / "item_ids.txt", content.item_ids)
+        rowptr, col = (x.numpy() for x in content.seen)
         np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
         if "safetensors" in formats:
+            embs = {"user_embedding": user_emb, "item_embedding": item_emb}
             path = part / "embeddings.safetensors"
             modules["safetensors"].save_file(embs, path)
         if "faiss" in formats:
-            built = build_index(content.item_emb, index)
+            built = build_index(item_emb, index)
             modules["faiss"].write_index(built, str(part / "items.faiss"))
             manifest["index"] = _describe_index(built, index, content)
         if "scorer" in formats:
             _write_scorer(part / "scorer.pt2", content, k)
             manifest["scorer"] = {"k": k}
-        names = ["tmfun_pyg", "torch", "numpy", *formats]
-        manifest["versions"] = {
-            name: str(import_module(name).__version__)
-            for name in names
-            if name != "scorer"
-        }
-        manifest["files"] = {
-            name: text
-            for name, text in FILES.items()
-            if (part / name).exists()
-        }
+        written = os.listdir(part)
+        manifest["files"] = {n: f for n, f in FILES.items() if n in written}
         text = json.dumps(manifest, indent=2, allow_nan=False)
         (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
+
+
+def _describe(
+    content: Exported, model: str, packages: Set[str]
+) -> Dict[str, Any]:
+    ids = {"user": content.user_ids, "item": content.item_ids}
+    packages = {"tmfun_pyg", "torch", "numpy", *packages}
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": model,
+        "num_users": len(content.user_ids),
+        "num_items": len(content.item_ids),
+        "channels": content.user_emb.size(1),
+        "num_seen": content.seen.col.numel(),
+        "dtype": "float32",
+        "metric": "inner_product",
+        "id_types": {n: ID_TYPES[raw.dtype.kind] for n, raw in ids.items()},
+        "versions": {n: _version(n) for n in sorted(packages)},
+    }
+
+
+def _version(package: str) -> str:
+    return str(import_module(package).__version__)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
@@ -153,26 +153,15 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _write_matrix(path: Path, emb: Tensor) -> None:
-    if not bool(emb.isfinite().all()):
-        raise ValueError(
-            f"{path.stem} holds NaN or infinity, which can not be ranked: has "
-            f"the training diverged?"
-        )
-    np.save(path, emb.numpy())
-
-
-def _write_ids(path: Path, ids: np.ndarray) -> str:
-    """Writes raw ids, and returns their type."""
+def _write_ids(path: Path, ids: np.ndarray) -> None:
     lines = [str(raw) for raw in ids.tolist()]
-    for line in lines:
-        if "\n" in line or "\r" in line:
-            raise ValueError(
-                f"'{path.stem}' must hold no line breaks, since they are "
-                f"written one a line (got {line!r})"
-            )
+    broken = [line for line in lines if "\n" in line or "\r" in line]
+    if broken:
+        raise ValueError(
+            f"'{path.stem}' must hold no line breaks, since they are written "
+            f"one a line (got {broken[0]!r})"
+        )
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-    return "str" if ids.dtype.kind == "U" else "int"
 
 
 def _describe_index(
