@@ -149,16 +149,12 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
         data, seed=config.seed_everything, **dict(config.loader)
     )
     logger = _AppendingLogger(folder)
-    callbacks = default_callbacks(str(folder), config.patience)
-    plugins = [AtomicCheckpointIO()]
-    trainer = Trainer(
-        **_extend(
-            given.trainer,
-            logger=[logger],
-            callbacks=callbacks,
-            plugins=plugins,
-        )
-    )
+    ours = {
+        "logger": [logger],
+        "callbacks": default_callbacks(str(folder), config.patience),
+        "plugins": [AtomicCheckpointIO()],
+    }
+    trainer = Trainer(**_extend(given.trainer.as_dict(), ours))
     resumed = _find_resumed(folder, trainer, logger) if config.resume else None
     if trainer.is_global_zero and not config.trainer.fast_dev_run:
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,14 +190,15 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def _extend(given: Namespace, **ours: List[Any]) -> Dict[str, Any]:
-    """Adds to lists of the trainer's options."""
-    options = given.as_dict()
+def _extend(
+    options: Dict[str, Any], ours: Dict[str, List[Any]]
+) -> Dict[str, Any]:
+    """Puts what a run needs ahead of what was asked for."""
+    absent = (bool, type(None))
     for name, values in ours.items():
-        others = options[name]
-        others = others if isinstance(others, list) else [others]
-        absent = (bool, type(None))
-        others = [value for value in others if not isinstance(value, absent)]
+        given = options[name]
+        given = given if isinstance(given, list) else [given]
+        others = [value for value in given if not isinstance(value, absent)]
         options[name] = [*values, *others]
     return options
 
@@ -237,20 +234,16 @@ def _tell_interrupted(folder: Path) -> int:
 
 def _find_configs(args: List[str]) -> List[str]:
     """Takes a name for the configuration of that name in the package."""
-    words, shipped = list(args), files("tmfun_pyg.configs")
+    folder = Path(str(files("tmfun_pyg.configs")))
+    shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}
+    words = list(args)
     for place, word in enumerate(words[:-1], start=1):
         name = words[place]
-        if word not in ("-c", "--config") or Path(name).exists():
-            continue
-        paths = {
-            path.name.removesuffix(".yaml"): str(path)
-            for path in shipped.iterdir()
-            if path.name.endswith(".yaml")
-        }
-        if name not in paths:
-            raise ValueError(
-                f"--config {name}: found no such file, expected one, or one "
-                f"of {', '.join(sorted(paths))}"
-            )
-        words[place] = paths[name]
+        if word in ("-c", "--config") and not Path(name).exists():
+            if name not in shipped:
+                raise ValueError(
+                    f"--config {name}: found no such file, expected one, or "
+                    f"one of {', '.join(sorted(shipped))}"
+                )
+            words[place] = shipped[name]
     return words

@@ -16,7 +16,6 @@ from tmfun_pyg.utils.files import atomic_write
 Dataset = Union[MultimodalRecDataset, SyntheticMultimodal]
 FORMAT_VERSION = 1
 PREFIX = "model."  # Of the weights of a RecommenderModule.
-PLAIN = (str, int, float, bool, type(None))
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -174,4 +173,4 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, (*value, *value.values())))
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
-    return isinstance(value, PLAIN)
+    return value is None or isinstance(value, (str, int, float))
