@@ -16,31 +16,44 @@ def all_scores(recommender: Recommender) -> torch.Tensor:
     return scorer.score(torch.arange(scorer.num_users))
 
 
-@pytest.mark.parametrize("cls", [TMFUN, ContentKNN])
-def test_known_scores(make_recommender: Any, features: Any, cls: Any) -> None:
-    recommender = make_recommender(cls)
+def test_known_scores(make_recommender: Any, features: Any) -> None:
+    recommender = make_recommender()
     more = recommender.add_items(["x", "y", "z"], features)
     before, after = all_scores(recommender), all_scores(more)
     assert after.shape == (30, NUM_ITEMS + 3)
     assert torch.equal(after[:, :NUM_ITEMS], before)
     assert after[:, NUM_ITEMS:].abs().min() > 0
-    assert more.cold_items == (cls is TMFUN)
-    # Neither the model nor the data set is changed:
-    assert recommender.model.num_items == NUM_ITEMS
-    assert len(recommender.dataset.item_ids) == NUM_ITEMS
-    assert recommender.dataset[0]["item"].num_nodes == NUM_ITEMS
-    assert more.dataset[0]["item"].num_nodes == NUM_ITEMS + 3
-    assert more.dataset.item_ids[NUM_ITEMS:].tolist() == ["x", "y", "z"]
-    assert more.model.training == recommender.model.training
-    # Known ones keep their places, whatever is added behind them:
+    # Lists of known items as well, whatever is added behind them:
     old = recommender.dataset.item_ids
     found, expected = more.recommend(items=old), recommender.recommend()
     assert (found.item_id == expected.item_id).all()
     assert (found.score == expected.score).all()
+
+
+@pytest.mark.parametrize("cls", [TMFUN, ContentKNN])
+def test_copies(make_recommender: Any, features: Any, cls: Any) -> None:
+    recommender = make_recommender(cls)
+    more = recommender.add_items(["x", "y", "z"], features)
+    assert more.cold_items == (cls is TMFUN)
+    assert more.model.training == recommender.model.training
+    assert more.dataset[0]["item"].num_nodes == NUM_ITEMS + 3
+    assert more.dataset.item_ids[NUM_ITEMS:].tolist() == ["x", "y", "z"]
     cold = more.recommend(k=3, items=["x", "y", "z"])
     assert np.isfinite(cold.score).all()
+    assert recommender.model.num_items == NUM_ITEMS
+    assert len(recommender.dataset.item_ids) == NUM_ITEMS
+    assert recommender.dataset[0]["item"].num_nodes == NUM_ITEMS
     with pytest.raises(ValueError, match=r"'items' must .*\(got x\)"):
         recommender.recommend(items=["x"])
+
+
+def test_explained(make_recommender: Any, features: Any) -> None:
+    more = make_recommender().add_items(["x", "y", "z"], features)
+    for item in ("y", "i07"):
+        found = more.explain("ü3", item)
+        score = more.recommend(["ü3"], 1, [item], exclude_seen=False).score
+        assert found.score == pytest.approx(float(score[0, 0]), rel=1e-5)
+        assert found.is_cold == (item == "y")
 
 
 def test_cold_embeddings(make_recommender: Any, features: Any) -> None:

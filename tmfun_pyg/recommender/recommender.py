@@ -83,20 +83,30 @@ class Recommender:
     def seen(self) -> UserItems:
         r"""The training items of every user, by indices."""
         edge_index = self.data["user", "interacts", "item"].edge_index
-        return UserItems.from_edge_index(edge_index, self.model.num_users)
+        return UserItems.from_edge_index(
+            edge_index.as_tensor(), self.model.num_users
+        )
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        r"""Scores all items for users, by indices."""
+        if self._cold is None:
+            return self.model.scorer(self.data)
+        return EmbeddingScorer(*self._cold.extend(self._encoding))
+
+    @cached_property
+    def _cold(self) -> Optional[ColdItems]:
+        if not self.cold_items:
+            return None
+        return ColdItems.fit(self.model, self.model.prepare(self.data))
 
     @cached_property
     @torch.no_grad()
-    def scorer(self) -> Scorer:
-        r"""Scores all items for users, by indices."""
-        if not self.cold_items:
-            return self.model.scorer(self.data)
+    def _encoding(self) -> Any:
         was_training = self.model.training
         self.model.eval()
         try:
-            data = self.model.prepare(self.data)
-            cold = ColdItems.fit(self.model, data)
-            return EmbeddingScorer(*cold.extend(self.model.encode(data)))
+            return self.model.encode(self.model.prepare(self.data))
         finally:
             self.model.train(was_training)
 
@@ -157,7 +167,8 @@ class Recommender:
             index, place = candidate_items(index, len(item_ids))
             scorer, popular = scorer.select(index), popular.select(index)
             item_ids = item_ids[index.cpu().numpy()]
-            user, item = self.data["user", "interacts", "item"].edge_index
+            edges = self.data["user", "interacts", "item"].edge_index
+            user, item = edges.as_tensor()
             edges = torch.stack([user, place[item]])[:, place[item] >= 0]
             seen = UserItems.from_edge_index(edges, scorer.num_users)
         fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
@@ -208,7 +219,8 @@ class Recommender:
     ) -> "Recommender":
         r"""Returns a recommender that knows further items, cold ones, which
         are scored by their content. The scores of all others are what they
-        were.
+        were; only :class:`~tmfun_pyg.baselines.ContentKNN` centres the
+        features anew.
 
         Args:
             item_ids (Sequence[int or str]): The raw ids of the cold items.
@@ -228,9 +240,16 @@ class Recommender:
             self.model, self.dataset, item_ids, features, k
         )
         # No source: this data set was not read from anywhere.
-        return Recommender(
+        larger = Recommender(
             model, dataset, None, self.epoch, model.estimates_cold_items
         )
+        if larger.cold_items:
+            # With more rows, the same may be rounded otherwise.
+            users, items = self._embeddings("add_items")
+            new, width = larger._encoding, model.channels
+            items = torch.cat([items[:, :width], new.item[len(items) :]])
+            larger._encoding = new._replace(user=users[:, :width], item=items)
+        return larger
 
     def explain(self, user: Any, item: Any) -> Explanation:
         r"""Explains the score of an item for a user, see
@@ -246,7 +265,9 @@ class Recommender:
         ids = self.dataset.user_ids, self.dataset.item_ids
         user_index = int(self._find("user", [user], ids[0]))
         item_index = int(self._find("item", [item], ids[1]))
-        return explain(self.model, self.data, user_index, item_index, *ids)
+        return explain(
+            self.model, self.data, user_index, item_index, *ids, self._cold
+        )
 
     def evaluate(
         self, split: str = "test", ks: Sequence[int] = (5, 10, 20, 50)
@@ -365,7 +386,7 @@ class Recommender:
         """
         # Copies, since both may be views of one larger tensor:
         user_emb, item_emb = (
-            torch.empty(emb.shape, device="cpu").copy_(emb)
+            torch.empty(emb.shape).copy_(emb.detach())
             for emb in self._embeddings("export")
         )
         ids = self.dataset.user_ids, self.dataset.item_ids
