@@ -43,8 +43,9 @@ def run(
     asks = "recommender" in inspect.signature(function).parameters
     if asks:
         parser.add_function_arguments(load)
-    skip = {"recommender", *several, *fixed}
-    parser.add_function_arguments(function, skip=skip)
+    parser.add_function_arguments(
+        function, skip={"recommender", *several, *fixed}
+    )
     for option, text in several.items():
         parser.add_argument(f"--{option}", nargs="+", help=text)
     options = parser.instantiate_classes(parser.parse_args(args)).as_dict()

@@ -149,7 +149,7 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
         data, seed=config.seed_everything, **dict(config.loader)
     )
     logger = _AppendingLogger(folder)
-    ours = {
+    ours: Dict[str, List[Any]] = {
         "logger": [logger],
         "callbacks": default_callbacks(str(folder), config.patience),
         "plugins": [AtomicCheckpointIO()],
