@@ -37,14 +37,14 @@ def add_items(
         )
     ids = _check_ids(item_ids, dataset.item_ids)
     tables = {m: torch.as_tensor(x).float() for m, x in features.items()}
-    rows = {modality: len(x) for modality, x in tables.items()}
-    if set(rows.values()) != {len(ids)}:
+    transform = AddItems(tables, k)
+    if transform.num_new != len(ids):
         raise ValueError(
             f"'features' must have a row for each of {len(ids)} ids (got "
-            f"{rows})"
+            f"{transform.num_new})"
         )
     extended = copy.copy(dataset)
-    extended.data = AddItems(tables, k)(dataset[0])
+    extended.data = transform(dataset[0])
     extended.item_ids = np.concatenate([dataset.item_ids, ids])
 
     larger = type(model).from_data(extended[0], **model.options)

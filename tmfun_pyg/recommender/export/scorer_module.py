@@ -3,6 +3,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+from tmfun_pyg.recommender.export.read import Exported
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -13,11 +14,8 @@ class ScorerModule(torch.nn.Module):
     equal score is not defined.
 
     Args:
-        user_emb (torch.Tensor): The embeddings of all users, of shape
-            :obj:`[num_users, channels]`.
-        item_emb (torch.Tensor): The embeddings of all items, of shape
-            :obj:`[num_items, channels]`.
-        seen (UserItems): Items never to be recommended to a user.
+        content (Exported): The embeddings, and the items never to be
+            recommended to a user.
         k (int): The length of the lists.
     """
 
@@ -26,15 +24,13 @@ class ScorerModule(torch.nn.Module):
     seen_rowptr: Tensor
     seen_col: Tensor
 
-    def __init__(
-        self, user_emb: Tensor, item_emb: Tensor, seen: UserItems, k: int
-    ) -> None:
+    def __init__(self, content: Exported, k: int) -> None:
         super().__init__()
         self.k = k
-        self.register_buffer("user_emb", user_emb)
-        self.register_buffer("item_emb", item_emb)
-        self.register_buffer("seen_rowptr", seen.rowptr)
-        self.register_buffer("seen_col", seen.col)
+        self.register_buffer("user_emb", content.user_emb)
+        self.register_buffer("item_emb", content.item_emb)
+        self.register_buffer("seen_rowptr", content.seen.rowptr)
+        self.register_buffer("seen_col", content.seen.col)
 
     def forward(self, user: Tensor) -> Tuple[Tensor, Tensor]:
         r"""Ranks all items for some users."""

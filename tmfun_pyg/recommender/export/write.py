@@ -179,9 +179,8 @@ def _describe_index(
 
 
 def _write_scorer(path: Path, content: Exported, k: int) -> None:
-    user_emb, item_emb, _, _, seen = content
     program = torch.export.export(
-        ScorerModule(user_emb, item_emb, seen, k),
+        ScorerModule(content, k),
         (torch.zeros(2, dtype=torch.long),),
         dynamic_shapes={"user": {0: torch.export.Dim("batch_size")}},
     )
