@@ -96,6 +96,17 @@ def test_resume() -> None:
     assert whole == parts
 
 
+def test_resume_with_callbacks() -> None:
+    callbacks = ["--trainer.callbacks+", "LearningRateMonitor"]
+    assert fit("whole", 3, *callbacks) == 0
+    assert fit("parts", 2, *callbacks) == 0
+    assert fit("parts", 3, "--resume", "true", *callbacks) == 0
+    assert_same("parts/last.ckpt", "whole/last.ckpt")
+    found = rows("parts/metrics.csv")
+    assert found == rows("whole/metrics.csv")
+    assert any(row["epoch"] == "" for row in found)
+
+
 def test_interrupted(monkeypatch: Any, capsys: Any) -> None:
     handler = signal.getsignal(signal.SIGINT)
     step = RecommenderModule.training_step

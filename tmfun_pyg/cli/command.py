@@ -23,37 +23,37 @@ def run(
     name: str,
     function: Callable[..., None],
     args: List[str],
-    several: Optional[Dict[str, str]] = None,
-    **fixed: Any,
+    several: Dict[str, str],
 ) -> None:
-    """Calls a function with the options of a command. One whose first
-    argument is a recommender gets that of a checkpoint, see :func:`load`.
+    """Calls a function with the options of a command. A function that asks
+    for a recommender gets that of a checkpoint, see :func:`load`, and one
+    that asks for the checkpoint as well gets its path.
 
     Args:
         name: The command.
         function: What it does, with a docstring that tells its arguments.
         args: The options as they were given.
         several: Arguments that take several values, and their help texts.
-        **fixed: Arguments that are no options.
     """
-    several = several or {}
     summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
     parser = ArgumentParser(prog=f"tmfun {name}", description=summary)
     parser.add_argument("-c", "--config", action=ActionConfigFile)
-    asks = "recommender" in inspect.signature(function).parameters
-    if asks:
+    asked = inspect.signature(function).parameters
+    if "recommender" in asked:
         parser.add_function_arguments(load)
     parser.add_function_arguments(
-        function, skip={"recommender", *several, *fixed}
+        function, skip={"recommender", "ckpt", *several}
     )
     for option, text in several.items():
         parser.add_argument(f"--{option}", nargs="+", help=text)
     options = parser.instantiate_classes(parser.parse_args(args)).as_dict()
     options.pop("config", None)
-    if asks:
-        where = [options.pop(key) for key in ("ckpt", "root", "name")]
-        options["recommender"] = load(*where)
-    function(**options, **fixed)
+    if "recommender" in asked:
+        where = {key: options.pop(key) for key in ("ckpt", "root", "name")}
+        options["recommender"] = load(**where)
+        if "ckpt" in asked:
+            options["ckpt"] = where["ckpt"]
+    function(**options)
 
 
 def load(

@@ -1,17 +1,11 @@
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
-from tmfun_pyg.cli.command import run
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.utils.files import atomic_write
 
 
-def explain(args: List[str]) -> None:
-    """Explains a recommendation."""
-    run("explain", write, args)
-
-
-def write(
+def explain(
     recommender: Recommender,
     user: str,
     item: str,

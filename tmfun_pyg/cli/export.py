@@ -1,22 +1,16 @@
 from pathlib import Path
 from typing import List, Literal, Optional
 
-from tmfun_pyg.cli.command import run
 from tmfun_pyg.recommender import Recommender
 
-FORMATS = (
-    "What to write beside matrices and ids: safetensors (the matrices in one "
-    "file), faiss (an index of the items), scorer (a program of "
-    "torch.export)."
-)
+SEVERAL = {
+    "formats": "What to write beside matrices and ids: safetensors (the "
+    "matrices in one file), faiss (an index of the items), scorer (a program "
+    "of torch.export)."
+}
 
 
-def export(args: List[str]) -> None:
-    """Writes what a server needs."""
-    run("export", write, args, {"formats": FORMATS})
-
-
-def write(
+def export(
     recommender: Recommender,
     out: Path,
     formats: Optional[List[str]] = None,

@@ -65,7 +65,11 @@ class _AppendingLogger(CSVLogger):
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
-            rows = [row for row in reader if int(row["epoch"]) < num_epochs]
+            rows = list(reader)
+        # Rows of other loggers may name no epoch.
+        epochs = [int(row["epoch"] or num_epochs) for row in rows]
+        kept = [place for place, e in enumerate(epochs) if e < num_epochs]
+        rows = rows[: max(kept, default=-1) + 1]
         # Lightning removes the file when it begins.
         self.experiment.metrics_keys = columns
         with (

@@ -4,7 +4,6 @@ from typing import Dict, Iterator, List, Optional, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from tmfun_pyg.cli.command import run
 from tmfun_pyg.datasets._features import read_features
 from tmfun_pyg.recommender import (
     Recommendations,
@@ -12,20 +11,15 @@ from tmfun_pyg.recommender import (
     write_recommendations,
 )
 
-NEW_ITEMS = (
-    "Items that the model was not trained with: feature files named after "
-    "their modalities (visual.npy or visual_feat.npy; any name if there is "
-    "one modality), and a .txt file with the id of an item in each line, in "
-    "the order of the rows."
-)
+SEVERAL = {
+    "new_items": "Items that the model was not trained with: feature files "
+    "named after their modalities (visual.npy or visual_feat.npy; any name if "
+    "there is one modality), and a .txt file with the id of an item in each "
+    "line, in the order of the rows."
+}
 
 
-def recommend(args: List[str]) -> None:
-    """Writes recommendations."""
-    run("recommend", write, args, {"new_items": NEW_ITEMS})
-
-
-def write(
+def recommend(
     recommender: Recommender,
     out: Path,
     users: str = "all",
