@@ -269,6 +269,7 @@ def test_bad_arguments(make_recommender: Any) -> None:
             lambda: recommender.recommend(k=0),
             r"'k' must be at least 1 \(got 0",
         ),
+        (lambda: recommender.recommend("ü3"), r"a list of ids \(got 'ü3'\)"),
         (lambda: recommender.recommend(items=[]), "'items' must hold"),
         (
             lambda: recommender.recommend(items=["i03", "x"]),

@@ -26,6 +26,7 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.ids import IdIndex
+from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     Scorer,
@@ -101,14 +102,9 @@ class Recommender:
         return ColdItems.fit(self.model, self.model.prepare(self.data))
 
     @cached_property
-    @torch.no_grad()
     def _encoding(self) -> Any:
-        was_training = self.model.training
-        self.model.eval()
-        try:
+        with inference(self.model):
             return self.model.encode(self.model.prepare(self.data))
-        finally:
-            self.model.train(was_training)
 
     def recommend(
         self,
@@ -159,6 +155,8 @@ class Recommender:
         """
         if k < 1:
             raise ValueError(f"'k' must be at least 1 (got {k})")
+        if isinstance(users, str):
+            raise ValueError(f"'users' must be a list of ids (got '{users}')")
         scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids
         popular = MostPopular.from_data(self.data).scorer(self.data)
         has_items = seen.rowptr.diff() > 0
