@@ -38,19 +38,14 @@ def title_of(metric: str) -> str:
 
 
 def metrics_of(runs: Iterable[Metrics]) -> List[str]:
-    r"""Returns the names of all metrics in order."""
+    r"""Returns the names of all metrics, first those that are drawn."""
 
-    def order(metric: str) -> Tuple[int, int, str]:
+    def order(metric: str) -> Tuple[bool, int, int, str]:
         name = metric.partition("@")[0]
-        return [*NAMES, name].index(name), len(metric), metric
+        place = [*NAMES, name].index(name)
+        return metric not in PLOTTED, place, len(metric), metric
 
     return sorted({name for run in runs for name in run}, key=order)
-
-
-def plotted(metrics: List[str]) -> List[str]:
-    r"""Returns the metrics that are drawn, or others if these are missing."""
-    there = [metric for metric in PLOTTED if metric in metrics]
-    return there or metrics[: len(PLOTTED)]
 
 
 def models_table(runs: Runs, analyses: Dict[str, Analysis]) -> Table:
@@ -76,7 +71,7 @@ def learning_curves(page: Page, runs: Runs, popular: Metrics) -> Any:
             level.
     """
     every = [run for of_name in runs.models.values() for run in of_name]
-    metrics = plotted(metrics_of(run.metrics("val") for run in every))
+    metrics = metrics_of(run.metrics("val") for run in every)[: len(PLOTTED)]
     validation = []
     for metric in metrics:
         column, title = f"val_{metric}", title_of(metric)
@@ -144,7 +139,7 @@ def metrics(page: Page, results: Dict[str, Results], split: str) -> Any:
         for known, of_split in results.items()
     }
     pictures = []
-    for metric in plotted(names[split]):
+    for metric in names[split][: len(PLOTTED)]:
         values = {
             name: [run.get(metric, math.nan) for run in runs]
             for name, runs in results[split].items()
