@@ -77,7 +77,7 @@ def test_scatter() -> None:
 
 
 def test_render() -> None:
-    hostile = {"$x^{": [1.0], "<b>\x07\ud800\n": [2.0], "--> \u4e66": [3.0]}
+    hostile = {"$x^{$": [1.0], "<b>\x07\ud800\n": [2.0], "--> \u4e66": [3.0]}
     source, png = figures.render(figures.bars, "t\x00", "x", hostile)
     head, _, content = source.partition(",")
     assert head == "data:image/svg+xml;base64"

@@ -45,7 +45,7 @@ SECTIONS = [
 HOSTILE = [
     "<script>alert(1)</script>",
     "</style><img src=http://example.org onerror=alert(1)>",
-    "$x^{",
+    "$x^{$",
     "_hidden",
     "a\x07\"'&b\ud800",
     "\N{CLOSED BOOK} --> ]]>",
