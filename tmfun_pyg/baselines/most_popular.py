@@ -1,13 +1,14 @@
-from typing import Dict, Tuple
+from typing import Dict, Optional
 
-import torch
 from torch import Tensor
+from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings, RankingModel
 
 
 class MostPopular(RankingModel):
-    r"""Recommends to everybody the items of most training interactions.
+    r"""Recommends the most popular items: the score of an item is the number
+    of its training interactions.
 
     The baseline every recommender has to beat. It has no parameters and needs
     no training.
@@ -17,14 +18,25 @@ class MostPopular(RankingModel):
         num_items (int): The number of items.
     """
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
         r"""Returns a one for every user and the count of every item."""
-        count = torch.bincount(self.seen_col, minlength=self.num_items)
-        popularity = count.float().view(-1, 1)
-        return popularity.new_ones(self.num_users, 1), popularity
+        self.check_data(data)
+        count = data["item"].degree.view(-1, 1)
+        one = count.new_ones(self.num_users, 1)
+        return Embeddings(one, count).rows(user, item)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Returns no parts: there is nothing to train."""
         return {}

@@ -1,5 +1,4 @@
-"""Full-ranking evaluation: every item is ranked for every user."""
-
+import copy
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -10,7 +9,12 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import RankingModel
-from tmfun_pyg.utils.retrieval import candidate_items, rank_block
+from tmfun_pyg.utils.retrieval import (
+    EmbeddingScorer,
+    Scorer,
+    candidate_items,
+    rank_block,
+)
 from tmfun_pyg.utils.user_items import UserItems
 
 METRICS = {
@@ -20,28 +24,8 @@ METRICS = {
     "map": metrics.LinkPredMAP,
 }
 
-if hasattr(metrics, "LinkPredMetricCollection"):
-    _Metrics = metrics.LinkPredMetricCollection
-else:  # torch_geometric < 2.7
-
-    class _Metrics(torch.nn.ModuleDict):  # type: ignore[no-redef]
-        def __init__(self, metrics: Dict[str, torch.nn.Module]) -> None:
-            super().__init__()
-            for name, metric in metrics.items():
-                self[name] = metric
-
-        def update(  # type: ignore[override]
-            self, pred_index_mat: Tensor, edge_label_index: Tensor
-        ) -> None:
-            for metric in self.values():
-                pred = pred_index_mat[:, : metric.k]  # type: ignore[misc]
-                metric.update(pred, edge_label_index)  # type: ignore[operator]
-
-        def compute(self) -> Dict[str, Tensor]:
-            return {
-                name: metric.compute()  # type: ignore[operator]
-                for name, metric in self.items()
-            }
+# What is evaluated: a model, what scores items, or embeddings.
+Ranker = Union[RankingModel, Scorer, Tuple[Tensor, Tensor]]
 
 
 class RankingEvaluator:
@@ -49,10 +33,7 @@ class RankingEvaluator:
     precision and mean average precision of these rankings.
 
     Args:
-        user_emb (torch.Tensor): The embeddings of all users, of shape
-            :obj:`[num_users, channels]`.
-        item_emb (torch.Tensor): The embeddings of all items to be ranked, of
-            shape :obj:`[num_items, channels]`.
+        scorer (Scorer): What scores the items to be ranked.
         seen (UserItems): The training items of every user, which are not
             ranked.
         ks (Sequence[int], optional): The lengths of the lists.
@@ -62,14 +43,12 @@ class RankingEvaluator:
             (default: :obj:`False`)
 
     Raises:
-        ValueError: If :obj:`ks` is empty or holds a number below one, or if
-            the embeddings are not finite.
+        ValueError: If :obj:`ks` is empty or holds a number below one.
     """
 
     def __init__(
         self,
-        user_emb: Tensor,
-        item_emb: Tensor,
+        scorer: Scorer,
         seen: UserItems,
         ks: Sequence[int] = (5, 10, 20, 50),
         sync: bool = False,
@@ -78,23 +57,16 @@ class RankingEvaluator:
             raise ValueError(
                 f"'ks' must hold numbers of at least 1 (got {list(ks)})"
             )
-        for name, emb in (("user", user_emb), ("item", item_emb)):
-            if not bool(emb.isfinite().all()):
-                raise ValueError(
-                    f"The {name} embeddings hold NaN or infinity, which can "
-                    f"not be ranked: has the training diverged?"
-                )
-        self.user_emb = user_emb
-        self.item_emb = item_emb
+        self.scorer = scorer
         self.seen = seen
         self._max_k = max(ks)
-        self._metrics = _Metrics(
+        self._metrics = metrics.LinkPredMetricCollection(
             {
                 f"{name}@{k}": metric(k)
                 for name, metric in METRICS.items()
                 for k in ks
             }
-        ).to(item_emb.device)
+        ).to(scorer.device)
         if not sync:
             # Otherwise metrics wait for all processes wherever there are some.
             for metric in self._metrics.values():
@@ -108,14 +80,10 @@ class RankingEvaluator:
         Args:
             user (torch.Tensor): The users of the block.
         """
-        # Scores in half precision would tie too often:
-        with torch.autocast(user.device.type, enabled=False):
-            _, item = rank_block(
-                self.user_emb, self.item_emb, user, self._max_k, self.seen
-            )
+        _, item = rank_block(self.scorer, user, self._max_k, self.seen)
         # The metrics number places by row and item. A negative item would
         # pass for one of the row before, so name one that is never held out:
-        return item.where(item >= 0, self.item_emb.size(0))
+        return item.where(item >= 0, self.scorer.num_items)
 
     def update(self, user: Tensor, edge_label_index: Tensor) -> None:
         r"""Ranks the items for one block of users.
@@ -137,7 +105,7 @@ class RankingEvaluator:
 
 @torch.no_grad()
 def evaluate(
-    model: Union[RankingModel, Tuple[Tensor, Tensor]],
+    model: Ranker,
     data: HeteroData,
     split: str = "test",
     ks: Sequence[int] = (5, 10, 20, 50),
@@ -154,9 +122,10 @@ def evaluate(
     calls this evaluates all users on its own.
 
     Args:
-        model (RankingModel or (torch.Tensor, torch.Tensor)): The model, or the
-            embeddings of all users, of shape :obj:`[num_users, channels]`,
-            and of all items, of shape :obj:`[num_items, channels]`.
+        model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): The
+            model, what scores items for users, or the embeddings of all users,
+            of shape :obj:`[num_users, channels]`, and of all items, of shape
+            :obj:`[num_items, channels]`.
         data (HeteroData): The data set with training and held-out
             interactions.
         split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
@@ -190,7 +159,7 @@ def evaluate(
 
 @torch.no_grad()
 def per_user_metrics(
-    model: Union[RankingModel, Tuple[Tensor, Tensor]],
+    model: Ranker,
     data: HeteroData,
     split: str = "test",
     k: int = 20,
@@ -201,8 +170,8 @@ def per_user_metrics(
     and returns the metrics of each user, to compare models user by user.
 
     Args:
-        model (RankingModel or (torch.Tensor, torch.Tensor)): The model, or the
-            embeddings of all users and of all items.
+        model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): As in
+            :func:`evaluate`.
         data (HeteroData): The data set with training and held-out
             interactions.
         split (str, optional): The split, as in :func:`evaluate`.
@@ -222,7 +191,7 @@ def per_user_metrics(
         ValueError: As in :func:`evaluate`.
     """
     evaluator, blocks = _prepare(model, data, split, [k], batch_size, items)
-    num_items = evaluator.item_emb.size(0)
+    num_items = evaluator.scorer.num_items
     parts: Dict[str, List[Tensor]] = {"user": [], "recall": [], "ndcg": []}
     for user, (row, item) in blocks:
         ranked = evaluator.rank(user)
@@ -241,7 +210,7 @@ def per_user_metrics(
 
 
 def _prepare(
-    model: Union[RankingModel, Tuple[Tensor, Tensor]],
+    model: Ranker,
     data: HeteroData,
     split: str,
     ks: Sequence[int],
@@ -249,27 +218,45 @@ def _prepare(
     items: Optional[Tensor],
 ) -> Tuple[RankingEvaluator, DataLoader[Tuple[Tensor, Tensor]]]:
     """Computes the embeddings, and cuts the users of a split into blocks."""
-    if isinstance(model, RankingModel):
-        was_training = model.training
-        model.eval()
-        user_emb, item_emb = model()
-        model.train(was_training)
-    else:
-        user_emb, item_emb = model
-    for node_type, emb in (("user", user_emb), ("item", item_emb)):
-        if emb.size(0) != data[node_type].num_nodes:
+    scorer = to_scorer(model, data)
+    for node_type, found in (
+        ("user", scorer.num_users),
+        ("item", scorer.num_items),
+    ):
+        expected = data[node_type].num_nodes
+        if found != expected:
             raise ValueError(
-                f"'model' embeds {emb.size(0)} {node_type}s, but 'data' holds "
-                f"{data[node_type].num_nodes}"
+                f"'model' scores {found} {node_type}s, but 'data' has "
+                f"{expected}"
             )
-    device = item_emb.device
+    device = scorer.device
     train = data["user", "interacts", "item"].edge_index.to(device)
+    user, item = train[0], train[1]
     dataset = HeldOutDataset(data, split, batch_size, device, items=items)
     if items is not None:
-        index, place = candidate_items(items.to(device), item_emb.size(0))
-        item_emb = item_emb[index]
-        train = torch.stack([train[0], place[train[1]]])
-        train = train[:, train[1] >= 0]
-    seen = UserItems.from_edge_index(train, user_emb.size(0))
-    evaluator = RankingEvaluator(user_emb, item_emb, seen, ks)
+        index, place = candidate_items(items.to(device), scorer.num_items)
+        scorer = scorer.select(index)
+        item = place[item]
+        user, item = user[item >= 0], item[item >= 0]
+    train = torch.stack([user, item])
+    seen = UserItems.from_edge_index(train, scorer.num_users)
+    evaluator = RankingEvaluator(scorer, seen, ks)
     return evaluator, DataLoader(dataset, batch_size=None)
+
+
+def to_scorer(model: Ranker, data: HeteroData) -> Scorer:
+    r"""Returns what scores items for users.
+
+    Args:
+        model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): A model,
+            a scorer as it is, or embeddings of all users and items.
+        data (HeteroData): The graph that the model reads.
+    """
+    if isinstance(model, RankingModel):
+        parameter = next(model.parameters(), None)
+        if parameter is not None:
+            data = copy.copy(data).to(parameter.device)
+        return model.scorer(data)
+    if isinstance(model, tuple):
+        return EmbeddingScorer(*model)
+    return model

@@ -1,14 +1,18 @@
 """Scores as sums over the user's items: the formulas, model by model."""
 
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
-from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.nn import (
+    TMFUN,
+    ColdItems,
+    InteractionPropagation,
+    LightGCN,
+    RankingModel,
+)
 
 
 class Contributions(NamedTuple):
@@ -26,7 +30,7 @@ class Contributions(NamedTuple):
         user_weights (Dict[str, float]): The weights of the modalities for the
             user.
         item_weights (Dict[str, float]): Those for the item.
-        is_new (bool): Whether the embedding of the item is an estimate.
+        is_cold (bool): Whether the embedding of the item is an estimate.
     """
 
     score: Tensor
@@ -36,143 +40,120 @@ class Contributions(NamedTuple):
     paths: List[str]
     user_weights: Dict[str, float]
     item_weights: Dict[str, float]
-    is_new: bool
+    is_cold: bool
 
 
-class _UserRow(NamedTuple):
-    """The collaborative branch, with that of one user as a sum."""
+class _History(NamedTuple):
+    """The collaborative embedding of a user, as a sum over their items."""
 
     own: Tensor  # What the user's ID embedding gives, [channels].
     item: Tensor  # The user's items, [num_entries].
-    weight: Tensor  # Those of the graph, [num_entries].
-    parts: Tensor  # What the items give, [num_entries, channels].
-    item_emb: Tensor  # The result for all items, [num_items, channels].
-
-    @property
-    def user_emb(self) -> Tensor:
-        return self.own + self.parts.sum(dim=0)
+    parts: Tensor  # What each of them gives, [num_entries, channels].
 
 
-def _propagate(
-    user_id: Tensor,
-    item_id: Tensor,
-    graph: InteractionGraph,
+def _history(
+    data: HeteroData,
+    id_emb: Tuple[Tensor, Tensor],
     num_layers: int,
     user: int,
-) -> _UserRow:
-    """Runs all layers but the last for everybody, and the last one for the
-    items and for one user.
+) -> _History:
+    """Takes the last layer apart.
 
     The mean of L + 1 layers is 1 / (L + 1) times the input plus L / (L + 1)
     times the graph's product with the mean of the L layers before.
     """
-    propagation = InteractionPropagation(max(num_layers - 1, 0))
-    users, items = propagation(user_id, item_id, graph)
+    before = InteractionPropagation(max(num_layers - 1, 0))
+    _, items = before(*id_emb, data)
     share = num_layers / (num_layers + 1)
-    matrix = graph.to_user
-    index = torch.tensor([user], device=user_id.device)
-    _, entry = entries_of(matrix.ptr, index)
-    item = matrix.index.index_select(0, entry).long()
-    weight = matrix.value.index_select(0, entry)
-    to_item = graph.operator.to_item
-    return _UserRow(
-        own=(1 - share) * user_id[user],
+    store = data["user", "interacts", "item"]
+    (ptr, col), _ = store.edge_index.get_csr()
+    rows = slice(int(ptr[user]), int(ptr[user + 1]))
+    item, weight = col[rows], store.edge_weight[rows].view(-1, 1)
+    return _History(
+        own=(1 - share) * id_emb[0][user],
         item=item,
-        weight=weight,
-        parts=share * weight.view(-1, 1) * items[item],
-        item_emb=(1 - share) * item_id + share * (to_item @ users),
+        parts=share * weight * items[item],
     )
 
 
-def _of_lightgcn(model: LightGCN, user: int, item: int) -> Contributions:
-    graph = model.graph
-    row = _propagate(
-        *model.id_embeddings(graph), graph, model.num_layers, user
-    )
-    target = row.item_emb[item].double()
+def _of_lightgcn(
+    model: LightGCN, data: HeteroData, user: int, item: int, cold: None
+) -> Contributions:
+    users, items = model.encode(data)
+    history = _history(data, model.id_embeddings(data), model.num_layers, user)
+    target = items[item].double()
     return Contributions(
-        score=row.user_emb.double() @ target,
-        own=row.own.double() @ target,
-        item=row.item,
-        value=(row.parts.double() @ target).view(-1, 1),
+        score=users[user].double() @ target,
+        own=history.own.double() @ target,
+        item=history.item,
+        value=(history.parts.double() @ target).view(-1, 1),
         paths=["collaborative"],
         user_weights={},
         item_weights={},
-        is_new=False,
+        is_cold=False,
     )
 
 
-def _of_tmfun(model: TMFUN, user: int, item: int) -> Contributions:
+def _of_tmfun(
+    model: TMFUN,
+    data: HeteroData,
+    user: int,
+    item: int,
+    cold: Optional[ColdItems],
+) -> Contributions:
     r"""Each channel of the user's content is a sum over sources of a weight
     times the mean over the user's items, so a sum over both.
     """
-    graph = model.graph
-    user_id, item_id = model.id_embeddings(graph)
-    row = _propagate(user_id, item_id, graph, model.num_layers, user)
-    sources = model._content_sources(item_id, graph)
-    columns = range(len(sources))
+    out = model.encode(data)
+    history = _history(data, out.id_emb, model.num_layers, user)
+    num_sources, row = len(out.sources), slice(user, user + 1)
 
-    # Means over the user's items that have content, as `user_means` has them:
-    mean = row.weight.view(-1, 1) * graph.item_weight[row.item]
-    mean = mean * graph.user_scale[user]
-    of_items = torch.stack([x[row.item] for x in sources])
-    of_user = [mean[:, s] @ of_items[s] for s in columns]
-
-    # The user, then the item:
-    is_new = bool(graph.is_new[item])
-    rows = slice(item, item + 1)
-    query = torch.cat([row.user_emb.view(1, -1), row.item_emb[rows]])
-    fused = [
-        torch.cat([x.view(1, -1), h[rows]])
-        for x, h in zip(of_user, sources, strict=True)
-    ]
-    mask = torch.cat(
-        [graph.user_mask[user].view(1, -1), graph.item_mask[rows]]
-    )
-    content, modality_weight = model._fuse(fused, query, mask)
-    user_emb = query[0] + content[0]
-    target = query[1] + content[1]
-    if is_new:
-        width = model.channels
-        users, items = model()
-        # What stands in the place of the item's embedding, and its profile:
-        target, profile = items[item, :width], items[item, width:]
-    target = target.double()
-
-    first = slice(0, 1)
-    weight = model._source_weights(
-        [x[first] for x in fused], query[first], mask[first]
+    # Means over the user's items that have content:
+    mean = data["item"].mask[history.item, :num_sources].double()
+    mean = mean / mean.sum(dim=0).clamp(min=1)
+    of_items = torch.stack([x[history.item] for x in out.sources]).double()
+    of_user = torch.einsum("ns,snc->sc", mean, of_items)
+    weight = model.fusion.source_weights(
+        list(of_user.to(out.user.dtype).unsqueeze(1)),
+        out.collaborative[0][row],
+        out.mask[0][row],
     )[0]
-    # [num_sources, num_entries, channels] times [num_sources, channels]:
-    by_source = torch.einsum(
-        "snc,sc,c->ns", of_items.double(), weight.double(), target
-    )
-    value = [(row.parts.double() @ target).view(-1, 1)]
-    value.append(mean[:, : len(sources)] * by_source)
-    names = [f"modality:{name}" for name in model.modalities]
-    others = ["item_graph"] if model.item_graph else []
 
+    is_cold = False
+    user_emb, target = out.user[user], out.item[item]
+    if cold is not None and bool(cold.is_cold[item]):
+        is_cold = True
+        # What stands in the place of the item's embedding, and its profile:
+        users, items = cold.extend(out)
+        width = model.channels
+        target, profile = items[item, :width], items[item, width:].double()
+    target = target.double()
+    # [num_sources, num_entries, channels] times [num_sources, channels]:
+    by_source = torch.einsum("snc,sc,c->ns", of_items, weight.double(), target)
+    value = [(history.parts.double() @ target).view(-1, 1), mean * by_source]
+    paths = ["collaborative"]
+    paths += [f"modality:{name}" for name in model.modalities]
+    paths += ["item_graph"] if model.item_graph else []
     score = user_emb.double() @ target
-    if is_new:
-        assert model.new_items is not None
-        mine = model.new_items.item_profile[row.item].double()
-        by_profile = mine @ profile.double() / max(len(row.item), 1)
+    if cold is not None and is_cold:
+        mine = cold.item_profile[history.item].double()
+        by_profile = mine @ profile / max(len(history.item), 1)
         value.append(by_profile.view(-1, 1))
-        others.append("profile")
-        score = score + users[user, width:].double() @ profile.double()
+        paths.append("profile")
+        score = score + users[user, width:].double() @ profile
 
     def by_name(weights: Tensor) -> Dict[str, float]:
         return dict(zip(model.modalities, weights.tolist(), strict=True))
 
     return Contributions(
         score=score,
-        own=row.own.double() @ target,
-        item=row.item,
+        own=history.own.double() @ target,
+        item=history.item,
         value=torch.cat(value, dim=1),
-        paths=["collaborative", *names, *others],
-        user_weights=by_name(modality_weight[0]),
-        item_weights={} if is_new else by_name(modality_weight[1]),
-        is_new=is_new,
+        paths=paths,
+        user_weights=by_name(out.weight[0][user]),
+        item_weights={} if is_cold else by_name(out.weight[1][item]),
+        is_cold=is_cold,
     )
 
 
@@ -184,17 +165,28 @@ FORMULAS: Dict[type, Callable[..., Contributions]] = {
 
 
 @torch.no_grad()
-def contributions(model: RankingModel, user: int, item: int) -> Contributions:
+def contributions(
+    model: RankingModel,
+    data: HeteroData,
+    user: int,
+    item: int,
+    cold: Optional[ColdItems] = None,
+) -> Contributions:
     r"""Takes a score apart.
 
     Args:
         model (RankingModel): The model, one of :obj:`FORMULAS`.
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
         user (int): The user.
         item (int): The item.
+        cold (ColdItems, optional): What estimates cold items, if the scores
+            are to be explained that it gives. (default: :obj:`None`)
     """
     was_training = model.training
     model.eval()
     try:
-        return FORMULAS[type(model)](model, user, item)
+        data = model.prepare(data)
+        return FORMULAS[type(model)](model, data, user, item, cold)
     finally:
         model.train(was_training)

@@ -2,18 +2,21 @@ import math
 from typing import List, Optional, Sequence
 
 import numpy as np
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.explain.contributions import FORMULAS, contributions
 from tmfun_pyg.explain.explanation import Explanation, Id
-from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.nn import ColdItems, RankingModel
 
 
 def explain(
     model: RankingModel,
+    data: HeteroData,
     user: int,
     item: int,
     user_ids: Optional[np.ndarray] = None,
     item_ids: Optional[np.ndarray] = None,
+    cold: Optional[ColdItems] = None,
 ) -> Explanation:
     r"""Explains the score of an item for a user by the items that the user
     has chosen in training.
@@ -48,27 +51,30 @@ def explain(
 
     Args:
         model (RankingModel): A :class:`~tmfun_pyg.nn.TMFUN` or
-            :class:`~tmfun_pyg.nn.LightGCN` bound to its data. LightGCN has
-            the path :obj:`"collaborative"` alone.
+            :class:`~tmfun_pyg.nn.LightGCN`, which has the path
+            :obj:`"collaborative"` alone.
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`, on the device of the
+            model.
         user (int): The index of the user.
         item (int): The index of the item.
         user_ids (np.ndarray, optional): The raw ids of all users, to be shown
             in place of indices. (default: :obj:`None`)
         item_ids (np.ndarray, optional): The raw ids of all items.
             (default: :obj:`None`)
+        cold (ColdItems, optional): What estimates cold items, whose scores
+            then have a path :obj:`"profile"` more. (default: :obj:`None`)
 
     Raises:
-        ValueError: If the model is of another class or not bound, an index
-            out of range, the ids of another number than users or items, or
-            the score not finite.
+        ValueError: If the model is of another class, an index out of range,
+            the ids of another number than users or items, or the score not
+            finite.
     """
     if type(model) not in FORMULAS:
         names = ", ".join(sorted(cls.__name__ for cls in FORMULAS))
         raise ValueError(
             f"'model' must be one of {names} (got {type(model).__name__})"
         )
-    if not hasattr(model, "graph"):
-        raise ValueError("'model' is not bound to data: call bind() first")
     for name, index, size, ids in (
         ("user", user, model.num_users, user_ids),
         ("item", item, model.num_items, item_ids),
@@ -82,7 +88,7 @@ def explain(
                 f"'{name}_ids' must hold {size} ids (got {len(ids)})"
             )
 
-    found = contributions(model, user, item)
+    found = contributions(model, data, user, item, cold)
     score = float(found.score)
     if not math.isfinite(score):
         raise ValueError(
@@ -105,7 +111,7 @@ def explain(
         contributions=found.value[order].cpu(),
         user_weights=found.user_weights,
         item_weights=found.item_weights,
-        is_new=found.is_new,
+        is_cold=found.is_cold,
     )
 
 

@@ -41,9 +41,9 @@ class Explanation:
             shape :obj:`[num_history, num_paths]`.
         user_weights (Dict[str, float]): The weights of the modalities for the
             user in the early-step fusion, none if the model has no content.
-        item_weights (Dict[str, float]): Those for the item, none for a new
-            item, since its embedding is not fused.
-        is_new (bool): Whether the item has no training interaction, so that
+        item_weights (Dict[str, float]): Those for the item, none for a
+            cold item, whose embedding is estimated.
+        is_cold (bool): Whether the item has no training interaction, so that
             its embedding was estimated from its content.
     """
 
@@ -60,12 +60,12 @@ class Explanation:
     contributions: Tensor
     user_weights: Dict[str, float]
     item_weights: Dict[str, float]
-    is_new: bool
+    is_cold: bool
 
     @property
     def pair_weights(self) -> Dict[str, float]:
-        r"""The weights of the modalities for user and item together, see
-        :meth:`tmfun_pyg.nn.TMFUN.pair_modality_weights`.
+        r"""The weights of the modalities for user and item together, their
+        attention multiplied and brought to a sum of one.
         """
         products = {
             name: self.user_weights[name] * weight
@@ -108,7 +108,7 @@ class Explanation:
                 lines.append(f"Attention, {whom}: {', '.join(shares)}")
         if len(self.history) == 0:
             lines.append("The user has no training item.")
-        if self.is_new:
+        if self.is_cold:
             lines.append(
                 "Nobody has chosen the item in training: its embedding was "
                 "estimated from its content."
@@ -120,7 +120,7 @@ class Explanation:
 
         * :obj:`model` (str),
         * :obj:`user`: :obj:`index` (int) and :obj:`id` (int or str),
-        * :obj:`item`: the same, and :obj:`is_new` (bool),
+        * :obj:`item`: the same, and :obj:`is_cold` (bool),
         * :obj:`score` (float),
         * :obj:`user_part` (float): what belongs to no item,
         * :obj:`paths`: the sum of all items by path (name to float),
@@ -132,7 +132,7 @@ class Explanation:
 
         The path :obj:`"collaborative"` is the user-item graph,
         :obj:`"modality:<name>"` a modality feature graph,
-        :obj:`"item_graph"` the item feature graph and, of new items,
+        :obj:`"item_graph"` the item feature graph and, of cold items,
         :obj:`"profile"` the profiles learned from content.
         """
         history = [
@@ -155,7 +155,7 @@ class Explanation:
             "item": {
                 "index": self.item,
                 "id": self.item_id,
-                "is_new": self.is_new,
+                "is_cold": self.is_cold,
             },
             "score": self.score,
             "user_part": self.user_part,

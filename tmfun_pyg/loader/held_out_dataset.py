@@ -79,7 +79,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"'data' holds no '{name}' at ('user', 'interacts', 'item'): "
                 f"'split' must be one of {there} (got {split!r})"
             )
-        train = interactions.edge_index.to(device)
+        trained = interactions.edge_index[0].to(device)
         held_out = interactions[name].to(device)
         num_users = data["user"].num_nodes
         num_items = data["item"].num_nodes
@@ -98,7 +98,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             num_items = index.numel()
         self._held_out = UserItems.from_edge_index(held_out, num_users)
         is_judged = self._held_out.rowptr.diff() > 0
-        is_trained = torch.bincount(train[0], minlength=num_users) > 0
+        is_trained = torch.bincount(trained, minlength=num_users) > 0
         user = (is_judged & is_trained).nonzero().view(-1)
         if user.numel() == 0:
             raise ValueError(

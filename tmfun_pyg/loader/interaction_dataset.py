@@ -3,6 +3,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from torch_geometric import EdgeIndex
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
 
@@ -44,6 +45,8 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
             raise ValueError(
                 f"'num_negatives' must be at least 1 (got {num_negatives})"
             )
+        if isinstance(edge_index, EdgeIndex):
+            edge_index = edge_index.as_tensor()
         self.edge_index = edge_index
         self.num_negatives = num_negatives
         self.negative_sampler = NegativeSampler(edge_index, num_users)

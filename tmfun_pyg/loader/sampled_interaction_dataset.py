@@ -11,9 +11,8 @@ from torch_geometric.sampler import EdgeSamplerInput
 from torch_geometric.utils import degree
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
+from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE, ToRecGraph
 
-INTERACTS = ("user", "interacts", "item")
-REVERSE = ("item", "rev_interacts", "user")
 # Similar items are read, but not what is around them in turn. As nodes of a
 # type of their own, into which no edges lead, they end the sampling.
 SIMILAR = "similar_item"
@@ -31,7 +30,9 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         sampler = InteractionSampler(dataset, batch_size=2048)
         loader = DataLoader(dataset, batch_size=None, sampler=sampler)
         for batch in loader:
-            loss = sum(model.sampled_loss(batch).values())
+            user, item = batch["user"], batch["item"]
+            index = item.dst_pos_index, item.dst_neg_index
+            loss = sum(model.loss(batch, user.src_index, *index).values())
 
     A batch is a :class:`~torch_geometric.data.HeteroData` of the sampled users
     and items (:obj:`n_id`), their features, and the edges drawn by PyG's
@@ -39,15 +40,16 @@ class SampledInteractionDataset(Dataset[HeteroData]):
     feature graphs are nodes of type :obj:`"similar_item"`. As in PyG,
     :obj:`src_index` of the users, :obj:`dst_pos_index` and
     :obj:`dst_neg_index` of the items say which of them the interactions are
-    of. The degrees in the whole graph come along: with them, models weigh what
-    was drawn so that sums over neighbors keep their expectation.
+    of. :class:`~tmfun_pyg.transforms.ToRecGraph` is applied to the batch where
+    it is made, perhaps in a worker process.
 
     All of it takes place on the CPU, where the graph stays; only batches go to
     the device of the model.
 
     Args:
-        data (HeteroData): The data set, with both directions of the
-            interactions, and feature graphs where the model reads them.
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`, with feature graphs
+            where the model reads them.
         num_neighbors (List[int]): The number of neighbors drawn in the
             user-item graph for each node of a hop, all of them for
             :obj:`-1`. There have to be as many hops as the model has layers.
@@ -90,7 +92,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             )
         self.num_hops = len(num_neighbors)
         self.num_negatives = num_negatives
-        self.edge_index = data[INTERACTS].edge_index.cpu()
+        self.edge_index = data[INTERACTS].edge_index.as_tensor().cpu()
         self.negative_sampler = NegativeSampler(
             self.edge_index, data["user"].num_nodes
         )
@@ -98,6 +100,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         #: from torch's own; samplers start it anew each epoch.
         self.generator = torch.Generator()
 
+        self.transform = ToRecGraph()
         graph = _graph(data)
         # Content is read of the items of a batch and, in the second hop, of
         # the items of its users: further hops need no similar items.
@@ -141,36 +144,34 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         batch["item"].dst_pos_index = item[:, 0]
         batch["item"].dst_neg_index = item[:, 1:]
         batch.num_hops = self.num_hops
-        return batch
+        return self.transform(batch)
 
 
 def _graph(data: HeteroData) -> HeteroData:
     """Returns what is to be sampled, and the degrees."""
     out = HeteroData()
-    user, item = data[INTERACTS].edge_index.cpu()
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
     out["user"].num_nodes, out["item"].num_nodes = num_users, num_items
-    out["user"].degree = degree(user, num_users)
-    out["item"].degree = degree(item, num_items)
     out[SIMILAR].num_nodes = num_items
-    for name, value in data["item"].items():
-        if name.startswith(("x_", "mask_")):
-            out["item"][name] = out[SIMILAR][name] = value.cpu()
+    out["user"].degree = data["user"].degree.cpu()
+    item = data["item"]
+    names = ["degree", "mask", *(f"x_{m}" for m in data.modalities)]
+    for name in names:
+        out["item"][name] = out[SIMILAR][name] = item[name].cpu()
+    user, item = data[INTERACTS].edge_index.as_tensor().cpu()
     perm = _shuffle(user)
     out[INTERACTS].edge_index = torch.stack([user, item])[:, perm]
     out[REVERSE].edge_index = torch.stack([item, user])[:, perm]
-    for (_, relation, _), store in data.edge_items():
-        if relation.startswith("similar_"):
-            edge_type = (SIMILAR, relation, "item")
-            modality = relation.removeprefix("similar_")
-            edge_index = store.edge_index.cpu()
-            perm = _shuffle(edge_index[0])
-            out[edge_type].edge_index = edge_index[:, perm]
-            if "edge_weight" in store:
-                out[edge_type].edge_weight = store.edge_weight.cpu()[perm]
-            out["item"][f"degree_{modality}"] = degree(
-                edge_index[1], num_items
-            )
+    for modality in data.modalities:
+        edge_type = ("item", f"similar_{modality}", "item")
+        if edge_type not in data.edge_types:
+            continue
+        edge_index = data[edge_type].edge_index.as_tensor().cpu()
+        perm = _shuffle(edge_index[0])
+        store = out[SIMILAR, f"similar_{modality}", "item"]
+        store.edge_index = edge_index[:, perm]
+        store.edge_weight = data[edge_type].edge_weight.cpu()[perm]
+        out["item"][f"degree_{modality}"] = degree(edge_index[1], num_items)
     return out
 
 

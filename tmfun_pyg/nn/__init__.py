@@ -1,9 +1,9 @@
 """Layers, models and losses; needs nothing but torch and torch_geometric."""
 
 from tmfun_pyg.nn.attention import ModalityAttention
-from tmfun_pyg.nn.conv import FeatureGraphConv
-from tmfun_pyg.nn.fusion import MultiStepFusion
-from tmfun_pyg.nn.loss import info_nce
+from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.fusion import ContentFusion, MultiStepFusion
+from tmfun_pyg.nn.loss import BPRLoss, L2Loss, ScaledContrast, info_nce
 from tmfun_pyg.nn.models import (
     BM3,
     BPRMF,
@@ -14,12 +14,12 @@ from tmfun_pyg.nn.models import (
     MMGCN,
     TMFUN,
     VBPR,
-    EmbeddingRecommender,
-    EmbeddingTable,
+    ColdItems,
+    EmbeddingModel,
+    Embeddings,
     LightGCN,
-    MultimodalRecommender,
+    MultimodalModel,
     RankingModel,
-    SampledRecommender,
     SimGCL,
 )
 
@@ -33,15 +33,20 @@ __all__ = [
     "MMGCN",
     "TMFUN",
     "VBPR",
-    "EmbeddingRecommender",
-    "EmbeddingTable",
+    "BPRLoss",
+    "ColdItems",
+    "ContentFusion",
+    "EmbeddingModel",
+    "Embeddings",
     "FeatureGraphConv",
+    "InteractionPropagation",
+    "L2Loss",
     "LightGCN",
     "ModalityAttention",
     "MultiStepFusion",
-    "MultimodalRecommender",
+    "MultimodalModel",
     "RankingModel",
-    "SampledRecommender",
+    "ScaledContrast",
     "SimGCL",
     "info_nce",
 ]

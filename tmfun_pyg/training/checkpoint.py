@@ -72,8 +72,6 @@ def describe(
         source (DatasetOptions, optional): Where it was read from.
     """
     options = dict(model.options or {})
-    # A table of another kind has weights of the same name.
-    options.pop("table", None)
     known = model.options is not None and _is_plain(options)
     return {
         "model": type(model).__name__,
@@ -138,7 +136,7 @@ def load_checkpoint(
             for key, value in checkpoint["state_dict"].items()
         }
     )
-    model = model.bind(data).eval()
+    model.eval()
     return LoadedCheckpoint(model, dataset, checkpoint["epoch"], source)
 
 

@@ -24,8 +24,8 @@ class InteractionDataModule(LightningDataModule):
     its own part of every batch and of the blocks.
 
     Args:
-        data (HeteroData): The data set, as the classes of
-            :mod:`tmfun_pyg.datasets` hold it.
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
         batch_size (int, optional): The number of interactions in a training
             batch, in the parts of all processes together.
             (default: :obj:`2048`)

@@ -1,17 +1,18 @@
+import copy
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
-from tmfun_pyg.nn import RankingModel, SampledRecommender
+from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.callbacks import MONITOR
 from tmfun_pyg.training.checkpoint import describe
 from tmfun_pyg.training.dataset_options import DatasetOptions
+from tmfun_pyg.utils.user_items import UserItems
 
 
 class RecommenderModule(LightningModule):
@@ -28,7 +29,10 @@ class RecommenderModule(LightningModule):
     :obj:`test_ndcg@10`.
 
     Args:
-        model (RankingModel): The model, bound to its data set.
+        model (RankingModel): The model.
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`. It is no part of the
+            module's state.
         lr (float, optional): The learning rate. (default: :obj:`2e-3`)
         ks (Sequence[int], optional): The lengths of the lists that are judged.
             (default: :obj:`(5, 10, 20, 50)`)
@@ -47,6 +51,7 @@ class RecommenderModule(LightningModule):
     def __init__(
         self,
         model: RankingModel,
+        data: HeteroData,
         lr: float = 2e-3,
         ks: Sequence[int] = (5, 10, 20, 50),
         dataset: Optional[
@@ -58,6 +63,7 @@ class RecommenderModule(LightningModule):
         ks = list(ks)
         self.save_hyperparameters("lr", "ks")
         self.model = model
+        self.data = self.epoch_data = data
         self.lr = lr
         self.ks = ks
         # Lightning leaves steps with two optimizers to the module:
@@ -74,15 +80,10 @@ class RecommenderModule(LightningModule):
             }
 
     def setup(self, stage: str) -> None:
-        r"""Keeps the data that the model is bound to out of DDP."""
-        # DDP sends all buffers to all processes in every forward pass. Those
-        # that are no part of the state are graph and features here, which
-        # each process has read itself and which never change.
-        state = self.state_dict().keys()
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
-            self,
-            [name for name, _ in self.named_buffers() if name not in state],
-        )
+        r"""Brings the graph to where the model is."""
+        device = self.trainer.strategy.root_device
+        self.data = copy.copy(self.data).to(device)
+        self.epoch_data = self.data
 
     def _sparse_parameters(self) -> List[Tensor]:
         return [
@@ -106,8 +107,8 @@ class RecommenderModule(LightningModule):
         return optimizers
 
     def on_train_epoch_start(self) -> None:
-        r"""Tells the model what epoch begins."""
-        self.model.start_epoch(self.current_epoch)
+        r"""Prepares the graph of the epoch that begins."""
+        self.epoch_data = self.model.prepare(self.data, self.current_epoch)
 
     def training_step(
         self,
@@ -117,17 +118,13 @@ class RecommenderModule(LightningModule):
         r"""Returns the loss of a batch, :obj:`(user, pos_item, neg_item)` or
         a sampled neighborhood.
         """
+        data = self.epoch_data
         if isinstance(batch, HeteroData):
-            if not isinstance(self.model, SampledRecommender):
-                raise ValueError(
-                    f"{type(self.model).__name__} can't be trained on sampled "
-                    f"neighborhoods: leave 'num_neighbors' out"
-                )
-            parts = self.model.sampled_loss(batch)
-            batch_size = batch["user"].src_index.numel()
-        else:
-            parts = self.model.loss(*batch)
-            batch_size = batch[0].numel()
+            data, item = batch, batch["item"]
+            index = item.dst_pos_index, item.dst_neg_index
+            batch = batch["user"].src_index, *index
+        parts = self.model.loss(data, *batch)
+        batch_size = batch[0].numel()
         loss = torch.stack(list(parts.values())).sum()
         # A value read at each step would make the host wait for the device.
         self.log_dict(
@@ -162,10 +159,12 @@ class RecommenderModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         r"""Computes the embeddings, once for all blocks of users."""
-        user_emb, item_emb = self.model()
-        self._evaluator = RankingEvaluator(
-            user_emb, item_emb, self.model.seen, self.ks, sync=True
+        scorer = self.model.scorer(self.data)
+        edge_index = self.data["user", "interacts", "item"].edge_index
+        seen = UserItems.from_edge_index(
+            edge_index.as_tensor(), scorer.num_users
         )
+        self._evaluator = RankingEvaluator(scorer, seen, self.ks, sync=True)
 
     def validation_step(
         self, batch: Tuple[Tensor, Tensor], batch_idx: int

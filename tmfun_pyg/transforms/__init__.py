@@ -3,5 +3,6 @@
 from tmfun_pyg.transforms.add_items import AddItems
 from tmfun_pyg.transforms.feature_graph import FeatureGraph
 from tmfun_pyg.transforms.hold_out_items import HoldOutItems
+from tmfun_pyg.transforms.to_rec_graph import ToRecGraph
 
-__all__ = ["AddItems", "FeatureGraph", "HoldOutItems"]
+__all__ = ["AddItems", "FeatureGraph", "HoldOutItems", "ToRecGraph"]

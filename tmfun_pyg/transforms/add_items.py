@@ -7,6 +7,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
+from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
 from tmfun_pyg.utils.topk import stable_topk
 
 BLOCK = 2**24  # Similarities held at once: 128 MiB of float64.
@@ -40,7 +41,7 @@ class AddItems(BaseTransform):
 
     def __init__(self, features: Mapping[str, Tensor], k: int = 10) -> None:
         if k < 1:
-            raise ValueError(f"k: found {k}, expected 1 or more")
+            raise ValueError(f"'k' must be at least 1 (got {k})")
         if len(features) == 0:
             raise ValueError("features: found none, expected a modality")
         sizes = {name: x.size(0) for name, x in features.items()}
@@ -56,14 +57,12 @@ class AddItems(BaseTransform):
     @torch.no_grad()
     def forward(self, data: HeteroData) -> HeteroData:
         r"""Adds the items to :obj:`data`."""
+        if is_rec_graph(data):
+            raise ValueError("Apply AddItems() before ToRecGraph()")
         item = data["item"]
         num_items = item.num_nodes
         assert num_items is not None
-        modalities = [
-            key.removeprefix("x_")
-            for key in item.keys()  # noqa: SIM118 (no plain dict)
-            if key.startswith("x_")
-        ]
+        modalities = modalities_of(data)
         masks = self._check(data, modalities)
         for name in modalities:
             known = item[f"x_{name}"]

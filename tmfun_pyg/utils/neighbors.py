@@ -28,7 +28,22 @@ BLOCK_ROWS = 4096
 MIN_TRAIN, MAX_TRAIN = 39, 64
 WIDEN = (8, 32)
 
+# Features are rounded to multiples of 2^-BITS. All terms of a score are then
+# integers below 2^53, which float64 sums without error.
+BITS = 25
+
 T = TypeVar("T")
+
+
+def round_features(x: Tensor) -> Tensor:
+    r"""Returns features as integers, held as float64, of which sums of
+    products are exact.
+
+    Args:
+        x (torch.Tensor): Rows of unit length at most (float64), of shape
+            :obj:`[num_rows, dim]`. They are overwritten.
+    """
+    return x.mul_(2**BITS).round_()
 
 
 def exact_neighbors(

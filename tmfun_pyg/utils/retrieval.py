@@ -1,12 +1,80 @@
-"""Top-k retrieval by inner product, in blocks of users."""
+"""Top-K retrieval in blocks of users."""
 
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, Optional, Protocol, Tuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tmfun_pyg.utils.topk import stable_topk
 from tmfun_pyg.utils.user_items import UserItems
+
+
+class Scorer(Protocol):
+    r"""What scores items for users: embeddings, a matrix of items by items, or
+    anything else with these members.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        device (torch.device): Where users are expected and scores are made.
+    """
+
+    num_users: int
+    num_items: int
+    device: torch.device
+
+    def score(self, user: Tensor) -> Tensor:
+        r"""Returns the scores of all items for some users, of shape
+        :obj:`[num_rows, num_items]`.
+
+        Args:
+            user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+        """
+
+    def select(self, item: Tensor) -> "Scorer":
+        r"""Returns what scores some of the items only, in the given order.
+
+        Args:
+            item (torch.Tensor): The items, of shape :obj:`[num_selected]`.
+        """
+
+
+class EmbeddingScorer:
+    r"""Scores by inner product.
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+
+    Raises:
+        ValueError: If the embeddings are not finite.
+    """
+
+    def __init__(self, user_emb: Tensor, item_emb: Tensor) -> None:
+        for name, emb in (("user", user_emb), ("item", item_emb)):
+            if not bool(emb.isfinite().all()):
+                raise ValueError(
+                    f"The {name} embeddings hold NaN or infinity and cannot "
+                    f"be ranked: has the training diverged?"
+                )
+        self.user_emb = user_emb
+        self.item_emb = item_emb
+        self.num_users = user_emb.size(0)
+        self.num_items = item_emb.size(0)
+        self.device = item_emb.device
+
+    def score(self, user: Tensor) -> Tensor:
+        r"""Returns the scores of all items for some users."""
+        # Scores in half precision would tie too often:
+        with torch.autocast(self.device.type, enabled=False):
+            return self.user_emb[user].float() @ self.item_emb.float().t()
+
+    def select(self, item: Tensor) -> "EmbeddingScorer":
+        r"""Returns what scores some of the items only."""
+        return EmbeddingScorer(self.user_emb, self.item_emb[item])
 
 
 def candidate_items(items: Tensor, num_items: int) -> Tuple[Tensor, Tensor]:
@@ -39,8 +107,8 @@ def candidate_items(items: Tensor, num_items: int) -> Tuple[Tensor, Tensor]:
         )
     index = items.unique()
     if index.numel() == 0:
-        raise ValueError("'items' holds no item")
-    if int(index[0]) < 0 or int(index[-1]) >= num_items:
+        raise ValueError("'items' must hold at least one item (got none)")
+    if index[0] < 0 or index[-1] >= num_items:
         raise ValueError(
             f"'items' must hold indices from 0 to {num_items - 1} (got "
             f"{int(index[0])} to {int(index[-1])})"
@@ -56,29 +124,22 @@ def default_batch_size(num_items: int) -> int:
 
 
 def user_blocks(
-    user_index: Tensor, num_items: int, batch_size: Optional[int] = None
+    user: Tensor, num_items: int, batch_size: Optional[int] = None
 ) -> Iterator[Tensor]:
     r"""Cuts users into blocks small enough to score against all items."""
-    yield from user_index.split(batch_size or default_batch_size(num_items))
+    yield from user.split(batch_size or default_batch_size(num_items))
 
 
 def rank_block(
-    user_emb: Tensor,
-    item_emb: Tensor,
-    user_index: Tensor,
-    k: int,
-    seen: Optional[UserItems] = None,
+    scorer: Scorer, user: Tensor, k: int, seen: Optional[UserItems] = None
 ) -> Tuple[Tensor, Tensor]:
     r"""Ranks all items for one block of users.
 
     Args:
-        user_emb (torch.Tensor): The embeddings of all users, of shape
-            :obj:`[num_users, channels]`.
-        item_emb (torch.Tensor): The embeddings of all items, of shape
-            :obj:`[num_items, channels]`.
-        user_index (torch.Tensor): The users of this block.
+        scorer (Scorer): What scores the items.
+        user (torch.Tensor): The users of this block.
         k (int): The length of the lists.
-        seen (UserItems, optional): Items never to be ranked for a user.
+        seen (UserItems, optional): Items that are left out for a user.
             (default: :obj:`None`)
 
     Returns:
@@ -86,61 +147,57 @@ def rank_block(
         :obj:`k` items are left for a user, the scores at the end of the list
         are :obj:`-inf` and the items :obj:`-1`.
     """
-    scores = user_emb[user_index].float() @ item_emb.float().t()
+    scores = scorer.score(user)
     if seen is not None:
-        scores[seen.edges_of(user_index)] = float("-inf")
-    value, index = stable_topk(scores, min(k, item_emb.size(0)))
-    index = index.masked_fill(value == float("-inf"), -1)
+        scores[seen.edges_of(user)] = -torch.inf
+    value, index = stable_topk(scores, min(k, scorer.num_items))
+    index = index.masked_fill(value == -torch.inf, -1)
     short = k - index.size(1)
     if short > 0:
-        value = torch.nn.functional.pad(value, (0, short), value=-torch.inf)
-        index = torch.nn.functional.pad(index, (0, short), value=-1)
+        value = F.pad(value, (0, short), value=-torch.inf)
+        index = F.pad(index, (0, short), value=-1)
     return value, index
 
 
 @torch.no_grad()
-def top_k(
-    user_emb: Tensor,
-    item_emb: Tensor,
+def blocked_topk(
+    scorer: Scorer,
     k: int,
-    user_index: Optional[Tensor] = None,
+    user: Optional[Tensor] = None,
     seen: Optional[UserItems] = None,
     batch_size: Optional[int] = None,
 ) -> Tuple[Tensor, Tensor]:
-    r"""Finds the :obj:`k` items of largest inner product for each user.
+    r"""Finds the :obj:`k` items of highest score for each user, block by
+    block.
 
     Args:
-        user_emb (torch.Tensor): The embeddings of all users, of shape
-            :obj:`[num_users, channels]`.
-        item_emb (torch.Tensor): The embeddings of all items, of shape
-            :obj:`[num_items, channels]`.
+        scorer (Scorer): What scores the items.
         k (int): The length of the lists.
-        user_index (torch.Tensor, optional): The users to answer, all of them
-            if not given. (default: :obj:`None`)
-        seen (UserItems, optional): Items never to be recommended to a user.
+        user (torch.Tensor, optional): The users, all of them if not given.
+            (default: :obj:`None`)
+        seen (UserItems, optional): Items that are left out for a user.
             (default: :obj:`None`)
         batch_size (int, optional): The number of users scored at once, about
             32 MiB of scores if not given. (default: :obj:`None`)
 
     Returns:
         Scores and items as :func:`rank_block` returns them, a row for each
-        entry of :obj:`user_index`.
+        entry of :obj:`user`.
 
     Raises:
         ValueError: If :obj:`k` is not positive.
     """
     if k < 1:
         raise ValueError(f"'k' must be at least 1 (got {k})")
-    if user_index is None:
-        user_index = torch.arange(user_emb.size(0), device=user_emb.device)
+    if user is None:
+        user = torch.arange(scorer.num_users, device=scorer.device)
     blocks = [
-        rank_block(user_emb, item_emb, block, k, seen)
-        for block in user_blocks(user_index, item_emb.size(0), batch_size)
+        rank_block(scorer, block, k, seen)
+        for block in user_blocks(user, scorer.num_items, batch_size)
+        if block.numel() > 0
     ]
     if len(blocks) == 0:
-        return (
-            user_emb.new_empty((0, k), dtype=torch.float),
-            user_index.new_empty((0, k)),
-        )
+        shape = (0, k)
+        return torch.empty(shape, device=user.device), user.new_empty(shape)
     value, index = zip(*blocks, strict=True)
     return torch.cat(value), torch.cat(index)

@@ -1,8 +1,9 @@
 from typing import NamedTuple, Tuple
 
 from torch import Tensor
+from torch_geometric.index import index2ptr
 
-from tmfun_pyg.utils.csr import entries_of, row_pointers
+from tmfun_pyg.utils.csr import entries_of
 
 
 class UserItems(NamedTuple):
@@ -31,8 +32,8 @@ class UserItems(NamedTuple):
         """
         user, item = edge_index
         num_items = int(item.max()) + 1 if item.numel() > 0 else 0
-        col = item[(user * num_items + item).argsort()]
-        return cls(row_pointers(user, num_users), col)
+        perm = (user * num_items + item).argsort()
+        return cls(index2ptr(user[perm], num_users), item[perm])
 
     def edges_of(self, user_index: Tensor) -> Tuple[Tensor, Tensor]:
         r"""Returns the positions in :obj:`user_index` and the items of all

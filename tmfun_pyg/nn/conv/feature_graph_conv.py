@@ -1,9 +1,12 @@
-from typing import Any, Final, Optional, Tuple, Union
+from typing import Any, Callable, Final, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.nn.conv import MessagePassing
+from torch_geometric.nn.dense import Linear
+from torch_geometric.nn.inits import reset
+from torch_geometric.nn.resolver import activation_resolver
 from torch_geometric.typing import (
     Adj,
     OptPairTensor,
@@ -15,24 +18,30 @@ from torch_geometric.utils import is_sparse, scatter, to_edge_index
 from torch_geometric.utils import spmm as pyg_spmm
 from torch_geometric.utils.sparse import set_sparse_value
 
-from tmfun_pyg.nn.spmm import spmm
+from tmfun_pyg.utils.spmm import spmm
 
 
 class FeatureGraphConv(MessagePassing):
-    r"""Propagates representations over a feature graph, a sparse graph of
-    nodes with similar content (our reading of the modality feature graph of
+    r"""Content-gated propagation over a feature graph, a sparse graph of nodes
+    with similar content (our reading of the modality feature graph of
     `"Attention-guided Multi-step Fusion: A Hierarchical Fusion Network for
-    Multimodal Recommendation" <https://arxiv.org/abs/2304.11979>`_; the same
-    linear propagation as in `"Mining Latent Structures for Multimedia
-    Recommendation" <https://arxiv.org/abs/2104.09036>`_, Eq. 9):
+    Multimodal Recommendation" <https://arxiv.org/abs/2304.11979>`_; the gate
+    is the behavior-guided purifier of `"Multi-View Graph Convolutional Network
+    for Multimedia Recommendation" <https://arxiv.org/abs/2308.03588>`_):
 
     .. math::
-        \mathbf{x}^{(l)}_i = \sum_{j \in \mathcal{N}(i)} \hat{a}_{ji}
-        \, \mathbf{x}^{(l-1)}_j \quad \left[ + \, \mathbf{x}^{(l-1)}_i
-        \textrm{ with residual} \right], \qquad l = 1, \ldots, L
+        \mathbf{h}_i = \sum_{j \in \mathcal{N}(i)} \hat{a}_{ji} \left(
+        \mathbf{x}_j \odot \sigma \left( \mathbf{W}_2 \, \phi
+        (\mathbf{W}_1 \mathbf{f}_j + \mathbf{b}_1) + \mathbf{b}_2 \right)
+        \right)
 
-    where :math:`\hat{a}_{ji}` is the edge weight :math:`a_{ji}` from node
-    :math:`j` to node :math:`i` (1 by default), or with :obj:`normalize`
+    where :math:`\mathbf{f}_j` are the features of the content of node
+    :math:`j`, and :math:`\phi` is :obj:`act`. The gate is computed once for
+    each source node, ahead of the propagation. Without :obj:`feat_channels`
+    there is no gate and no parameter.
+
+    The edge weight :math:`\hat{a}_{ji}` is :math:`a_{ji}` from node :math:`j`
+    to node :math:`i` (1 by default), or with :obj:`normalize`
 
     .. math::
         \hat{a}_{ji} = \frac{a_{ji}}{\sqrt{d^{\textrm{out}}_j
@@ -40,129 +49,133 @@ class FeatureGraphConv(MessagePassing):
         d^{\textrm{out}}_j = \sum_i a_{ji}, \quad
         d^{\textrm{in}}_i = \sum_j a_{ji}
 
-    On an undirected graph this is the normalization of
-    :class:`torch_geometric.nn.conv.LGConv`. The layer has no parameters.
-
-    :meth:`torch.compile` takes the layer whole where the graph is an
-    :obj:`edge_index`. Sparse products it leaves to eager mode.
+    An :class:`~torch_geometric.EdgeIndex` sorted by column is multiplied as
+    one sparse product, forward and backward. :meth:`torch.compile` takes the
+    layer whole where the graph is a plain :obj:`edge_index`.
 
     Args:
-        num_layers (int, optional): The number of propagation steps
-            :math:`L`. (default: :obj:`1`)
+        channels (int): Size of the node representations.
+        feat_channels (int, optional): Size of the features that gate them, or
+            :obj:`-1` to derive it from the first input. No gate if
+            :obj:`None`. (default: :obj:`None`)
+        act (str or Callable, optional): The non-linearity of the gate's hidden
+            layer, or :obj:`None`. (default: :obj:`"leaky_relu"`)
         normalize (bool, optional): If set to :obj:`True`, normalizes the edge
             weights as above in every call. Leave it off where the graph comes
-            normalized, as from :class:`tmfun_pyg.transforms.FeatureGraph`.
+            normalized, as from :class:`~tmfun_pyg.transforms.FeatureGraph`.
             (default: :obj:`False`)
-        residual (bool, optional): If set to :obj:`True`, adds the input of
-            each step to its output. (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
     Shapes:
         - **input:**
-          node features :math:`(|\mathcal{V}|, F)` or
+          node representations :math:`(|\mathcal{V}|, F)` or
           :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))` if bipartite,
           edge indices :math:`(2, |\mathcal{E}|)` or a sparse adjacency matrix
           of shape :math:`(|\mathcal{V_t}|, |\mathcal{V_s}|)`,
-          edge weights :math:`(|\mathcal{E}|)` *(optional)*
-        - **output:** node features :math:`(|\mathcal{V}|, F)` or
+          edge weights :math:`(|\mathcal{E}|)` *(optional)*,
+          features :math:`(|\mathcal{V_s}|, F_f)` *(with a gate)*
+        - **output:** node representations :math:`(|\mathcal{V}|, F)` or
           :math:`(|\mathcal{V_t}|, F)` if bipartite
-
-    Raises:
-        ValueError: If :obj:`num_layers` is not positive, or a bipartite input
-            meets more than one step, or lacks the target features that
-            :obj:`residual` needs; if :obj:`edge_weight` comes beside a sparse
-            matrix, which holds its weights itself; or if :obj:`adj` comes
-            without one.
     """
 
     SUPPORTS_FUSED_EDGE_INDEX: Final[bool] = True
 
     def __init__(
         self,
-        num_layers: int = 1,
+        channels: int,
+        feat_channels: Optional[int] = None,
+        act: Union[str, Callable, None] = "leaky_relu",
         normalize: bool = False,
-        residual: bool = False,
         **kwargs: Any,
     ) -> None:
-        if num_layers < 1:
-            raise ValueError(
-                f"'num_layers' must be at least 1 (got {num_layers})"
-            )
         super().__init__(aggr="add", **kwargs)
-        self.num_layers = num_layers
+        self.channels = channels
+        self.feat_channels = feat_channels
         self.normalize = normalize
-        self.residual = residual
+        self.gate: Optional[torch.nn.Sequential] = None
+        if feat_channels is not None:
+            hidden = [] if act is None else [activation_resolver(act)]
+            self.gate = torch.nn.Sequential(
+                Linear(feat_channels, channels),
+                *hidden,
+                Linear(channels, channels),
+            )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        super().reset_parameters()
+        reset(self.gate)
 
     def forward(
         self,
         x: Union[Tensor, OptPairTensor],
         edge_index: Adj,
         edge_weight: OptTensor = None,
+        feat: Union[Tensor, OptPairTensor, None] = None,
         size: Size = None,
-        adj: Optional[Adj] = None,
     ) -> Tensor:
         r"""Runs the propagation.
 
         Args:
             x (torch.Tensor or (torch.Tensor, torch.Tensor)): The node
-                features, or those of source and target nodes, where the
-                latter may be :obj:`None`.
+                representations, or those of source and target nodes, where the
+                latter are only read for their number and may be :obj:`None`.
             edge_index (torch.Tensor or SparseTensor): The graph, in any
                 layout of PyG. Sparse matrices are transposed, as PyG has it.
             edge_weight (torch.Tensor, optional): The edge weights
                 :math:`a_{ji}`, with or without gradient.
                 (default: :obj:`None`)
+            feat (torch.Tensor or (torch.Tensor, torch.Tensor), optional): The
+                features, of which only those of source nodes are read.
+                Required with a gate. (default: :obj:`None`)
             size ((int, int), optional): The number of source and target
                 nodes, if bipartite. (default: :obj:`None`)
-            adj (torch.Tensor or SparseTensor, optional): The transposed of a
-                sparse :obj:`edge_index`, for an undirected graph
-                :obj:`edge_index` itself. It promises that the graph is
-                constant, and makes the backward pass one more sparse product,
-                as cheap as the forward pass, where autograd would transpose
-                the matrix first. An :class:`~torch_geometric.EdgeIndex` keeps
-                its transposed by itself. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If :obj:`feat` is missing with a gate or given without
+                one, or if :obj:`edge_weight` comes beside a sparse matrix,
+                which holds its weights itself.
         """
         if edge_weight is not None and is_sparse(edge_index):
             raise ValueError(
-                "'edge_weight' can't be given beside a sparse matrix: put the "
-                "weights into the matrix"
+                "'edge_weight' cannot be given beside a sparse matrix: put "
+                "the weights into the matrix"
             )
-        if adj is not None and (self.normalize or not is_sparse(edge_index)):
-            raise ValueError(
-                "'adj' goes with a sparse matrix that is not to be normalized"
-            )
-        bipartite = not isinstance(x, Tensor)
         pair: OptPairTensor = (x, x) if isinstance(x, Tensor) else x
-        if bipartite and self.num_layers > 1:
-            raise ValueError(
-                f"'num_layers' must be 1 for bipartite input "
-                f"(got {self.num_layers})"
-            )
-        if self.residual and pair[1] is None:
-            raise ValueError("'residual' needs the features of target nodes")
-
         if self.normalize:
             if size is None:
                 size = _size(edge_index, pair)
             edge_index, edge_weight = _normalize(edge_index, edge_weight, size)
 
-        for _ in range(self.num_layers):
-            if adj is not None:
-                # `propagate` would unfold the matrix into edges in each call:
-                out = spmm(_to_csr(edge_index), _to_csr(adj), pair[0])
-            else:
-                # propagate_type: (x: OptPairTensor, edge_weight: OptTensor)
-                out = self.propagate(
-                    edge_index, x=pair, edge_weight=edge_weight, size=size
-                )
-            if self.residual:
-                out = out + pair[1]
-            pair = (out, out)
-        return out
+        pair = (self.apply_gate(pair[0], feat), pair[1])
+        # propagate_type: (x: OptPairTensor, edge_weight: OptTensor)
+        return self.propagate(
+            edge_index, x=pair, edge_weight=edge_weight, size=size
+        )
+
+    def apply_gate(
+        self, x: Tensor, feat: Union[Tensor, OptPairTensor, None] = None
+    ) -> Tensor:
+        r"""Gates the source nodes, ahead of the propagation.
+
+        Args:
+            x (torch.Tensor): The representations of the source nodes.
+            feat (torch.Tensor or (torch.Tensor, torch.Tensor), optional): As
+                in :meth:`forward`. (default: :obj:`None`)
+        """
+        if isinstance(feat, (tuple, list)):
+            feat = feat[0]
+        if (feat is None) != (self.gate is None):
+            raise ValueError(
+                f"'feat' must {'not ' if self.gate is None else ''}be given "
+                f"(feat_channels={self.feat_channels})"
+            )
+        return x if self.gate is None else x * self.gate(feat).sigmoid()
 
     def message(self, x_j: Tensor, edge_weight: OptTensor) -> Tensor:
-        """Weighs the features of the neighbors."""
+        """Weighs the representations of the neighbors."""
         return x_j if edge_weight is None else edge_weight.view(-1, 1) * x_j
 
     @torch.compiler.disable  # It can't trace sparse matrices.
@@ -174,13 +187,14 @@ class FeatureGraphConv(MessagePassing):
     ) -> Tensor:
         """Propagates as one sparse product."""
         if isinstance(edge_index, EdgeIndex):
-            return edge_index.matmul(
-                other=x[0], input_value=edge_weight, transpose=True
-            )
+            return spmm(edge_index, x[0], edge_weight, transpose=True)
         return pyg_spmm(edge_index, x[0], reduce="sum")
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}(num_layers={self.num_layers})"
+        return (
+            f"{self.__class__.__name__}({self.channels}, "
+            f"feat_channels={self.feat_channels})"
+        )
 
 
 def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
@@ -198,13 +212,6 @@ def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
         "'normalize' needs 'size' or the features of target nodes for "
         "bipartite input"
     )
-
-
-@torch.compiler.disable  # It can't trace sparse matrices.
-def _to_csr(adj: Adj) -> Tensor:
-    if isinstance(adj, SparseTensor):
-        return adj.to_torch_sparse_csr_tensor()
-    return adj if adj.layout == torch.sparse_csr else adj.to_sparse_csr()
 
 
 def _normalize(

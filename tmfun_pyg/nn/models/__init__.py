@@ -1,16 +1,15 @@
 from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
-from tmfun_pyg.nn.models.embedding_recommender import EmbeddingRecommender
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
+from tmfun_pyg.nn.models.cold_items import ColdItems
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.nn.models.freedom import FREEDOM
 from tmfun_pyg.nn.models.lattice import LATTICE
 from tmfun_pyg.nn.models.lightgcn import LightGCN
 from tmfun_pyg.nn.models.mgcn import MGCN
 from tmfun_pyg.nn.models.micro import MICRO
 from tmfun_pyg.nn.models.mmgcn import MMGCN
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.ranking_model import RankingModel
-from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings, RankingModel
 from tmfun_pyg.nn.models.simgcl import SimGCL
 from tmfun_pyg.nn.models.tmfun import TMFUN
 from tmfun_pyg.nn.models.vbpr import VBPR
@@ -25,11 +24,11 @@ __all__ = [
     "MMGCN",
     "TMFUN",
     "VBPR",
-    "EmbeddingRecommender",
-    "EmbeddingTable",
+    "ColdItems",
+    "EmbeddingModel",
+    "Embeddings",
     "LightGCN",
-    "MultimodalRecommender",
+    "MultimodalModel",
     "RankingModel",
-    "SampledRecommender",
     "SimGCL",
 ]

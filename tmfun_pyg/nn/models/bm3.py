@@ -1,17 +1,33 @@
-from typing import Dict, Optional, Tuple
+from typing import Dict, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, zeros
 
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
+from tmfun_pyg.nn.conv import InteractionPropagation
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class BM3(MultimodalRecommender):
+class BM3Encoding(NamedTuple):
+    r"""What :meth:`BM3.encode` returns.
+
+    Args:
+        user (torch.Tensor): The online views of users.
+        item (torch.Tensor): The online views of items.
+        h_user (torch.Tensor): The representations of users.
+        h_item (torch.Tensor): The representations of items.
+    """
+
+    user: Tensor
+    item: Tensor
+    h_user: Tensor
+    h_item: Tensor
+
+
+class BM3(MultimodalModel):
     r"""BM3 from the `"Bootstrap Latent Representations for Multi-modal
     Recommendation" <https://arxiv.org/abs/2207.05969>`_ paper, which learns
     from interactions alone, without negative items.
@@ -76,14 +92,13 @@ class BM3(MultimodalRecommender):
             (default: :obj:`2.0`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-3`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If there is no modality, :obj:`num_layers` is negative, or
             :obj:`dropout` is no probability below one.
     """
+
+    reads_feature_graphs = False
 
     def __init__(
         self,
@@ -95,7 +110,6 @@ class BM3(MultimodalRecommender):
         dropout: float = 0.5,
         alignment_weight: float = 2.0,
         reg_weight: float = 1e-3,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -104,8 +118,6 @@ class BM3(MultimodalRecommender):
             channels,
             num_layers,
             reg_weight,
-            table,
-            similar=False,
         )
         if not 0 <= dropout < 1:
             raise ValueError(
@@ -130,44 +142,50 @@ class BM3(MultimodalRecommender):
             glorot(lin.weight)
             zeros(lin.bias)
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the online views of all users and of all items."""
-        user, item = self._encode()
-        return self.predictor(user), self.predictor(item)
-
-    def _encode(self) -> Tuple[Tensor, Tensor]:
-        user_id, item_id = self.id_embeddings(self.graph)
-        user, item = self.propagation(user_id, item_id, self.graph)
-        return user, item + item_id
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> BM3Encoding:
+        r"""Computes the online views, and what they are made of."""
+        user_id, item_id = self.id_embeddings(data)
+        user_emb, item_emb = self.propagation(user_id, item_id, data)
+        h = Embeddings(user_emb, item_emb + item_id).rows(user, item)
+        return BM3Encoding(self.predictor(h.user), self.predictor(h.item), *h)
 
     def _target(self, x: Tensor) -> Tensor:
         return F.dropout(x.detach(), self.dropout, self.training)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the reconstruction and alignment losses and the L2 term.
         Negative items are not read.
         """
-        user_emb, item_emb = self._encode()
-        h_user = F.embedding(user, user_emb)
-        h_item = F.embedding(pos_item, item_emb)
-        user_target, item_target = self._target(h_user), self._target(h_item)
-        mask = F.embedding(pos_item, self.graph.item_mask)
+        out = self.encode(data, user, pos_item)
+        user_target = self._target(out.h_user)
+        item_target = self._target(out.h_item)
+        mask = F.embedding(pos_item, data["item"].mask)
         align, intra = [], []
         for column, name in enumerate(self.modalities):
-            x = F.embedding(pos_item, self.graph.features(name))
+            x = F.embedding(pos_item, data["item"][f"x_{name}"])
             h = self.projections[name](x)
             online, present = self.predictor(h), mask[:, column]
             align.append(_distance(online, item_target, present))
             intra.append(_distance(online, self._target(h), present))
         weight = self.alignment_weight
         return {
-            "rec": _distance(self.predictor(h_user), item_target)
-            + _distance(self.predictor(h_item), user_target),
+            "rec": _distance(out.user, item_target)
+            + _distance(out.item, user_target),
             "align": weight * torch.stack(align).sum(),
             "mask": weight * torch.stack(intra).sum(),
-            "reg": self._regularization(h_user, h_item),
+            "reg": self.l2_loss(out.h_user, out.h_item),
         }
 
 

@@ -1,16 +1,13 @@
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional
 
-import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.ranking_model import bpr_loss
-from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class BPRMF(SampledRecommender):
+class BPRMF(EmbeddingModel):
     r"""Matrix factorization from the `"BPR: Bayesian Personalized Ranking from
     Implicit Feedback" <https://arxiv.org/abs/1205.2618>`_ paper (Section 4.3.1
     with the criterion BPR-Opt):
@@ -31,10 +28,12 @@ class BPRMF(SampledRecommender):
             (default: :obj:`64`)
         reg_weight (float, optional): The weight :math:`\lambda` of the L2 term
             on the embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
+        sparse (bool, optional): If set to :obj:`True`, training on sampled
+            neighborhoods makes sparse gradients of the ID embeddings.
+            (default: :obj:`False`)
     """
+
+    supports_sampling = True
 
     def __init__(
         self,
@@ -42,28 +41,29 @@ class BPRMF(SampledRecommender):
         num_items: int,
         channels: int = 64,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
+        sparse: bool = False,
     ) -> None:
-        super().__init__(num_users, num_items, channels, 0, reg_weight, table)
+        super().__init__(num_users, num_items, channels, 0, reg_weight, sparse)
         self.reset_parameters()
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
         r"""Returns the embeddings of users and items."""
-        return self.id_embeddings(self.graph)
+        return Embeddings(*self.id_embeddings(data)).rows(user, item)
 
     def loss(
         self,
+        data: HeteroData,
         user: Tensor,
         pos_item: Tensor,
         neg_item: Tensor,
-        graph: Optional[InteractionGraph] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
-        graph = self.graph if graph is None else graph
-        user_id, item_id = self.id_embeddings(graph)
-        rows = (
-            F.embedding(user, user_id),
-            F.embedding(pos_item, item_id),
-            F.embedding(neg_item, item_id),
-        )
-        return {"bpr": bpr_loss(*rows), "reg": self._regularization(*rows)}
+        self.check_data(data)
+        rows = self.id_rows(data, user, pos_item, neg_item)
+        return {"bpr": self.bpr_loss(*rows), "reg": self.l2_loss(*rows)}

@@ -1,24 +1,22 @@
-from typing import Dict, Mapping, Optional, Tuple
+import copy
+from typing import Dict, Mapping, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce
 
-from tmfun_pyg.nn.conv import FeatureGraphConv
-from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings
+from tmfun_pyg.nn.models.similar import similar
+from tmfun_pyg.transforms.to_rec_graph import set_interactions
 
 
-class FREEDOM(MultimodalRecommender):
+class FREEDOM(MultimodalModel):
     r"""FREEDOM from the `"A Tale of Two Graphs: Freezing and Denoising Graph
     Structures for Multimodal Recommendation"
     <https://arxiv.org/abs/2211.06924>`_ paper: LightGCN on a user-item graph
@@ -29,7 +27,7 @@ class FREEDOM(MultimodalRecommender):
         \sum_{l=0}^{L} \mathbf{A}_{\rho}^l \mathbf{E}
         && \textrm{(denoised user-item graph)}
 
-        \mathbf{H} &= \mathbf{S}^{L^{\prime}} \mathbf{E}_{\mathcal{I}},
+        \mathbf{H} &= \mathbf{S} \, \mathbf{E}_{\mathcal{I}},
         \qquad \mathbf{S} = \sum_m \alpha_m \mathbf{S}_m
         && \textrm{(frozen item-item graph)}
 
@@ -41,7 +39,7 @@ class FREEDOM(MultimodalRecommender):
     without a share :math:`\rho` of its edges, normalized after they are gone.
     Those that stay are drawn in each epoch without replacement, with
     probability proportional to :math:`1 / \sqrt{d_u d_i}`. Pruning is for
-    training: :meth:`forward` reads the whole graph.
+    training: outside of it, the whole graph is read.
 
     The loss is that of BPR, on these embeddings and on features:
 
@@ -65,8 +63,6 @@ class FREEDOM(MultimodalRecommender):
             (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
-        num_feature_layers (int, optional): The number of layers
-            :math:`L^{\prime}` over the item-item graph. (default: :obj:`1`)
         prune (float, optional): The share :math:`\rho` of the edges that an
             epoch leaves out. (default: :obj:`0.8`)
         modality_weights (Dict[str, float], optional): The weights
@@ -76,9 +72,6 @@ class FREEDOM(MultimodalRecommender):
             loss on features. (default: :obj:`1e-3`)
         reg_weight (float, optional): The weight of the L2 term on the ID
             embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -91,12 +84,10 @@ class FREEDOM(MultimodalRecommender):
         in_channels: Dict[str, int],
         channels: int = 64,
         num_layers: int = 2,
-        num_feature_layers: int = 1,
         prune: float = 0.8,
         modality_weights: Optional[Mapping[str, float]] = None,
         feature_weight: float = 1e-3,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -105,8 +96,6 @@ class FREEDOM(MultimodalRecommender):
             channels,
             num_layers,
             reg_weight,
-            table,
-            similar=True,
         )
         if not 0 <= prune < 1:
             raise ValueError(
@@ -132,7 +121,7 @@ class FREEDOM(MultimodalRecommender):
         }
         self.feature_weight = feature_weight
         self.propagation = InteractionPropagation(num_layers)
-        self.feature_conv = FeatureGraphConv(num_feature_layers)
+        self.item_conv = FeatureGraphConv(channels)
         self.projections = torch.nn.ModuleDict()
         if feature_weight > 0:
             for name, size in in_channels.items():
@@ -146,93 +135,96 @@ class FREEDOM(MultimodalRecommender):
         for projection in self.projections.values():
             reset(projection)
 
-    def bind(self, data: HeteroData) -> "FREEDOM":
-        r"""Attaches the training interactions, features and feature graphs of
-        a data set. Until an epoch starts, no edge is pruned.
+    def prepare(
+        self, data: HeteroData, epoch: Optional[int] = None
+    ) -> HeteroData:
+        r"""Merges the feature graphs into one graph of items and, if an epoch
+        of training begins, draws the edges of the user-item graph for it.
         """
-        super().bind(data)
-        self.item_graph = self._merge(self.graph)
-        self.pruned_graph: InteractionGraph = self.graph
-        return self
+        self.check_data(data)
+        data = copy.copy(data)
+        self._merge_graphs(data)
+        if epoch is not None and self.prune > 0:
+            set_interactions(data, self._draw_edges(data, epoch))
+        return data
 
-    def _merge(self, graph: MultimodalGraph) -> CSRMatrix:
-        """Returns the item-item graph, in place of those of modalities."""
-        edges, values = [], []
-        for name, weight in self.modality_weights.items():
-            matrix = graph.similar[name]
-            assert isinstance(matrix, CSRMatrix)
-            edges.append(_edges(matrix))
-            values.append(weight * matrix.value)
-        (row, col), value = coalesce(
-            torch.cat(edges, dim=1), torch.cat(values), self.num_items
+    def _merge_graphs(self, data: HeteroData) -> None:
+        graphs = [similar(data, name) for name in self.modalities]
+        edge_index, edge_weight = coalesce(
+            torch.cat([graph.edge_index.as_tensor() for graph in graphs], 1),
+            torch.cat(
+                [
+                    self.modality_weights[name] * graph.edge_weight
+                    for name, graph in zip(
+                        self.modalities, graphs, strict=True
+                    )
+                ]
+            ),
+            self.num_items,
+            sort_by_row=False,
         )
-        graph.similar.clear()
         size = (self.num_items, self.num_items)
-        return CSRMatrix.from_coo(row, col, value, size)
+        store = data["item", "similar", "item"]
+        store.edge_index = EdgeIndex(
+            edge_index, sparse_size=size, sort_order="col"
+        ).fill_cache_()
+        store.edge_weight = edge_weight
 
-    def start_epoch(self, epoch: int) -> None:
-        r"""Draws the edges of the user-item graph for an epoch."""
-        if self.prune == 0:
-            return
+    def _draw_edges(self, data: HeteroData, epoch: int) -> Tensor:
         # The first of exponential clocks, each with the rate of its weight:
         # a draw without replacement, of any number of edges in one pass.
-        matrix = self.graph.to_user
-        num_kept = round((1 - self.prune) * matrix.value.numel())
+        store = data["user", "interacts", "item"]
+        weight = store.edge_weight
+        num_kept = round((1 - self.prune) * weight.numel())
         generator = torch.Generator().manual_seed(epoch)
-        clock = torch.empty(matrix.value.numel(), dtype=torch.double)
-        clock = clock.exponential_(generator=generator).to(matrix.value.device)
-        clock /= matrix.value
+        clock = torch.empty(weight.numel(), dtype=torch.double)
+        clock = clock.exponential_(generator=generator).to(weight.device)
+        clock /= weight
         kept = clock.topk(max(1, num_kept), largest=False).indices
+        return store.edge_index.as_tensor()[:, kept]
 
-        data = HeteroData()
-        data["user"].num_nodes = self.num_users
-        data["item"].num_nodes = self.num_items
-        edge_index = _edges(matrix)[:, kept]
-        data["user", "interacts", "item"].edge_index = edge_index
-        self.pruned_graph = InteractionGraph(data)
-
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of all users and of all items."""
-        return self._embeddings(*self.id_embeddings(self.graph), self.graph)
-
-    def _embeddings(
-        self, user_id: Tensor, item_id: Tensor, graph: InteractionGraph
-    ) -> Tuple[Tensor, Tensor]:
-        user_emb, item_emb = self.propagation(user_id, item_id, graph)
-        h = self.feature_conv(
-            item_id, self.item_graph.adj_t, adj=self.item_graph.adj
-        )
-        return user_emb, item_emb + h
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
+        r"""Computes the embeddings."""
+        user_id, item_id = self.id_embeddings(data)
+        user_emb, item_emb = self.propagation(user_id, item_id, data)
+        graph = data["item", "similar", "item"]
+        h = self.item_conv(item_id, graph.edge_index, graph.edge_weight)
+        return Embeddings(user_emb, item_emb + h).rows(user, item)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, that on features, and the L2 term."""
-        batch = (user, pos_item, neg_item)
-        id_emb = self.id_embeddings(self.graph)
-        graph = self.pruned_graph if self.training else self.graph
-        emb = self._embeddings(*id_emb, graph)
-        parts = self._ranking_loss(id_emb, emb, *batch)
+        emb = self.encode(data)
+        parts = self.ranking_loss(data, emb, user, pos_item, neg_item)
         if self.feature_weight > 0:
-            user_emb = F.embedding(user, emb[0])
+            user_emb = F.embedding(user, emb.user)
+            item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
             losses = [
-                self._feature_loss(name, user_emb, pos_item, neg_item)
-                for name in self.modalities
+                self._feature_loss(data, column, user_emb, item)
+                for column in range(len(self.modalities))
             ]
             parts["feature"] = self.feature_weight * torch.stack(losses).sum()
         return parts
 
     def _feature_loss(
-        self, name: str, user_emb: Tensor, pos_item: Tensor, neg_item: Tensor
+        self, data: HeteroData, column: int, user_emb: Tensor, item: Tensor
     ) -> Tensor:
         """Returns the BPR loss on the features of a modality."""
-        item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
-        x = F.embedding(item, self.graph.features(name))
+        name = self.modalities[column]
+        x = F.embedding(item, data["item"][f"x_{name}"])
         score = (self.projections[name](x) @ user_emb.unsqueeze(2)).squeeze(2)
-        column = self.modalities.index(name)
-        present = self.graph.item_mask[:, column].index_select(
-            0, item.flatten()
-        )
+        present = data["item"].mask[:, column].index_select(0, item.flatten())
         present = present.view_as(item)
         mask = present[:, :1] & present[:, 1:]
         loss = F.logsigmoid(score[:, :1] - score[:, 1:])
@@ -244,10 +236,3 @@ class FREEDOM(MultimodalRecommender):
             f"modalities={self.modalities}, channels={self.channels}, "
             f"num_layers={self.num_layers}, prune={self.prune})"
         )
-
-
-def _edges(matrix: CSRMatrix) -> Tensor:
-    """Returns row and column of each entry."""
-    index = torch.arange(matrix.size[0], device=matrix.ptr.device)
-    row, entry = entries_of(matrix.ptr.long(), index)
-    return torch.stack([row, matrix.index[entry].long()])

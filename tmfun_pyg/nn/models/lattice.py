@@ -1,15 +1,15 @@
-from typing import Dict, Tuple
+from typing import Dict, Optional
 
 import torch
 from torch import Tensor
+from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import zeros
 
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.learned_graph import LearnedGraphRecommender
+from tmfun_pyg.nn.models.learned_graph import LearnedGraphModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class LATTICE(LearnedGraphRecommender):
+class LATTICE(LearnedGraphModel):
     r"""LATTICE from the `"Mining Latent Structures for Multimedia
     Recommendation" <https://arxiv.org/abs/2104.09036>`_ paper, with LightGCN
     as its collaborative filtering:
@@ -19,7 +19,7 @@ class LATTICE(LearnedGraphRecommender):
         \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2} \mathbf{R} \mathbf{D}^{-1/2}
         \right)^l \mathbf{E}
 
-        \mathbf{H} &= \mathbf{A}^{L^{\prime}} \mathbf{E}_{\mathcal{I}},
+        \mathbf{H} &= \mathbf{A} \, \mathbf{E}_{\mathcal{I}},
         \qquad \mathbf{A} = \sum_m \alpha_m \mathbf{A}_m, \qquad
         \boldsymbol{\alpha} = \mathrm{softmax}(\mathbf{a})
         && \textrm{(Eq. 9)}
@@ -62,8 +62,6 @@ class LATTICE(LearnedGraphRecommender):
             features. (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
-        num_feature_layers (int, optional): The number of layers
-            :math:`L^{\prime}` over the graph of items. (default: :obj:`1`)
         k (int, optional): The number of neighbors :math:`k` of an item in a
             learned graph, or all others where they are fewer.
             (default: :obj:`10`)
@@ -71,9 +69,6 @@ class LATTICE(LearnedGraphRecommender):
             feature graphs. (default: :obj:`0.9`)
         reg_weight (float, optional): The weight of the L2 term.
             (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -86,11 +81,9 @@ class LATTICE(LearnedGraphRecommender):
         in_channels: Dict[str, int],
         channels: int = 64,
         num_layers: int = 2,
-        num_feature_layers: int = 1,
         k: int = 10,
         skip_weight: float = 0.9,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -98,11 +91,9 @@ class LATTICE(LearnedGraphRecommender):
             in_channels,
             channels,
             num_layers,
-            num_feature_layers,
             k,
             skip_weight,
             reg_weight,
-            table,
         )
         self.graph_logit = torch.nn.Parameter(torch.empty(len(in_channels)))
         self.reset_parameters()
@@ -112,28 +103,32 @@ class LATTICE(LearnedGraphRecommender):
         super().reset_parameters()
         zeros(self.graph_logit)
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of all users and of all items."""
-        return self._embeddings(*self.id_embeddings(self.graph))
-
-    def _embeddings(
-        self, user_id: Tensor, item_id: Tensor
-    ) -> Tuple[Tensor, Tensor]:
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
+        r"""Computes the embeddings."""
+        id_emb = self.id_embeddings(data)
         weights = self.graph_logit.softmax(dim=0).unbind()
-        operators = self._operators()
-        h = item_id
-        for _ in range(self.num_feature_layers):
-            parts = [
-                weight * operator(h)
-                for weight, operator in zip(weights, operators, strict=True)
-            ]
-            h = torch.stack(parts).sum(dim=0)
-        return self._add((user_id, item_id), h)
+        parts = [
+            weight * h
+            for weight, h in zip(
+                weights, self.convolve(data, id_emb[1]), strict=True
+            )
+        ]
+        h = torch.stack(parts).sum(dim=0)
+        return self.add(data, id_emb, h).rows(user, item)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
-        id_emb = self.id_embeddings(self.graph)
-        emb = self._embeddings(*id_emb)
-        return self._ranking_loss(id_emb, emb, user, pos_item, neg_item)
+        emb = self.encode(data)
+        return self.ranking_loss(data, emb, user, pos_item, neg_item)

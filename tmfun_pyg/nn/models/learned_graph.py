@@ -1,21 +1,19 @@
-from functools import partial
-from typing import Any, Callable, Dict, List, Tuple, TypeVar
+import copy
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
-from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.sparse_pattern import SparsePattern
-from tmfun_pyg.transforms.feature_graph import BITS
-from tmfun_pyg.utils.neighbors import exact_neighbors
-
-ModelType = TypeVar("ModelType", bound="LearnedGraphRecommender")
+from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.nn.models.similar import Similar, similar
+from tmfun_pyg.utils.neighbors import exact_neighbors, round_features
+from tmfun_pyg.utils.spmm import sddmm, spmm
 
 # Degrees count for no less, so that gradients are finite where all
 # similarities of an item are negative.
@@ -41,8 +39,8 @@ class LearnedGraph(torch.nn.Module):
         \tilde{\mathbf{x}}_i = \mathbf{W} \mathbf{x}_i + \mathbf{b}
 
     Our reading: who is similar to whom is found by :meth:`search`, exactly
-    and block by block, and how similar they are is computed in each step,
-    with gradients. An item is none of its own neighbors, as in
+    and block by block, and kept as state; how similar they are is computed in
+    each step, with gradients. An item is none of its own neighbors, as in
     :class:`tmfun_pyg.transforms.FeatureGraph`, and similarities below zero,
     for which there is no square root of a degree, count as zero.
 
@@ -60,15 +58,18 @@ class LearnedGraph(torch.nn.Module):
         self.k = k
         self.skip_weight = skip_weight
         self.lin = torch.nn.Linear(in_channels, channels)
-        self._found: Dict[str, Any] = {}
+        self.conv = FeatureGraphConv(channels)
+        #: Item and neighbor of each edge, of shape :obj:`[2, num_edges]`.
+        self.neighbors: Optional[Tensor] = None
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         self.lin.reset_parameters()
+        self.neighbors = None
 
     @torch.no_grad()
-    def search(self, x: Tensor, mask: Tensor) -> None:
-        r"""Finds the neighbors of each item.
+    def search(self, x: Tensor, mask: Tensor) -> Tensor:
+        r"""Finds the neighbors of each item, and keeps them.
 
         Args:
             x (torch.Tensor): The features, of shape
@@ -79,55 +80,41 @@ class LearnedGraph(torch.nn.Module):
         index = mask.nonzero().squeeze(1)
         k = max(0, min(self.k, index.numel() - 1))
         q = F.normalize(self.lin(x[index]).double(), dim=1)
-        neighbor = exact_neighbors(q.mul_(2**BITS).round_(), k)
-        row, col = index.repeat_interleave(k), index[neighbor.flatten()]
-        self.pattern = SparsePattern(row, col, len(x))
-        self._found = {"row": row, "col": col, "num_items": len(x)}
+        neighbor = exact_neighbors(round_features(q), k)
+        row = index.repeat_interleave(k)
+        self.neighbors = torch.stack([row, index[neighbor.flatten()]])
+        return self.neighbors
 
     def get_extra_state(self) -> Dict[str, Any]:
         r"""Returns the neighbors, which the weights were trained with."""
-        return self._found
+        return {} if self.neighbors is None else {"neighbors": self.neighbors}
 
     def set_extra_state(self, state: Dict[str, Any]) -> None:
         r"""Takes the neighbors of a checkpoint."""
-        if len(state) > 0:
-            device = self.lin.weight.device
-            row, col = state["row"].to(device), state["col"].to(device)
-            self.pattern = SparsePattern(row, col, state["num_items"])
-        self._found = state
-
-    def weights(self, x: Tensor) -> Tuple[Tensor, Tensor]:
-        r"""Computes the similarities :math:`\tilde{a}_{ij}` at the places of
-        the pattern, and the scales :math:`d_i^{-1/2}`.
-
-        Args:
-            x (torch.Tensor): The features, of shape
-                :obj:`[num_items, in_channels]`.
-        """
-        direction = F.normalize(self.lin(x).to(x.dtype), dim=1)
-        value = self.pattern.dots(direction).clamp(min=0.0)
-        ones = value.new_ones(x.size(0), 1)
-        degree = self.pattern.matmul(value, ones)
-        return value, degree.clamp(min=MIN_DEGREE).rsqrt()
+        self.neighbors = state.get("neighbors")
 
     def forward(
-        self, h: Tensor, weights: Tuple[Tensor, Tensor], similar: CSRMatrix
+        self, h: Tensor, x: Tensor, learned: EdgeIndex, graph: Similar
     ) -> Tensor:
         r"""Returns :math:`\mathbf{A} \mathbf{H}`.
 
         Args:
             h (torch.Tensor): Representations :math:`\mathbf{H}` of the items,
                 of shape :obj:`[num_items, channels]`.
-            weights ((torch.Tensor, torch.Tensor)): What :meth:`weights`
-                returns.
-            similar (CSRMatrix): The feature graph :math:`\mathbf{S}`.
+            x (torch.Tensor): The features, of shape
+                :obj:`[num_items, in_channels]`.
+            learned (EdgeIndex): The neighbors, sorted by row.
+            graph (Similar): The feature graph :math:`\mathbf{S}`.
         """
-        value, scale = weights
-        learned = scale * self.pattern.matmul(value, scale * h)
-        return torch.lerp(learned, similar(h), self.skip_weight)
+        direction = F.normalize(self.lin(x).to(x.dtype), dim=1)
+        value = sddmm(learned, direction, direction).clamp(min=0.0)
+        degree = spmm(learned, value.new_ones(x.size(0), 1), value)
+        scale = degree.clamp(min=MIN_DEGREE).rsqrt()
+        out = scale * spmm(learned, scale * h, value)
+        return torch.lerp(out, self.conv(h, *graph), self.skip_weight)
 
 
-class LearnedGraphRecommender(MultimodalRecommender):
+class LearnedGraphModel(MultimodalModel):
     r"""LightGCN, to whose items a model adds what it finds on a
     :class:`LearnedGraph` of each modality:
 
@@ -141,7 +128,7 @@ class LearnedGraphRecommender(MultimodalRecommender):
         \rVert
 
     The neighbors of the items are searched anew whenever an epoch of training
-    starts, and when a data set is bound. They are part of the state.
+    begins. They are part of the state.
 
     Args:
         num_users (int): The number of users.
@@ -150,15 +137,11 @@ class LearnedGraphRecommender(MultimodalRecommender):
         channels (int): Size of the embeddings.
         num_layers (int): The number of layers :math:`L` over the user-item
             graph.
-        num_feature_layers (int): The number of layers over the graphs of
-            items.
         k (int): The number of neighbors of an item in a learned graph.
         skip_weight (float): The weight :math:`\lambda` of the feature graphs,
             against that of the learned ones.
         reg_weight (float): The weight of the L2 term on the ID embeddings of
             a batch.
-        table (Callable): Makes a table of embeddings from their number and
-            size, see :class:`~tmfun_pyg.nn.EmbeddingTable`.
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -171,33 +154,18 @@ class LearnedGraphRecommender(MultimodalRecommender):
         in_channels: Dict[str, int],
         channels: int,
         num_layers: int,
-        num_feature_layers: int,
         k: int,
         skip_weight: float,
         reg_weight: float,
-        table: TableFactory,
     ) -> None:
         super().__init__(
-            num_users,
-            num_items,
-            in_channels,
-            channels,
-            num_layers,
-            reg_weight,
-            table,
-            similar=True,
+            num_users, num_items, in_channels, channels, num_layers, reg_weight
         )
-        for name, size in (
-            ("k", k),
-            ("num_feature_layers", num_feature_layers),
-        ):
-            if size < 1:
-                raise ValueError(f"'{name}' must be positive (got {size})")
+        check_at_least("k", k, 1)
         if not 0 <= skip_weight <= 1:
             raise ValueError(
                 f"'skip_weight' must be from 0 to 1 (got {skip_weight})"
             )
-        self.num_feature_layers = num_feature_layers
         self.propagation = InteractionPropagation(num_layers)
         self.learned = torch.nn.ModuleDict(
             {
@@ -209,46 +177,57 @@ class LearnedGraphRecommender(MultimodalRecommender):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        for learned in self.learned.values():
-            reset(learned)
+        reset(self.learned)
 
-    def bind(self: ModelType, data: HeteroData) -> ModelType:
-        r"""Attaches the training interactions, features and feature graphs of
-        a data set, in place of what was bound before.
+    def prepare(
+        self, data: HeteroData, epoch: Optional[int] = None
+    ) -> HeteroData:
+        r"""Adds the learned neighbors of the items, which are searched if an
+        epoch of training begins or there are none yet.
         """
-        super().bind(data)
-        self._search()
-        return self
+        self.check_data(data)
+        data = copy.copy(data)
+        size = (self.num_items, self.num_items)
+        masks = data["item"].mask.unbind(dim=1)
+        for (name, learned), mask in zip(
+            self.learned.items(), masks, strict=False
+        ):
+            assert isinstance(learned, LearnedGraph)
+            neighbors = learned.neighbors
+            if epoch is not None or neighbors is None:
+                neighbors = learned.search(data["item"][f"x_{name}"], mask)
+            edge_index = neighbors.to(mask.device)
+            data["item", f"learned_{name}", "item"].edge_index = EdgeIndex(
+                edge_index, sparse_size=size, sort_order="row"
+            ).fill_cache_()
+        return data
 
-    def start_epoch(self, epoch: int) -> None:
-        r"""Searches the neighbors of the items for an epoch."""
-        self._search()
+    def convolve(self, data: HeteroData, item_id: Tensor) -> List[Tensor]:
+        r"""Returns what the items find on the learned graph of each modality.
 
-    def _search(self) -> None:
-        masks = self.graph.item_mask.unbind(dim=1)
-        for name, mask in zip(self.modalities, masks, strict=False):
-            self._graph_of(name).search(self.graph.features(name), mask)
-
-    def _graph_of(self, name: str) -> LearnedGraph:
-        learned = self.learned[name]
-        assert isinstance(learned, LearnedGraph)
-        return learned
-
-    def _operators(self) -> List[Callable[[Tensor], Tensor]]:
-        """Returns the learned graph of each modality, as a function."""
-        operators: List[Callable[[Tensor], Tensor]] = []
-        for name in self.modalities:
-            learned = self._graph_of(name)
-            weights = learned.weights(self.graph.features(name))
-            similar = self.graph.similar[name]
-            operators.append(
-                partial(learned, weights=weights, similar=similar)
+        Args:
+            data (HeteroData): What :meth:`prepare` returns.
+            item_id (torch.Tensor): The ID embeddings of the items.
+        """
+        return [
+            learned(
+                item_id,
+                data["item"][f"x_{name}"],
+                data["item", f"learned_{name}", "item"].edge_index,
+                similar(data, name),
             )
-        return operators
+            for name, learned in self.learned.items()
+        ]
 
-    def _add(
-        self, id_emb: Tuple[Tensor, Tensor], h: Tensor
-    ) -> Tuple[Tensor, Tensor]:
-        """Adds what was found on the graphs to LightGCN."""
-        user_emb, item_emb = self.propagation(*id_emb, self.graph)
-        return user_emb, item_emb + F.normalize(h, dim=1)
+    def add(
+        self, data: HeteroData, id_emb: Tuple[Tensor, Tensor], h: Tensor
+    ) -> Embeddings:
+        r"""Adds what was found on the graphs to LightGCN.
+
+        Args:
+            data (HeteroData): What :meth:`prepare` returns.
+            id_emb ((torch.Tensor, torch.Tensor)): The ID embeddings.
+            h (torch.Tensor): What was found, for each item.
+        """
+        user_emb, item_emb = self.propagation(*id_emb, data)
+        return Embeddings(user_emb, item_emb + F.normalize(h, dim=1))

@@ -1,15 +1,14 @@
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional
 
 from torch import Tensor
+from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
+from tmfun_pyg.nn.conv import InteractionPropagation
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class LightGCN(SampledRecommender):
+class LightGCN(EmbeddingModel):
     r"""LightGCN from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
     <https://arxiv.org/abs/2002.02126>`_ paper, equal to
@@ -25,10 +24,12 @@ class LightGCN(SampledRecommender):
             (default: :obj:`3`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
+        sparse (bool, optional): If set to :obj:`True`, training on sampled
+            neighborhoods makes sparse gradients of the ID embeddings.
+            (default: :obj:`False`)
     """
+
+    supports_sampling = True
 
     def __init__(
         self,
@@ -37,27 +38,32 @@ class LightGCN(SampledRecommender):
         channels: int = 64,
         num_layers: int = 3,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
+        sparse: bool = False,
     ) -> None:
         super().__init__(
-            num_users, num_items, channels, num_layers, reg_weight, table
+            num_users, num_items, channels, num_layers, reg_weight, sparse
         )
         self.propagation = InteractionPropagation(num_layers)
         self.reset_parameters()
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the propagated embeddings of users and items."""
-        return self.propagation(*self.id_embeddings(self.graph), self.graph)
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
+        r"""Computes the propagated embeddings."""
+        emb = self.propagation(*self.id_embeddings(data), data)
+        return Embeddings(*emb).rows(user, item)
 
     def loss(
         self,
+        data: HeteroData,
         user: Tensor,
         pos_item: Tensor,
         neg_item: Tensor,
-        graph: Optional[InteractionGraph] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term (Eq. 15 of the paper)."""
-        graph = self.graph if graph is None else graph
-        id_emb = self.id_embeddings(graph)
-        emb = self.propagation(*id_emb, graph)
-        return self._ranking_loss(id_emb, emb, user, pos_item, neg_item)
+        emb = self.encode(data)
+        return self.ranking_loss(data, emb, user, pos_item, neg_item)

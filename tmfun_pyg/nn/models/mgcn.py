@@ -1,22 +1,40 @@
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.attention import ModalityAttention
-from tmfun_pyg.nn.conv import FeatureGraphConv
-from tmfun_pyg.nn.distributed import gather_rows
+from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.ranking_model import bpr_loss
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.nn.models.similar import similar
+from tmfun_pyg.utils.spmm import spmm
 
 
-class MGCN(MultimodalRecommender):
+class MGCNEncoding(NamedTuple):
+    r"""What :meth:`MGCN.encode` returns. Pairs are of users and items.
+
+    Args:
+        user (torch.Tensor): The embeddings of users.
+        item (torch.Tensor): The embeddings of items.
+        behavior (Embeddings): Their part from interactions alone.
+        content (Embeddings): Their part from content.
+        mask (Embeddings): Which modalities they have.
+    """
+
+    user: Tensor
+    item: Tensor
+    behavior: Embeddings
+    content: Embeddings
+    mask: Embeddings
+
+
+class MGCN(MultimodalModel):
     r"""MGCN from the `"Multi-View Graph Convolutional Network for Multimedia
     Recommendation" <https://arxiv.org/abs/2308.03588>`_ paper. Items
     :math:`\mathcal{I}` have ID embeddings
@@ -33,7 +51,7 @@ class MGCN(MultimodalRecommender):
         && \textrm{(behavior-guided purifier)}
 
         \mathbf{H}_m &= \begin{pmatrix} \mathbf{R} \\ \mathbf{I}
-        \end{pmatrix} \mathbf{S}_m^{L^{\prime}} \mathbf{P}_m
+        \end{pmatrix} \mathbf{S}_m \mathbf{P}_m
         && \textrm{(item-item view)}
 
         \mathbf{c}_n &= \sum_m \alpha_{n,m} \, \mathbf{h}_{n,m}, \qquad
@@ -73,8 +91,6 @@ class MGCN(MultimodalRecommender):
             (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
-        num_feature_layers (int, optional): The number of layers
-            :math:`L^{\prime}` over the feature graphs. (default: :obj:`1`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c` of
             the contrastive loss. (default: :obj:`0.01`)
         temperature (float, optional): The temperature of the contrastive
@@ -85,9 +101,6 @@ class MGCN(MultimodalRecommender):
             (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -100,12 +113,10 @@ class MGCN(MultimodalRecommender):
         in_channels: Dict[str, int],
         channels: int = 64,
         num_layers: int = 2,
-        num_feature_layers: int = 1,
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
         contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -114,24 +125,16 @@ class MGCN(MultimodalRecommender):
             channels,
             num_layers,
             reg_weight,
-            table,
-            similar=True,
         )
-        if contrast_size is not None and contrast_size < 1:
-            raise ValueError(
-                f"'contrast_size' must be positive (got {contrast_size})"
-            )
+        if contrast_size is not None:
+            check_at_least("contrast_size", contrast_size, 1)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
         self.contrast_size = contrast_size
         self.propagation = InteractionPropagation(num_layers)
-        self.feature_conv = FeatureGraphConv(num_feature_layers)
-        self.purifiers = torch.nn.ModuleDict(
+        self.convs = torch.nn.ModuleDict(
             {
-                name: torch.nn.Sequential(
-                    torch.nn.Linear(size, channels),
-                    torch.nn.Linear(channels, channels),
-                )
+                name: FeatureGraphConv(channels, size, act=None)
                 for name, size in in_channels.items()
             }
         )
@@ -145,41 +148,49 @@ class MGCN(MultimodalRecommender):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        for purifier in self.purifiers.values():
-            reset(purifier)
+        reset(self.convs)
         self.attention.reset_parameters()
         self.preference.reset_parameters()
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of all users and of all items."""
-        behavior, modality = self._encode(*self.id_embeddings(self.graph))
-        user_emb, item_emb = (
-            x + self._fuse(x, h, mask)
-            for x, h, mask in zip(
-                behavior, modality, self._masks(), strict=True
-            )
-        )
-        return user_emb, item_emb
-
-    def _masks(self) -> Tuple[Tensor, Tensor]:
-        return self.graph.user_mask, self.graph.item_mask
-
-    def _encode(
-        self, user_id: Tensor, item_id: Tensor
-    ) -> Tuple[Tuple[Tensor, Tensor], Tuple[List[Tensor], List[Tensor]]]:
-        """Returns behavior and modality representations of all users and of
-        all items.
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> MGCNEncoding:
+        r"""Computes the representations of all users and items, or of the
+        rows of a batch: propagation is for all, fusion for these alone.
         """
-        graph = self.graph
-        items = []
-        for name in self.modalities:
-            gate = self.purifiers[name](graph.features(name)).sigmoid()
-            matrix = graph.similar[name]
-            items.append(
-                self.feature_conv(item_id * gate, matrix.adj_t, adj=matrix.adj)
+        id_emb = self.id_embeddings(data)
+        behavior = Embeddings(*self.propagation(*id_emb, data))
+        items = [
+            conv(
+                id_emb[1], *similar(data, name), feat=data["item"][f"x_{name}"]
             )
-        users = [graph.to_user(h) for h in items]
-        return self.propagation(user_id, item_id, graph), (users, items)
+            for name, conv in self.convs.items()
+        ]
+        to_user = data["user", "interacts", "item"]
+        users = [
+            spmm(to_user.edge_index, h, to_user.edge_weight) for h in items
+        ]
+        masks = Embeddings(data["user"].mask, data["item"].mask)
+        behavior, masks = behavior.rows(user, item), masks.rows(user, item)
+        if user is not None:
+            users = [F.embedding(user, h) for h in users]
+        if item is not None:
+            items = [F.embedding(item, h) for h in items]
+        content = [
+            self._fuse(x, h, mask)
+            for x, h, mask in zip(behavior, (users, items), masks, strict=True)
+        ]
+        return MGCNEncoding(
+            behavior.user + content[0],
+            behavior.item + content[1],
+            behavior,
+            Embeddings(*content),
+            masks,
+        )
 
     def _fuse(
         self, behavior: Tensor, modality: List[Tensor], mask: Tensor
@@ -192,40 +203,47 @@ class MGCN(MultimodalRecommender):
         return (shared + own.sum(dim=1)) / (h.size(1) + 1)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
-        id_emb = self.id_embeddings(self.graph)
-        behavior, modality = self._encode(*id_emb)
-        masks = self._masks()
-
-        # Propagation is for all nodes, fusion for those of the batch alone.
-        def rows(index: Tensor, side: int) -> Tuple[Tensor, Tensor, Tensor]:
-            x = F.embedding(index, behavior[side])
-            mask = F.embedding(index, masks[side])
-            h = [F.embedding(index, h) for h in modality[side]]
-            return x, self._fuse(x, h, mask), mask[:, -1]
-
-        item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
-        user_emb, item_emb = (
-            x + z for x, z, _ in (rows(user, 0), rows(item.flatten(), 1))
+        # Contrast is between nodes of every process, the same on each.
+        own, all_user, all_pos = slice(None), user, pos_item
+        if self.contrastive_weight > 0:
+            own = own_rows(user.numel())
+            all_user, all_pos = gather_rows(user), gather_rows(pos_item)
+        num_pos = all_pos.numel()
+        out = self.encode(
+            data, all_user, torch.cat([all_pos, neg_item.flatten()])
         )
-        item_emb = item_emb.view(*item.shape, -1)
+        neg_emb = out.item[num_pos:].view(*neg_item.shape, -1)
         parts = {
-            "bpr": bpr_loss(user_emb, item_emb[:, 0], item_emb[:, 1:]),
-            "reg": self._regularization(
-                F.embedding(user, id_emb[0]),
-                F.embedding(pos_item, id_emb[1]),
-                F.embedding(neg_item, id_emb[1]),
+            "bpr": self.bpr_loss(
+                out.user[own], out.item[:num_pos][own], neg_emb
             ),
+            "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }
         if self.contrastive_weight > 0:
-            losses = []
-            for side, index in enumerate((user, pos_item)):
-                # Contrast is between nodes of every process, the same on each.
-                node = gather_rows(index)[: self.contrast_size]
-                x, z, mask = rows(node, side)
-                losses.append(info_nce(z, x, self.temperature, node, mask))
+            rows = slice(self.contrast_size)
+            losses = [
+                info_nce(
+                    z[:num_pos][rows],
+                    x[:num_pos][rows],
+                    self.temperature,
+                    node[rows],
+                    mask[:num_pos][rows][:, -1],
+                )
+                for z, x, node, mask in zip(
+                    out.content,
+                    out.behavior,
+                    (all_user, all_pos),
+                    out.mask,
+                    strict=True,
+                )
+            ]
             contrast = torch.stack(losses).sum()
             parts["contrastive"] = self.contrastive_weight * contrast
         return parts

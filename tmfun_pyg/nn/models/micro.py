@@ -1,18 +1,34 @@
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.learned_graph import LearnedGraphRecommender
+from tmfun_pyg.nn.models.learned_graph import LearnedGraphModel
+from tmfun_pyg.nn.models.ranking_model import check_at_least
 
 
-class MICRO(LearnedGraphRecommender):
+class MICROEncoding(NamedTuple):
+    r"""What :meth:`MICRO.encode` returns.
+
+    Args:
+        user (torch.Tensor): The embeddings of users.
+        item (torch.Tensor): The embeddings of items.
+        fused (torch.Tensor): What all items found on the graphs, fused.
+        modality (List[torch.Tensor]): The same, one a modality.
+    """
+
+    user: Tensor
+    item: Tensor
+    fused: Tensor
+    modality: List[Tensor]
+
+
+class MICRO(LearnedGraphModel):
     r"""MICRO from the `"Latent Structure Mining with Contrastive Modality
     Fusion for Multimedia Recommendation" <https://arxiv.org/abs/2111.00678>`_
     paper, with LightGCN as its collaborative filtering:
@@ -22,7 +38,7 @@ class MICRO(LearnedGraphRecommender):
         \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2} \mathbf{R} \mathbf{D}^{-1/2}
         \right)^l \mathbf{E}
 
-        \mathbf{H}_m &= \mathbf{A}_m^{L^{\prime}} \mathbf{E}_{\mathcal{I}}
+        \mathbf{H}_m &= \mathbf{A}_m \mathbf{E}_{\mathcal{I}}
 
         \mathbf{h}_i &= \sum_m \alpha_{i,m} \, \mathbf{h}_{i,m}, \qquad
         \alpha_{i,m} = \mathrm{softmax}_m \left( \mathbf{q}^{\top} \tanh
@@ -56,8 +72,6 @@ class MICRO(LearnedGraphRecommender):
             features. (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
-        num_feature_layers (int, optional): The number of layers
-            :math:`L^{\prime}` over the graphs of items. (default: :obj:`1`)
         k (int, optional): The number of neighbors of an item in a learned
             graph, or all others where they are fewer. (default: :obj:`10`)
         skip_weight (float, optional): The weight of the feature graphs, see
@@ -71,9 +85,6 @@ class MICRO(LearnedGraphRecommender):
             The cost grows with the square. (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -86,14 +97,12 @@ class MICRO(LearnedGraphRecommender):
         in_channels: Dict[str, int],
         channels: int = 64,
         num_layers: int = 2,
-        num_feature_layers: int = 1,
         k: int = 10,
         skip_weight: float = 0.9,
         contrastive_weight: float = 0.03,
         temperature: float = 0.5,
         contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -101,16 +110,12 @@ class MICRO(LearnedGraphRecommender):
             in_channels,
             channels,
             num_layers,
-            num_feature_layers,
             k,
             skip_weight,
             reg_weight,
-            table,
         )
-        if contrast_size is not None and contrast_size < 1:
-            raise ValueError(
-                f"'contrast_size' must be positive (got {contrast_size})"
-            )
+        if contrast_size is not None:
+            check_at_least("contrast_size", contrast_size, 1)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
         self.contrast_size = contrast_size
@@ -122,43 +127,40 @@ class MICRO(LearnedGraphRecommender):
         super().reset_parameters()
         self.attention.reset_parameters()
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of all users and of all items."""
-        id_emb = self.id_embeddings(self.graph)
-        return self._add(id_emb, self._fuse(self._convolve(id_emb[1])))
-
-    def _convolve(self, item_id: Tensor) -> List[Tensor]:
-        """Returns the representations of the items, one a modality."""
-        out = []
-        for operator in self._operators():
-            h = item_id
-            for _ in range(self.num_feature_layers):
-                h = operator(h)
-            out.append(h)
-        return out
-
-    def _fuse(self, modality: List[Tensor]) -> Tensor:
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> MICROEncoding:
+        r"""Computes the embeddings, and what they are fused from."""
+        id_emb = self.id_embeddings(data)
+        modality = self.convolve(data, id_emb[1])
         # The modalities that an item lacks are zero: no mask is needed, since
         # they leave the direction of the sum as it is, and no more is read.
-        return self.attention(torch.stack(modality, dim=1))
+        fused = self.attention(torch.stack(modality, dim=1))
+        emb = self.add(data, id_emb, fused).rows(user, item)
+        return MICROEncoding(*emb, fused, modality)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
-        id_emb = self.id_embeddings(self.graph)
-        modality = self._convolve(id_emb[1])
-        fused = self._fuse(modality)
-        emb = self._add(id_emb, fused)
-        parts = self._ranking_loss(id_emb, emb, user, pos_item, neg_item)
+        out = self.encode(data)
+        parts = self.ranking_loss(data, out, user, pos_item, neg_item)
         if self.contrastive_weight > 0:
             # Contrast is between items of every process, the same on each.
             item = gather_rows(pos_item)[: self.contrast_size]
-            y = F.embedding(item, fused)
-            masks = F.embedding(item, self.graph.item_mask).unbind(dim=1)
+            y = F.embedding(item, out.fused)
+            masks = F.embedding(item, data["item"].mask).unbind(dim=1)
             losses = [
                 info_nce(F.embedding(item, x), y, self.temperature, item, mask)
-                for x, mask in zip(modality, masks, strict=False)
+                for x, mask in zip(out.modality, masks, strict=False)
             ]
             contrast = torch.stack(losses).sum()
             parts["contrastive"] = self.contrastive_weight * contrast

@@ -1,21 +1,19 @@
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, reset
 
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.ranking_model import bpr_loss
-from tmfun_pyg.nn.spmm import spmm
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.utils.spmm import spmm
 
-Embeddings = Tuple[Tensor, Tensor]
+Pair = Tuple[Tensor, Tensor]
 
 
-class MMGCN(MultimodalRecommender):
+class MMGCN(MultimodalModel):
     r"""MMGCN from the `"MMGCN: Multi-modal Graph Convolution Network for
     Personalized Recommendation of Micro-video"
     <https://doi.org/10.1145/3343031.3351034>`_ paper: a graph network over
@@ -58,14 +56,13 @@ class MMGCN(MultimodalRecommender):
             (default: :obj:`2`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings and
-            preferences, see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If there is no modality, or :obj:`num_layers` is not
             positive.
     """
+
+    reads_feature_graphs = False
 
     def __init__(
         self,
@@ -75,7 +72,6 @@ class MMGCN(MultimodalRecommender):
         channels: int = 64,
         num_layers: int = 2,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -84,15 +80,10 @@ class MMGCN(MultimodalRecommender):
             channels,
             num_layers,
             reg_weight,
-            table,
-            similar=False,
         )
-        if num_layers < 1:
-            raise ValueError(
-                f"'num_layers' must be positive (got {num_layers})"
-            )
+        check_at_least("num_layers", num_layers, 1)
         self.preferences = torch.nn.ModuleDict(
-            {name: table(num_users, channels) for name in in_channels}
+            {name: self.embedding(num_users, channels) for name in in_channels}
         )
         self.projections = torch.nn.ModuleDict(
             {
@@ -113,53 +104,53 @@ class MMGCN(MultimodalRecommender):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        reset(self.preferences)
+        for table in self.preferences.values():
+            assert isinstance(table, torch.nn.Embedding)
+            torch.nn.init.xavier_uniform_(table.weight)
         for projection in self.projections.values():
             glorot(projection.weight)
         reset(self.layers)
 
-    def forward(self) -> Embeddings:
-        r"""Returns the sums of the representations of all modalities, of all
-        users and of all items.
-        """
-        return self._encode(self.id_embeddings(self.graph))
-
-    def _encode(self, ids: Embeddings) -> Embeddings:
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
+        r"""Computes the sums of the representations of all modalities."""
+        ids = self.id_embeddings(data)
         users: List[Tensor] = []
         items: List[Tensor] = []
-        # D^-1 A is D^-1/2 (D^-1/2 A D^-1/2) D^1/2, and a user's part of D^1/2
-        # what the matrix at hand makes of the items' part:
-        item_root = self.graph.item_degree.sqrt().view(-1, 1)
-        roots = (self.graph.to_user(item_root), item_root)
         for name in self.modalities:
-            x = self.projections[name](self.graph.features(name))
-            user = F.normalize(self.preferences[name](None), dim=-1)
-            item = F.normalize(x, dim=-1)
+            table = self.preferences[name]
+            assert isinstance(table, torch.nn.Embedding)
+            x = self.projections[name](data["item"][f"x_{name}"])
+            pair = F.normalize(table.weight, dim=-1), F.normalize(x, dim=-1)
             for layer in self.layers[name].children():
-                user, item = layer((user, item), ids, roots, self.graph)
-            users.append(user)
-            items.append(item)
-        return torch.stack(users).sum(dim=0), torch.stack(items).sum(dim=0)
+                pair = layer(pair, ids, data)
+            users.append(pair[0])
+            items.append(pair[1])
+        emb = torch.stack(users).sum(dim=0), torch.stack(items).sum(dim=0)
+        return Embeddings(*emb).rows(user, item)
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
-        user_id, item_id = self.id_embeddings(self.graph)
-        user_emb, item_emb = self._encode((user_id, item_id))
-        return {
-            "bpr": bpr_loss(
-                F.embedding(user, user_emb),
-                F.embedding(pos_item, item_emb),
-                F.embedding(neg_item, item_emb),
-            ),
-            "reg": self._regularization(
-                F.embedding(user, user_id),
-                F.embedding(pos_item, item_id),
-                F.embedding(neg_item, item_id),
-                *(table(user) for table in self.preferences.values()),
-            ),
-        }
+        user_emb, item_emb = self.encode(data)
+        bpr = self.bpr_loss(
+            F.embedding(user, user_emb),
+            F.embedding(pos_item, item_emb),
+            F.embedding(neg_item, item_emb),
+        )
+        preferences = [table(user) for table in self.preferences.values()]
+        rows = self.id_rows(data, user, pos_item, neg_item)
+        return {"bpr": bpr, "reg": self.l2_loss(*rows, *preferences)}
 
 
 class _Layer(torch.nn.Module):
@@ -175,22 +166,20 @@ class _Layer(torch.nn.Module):
         for lin in (self.lin_neighbor, self.lin_self, self.lin_out):
             glorot(lin.weight)
 
-    def forward(
-        self,
-        xs: Embeddings,
-        ids: Embeddings,
-        roots: Embeddings,
-        graph: MultimodalGraph,
-    ) -> Embeddings:
-        """Takes representations, ID embeddings and the square roots of the
-        degrees, each of users and of items.
-        """
+    def forward(self, xs: Pair, ids: Pair, data: HeteroData) -> Pair:
+        """Takes representations and ID embeddings of users and of items."""
+        roots = [data[n].degree.sqrt().view(-1, 1) for n in ("user", "item")]
+        # D^-1 A is D^-1/2 (D^-1/2 A D^-1/2) D^1/2:
         user, item = (
             self.lin_neighbor(x) * root
             for x, root in zip(xs, roots, strict=True)
         )
-        matrix = graph.to_user
-        sums = (matrix(item), spmm(matrix.adj, matrix.adj_t, user))
+        to_user = data["user", "interacts", "item"]
+        to_item = data["item", "rev_interacts", "user"]
+        sums = (
+            spmm(to_user.edge_index, item, to_user.edge_weight),
+            spmm(to_item.edge_index, user, to_item.edge_weight),
+        )
         user, item = (
             self._combine(total / root.clamp(min=1), x, node_id)
             for total, root, x, node_id in zip(

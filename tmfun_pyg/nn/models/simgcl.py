@@ -3,20 +3,20 @@ from typing import Dict, List, Optional, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.data import HeteroData
 
+from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.interaction_graph import InteractionGraph
-from tmfun_pyg.nn.models.interaction_propagation import InteractionPropagation
-from tmfun_pyg.nn.models.sampled_recommender import SampledRecommender
-from tmfun_pyg.nn.spmm import spmm
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.utils.spmm import spmm
 
-Embeddings = Tuple[Tensor, Tensor]
+Pair = Tuple[Tensor, Tensor]
 
 
-class SimGCL(SampledRecommender):
+class SimGCL(EmbeddingModel):
     r"""SimGCL from the `"Are Graph Augmentations Necessary? Simple Graph
     Contrastive Learning for Recommendation"
     <https://arxiv.org/abs/2112.08679>`_ paper (Section 3): LightGCN without
@@ -69,14 +69,16 @@ class SimGCL(SampledRecommender):
             (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
+        sparse (bool, optional): If set to :obj:`True`, training on sampled
+            neighborhoods makes sparse gradients of the ID embeddings.
+            (default: :obj:`False`)
 
     Raises:
         ValueError: If :obj:`num_layers` or :obj:`contrast_size` is not
             positive.
     """
+
+    supports_sampling = True
 
     def __init__(
         self,
@@ -89,17 +91,14 @@ class SimGCL(SampledRecommender):
         temperature: float = 0.2,
         contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
+        sparse: bool = False,
     ) -> None:
         super().__init__(
-            num_users, num_items, channels, num_layers, reg_weight, table
+            num_users, num_items, channels, num_layers, reg_weight, sparse
         )
-        for name, size in (
-            ("num_layers", num_layers),
-            ("contrast_size", contrast_size),
-        ):
-            if size is not None and size < 1:
-                raise ValueError(f"'{name}' must be positive (got {size})")
+        check_at_least("num_layers", num_layers, 1)
+        if contrast_size is not None:
+            check_at_least("contrast_size", contrast_size, 1)
         self.eps = eps
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
@@ -108,25 +107,25 @@ class SimGCL(SampledRecommender):
         self.propagation = InteractionPropagation(num_layers - 1)
         self.reset_parameters()
 
-    def forward(self) -> Embeddings:
-        r"""Returns the propagated embeddings of users and items, without
-        noise.
-        """
-        return self._encode(*self.id_embeddings(self.graph), self.graph)
-
-    def _encode(
-        self, user: Tensor, item: Tensor, graph: InteractionGraph
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
     ) -> Embeddings:
-        return self.propagation(*_layer(user, item, graph), graph)
+        r"""Computes the propagated embeddings, without noise."""
+        id_emb = self.id_embeddings(data)
+        emb = self.propagation(*_layer(*id_emb, data), data)
+        return Embeddings(*emb).rows(user, item)
 
     @torch.no_grad()
-    def _view(
-        self, user: Tensor, item: Tensor, graph: InteractionGraph
-    ) -> Embeddings:
-        """Returns what :meth:`_encode` does, with noise in each layer."""
-        layers: List[Embeddings] = []
+    def _view(self, data: HeteroData) -> Pair:
+        """Returns what :meth:`encode` does, with noise in each layer."""
+        user, item = self.id_embeddings(data)
+        layers: List[Pair] = []
         for _ in range(self.num_layers):
-            user, item = _layer(user, item, graph)
+            user, item = _layer(user, item, data)
             user, item = self._add_noise(user), self._add_noise(item)
             layers.append((user, item))
         users, items = zip(*layers, strict=True)
@@ -139,29 +138,22 @@ class SimGCL(SampledRecommender):
 
     def loss(
         self,
+        data: HeteroData,
         user: Tensor,
         pos_item: Tensor,
         neg_item: Tensor,
-        graph: Optional[InteractionGraph] = None,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
-        is_whole = graph is None
-        graph = self.graph if graph is None else graph
-        id_emb = self.id_embeddings(graph)
-        emb = self._encode(*id_emb, graph)
-        parts = self._ranking_loss(id_emb, emb, user, pos_item, neg_item)
+        emb = self.encode(data)
+        parts = self.ranking_loss(data, emb, user, pos_item, neg_item)
         if self.contrastive_weight > 0:
-            if is_whole:  # Contrast is between the nodes of all processes.
+            if not is_sampled_batch(data):  # Over the nodes of all processes.
                 user, pos_item = gather_rows(user), gather_rows(pos_item)
-            first, second = (self._view(*id_emb, graph) for _ in range(2))
+            first, second = (self._view(data) for _ in range(2))
             contrast = [
                 self._contrast(*of_side)
                 for of_side in zip(
-                    (user, pos_item),
-                    emb,
-                    first,
-                    second,
-                    strict=True,
+                    (user, pos_item), emb, first, second, strict=True
                 )
             ]
             weight = self.contrastive_weight
@@ -183,9 +175,10 @@ class SimGCL(SampledRecommender):
         return info_nce(x, y, self.temperature, node)
 
 
-def _layer(user: Tensor, item: Tensor, graph: InteractionGraph) -> Embeddings:
-    matrix, transposed = graph.operator, graph.transposed
+def _layer(user: Tensor, item: Tensor, data: HeteroData) -> Pair:
+    to_user = data["user", "interacts", "item"]
+    to_item = data["item", "rev_interacts", "user"]
     return (
-        spmm(matrix.to_user, transposed.to_item, item),
-        spmm(matrix.to_item, transposed.to_user, user),
+        spmm(to_user.edge_index, item, to_user.edge_weight),
+        spmm(to_item.edge_index, user, to_item.edge_weight),
     )

@@ -1,17 +1,17 @@
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.nn.inits import glorot, reset, zeros
+from torch_geometric.data import HeteroData
+from torch_geometric.nn.inits import glorot, zeros
 
-from tmfun_pyg.nn.models.embedding_recommender import TableFactory
-from tmfun_pyg.nn.models.embedding_table import EmbeddingTable
-from tmfun_pyg.nn.models.multimodal_recommender import MultimodalRecommender
-from tmfun_pyg.nn.models.ranking_model import bpr_loss
+from tmfun_pyg.nn.models.embedding_model import rows_of
+from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class VBPR(MultimodalRecommender):
+class VBPR(MultimodalModel):
     r"""Matrix factorization with content from the `"VBPR: Visual Bayesian
     Personalized Ranking from Implicit Feedback"
     <https://arxiv.org/abs/1510.01784>`_ paper (Eq. 4, without the terms that
@@ -46,13 +46,12 @@ class VBPR(MultimodalRecommender):
             :math:`\boldsymbol{\theta}`. (default: :obj:`64`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
-        table (Callable, optional): What makes the tables of ID embeddings,
-            see :class:`~tmfun_pyg.nn.EmbeddingTable`.
-            (default: :class:`~tmfun_pyg.nn.EmbeddingTable`)
 
     Raises:
         ValueError: If there is no modality.
     """
+
+    reads_feature_graphs = False
 
     def __init__(
         self,
@@ -61,7 +60,6 @@ class VBPR(MultimodalRecommender):
         in_channels: Dict[str, int],
         channels: int = 64,
         reg_weight: float = 1e-4,
-        table: TableFactory = EmbeddingTable,
     ) -> None:
         super().__init__(
             num_users,
@@ -70,12 +68,10 @@ class VBPR(MultimodalRecommender):
             channels,
             num_layers=0,
             reg_weight=reg_weight,
-            table=table,
-            similar=False,
         )
         size = sum(in_channels.values())
-        self.user_content = table(num_users, channels)
-        self.item_bias = table(num_items, 1)
+        self.user_content = self.embedding(num_users, channels)
+        self.item_bias = self.embedding(num_items, 1)
         self.lin_content = torch.nn.Linear(size, channels, bias=False)
         self.lin_bias = torch.nn.Linear(size, 1, bias=False)
         self.reset_parameters()
@@ -83,44 +79,52 @@ class VBPR(MultimodalRecommender):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        reset(self.user_content)
-        reset(self.item_bias)
+        for table in (self.user_content, self.item_bias):
+            torch.nn.init.xavier_uniform_(table.weight)
         glorot(self.lin_content.weight)
         zeros(self.lin_bias.weight)
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of users and items, of size
-        :obj:`2 * channels + 1`.
-        """
-        return self._users()[0], self._items()[0]
-
-    def _users(self, index: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Returns embeddings of users, and what of them is regularized."""
-        free = [self.user_embedding(index), self.user_content(index)]
-        one = free[0].new_ones(*free[0].shape[:-1], 1)
-        return torch.cat([*free, one], dim=-1), torch.cat(free, dim=-1)
-
-    def _items(self, index: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Returns embeddings of items, and what of them is regularized."""
-        item_id, bias = self.item_embedding(index), self.item_bias(index)
-        xs = [self.graph.features(name) for name in self.modalities]
-        if index is not None:
-            xs = [F.embedding(index, x) for x in xs]
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
+        r"""Computes the embeddings, of size :obj:`2 * channels + 1`."""
+        self.check_data(data)
+        users = [
+            rows_of(table, user)
+            for table in (self.user_embedding, self.user_content)
+        ]
+        one = users[0].new_ones(*users[0].shape[:-1], 1)
+        xs = [data["item"][f"x_{name}"] for name in self.modalities]
+        if item is not None:
+            xs = [F.embedding(item, x) for x in xs]
         x = torch.cat(xs, dim=-1)
-        content = [self.lin_content(x), bias + self.lin_bias(x)]
-        return (
-            torch.cat([item_id, *content], dim=-1),
-            torch.cat([item_id, bias], dim=-1),
+        items = [
+            rows_of(self.item_embedding, item),
+            self.lin_content(x),
+            rows_of(self.item_bias, item) + self.lin_bias(x),
+        ]
+        return Embeddings(
+            torch.cat([*users, one], dim=-1), torch.cat(items, dim=-1)
         )
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
-        user_emb, user_free = self._users(user)
-        pos_emb, pos_free = self._items(pos_item)
-        neg_emb, neg_free = self._items(neg_item)
+        item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
+        user_emb, item_emb = self.encode(data, user, item)
         return {
-            "bpr": bpr_loss(user_emb, pos_emb, neg_emb),
-            "reg": self._regularization(user_free, pos_free, neg_free),
+            "bpr": self.bpr_loss(user_emb, item_emb[:, 0], item_emb[:, 1:]),
+            "reg": self.l2_loss(
+                *(self.user_embedding(user), self.user_content(user)),
+                *(self.item_embedding(item), self.item_bias(item)),
+            ),
         }

@@ -1,20 +1,21 @@
-from typing import Any, Tuple
+from typing import Any, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn.models.interaction_graph import InteractionGraph, Operator
+from tmfun_pyg.utils.spmm import to_csr
 
 
 class InteractionPropagation(torch.nn.Module):
-    r"""The collaborative branch: the mean of :math:`L` light graph
-    convolutions over the user-item graph and of their input, from the
-    `"LightGCN: Simplifying and Powering Graph Convolution Network for
-    Recommendation" <https://arxiv.org/abs/2002.02126>`_ paper (Eq. 3 and 4):
+    r"""The mean of :math:`L` light graph convolutions over the user-item graph
+    and of their input, from the `"LightGCN: Simplifying and Powering Graph
+    Convolution Network for Recommendation"
+    <https://arxiv.org/abs/2002.02126>`_ paper (Eq. 3 and 4):
 
     .. math::
-        \mathbf{X}^c = \frac{1}{L + 1} \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2}
+        \mathbf{X} = \frac{1}{L + 1} \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2}
         \mathbf{A} \mathbf{D}^{-1/2} \right)^l \mathbf{E}
 
     What :class:`torch_geometric.nn.models.LightGCN` computes layer by layer,
@@ -33,12 +34,12 @@ class InteractionPropagation(torch.nn.Module):
         super().__init__()
         if num_layers < 0:
             raise ValueError(
-                f"'num_layers' must not be negative (got {num_layers})"
+                f"'num_layers' must be at least 0 (got {num_layers})"
             )
         self.num_layers = num_layers
 
     def forward(
-        self, user_emb: Tensor, item_emb: Tensor, graph: InteractionGraph
+        self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
     ) -> Tuple[Tensor, Tensor]:
         r"""Propagates the embeddings of users and items, in the precision of
         the graph.
@@ -48,16 +49,37 @@ class InteractionPropagation(torch.nn.Module):
                 :obj:`[num_users, channels]`.
             item_emb (torch.Tensor): The item embeddings, of shape
                 :obj:`[num_items, channels]`.
-            graph (InteractionGraph): The user-item graph.
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
-        dtype = graph.to_user.value.dtype
+        dtype = data["user", "interacts", "item"].edge_weight.dtype
         with torch.autocast(user_emb.device.type, enabled=False):
             return _MeanOfLayers.apply(
-                user_emb.to(dtype), item_emb.to(dtype), graph, self.num_layers
+                user_emb.to(dtype), item_emb.to(dtype), data, self.num_layers
             )
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(num_layers={self.num_layers})"
+
+
+class _Operator(NamedTuple):
+    """The two blocks of a user-item graph, as sparse CSR tensors."""
+
+    to_user: Tensor
+    to_item: Tensor
+
+    @classmethod
+    def of(cls, data: HeteroData, transpose: bool = False) -> "_Operator":
+        stores = (
+            data["user", "interacts", "item"],
+            data["item", "rev_interacts", "user"],
+        )
+        blocks = [
+            to_csr(store.edge_index, store.edge_weight, transpose)
+            for store in stores
+        ]
+        # What leads to users leads to items once transposed.
+        return cls(*(blocks[::-1] if transpose else blocks))
 
 
 class _MeanOfLayers(torch.autograd.Function):
@@ -66,25 +88,27 @@ class _MeanOfLayers(torch.autograd.Function):
         ctx: Any,
         user_emb: Tensor,
         item_emb: Tensor,
-        graph: InteractionGraph,
+        data: HeteroData,
         num_layers: int,
     ) -> Tuple[Tensor, Tensor]:
-        ctx.graph, ctx.num_layers = graph, num_layers
-        return _mean_of_layers(user_emb, item_emb, graph.operator, num_layers)
+        ctx.data, ctx.num_layers = data, num_layers
+        operator = _Operator.of(data)
+        return _mean_of_layers(user_emb, item_emb, operator, num_layers)
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, user_grad: Tensor, item_grad: Tensor
     ) -> Tuple[Tensor, Tensor, None, None]:
+        operator = _Operator.of(ctx.data, transpose=True)
         user_grad, item_grad = _mean_of_layers(
-            user_grad, item_grad, ctx.graph.transposed, ctx.num_layers
+            user_grad, item_grad, operator, ctx.num_layers
         )
         return user_grad, item_grad, None, None
 
 
 def _mean_of_layers(
-    user: Tensor, item: Tensor, operator: Operator, num_layers: int
+    user: Tensor, item: Tensor, operator: _Operator, num_layers: int
 ) -> Tuple[Tensor, Tensor]:
     if num_layers == 0:
         return user.clone(), item.clone()

@@ -1,5 +1,3 @@
-"""Losses that PyG does not have."""
-
 from typing import Any, Optional, Sequence, Tuple
 
 import torch

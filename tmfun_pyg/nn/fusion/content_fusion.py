@@ -1,0 +1,168 @@
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tmfun_pyg.nn.attention import ModalityAttention
+from tmfun_pyg.nn.fusion.multi_step_fusion import MultiStepFusion
+
+# The item feature graph passes IDs on ungated: its gate begins nearly closed.
+ITEM_GRAPH_BIAS = -2.0
+
+
+class ContentFusion(torch.nn.Module):
+    r"""The whole fusion of TMFUN: the early step over the modalities, then
+    the later steps over each modality and the item feature graph (our
+    reading of `"Attention-guided Multi-step Fusion: A Hierarchical Fusion
+    Network for Multimodal Recommendation"
+    <https://arxiv.org/abs/2304.11979>`_):
+
+    .. math::
+        \mathbf{z}^{(0)} &= \mathrm{ModalityAttention}
+        (\mathbf{h}_1, \ldots, \mathbf{h}_{M};\ \mathbf{q})
+
+        \mathbf{z} &= w \cdot \mathrm{MultiStepFusion}
+        (\mathbf{z}^{(0)};\ \mathbf{h}_1, \ldots, \mathbf{h}_{M}, \mathbf{h};\
+        \mathbf{q})
+
+    Args:
+        channels (int): Size of each representation and of the query.
+        num_modalities (int): The number of modalities :math:`M`.
+        weight (float, optional): The weight :math:`w` of the result.
+            (default: :obj:`1.0`)
+        step_kind (str, optional): The kind of the later steps,
+            :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
+        item_graph (bool, optional): If set to :obj:`False`, there is no
+            source :math:`\mathbf{h}` behind the modalities.
+            (default: :obj:`True`)
+        attention (bool, optional): If set to :obj:`False`, the early step is
+            the mean over the modalities present. (default: :obj:`True`)
+        later_steps (bool, optional): If set to :obj:`False`, the early step
+            is all. (default: :obj:`True`)
+
+    Shapes:
+        - **input:**
+          sources, :math:`(N, F)` each, first the modalities,
+          query :math:`(N, F)`,
+          mask :math:`(N, S)` of at least as many columns as sources
+          *(optional)*
+        - **output:** fused representations :math:`(N, F)`, weights of the
+          modalities in the early step :math:`(N, M)`
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_modalities: int,
+        weight: float = 1.0,
+        step_kind: str = "gate",
+        item_graph: bool = True,
+        attention: bool = True,
+        later_steps: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_modalities = num_modalities
+        self.weight = weight
+        self.attention = (
+            ModalityAttention(channels, channels) if attention else None
+        )
+        biases = [0.0] * num_modalities if later_steps else []
+        if item_graph and later_steps:
+            biases.append(ITEM_GRAPH_BIAS)
+        self.later_steps = MultiStepFusion(
+            channels, len(biases), step_kind, channels, gate_bias=biases
+        )
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        if self.attention is not None:
+            self.attention.reset_parameters()
+        self.later_steps.reset_parameters()
+
+    def forward(
+        self,
+        sources: Sequence[Tensor],
+        query: Tensor,
+        mask: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        r"""Fuses the sources of some nodes.
+
+        Args:
+            sources (List[torch.Tensor]): The representations of the nodes.
+            query (torch.Tensor): The query of each node.
+            mask (torch.Tensor, optional): :obj:`False` where a node lacks a
+                source. (default: :obj:`None`)
+        """
+        modality, present = self._modalities(sources, mask)
+        if self.attention is not None:
+            out, weight = self.attention(
+                modality, query, present, return_attention_weights=True
+            )
+        else:
+            weight = _mean_weights(modality, present)
+            out = (weight.unsqueeze(-1) * modality).sum(dim=1)
+        if self.later_steps.num_steps > 0:
+            masks = self._step_masks(sources, mask)
+            out = self.later_steps(out, sources, query, masks)
+        return self.weight * out, weight
+
+    @torch.no_grad()
+    def source_weights(
+        self,
+        sources: Sequence[Tensor],
+        query: Tensor,
+        mask: Optional[Tensor] = None,
+    ) -> Tensor:
+        r"""Returns what :meth:`forward` multiplies each channel of each source
+        with in all, of shape :math:`(N, S, F)`: the sum over the sources of
+        these times the sources is the fused representation.
+
+        Args:
+            sources (List[torch.Tensor]): As in :meth:`forward`.
+            query (torch.Tensor): As in :meth:`forward`.
+            mask (torch.Tensor, optional): As in :meth:`forward`.
+                (default: :obj:`None`)
+        """
+        modality, present = self._modalities(sources, mask)
+        if self.attention is not None:
+            early = self.attention.channel_weights(modality, query, present)
+        else:
+            mean = _mean_weights(modality, present).unsqueeze(-1)
+            early = mean.expand_as(modality)
+        out = F.pad(early, (0, 0, 0, len(sources) - self.num_modalities))
+        if self.later_steps.num_steps > 0:
+            _, shares = self.later_steps(
+                (early * modality).sum(dim=1),
+                sources,
+                query,
+                self._step_masks(sources, mask),
+                return_shares=True,
+            )
+            for step, share in enumerate(shares):
+                out = out * (1 - share).unsqueeze(1)
+                out[:, step] += share
+        return self.weight * out
+
+    def _modalities(
+        self, sources: Sequence[Tensor], mask: Optional[Tensor]
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        modality = torch.stack(list(sources[: self.num_modalities]), dim=1)
+        if mask is not None:
+            mask = mask[:, : self.num_modalities]
+        return modality, mask
+
+    def _step_masks(
+        self, sources: Sequence[Tensor], mask: Optional[Tensor]
+    ) -> Optional[List[Tensor]]:
+        if mask is None:
+            return None
+        return list(mask.unbind(dim=1))[: len(sources)]
+
+
+def _mean_weights(x: Tensor, mask: Optional[Tensor]) -> Tensor:
+    """Returns equal weights of the modalities that are present."""
+    if mask is None:
+        mask = x.new_ones(x.shape[:2])
+    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return (mask / count).to(x.dtype)

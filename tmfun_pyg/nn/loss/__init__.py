@@ -1,0 +1,8 @@
+"""Losses, which see representations and nothing of a data set or a graph."""
+
+from tmfun_pyg.nn.loss.bpr_loss import BPRLoss
+from tmfun_pyg.nn.loss.info_nce import info_nce
+from tmfun_pyg.nn.loss.l2_loss import L2Loss
+from tmfun_pyg.nn.loss.scaled_contrast import ScaledContrast
+
+__all__ = ["BPRLoss", "L2Loss", "ScaledContrast", "info_nce"]

@@ -1,0 +1,209 @@
+from typing import Any, Iterator, Tuple
+
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.utils.spmm import spmm
+
+# The penalty of the regressions, as a share of the variance of all features:
+RIDGE = 1 / 256
+
+
+class ColdItems:
+    r"""What the content of cold items, those without a training interaction,
+    says about who will choose them, learned in closed form from the warm
+    items after training, for models that split their embeddings into
+    collaborative and content parts, as :class:`~tmfun_pyg.nn.TMFUN`. The
+    equations are our reading.
+
+    With :math:`\mathbf{F}` the features of the warm items, all
+    modalities side by side, brought to a mean of zero over the items that have
+    them (a modality that an item lacks counts as the mean), and
+    :math:`\mathbf{G} = \mathbf{F}^{\top} \mathbf{F} + \rho \, \mathrm{tr}
+    (\mathbf{F}^{\top} \mathbf{F}) \, \mathbf{I}`, there are two estimates. The
+    first regresses the representations :math:`\mathbf{x}_j` that a model has
+    of items on their content:
+
+    .. math::
+        \hat{\mathbf{x}}_i = \bar{\mathbf{x}} + \mathbf{F}_{\mathcal{X}}^{\top}
+        \mathbf{G}^{-1} \mathbf{f}_i, \qquad
+        \mathbf{F}_{\mathcal{X}} = \mathbf{F}^{\top} (\mathbf{X} -
+        \bar{\mathbf{x}})
+
+    The second regresses how often two items are chosen together on the content
+    of both:
+
+    .. math::
+        \mathbf{M} = \mathbf{G}^{-1} \mathbf{F}^{\top} \mathbf{C} \, \mathbf{F}
+        \, \mathbf{G}^{-1}, \qquad
+        c_{ij} = \sum_{u \in \mathcal{N}_i \cap \mathcal{N}_j} \frac{1}{d_u}
+        \ \ (i \neq j), \qquad c_{ii} = 0
+
+    Items are left out of their own account, since a cold one has to be found
+    by others. Of :math:`\mathbf{M}`, the largest positive eigenvalues
+    are kept, :math:`\mathbf{M} \approx \mathbf{B} \mathbf{B}^{\top}`, which
+    gives all items and users a profile:
+
+    .. math::
+        \mathbf{v}_i = \mathbf{B}^{\top} \mathbf{f}_i, \qquad
+        \mathbf{v}_u = \frac{1}{d_u} \sum_{j \in \mathcal{N}_u} \mathbf{v}_j
+
+    With the content part :math:`\mathbf{z}_i` of its embedding, the score of a
+    cold item is the mean of two products,
+
+    .. math::
+        \hat{y}_{ui} = \frac{1}{2} \left( \mathbf{x}_u^{\top}
+        (\hat{\mathbf{x}}_i + \mathbf{z}_i) + s \, \mathbf{v}_u^{\top}
+        \mathbf{v}_i \right)
+
+    where :math:`s` gives both the same spread over the warm items. The scores
+    of warm items stay what they were. Nothing of the size of items times items
+    is held.
+
+    Args:
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        channels (int): At most how many eigenvalues are kept.
+    """
+
+    @torch.no_grad()
+    def __init__(self, data: HeteroData, channels: int) -> None:
+        self.data = data
+        self.is_cold = data["item"].degree == 0
+        is_warm = ~self.is_cold.view(-1, 1)
+        self._means = [
+            _mean(data["item"][f"x_{name}"], is_warm & mask.view(-1, 1))
+            for name, mask in self._modalities()
+        ]
+        content = self._content()
+        warm = content * is_warm
+        gram = warm.t() @ warm
+        # No content at all gives estimates of zero:
+        penalty = (RIDGE * gram.trace()).clamp(min=1e-12)
+        gram.diagonal().add_(penalty)
+        self._factor = torch.linalg.cholesky(gram)
+
+        # Products with who chose what, in double precision:
+        edge_index = data["user", "interacts", "item"].edge_index
+        one = content.new_ones(edge_index.size(1))
+        degree = data["user"].degree.double().clamp(min=1).view(-1, 1)
+        chosen = spmm(edge_index, warm, one)
+        # The sum over an item's users of 1 / d_u, the diagonal left out:
+        share = spmm(edge_index, 1 / degree, one, transpose=True)
+        together = chosen.t() @ (chosen / degree)
+        together -= (warm * share).t() @ warm
+        half = torch.cholesky_solve(together, self._factor)
+        metric = torch.cholesky_solve(half.t(), self._factor)
+        value, vector = torch.linalg.eigh((metric + metric.t()) / 2)
+        # What rounding leaves of zero would be scaled up with all else:
+        value = value.where(value > 1e-8 * value.abs().amax(), 0.0)
+        basis = (vector * value.sqrt())[:, -channels:]
+        dtype = data["item"].degree.dtype
+        #: The profiles of users and of items.
+        self.user_profile = (chosen @ basis / degree).to(dtype)
+        self.item_profile = (content @ basis).to(dtype)
+
+    @classmethod
+    def fit(cls, model: RankingModel, data: HeteroData) -> "ColdItems":
+        r"""Learns from the warm items of a data set.
+
+        Args:
+            model (RankingModel): The trained model, whose embeddings are to be
+                extended.
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+
+        Raises:
+            ValueError: If the model has no use for it.
+        """
+        if not model.estimates_cold_items:
+            raise ValueError(
+                f"{type(model).__name__} does not split its embeddings into "
+                f"collaborative and content parts: expected TMFUN"
+            )
+        assert isinstance(model, EmbeddingModel)
+        return cls(data, model.channels)
+
+    @torch.no_grad()
+    def estimate(self, encoding: Any) -> Tensor:
+        r"""Returns what the embeddings of all items should be by their
+        content, :math:`\hat{\mathbf{x}}_i + \mathbf{z}_i`.
+
+        Args:
+            encoding (TMFUNEncoding): What the model's :meth:`encode` returns
+                for all users and items.
+        """
+        x, z = encoding.collaborative[1], encoding.content[1]
+        is_warm = ~self.is_cold.view(-1, 1)
+        # Normal equations lose half of the digits:
+        content = self._content()
+        mean = (x * is_warm).sum(0, dtype=torch.double) / is_warm.sum()
+        target = (x - mean) * is_warm
+        weight = torch.cholesky_solve(content.t() @ target, self._factor)
+        return (content @ weight + mean).to(x.dtype) + z
+
+    @torch.no_grad()
+    def extend(self, encoding: Any) -> Tuple[Tensor, Tensor]:
+        r"""Returns embeddings of all users and items whose inner product
+        scores cold items as above, with the profiles in further columns.
+
+        Args:
+            encoding (TMFUNEncoding): What the model's :meth:`encode` returns
+                for all users and items.
+        """
+        estimate = self.estimate(encoding)
+        profile = self._scale(encoding.user, estimate) * self.item_profile
+        is_cold = self.is_cold.view(-1, 1)
+        users = torch.cat([encoding.user, self.user_profile], dim=1)
+        items = [
+            (0.5 * estimate).where(is_cold, encoding.item),
+            (0.5 * profile).masked_fill(~is_cold, 0.0),
+        ]
+        return users, torch.cat(items, dim=1)
+
+    def _scale(self, user_emb: Tensor, estimate: Tensor) -> Tensor:
+        """Returns the factor that gives the product of the profiles the spread
+        of that of the embeddings. Cold items are left out, so that none
+        changes the scores of others.
+        """
+        is_warm = ~self.is_cold
+        wanted = _spread(user_emb, estimate[is_warm])
+        found = _spread(self.user_profile, self.item_profile[is_warm])
+        tiny = torch.finfo(found.dtype).tiny
+        scale = (wanted / found.clamp(min=tiny)).masked_fill(found == 0, 0.0)
+        return scale.to(user_emb.dtype)
+
+    def _modalities(self) -> Iterator[Tuple[str, Tensor]]:
+        masks = self.data["item"].mask.unbind(dim=1)
+        return zip(self.data.modalities, masks, strict=False)
+
+    def _content(self) -> Tensor:
+        """Returns the centred features of all items, in double precision."""
+        parts = [
+            (self.data["item"][f"x_{name}"] - mean) * mask.view(-1, 1)
+            for (name, mask), mean in zip(
+                self._modalities(), self._means, strict=True
+            )
+        ]
+        return torch.cat(parts, dim=1)
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    total = (x * mask).sum(0, dtype=torch.double)
+    return total / mask.sum().clamp(min=1)
+
+
+def _spread(user_emb: Tensor, item_emb: Tensor) -> Tensor:
+    """Returns the standard deviation of the products between the items, on a
+    quadratic mean over the users.
+    """
+    user_emb, item_emb = user_emb.double(), item_emb.double()
+    item_emb = item_emb - item_emb.mean(dim=0)
+    of_users = user_emb.t() @ user_emb / user_emb.size(0)
+    of_items = item_emb.t() @ item_emb / item_emb.size(0)
+    # Rounding may put what is zero below it:
+    variance = (of_users * of_items).sum().clamp(min=0.0)
+    return variance.sqrt()

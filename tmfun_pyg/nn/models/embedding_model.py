@@ -1,0 +1,148 @@
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.nn.loss import BPRLoss, L2Loss
+from tmfun_pyg.nn.models.ranking_model import RankingModel, check_at_least
+
+
+class EmbeddingModel(RankingModel):
+    r"""A model that learns an embedding of each user and each item.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        channels (int): Size of the embeddings.
+        num_layers (int): The number of layers over the user-item graph.
+        reg_weight (float): The weight of the L2 term on the embeddings of a
+            batch.
+        sparse (bool, optional): If set to :obj:`True`, the gradients of rows
+            asked for are sparse, see :class:`torch.nn.Embedding`. Only
+            training on sampled neighborhoods asks for rows.
+            (default: :obj:`False`)
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        channels: int,
+        num_layers: int,
+        reg_weight: float,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(num_users, num_items)
+        check_at_least("channels", channels, 1)
+        check_at_least("num_layers", num_layers, 0)
+        self.channels = channels
+        self.num_layers = num_layers
+        self.sparse = sparse
+        self.user_embedding = self.embedding(num_users, channels)
+        self.item_embedding = self.embedding(num_items, channels)
+        self.bpr_loss = BPRLoss()
+        self.l2_loss = L2Loss(reg_weight)
+
+    def embedding(self, size: int, channels: int) -> torch.nn.Embedding:
+        r"""Makes a table of embeddings.
+
+        Args:
+            size (int): The number of rows.
+            channels (int): The size of a row.
+        """
+        return torch.nn.Embedding(size, channels, sparse=self.sparse)
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        for table in (self.user_embedding, self.item_embedding):
+            torch.nn.init.xavier_uniform_(table.weight)
+
+    def id_embeddings(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
+        r"""Returns the embeddings of the users and of the items of a graph,
+        after checking it.
+
+        Args:
+            data (HeteroData): The graph, or a sampled batch.
+        """
+        self.check_data(data)
+        return (
+            rows_of(self.user_embedding, data["user"].get("n_id")),
+            rows_of(self.item_embedding, data["item"].get("n_id")),
+        )
+
+    def check_data(self, data: HeteroData) -> None:
+        r"""Checks that a graph is one that the model can read.
+
+        Raises:
+            ValueError: As in :class:`RankingModel`, and if a sample has fewer
+                hops than the model has layers.
+        """
+        super().check_data(data)
+        if "num_hops" in data and data.num_hops < self.num_layers:
+            raise ValueError(
+                f"'num_neighbors' must name one hop for each of the "
+                f"{self.num_layers} layers of the model (got {data.num_hops})"
+            )
+
+    def ranking_loss(
+        self,
+        data: HeteroData,
+        emb: Tuple[Any, ...],
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+    ) -> Dict[str, Tensor]:
+        r"""Computes the BPR loss and the L2 term of a batch.
+
+        Args:
+            data (HeteroData): The graph.
+            emb ((torch.Tensor, torch.Tensor)): The embeddings of all users
+                and all items whose inner product scores.
+            user (torch.Tensor): The users of the batch.
+            pos_item (torch.Tensor): Their positive items.
+            neg_item (torch.Tensor): Their negative items.
+        """
+        bpr = self.bpr_loss(
+            F.embedding(user, emb[0]),
+            F.embedding(pos_item, emb[1]),
+            F.embedding(neg_item, emb[1]),
+        )
+        reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
+        return {"bpr": bpr, "reg": reg}
+
+    def id_rows(
+        self, data: HeteroData, user: Tensor, *items: Tensor
+    ) -> List[Tensor]:
+        r"""Returns the embeddings of the rows of a batch.
+
+        Args:
+            data (HeteroData): The graph.
+            user (torch.Tensor): The users.
+            *items (torch.Tensor): Items, of any shape.
+        """
+        tables = [self.user_embedding] + [self.item_embedding] * len(items)
+        stores = [data["user"]] + [data["item"]] * len(items)
+        return [
+            table(store.n_id[index] if "n_id" in store else index)
+            for table, store, index in zip(
+                tables, stores, (user, *items), strict=True
+            )
+        ]
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.num_users}, {self.num_items}, "
+            f"channels={self.channels}, num_layers={self.num_layers})"
+        )
+
+
+def rows_of(table: torch.nn.Embedding, index: Optional[Tensor]) -> Tensor:
+    r"""Returns rows of a table, all of them for :obj:`None`.
+
+    Args:
+        table (torch.nn.Embedding): The table.
+        index (torch.Tensor, optional): The rows.
+    """
+    return table.weight if index is None else table(index)

@@ -1,0 +1,98 @@
+from typing import Any, Dict
+
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch, modalities_of
+
+
+class MultimodalModel(EmbeddingModel):
+    r"""An :class:`~tmfun_pyg.nn.EmbeddingModel` that reads the features of the
+    items as well, and perhaps their feature graphs.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        in_channels (Dict[str, int]): The feature size of each modality.
+        channels (int): Size of the embeddings.
+        num_layers (int): The number of layers over the user-item graph.
+        reg_weight (float): The weight of the L2 term on the embeddings of a
+            batch.
+        sparse (bool, optional): As in :class:`~tmfun_pyg.nn.EmbeddingModel`.
+            (default: :obj:`False`)
+
+    Raises:
+        ValueError: If there is no modality.
+    """
+
+    #: Whether the model reads the feature graphs.
+    reads_feature_graphs: bool = True
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        in_channels: Dict[str, int],
+        channels: int,
+        num_layers: int,
+        reg_weight: float,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(
+            num_users, num_items, channels, num_layers, reg_weight, sparse
+        )
+        if len(in_channels) == 0:
+            raise ValueError(
+                f"'in_channels' must name at least one modality for "
+                f"{type(self).__name__} (got none)"
+            )
+        self.in_channels = dict(in_channels)
+        self.modalities = list(in_channels)
+
+    @classmethod
+    def sizes_of(cls, data: HeteroData) -> Dict[str, Any]:
+        r"""Returns those arguments of the constructor that a data set gives.
+
+        Args:
+            data (HeteroData): The data set.
+        """
+        in_channels = {
+            name: data["item"][f"x_{name}"].size(1)
+            for name in modalities_of(data)
+        }
+        return {**super().sizes_of(data), "in_channels": in_channels}
+
+    def check_data(self, data: HeteroData) -> None:
+        r"""Checks that a graph is one that the model can read.
+
+        Raises:
+            ValueError: As in :class:`EmbeddingModel`, and if features or
+                feature graphs are missing, or features are of another size.
+        """
+        super().check_data(data)
+        if data.modalities != self.modalities:
+            raise ValueError(
+                f"{type(self).__name__} was made for the modalities "
+                f"{self.modalities}, but 'data' has {data.modalities}"
+            )
+        for name, size in self.in_channels.items():
+            found = data["item"][f"x_{name}"].size(1)
+            if found != size:
+                raise ValueError(
+                    f"data['item'].x_{name} must have {size} features (got "
+                    f"{found})"
+                )
+            source = "similar_item" if is_sampled_batch(data) else "item"
+            edge_type = (source, f"similar_{name}", "item")
+            if self.reads_feature_graphs and edge_type not in data.edge_types:
+                raise ValueError(
+                    f"'data' has no edges {edge_type}: apply "
+                    f"tmfun_pyg.transforms.FeatureGraph() before ToRecGraph()"
+                )
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.num_users}, {self.num_items}, "
+            f"modalities={self.modalities}, channels={self.channels}, "
+            f"num_layers={self.num_layers})"
+        )

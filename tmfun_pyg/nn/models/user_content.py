@@ -1,0 +1,134 @@
+"""Content of users: means over their items."""
+
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.spmm import spmm
+
+
+def user_content(
+    data: HeteroData,
+    sources: Sequence[Tensor],
+    user: Optional[Tensor] = None,
+    exclude: Optional[Tensor] = None,
+) -> Tuple[List[Tensor], Tensor]:
+    r"""Returns the means over those of a user's items that have content, zero
+    if none has, and whether there are any.
+
+    With :obj:`exclude`, the mean :math:`\bar{\mathbf{x}}` over :math:`n` items
+    becomes that over the others, :math:`(n \bar{\mathbf{x}} - \mathbf{x}_i) /
+    (n - 1)`.
+
+    Args:
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        sources (List[torch.Tensor]): Representations of the items, of shape
+            :obj:`[num_items, channels]`, in the order of the columns of
+            :obj:`data['item'].mask`, which say what items have content.
+        user (torch.Tensor, optional): The users, of shape :obj:`[num_rows]`,
+            all of them if not given. (default: :obj:`None`)
+        exclude (torch.Tensor, optional): An item for each user that is left
+            out if it is one of the user's, of shape :obj:`[num_rows]`.
+            (default: :obj:`None`)
+
+    Returns:
+        The means, one for each source, and a mask with a column for each
+        source, as :obj:`data['user'].mask`.
+    """
+    mask = data["user"].mask
+    if user is None:
+        return [_mean(data, x, c) for c, x in enumerate(sources)], mask
+    mask = F.embedding(user, mask)
+    if _has_few_entries(data, user):
+        means = _means_of_rows(data, sources, user)
+    else:
+        every, _ = user_content(data, sources)
+        means = [F.embedding(user, mean) for mean in every]
+    if exclude is None:
+        return means, mask
+    share = _share_of(data, user, exclude)
+    # A share of 1 leaves nothing, one of 1/2 leaves another item:
+    is_left = share < 0.75
+    mask = mask & is_left
+    means = [
+        (
+            (mean - share[:, c : c + 1] * F.embedding(exclude, x))
+            / (1 - share[:, c : c + 1]).where(is_left[:, c : c + 1], 1.0)
+        ).masked_fill(~mask[:, c : c + 1], 0.0)
+        for c, (mean, x) in enumerate(zip(means, sources, strict=True))
+    ]
+    return means, mask
+
+
+def _item_weight(data: HeteroData) -> Tensor:
+    """Returns what takes the items' part of the normalization back."""
+    item = data["item"]
+    return item.mask * item.degree.sqrt().view(-1, 1)
+
+
+def _mean(data: HeteroData, x: Tensor, column: int) -> Tensor:
+    store = data["user", "interacts", "item"]
+    index = slice(column, column + 1)
+    x = x * _item_weight(data)[:, index]
+    total = spmm(store.edge_index, x, store.edge_weight)
+    return total * data["user"].scale[:, index]
+
+
+def _has_few_entries(data: HeteroData, user: Tensor) -> bool:
+    """Whether the rows of some users are faster on their own than as part of
+    the product with all.
+
+    On a GPU they never are: the host would have to wait for the device, for
+    longer than the whole product takes.
+    """
+    if user.is_cuda:
+        return False
+    (ptr, index), _ = data["user", "interacts", "item"].edge_index.get_csr()
+    count = ptr.index_select(0, user + 1) - ptr.index_select(0, user)
+    return 2 * int(count.sum()) < index.numel()
+
+
+def _means_of_rows(
+    data: HeteroData, sources: Sequence[Tensor], user: Tensor
+) -> List[Tensor]:
+    store = data["user", "interacts", "item"]
+    (ptr, index), _ = store.edge_index.get_csr()
+    row, entry = entries_of(ptr, user)
+    item = index.index_select(0, entry)
+    edge_index = EdgeIndex(
+        torch.stack([row, item]),
+        sparse_size=(user.numel(), data["item"].num_nodes),
+        sort_order="row",
+    )
+    # Where nothing is missing, all columns are the same:
+    columns = slice(1 if data.is_complete else len(sources))
+    scale = data["user"].scale[user, columns].index_select(0, row)
+    scale = scale * _item_weight(data)[:, columns].index_select(0, item)
+    weight = store.edge_weight.index_select(0, entry).view(-1, 1) * scale
+    weights = list(weight.t().contiguous())
+    if data.is_complete:
+        weights *= len(sources)
+    return [
+        spmm(edge_index, x, w) for x, w in zip(sources, weights, strict=True)
+    ]
+
+
+def _share_of(data: HeteroData, user: Tensor, item: Tensor) -> Tensor:
+    """Returns the share of an item in the means of a user."""
+    store = data["user", "interacts", "item"]
+    row, col = store.edge_index.as_tensor()
+    num_items = data["item"].num_nodes
+    key = row * num_items + col  # Ascending.
+    wanted = user * num_items + item
+    place = torch.searchsorted(key, wanted).clamp(max=key.numel() - 1)
+    is_there = key.index_select(0, place) == wanted
+    weight = store.edge_weight.index_select(0, place) * is_there
+    share = F.embedding(user, data["user"].scale)
+    share = share * F.embedding(item, _item_weight(data))
+    return share * weight.view(-1, 1)

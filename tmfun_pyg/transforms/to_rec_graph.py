@@ -1,0 +1,252 @@
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import degree
+
+from tmfun_pyg.utils.spmm import spmm
+
+INTERACTS = ("user", "interacts", "item")
+REVERSE = ("item", "rev_interacts", "user")
+
+
+@functional_transform("to_rec_graph")
+class ToRecGraph(BaseTransform):
+    r"""Brings a data set into the form that the models of
+    :mod:`tmfun_pyg.nn` read, the last transform of all (functional name:
+    :obj:`to_rec_graph`). It works on a shallow copy:
+
+    .. code-block:: python
+
+        data = Compose([FeatureGraph(k=10), ToRecGraph()])(dataset[0])
+
+    * The interactions :obj:`('user', 'interacts', 'item')` and their reverse
+      :obj:`('item', 'rev_interacts', 'user')` become an
+      :class:`~torch_geometric.EdgeIndex` each, sorted by row, with filled
+      caches, so that every relation has its own transpose. Their
+      :obj:`edge_weight` is the symmetric normalization
+
+      .. math::
+          r_{ui} = \frac{1}{\sqrt{d_u d_i}}.
+
+    * The feature graphs :obj:`('item', 'similar_<m>', 'item')` become an
+      :class:`~torch_geometric.EdgeIndex` sorted by column, the target.
+    * The features :obj:`x_<m>` are brought to zero mean and unit variance item
+      by item, and to zero where :obj:`mask_<m>` says that an item lacks them.
+      An encoder's scale says nothing, and an item added later is treated the
+      same.
+    * :obj:`data['item'].mask` has a column for each modality, in the order of
+      :obj:`data.modalities`, and a last one for items that have any;
+      :obj:`data['item'].degree` counts the training interactions, and
+      :obj:`data['user'].degree` those of the users.
+    * :obj:`data['user'].mask` says which users have an item with content, and
+      :obj:`data['user'].scale` is what turns normalized sums over such items
+      into means.
+    * :obj:`data.is_complete` says whether nobody lacks any content, and
+      :obj:`data.has_cold` whether there are items without a training
+      interaction. Both are plain booleans, so that a step need not wait for
+      the device to know.
+
+    In a batch of :class:`~tmfun_pyg.loader.SampledInteractionDataset`, the
+    sources of the feature graphs are nodes of the type :obj:`'similar_item'`.
+    An edge to a node with :math:`s` of its :math:`d` neighbors drawn counts
+    :math:`d / s` times, so that sums over neighbors keep their expectation.
+
+    Raises:
+        ValueError: If the graph is one already, if it has no training
+            interaction, if indices are out of range, or if the interactions
+            have weights, which no model reads.
+    """
+
+    @torch.no_grad()
+    def forward(self, data: HeteroData) -> HeteroData:
+        r"""Writes what models read."""
+        if is_rec_graph(data):
+            raise ValueError("'data' is a graph of ToRecGraph() already")
+        check_interactions(data)
+        is_sampled = is_sampled_batch(data)
+        source = "similar_item" if is_sampled else "item"
+        if is_sampled:
+            _weigh_drawn_interactions(data)
+        else:
+            set_interactions(data, data[INTERACTS].edge_index)
+        data.modalities = modalities_of(data)
+        if not is_sampled:  # A sample has what the whole graph had.
+            _standardize(data)
+        for name in data.modalities:
+            if (source, f"similar_{name}", "item") in data.edge_types:
+                _sort_similar(data, source, name)
+        _describe_content(data)
+        data.has_cold = bool((data[source].degree == 0).any())
+        return data
+
+
+def modalities_of(data: HeteroData) -> List[str]:
+    r"""Returns the names of the modalities of a data set.
+
+    Args:
+        data (HeteroData): The data set.
+    """
+    names = data["item"].to_dict()
+    return [name[2:] for name in names if name.startswith("x_")]
+
+
+def is_rec_graph(data: HeteroData) -> bool:
+    r"""Whether :class:`ToRecGraph` has been applied.
+
+    Args:
+        data (HeteroData): The graph.
+    """
+    if INTERACTS not in data.edge_types:
+        return False
+    return isinstance(data[INTERACTS].get("edge_index"), EdgeIndex)
+
+
+def is_sampled_batch(data: HeteroData) -> bool:
+    r"""Whether a graph is a sample of a larger one.
+
+    Args:
+        data (HeteroData): The graph.
+    """
+    return "n_id" in data["item"]
+
+
+def check_interactions(data: HeteroData) -> None:
+    r"""Checks the training interactions.
+
+    Args:
+        data (HeteroData): The data set.
+
+    Raises:
+        ValueError: If there are none, or they are not what is expected.
+    """
+    where = "data['user', 'interacts', 'item']"
+    if INTERACTS not in data.edge_types:
+        raise ValueError(f"{where} holds no training interaction")
+    store = data[INTERACTS]
+    edge_index = store.edge_index
+    if edge_index.dim() != 2 or edge_index.size(0) != 2:
+        raise ValueError(
+            f"{where}.edge_index must be of shape [2, num_interactions] "
+            f"(got {list(edge_index.shape)})"
+        )
+    if "edge_weight" in store:
+        raise ValueError(
+            f"{where}.edge_weight: weights of interactions are not read by "
+            f"any model; remove them"
+        )
+    if is_sampled_batch(data):
+        return
+    if edge_index.size(1) == 0:
+        raise ValueError(f"{where}.edge_index holds no training interaction")
+    for row, node_type in enumerate(("user", "item")):
+        size = data[node_type].num_nodes
+        low, high = (int(x) for x in edge_index[row].aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(
+                f"{where}.edge_index[{row}] must hold indices from 0 to "
+                f"{size - 1} (got {low if low < 0 else high})"
+            )
+
+
+def set_interactions(data: HeteroData, edge_index: Tensor) -> None:
+    r"""Writes both directions of the interactions, normalized, and the
+    degrees.
+
+    Args:
+        data (HeteroData): The graph to write to.
+        edge_index (torch.Tensor): Users and items, of shape
+            :obj:`[2, num_interactions]`.
+    """
+    user, item = edge_index
+    num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
+    data["user"].degree = degree(user, num_users)
+    data["item"].degree = degree(item, num_items)
+    for edge_type, row, col, size in (
+        (INTERACTS, user, item, (num_users, num_items)),
+        (REVERSE, item, user, (num_items, num_users)),
+    ):
+        index, _ = _sorted_edges(row, col, size, "row")
+        row, col = index.as_tensor()
+        degrees = data[edge_type[0]].degree, data[edge_type[2]].degree
+        weight = (degrees[0][row] * degrees[1][col]).rsqrt()
+        data[edge_type].edge_index = index
+        data[edge_type].edge_weight = weight
+
+
+def _weigh_drawn_interactions(data: HeteroData) -> None:
+    # Edges are drawn for their target: those of the reverse relation are for
+    # users, whose rows they make here.
+    drawn_for_users = data[REVERSE].edge_index.flip(0)
+    drawn_for_items = data[INTERACTS].edge_index.flip(0)
+    for edge_type, (row, col) in (
+        (INTERACTS, drawn_for_users),
+        (REVERSE, drawn_for_items),
+    ):
+        target, source = data[edge_type[0]], data[edge_type[2]]
+        size = (target.num_nodes, source.num_nodes)
+        index, _ = _sorted_edges(row, col, size, "row")
+        row, col = index.as_tensor()
+        weight = (target.degree[row] / source.degree[col]).sqrt()
+        data[edge_type].edge_index = index
+        data[edge_type].edge_weight = weight / degree(row, size[0])[row]
+
+
+def _standardize(data: HeteroData) -> None:
+    item = data["item"]
+    mask = torch.zeros_like(item.degree, dtype=torch.bool)
+    mask = mask.view(-1, 1).repeat(1, len(data.modalities) + 1)
+    for column, name in enumerate(data.modalities):
+        x = item[f"x_{name}"].float()
+        mask[:, column] = item.get(f"mask_{name}", torch.tensor(True))
+        x = F.layer_norm(x, x.shape[1:])
+        # What an absent row holds, NaN perhaps, must not reach gradients:
+        item[f"x_{name}"] = x.masked_fill(~mask[:, column : column + 1], 0.0)
+    mask[:, -1] = mask[:, :-1].any(dim=1)
+    item.mask = mask
+
+
+def _sort_similar(data: HeteroData, source: str, name: str) -> None:
+    store = data[source, f"similar_{name}", "item"]
+    src, dst = store.edge_index
+    size = (data[source].num_nodes, data["item"].num_nodes)
+    weight = store.get("edge_weight")
+    if weight is None:
+        weight = torch.ones(src.numel(), device=src.device)
+    if source != "item":
+        drawn = degree(dst, size[1])[dst]
+        weight = weight * data["item"][f"degree_{name}"][dst] / drawn
+    store.edge_index, perm = _sorted_edges(src, dst, size, "col")
+    store.edge_weight = weight[perm]
+
+
+def _describe_content(data: HeteroData) -> None:
+    # sqrt(d_i) takes an item's part of the normalization back, and the part
+    # of the user falls out of the quotient.
+    item = data["item"]
+    item_weight = item.mask * item.degree.sqrt().view(-1, 1)
+    store = data[INTERACTS]
+    total = spmm(store.edge_index, item_weight, store.edge_weight)
+    mask = total > 0
+    data["user"].mask = mask
+    data["user"].scale = total.where(mask, 1.0).reciprocal()
+    data.is_complete = not is_sampled_batch(data) and bool(
+        torch.cat([mask, item.mask]).all()
+    )
+
+
+def _sorted_edges(
+    row: Tensor, col: Tensor, size: Tuple[int, int], order: str
+) -> Tuple[EdgeIndex, Tensor]:
+    """Returns the edges sorted by one side, then the other, with caches."""
+    key = row * size[1] + col if order == "row" else col * size[0] + row
+    perm = key.argsort()
+    index = EdgeIndex(
+        torch.stack([row[perm], col[perm]]), sparse_size=size, sort_order=order
+    )
+    return index.fill_cache_(), perm
