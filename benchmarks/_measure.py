@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 FLOAT = 4  # Bytes.
 HEAD = """\
-| part | variant | ms | peak MiB | x bound | x first | note |
-| --- | --- | --- | --- | --- | --- | --- |"""
+| part | variant | ms | peak MiB | x bound | x first |
+| --- | --- | --- | --- | --- | --- |"""
 
 
 class Bench:
@@ -76,7 +76,6 @@ class Bench:
         variant: str,
         function: Callable[[], Any],
         bound: Optional[float] = None,
-        note: str = "",
         repeats: Optional[int] = None,
     ) -> None:
         """Measures time and peak memory above the start."""
@@ -86,7 +85,7 @@ class Bench:
         first = self._first.setdefault(part, seconds)
         cells = [part, variant, f"{1e3 * seconds:,.1f}", f"{memory:,.0f}"]
         cells.append(f"{seconds / bound:.2f}" if bound else "")
-        cells += [f"{seconds / first:.2f}", note]
+        cells.append(f"{seconds / first:.2f}")
         print(f"| {' | '.join(cells)} |", flush=True)
 
     def describe(self) -> str:

@@ -76,10 +76,6 @@ def fixed_option(text: str) -> Tuple[str, str, Any]:
     try:
         default_of(match[1], match[2])
         return match[1], match[2], json.loads(match[3])
-    except json.JSONDecodeError:
-        raise argparse.ArgumentTypeError(
-            f'{text}: is not JSON such as 0.1, false or "gate" (in quotes)'
-        ) from None
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 

@@ -7,34 +7,30 @@ import numpy as np
 from _report import Row, table
 
 METRICS = ("recall", "ndcg")  # Of every test user, at 20.
-NUM_RESAMPLES = 10_000
+NUM_RESAMPLES = 10_000  # Each of as many users as there are.
 
 
-def paired_bootstrap(
-    difference: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> List[Dict[str, float]]:
+def paired_bootstrap(difference: np.ndarray) -> List[Dict[str, float]]:
     """Tests whether mean differences are zero, by resampling users.
 
     Args:
         difference: The differences of every user, a column a comparison.
-        num_resamples: How often to draw as many users as there are.
-        seed: The seed.
 
     Returns:
         For each column the mean, the ends of the 95 % interval as low and
         high, and the two-sided p: twice the share of resamples on the rarer
         side of zero, counting the sample itself as one.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     num_users, num_columns = difference.shape
-    means = np.empty((num_resamples, num_columns))
+    means = np.empty((NUM_RESAMPLES, num_columns))
     for resample in means:
         drawn = rng.integers(0, num_users, num_users)
         count = np.bincount(drawn, minlength=num_users)
         resample[:] = count @ difference / num_users
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     rarer = np.minimum((means <= 0).sum(axis=0), (means >= 0).sum(axis=0))
-    p = np.minimum(2 * (1 + rarer) / (1 + num_resamples), 1)
+    p = np.minimum(2 * (1 + rarer) / (1 + NUM_RESAMPLES), 1)
     columns = np.stack([difference.mean(axis=0), low, high, p], axis=1)
     names = ("mean", "low", "high", "p")
     return [dict(zip(names, c, strict=True)) for c in columns.tolist()]

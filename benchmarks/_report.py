@@ -9,7 +9,6 @@ from _runs import write_json
 
 from tmfun_pyg.utils.files import atomic_write
 
-Run = Dict[str, Any]
 Row = Dict[str, Any]
 # By title, the split and the metric of a run:
 Metrics = Dict[str, Tuple[str, str]]
@@ -24,7 +23,7 @@ def read_rows(out: Path, metrics: Metrics) -> List[Row]:
     Raises:
         ValueError: If there is none, or runs are of several splits.
     """
-    runs: Dict[str, List[Run]] = {}
+    runs: Dict[str, List[Row]] = {}
     splits: Dict[str, str] = {}
     for path in sorted(out.glob("*/seed_*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -36,7 +35,7 @@ def read_rows(out: Path, metrics: Metrics) -> List[Row]:
     return [_summarize(label, runs[label], metrics) for label in runs]
 
 
-def _summarize(label: str, runs: List[Run], metrics: Metrics) -> Row:
+def _summarize(label: str, runs: List[Row], metrics: Metrics) -> Row:
     runs = sorted(runs, key=lambda run: run["seed"])
     first = {**runs[0], "modalities": runs[0]["data"]["modalities"]}
     row: Row = {"label": label, "seeds": [run["seed"] for run in runs]}

@@ -16,9 +16,11 @@ Several processes can work in the same --out, on different models.
 """
 
 import argparse
+import copy
 from pathlib import Path
 from typing import Any, Dict
 
+import torch
 from _options import (
     MODELS,
     SPACES,
@@ -31,8 +33,9 @@ from _runs import Runs, locked
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import HoldOutItems
+from tmfun_pyg.utils.retrieval import EmbeddingScorer
 
 DEFAULT = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
 # By which interactions models are judged, and among which items:
@@ -82,13 +85,18 @@ def main() -> None:
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
     """Ranks cold and warm items."""
-    is_cold = data["item"].is_cold
+    is_cold, ranker = data["item"].is_cold, model.eval()
+    if model.estimates_cold_items:
+        data = copy.copy(data).to(next(model.parameters()).device)
+        with torch.no_grad():
+            encoding = model.encode(data)
+        ranker = EmbeddingScorer(*ColdItems.fit(model, data).extend(encoding))
     return {
         # To choose options by, other than those that are reported:
-        "cold_val": evaluate(model, data, "cold_val", items=is_cold),
-        "cold_among_cold": evaluate(model, data, "cold_test", items=is_cold),
-        "cold_among_all": evaluate(model, data, "cold_test"),
-        "warm_among_all": evaluate(model, data, "test"),
+        "cold_val": evaluate(ranker, data, "cold_val", items=is_cold),
+        "cold_among_cold": evaluate(ranker, data, "cold_test", items=is_cold),
+        "cold_among_all": evaluate(ranker, data, "cold_test"),
+        "warm_among_all": evaluate(ranker, data, "test"),
     }
 
 

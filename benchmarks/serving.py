@@ -65,7 +65,8 @@ def measure(
         start = time.perf_counter()
         index = build_index(item_emb, kind)
         build = time.perf_counter() - start
-        method = ", ".join(map(str, describe_index(index, kind).values()))
+        parts = describe_index(index, kind)
+        method = ", ".join(f"{key}={value}" for key, value in parts.items())
         run(method, build, lambda i=index: torch.from_numpy(i.search(x, k)[1]))
 
 

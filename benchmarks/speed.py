@@ -28,6 +28,7 @@ from _graphs import SIZES, all_nodes, load_graph
 from _measure import FLOAT, HEAD, Bench, flops_of
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch_geometric import typing
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import LGConv
 from torch_geometric.nn.models import LightGCN as PyGLightGCN
@@ -171,14 +172,13 @@ def step_of(
 
 
 def step_of_pyg(
-    data: HeteroData, args: argparse.Namespace, graph: str
+    data: HeteroData, args: argparse.Namespace, coo: bool = False
 ) -> Callable[..., None]:
     """Returns a step of PyG's model, as in PyG's example."""
-    edge_index, _, coo = all_nodes(data, args.device)
-    adj = edge_index.as_tensor()
+    edge_index, _, matrix = all_nodes(data, args.device)
+    adj = matrix if coo else edge_index.as_tensor()
     model = PyGLightGCN(num_nodes(data), args.channels, NUM_LAYERS)
-    if graph == "COO":
-        adj = coo
+    if coo:
         model.convs = torch.nn.ModuleList(COOConv() for _ in model.convs)
     model = model.to(args.device)
     num_users = data["user"].num_nodes
@@ -208,15 +208,14 @@ def step(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
     batch = next(iter(batches(data, args)))
     is_large = num_nodes(data) > LARGE
     sizes = {"channels": args.channels, "num_layers": NUM_LAYERS}
-    makers: Dict[str, Function] = {
-        cls.__name__: partial(step_of, cls, data, **sizes)
-        for cls in (TMFUN, LightGCN)
+    makers = {
+        "TMFUN": partial(step_of, TMFUN, data, **sizes),
+        "LightGCN": partial(step_of, LightGCN, data, **sizes),
+        "PyG's LightGCN on edge_index": partial(step_of_pyg, data, args),
+        "PyG's LightGCN on COO": partial(step_of_pyg, data, args, coo=True),
     }
-    for graph in () if is_large else ("edge_index", "COO"):
-        maker = partial(step_of_pyg, data, args, graph)
-        makers[f"PyG's LightGCN on {graph}"] = maker
-    for name, maker in makers.items():
-        one = partial(maker(), *batch)
+    for name in list(makers)[: 2 if is_large else 4]:
+        one = partial(makers[name](), *batch)
         repeats = 1 if is_large else None
         bench.measure("step, 4 layers", name, one, repeats=repeats)
         del one
@@ -249,16 +248,18 @@ def ranking(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
         for block in user_emb.split(max(1, 2**23 // len(item_emb))):
             (block @ item_emb.t()).topk(min(50, len(item_emb)))
 
-    ways: Dict[str, Function] = {
-        "a plain product and topk": plain,
-        "evaluate": lambda: evaluate((user_emb, item_emb), data, "test"),
-    }
-    for name, function in ways.items():
-        bench.measure("ranking", name, function, repeats=2)
+    def ours() -> None:
+        evaluate((user_emb, item_emb), data, "test")
+
+    bench.measure("ranking", "a plain product and topk", plain, repeats=2)
+    bench.measure("ranking", "evaluate", ours, repeats=2)
 
 
 def sampled(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
     """A step of TMFUN on a sampled neighborhood, with sparse gradients."""
+    if not (typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE):
+        print("sampled: needs pyg-lib or torch_sparse")
+        return
     data = copy.copy(data).to("cpu")
     dataset = SampledInteractionDataset(data, [10, 5], num_similar=5)
     sizes = {"channels": args.channels, "num_layers": 2}
@@ -278,13 +279,9 @@ def sampled(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
             optimizer.step()
 
     stores = dataset[index].edge_stores
-    note = f"{sum(store.num_edges for store in stores)} edges"
-    ways = {
-        "TMFUN, 2 layers, [10, 5] neighbors, 5 similar": step,
-        "drawing alone": lambda: dataset[index],
-    }
-    for name, function in ways.items():
-        bench.measure("sampled step", name, function, note=note)
+    name = f"TMFUN, 2 layers, {sum(s.num_edges for s in stores)} edges"
+    bench.measure("sampled step", name, step)
+    bench.measure("sampled step", "drawing alone", lambda: dataset[index])
 
 
 PARTS = {

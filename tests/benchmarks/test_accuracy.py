@@ -279,7 +279,10 @@ def test_what_the_weights_do_not_hold(
     [
         (["--set", "TMFUN.attention"], "is not MODEL.OPTION=JSON"),
         (["--set", "TMFUN.head=1"], "TMFUN has no option 'head', only "),
-        (["--set", "TMFUN.attention=False"], "is not JSON such as"),
+        (
+            ["--set", "TMFUN.attention=False"],
+            "TMFUN.attention=False: Expecting value",
+        ),
         (["--tag", "x"], "variant of one of --models"),
         (["--models", "TMFUN", "--tag", "LightGCN"], "variant of one"),
     ],

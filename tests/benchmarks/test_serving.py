@@ -36,14 +36,14 @@ def test_drawn(serving: ModuleType, monkeypatch: Any, capsys: Any) -> None:
     rows = run(serving, monkeypatch, capsys, "--num-items", "300", "2000")
     assert [row[1].split(",")[0] for row in rows] == [
         "exact",
-        "flat",
-        "ivf",
-        "hnsw",
+        "kind=flat",
+        "kind=ivf",
+        "kind=hnsw",
     ] * 2
     assert {row[0] for row in rows} == {"| 300", "| 2,000"}
     for row in rows:
         recall = float(row[5].strip(" |"))
-        exact = row[1] in ("exact", "flat")
+        exact = row[1] in ("exact", "kind=flat")
         assert recall == 1.0 if exact else 0.5 < recall <= 1.0
         assert float(row[3].replace(",", "")) > 0
 
