@@ -15,19 +15,20 @@ SIZES = {
     "x10": (355_980, 183_570, 2_184_090),
     "x100": (1_000_000, 500_000, 20_000_000),
 }
-MODALITIES = {"m0": 128, "m1": 128}
+MODALITIES = ("m0", "m1")
 
 
 def load_graph(name: str, root: Optional[str]) -> HeteroData:
     """Reads or generates a graph, with random features and similar items."""
     torch.manual_seed(0)
     if name in SIZES:
-        return generate(*SIZES[name])
-    data = MultimodalRecDataset(root, name, modalities=[])[0]
-    for modality, size in MODALITIES.items():
-        x = torch.randn(data["item"].num_nodes, size)
+        data = generate(*SIZES[name])
+    else:
+        data = MultimodalRecDataset(root, name, modalities=[])[0]
+    for modality in MODALITIES:
+        x = torch.randn(data["item"].num_nodes, 128)
         data["item"][f"x_{modality}"] = x
-    return FeatureGraph(k=10)(data)
+    return data if name in SIZES else FeatureGraph(k=10)(data)
 
 
 def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
@@ -49,8 +50,7 @@ def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
         [torch.arange(num_users), torch.randint(num_items, (num_users,))]
     )
     data["item", "rev_interacts", "user"].edge_index = edge_index.flip(0)
-    for modality, size in MODALITIES.items():
-        data["item"][f"x_{modality}"] = torch.randn(num_items, size)
+    for modality in MODALITIES:
         target = torch.arange(num_items).repeat_interleave(10)
         source = torch.randint(num_items, target.shape)
         similar = data["item", f"similar_{modality}", "item"]

@@ -58,10 +58,10 @@ def write_json(path: Path, content: Any) -> None:
         part.write_text(text + "\n", encoding="utf-8")
 
 
-def check_plan(path: Path, plan: Plan, keys: List[str]) -> Dict[str, Any]:
+def check_plan(path: Path, plan: Plan) -> Dict[str, Any]:
     """Reads a file, and refuses what was made under other conditions."""
     found: Dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    for key in keys:
+    for key in plan:
         expected = json.loads(json.dumps(plan[key]))
         if found[key] != expected:
             raise ValueError(
@@ -146,7 +146,7 @@ class Runs:
         """Does the runs of a model that are not done yet."""
         plan = self.plan(name, params)
         for path in sorted(folder.glob("seed_*.json")):
-            check_plan(path, plan, list(plan))
+            check_plan(path, plan)
         is_drawn = name in SPACES or name == "Random"
         num_runs = self.args.seeds if is_drawn else min(self.args.seeds, 1)
         for seed in range(num_runs):
@@ -158,7 +158,13 @@ class Runs:
             model, course = self.train(name, params, seed, weights)
             seconds = time.perf_counter() - start
             course["val"] = evaluate(model, self.data, "val")
-            _check_weights(course)
+            value = course["val"]["recall@20"]
+            if abs(value - course.get(MONITOR, value)) > TOLERANCE:
+                raise RuntimeError(
+                    f"{path}: the weights of the best epoch have a validation "
+                    f"Recall@20 of {value}, which was {course[MONITOR]} in "
+                    f"training: something is missing in the state_dict"
+                )
             result = {
                 **plan,
                 "search": search or {},
@@ -171,7 +177,6 @@ class Runs:
                 "command": shlex.join(["python", *sys.argv]),
             }
             write_json(path, result)  # The last file: the run is finished.
-            value = course["val"]["recall@20"]
             print(f"{path}: {MONITOR} {value:.4f}", flush=True)
 
     def train(
@@ -222,13 +227,3 @@ class Runs:
             "epochs": trainer.current_epoch,
             MONITOR: float(stopping.best_score),
         }
-
-
-def _check_weights(course: Dict[str, Any]) -> None:
-    found = course["val"]["recall@20"]
-    if abs(found - course.get(MONITOR, found)) > TOLERANCE:
-        raise RuntimeError(
-            f"With the weights of epoch {course['best_epoch']} validation "
-            f"Recall@20 is {found}, but was {course[MONITOR]}: something is "
-            f"missing in the state_dict"
-        )

@@ -17,7 +17,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tmfun_pyg.training.callbacks import MONITOR
 
 Params = Dict[str, Any]
-Space = Dict[str, List[Any]]
 
 SEED = 0  # Of the order of the choices, and of the training in a trial.
 WARM_UP = 10  # Epochs, and
@@ -28,7 +27,7 @@ def search(
     runs: Runs,
     folder: Path,
     name: str,
-    space: Space,
+    space: Dict[str, List[Any]],
     defaults: Params,
     fixed: Params,
 ) -> Params:
@@ -52,7 +51,7 @@ def search(
         path = folder / f"trial_{number}.json"
         plan = runs.plan(name, {**params, **fixed})
         if path.exists():
-            curves.append(check_plan(path, plan, list(plan))["curve"])
+            curves.append(check_plan(path, plan)["curve"])
             continue
         rule = MedianRule(curves)
         weights = path.with_suffix("")

@@ -58,11 +58,6 @@ LARGE = 1_000_000  # Nodes, beyond which other ways take minutes or do not fit.
 Function = Callable[[], Any]
 
 
-def num_nodes(data: HeteroData) -> int:
-    """The number of users and items."""
-    return data["user"].num_nodes + data["item"].num_nodes
-
-
 def propagation(
     bench: Bench, data: HeteroData, args: argparse.Namespace
 ) -> None:
@@ -73,7 +68,7 @@ def propagation(
         once = num_edges * (row + INDEX_AND_VALUE) + num_rows * row
         return bench.bound(2 * once)
 
-    size = num_nodes(data)
+    size = data.num_nodes
     probe = torch.randn(size, args.channels, device=bench.device)
     num_edges = 2 * data["user", "interacts", "item"].num_edges
     for name, function in propagation_ways(data, probe).items():
@@ -98,7 +93,7 @@ def propagation_ways(data: HeteroData, probe: Tensor) -> Dict[str, Function]:
     probes, layer = probe.split(sizes), InteractionPropagation(num_layers=1)
     tables = [torch.randn_like(probe).requires_grad_() for probe in probes]
     ours = partial(_gradient, lambda: layer(*tables, data), tables, probes)
-    if num_nodes(data) > LARGE:
+    if data.num_nodes > LARGE:
         return {"ours": ours}
     edge_index, weight, coo = all_nodes(data, probe.device)
     x = torch.cat(tables).detach().requires_grad_()
@@ -177,7 +172,7 @@ def step_of_pyg(
     """Returns a step of PyG's model, as in PyG's example."""
     edge_index, _, matrix = all_nodes(data, args.device)
     adj = matrix if coo else edge_index.as_tensor()
-    model = PyGLightGCN(num_nodes(data), args.channels, NUM_LAYERS)
+    model = PyGLightGCN(data.num_nodes, args.channels, NUM_LAYERS)
     if coo:
         model.convs = torch.nn.ModuleList(COOConv() for _ in model.convs)
     model = model.to(args.device)
@@ -206,7 +201,6 @@ class COOConv(torch.nn.Module):
 def step(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
     """Whole training steps on the whole graph."""
     batch = next(iter(batches(data, args)))
-    is_large = num_nodes(data) > LARGE
     sizes = {"channels": args.channels, "num_layers": NUM_LAYERS}
     makers = {
         "TMFUN": partial(step_of, TMFUN, data, **sizes),
@@ -214,10 +208,9 @@ def step(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
         "PyG's LightGCN on edge_index": partial(step_of_pyg, data, args),
         "PyG's LightGCN on COO": partial(step_of_pyg, data, args, coo=True),
     }
-    for name in list(makers)[: 2 if is_large else 4]:
+    for name in list(makers)[: 2 if data.num_nodes > LARGE else 4]:
         one = partial(makers[name](), *batch)
-        repeats = 1 if is_large else None
-        bench.measure("step, 4 layers", name, one, repeats=repeats)
+        bench.measure("step, 4 layers", name, one)
         del one
 
 
