@@ -167,7 +167,8 @@ def per_user_metrics(
     items: Optional[Tensor] = None,
 ) -> Dict[str, Tensor]:
     r"""Ranks all items for every user of a split, as :func:`evaluate` does,
-    and returns the metrics of each user, to compare models user by user.
+    and returns the metrics of each user, to compare models user by user. PyG's
+    metrics keep averages only.
 
     Args:
         model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): As in

@@ -133,7 +133,8 @@ def user_blocks(
 def rank_block(
     scorer: Scorer, user: Tensor, k: int, seen: Optional[UserItems] = None
 ) -> Tuple[Tensor, Tensor]:
-    r"""Ranks all items for one block of users.
+    r"""Ranks all items for one block of users. PyG's :class:`KNNIndex` would
+    search for :math:`k` and all seen items more, and orders ties at will.
 
     Args:
         scorer (Scorer): What scores the items.
