@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
+from tmfun_pyg.datasets.rec_dataset import RecDataset
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.utils.files import atomic_write
 
@@ -99,7 +99,7 @@ def write_trec_run(
 
 def write_qrels(
     path: PathLike,
-    data: Union[MultimodalRecDataset, SyntheticMultimodal, HeteroData],
+    data: Union[RecDataset, HeteroData],
     split: str = "test",
 ) -> None:
     r"""Writes the held-out interactions of a split as TREC relevance
@@ -112,9 +112,8 @@ def write_qrels(
 
     Args:
         path (str): The file to write. One that is there is replaced.
-        data (MultimodalRecDataset, SyntheticMultimodal or HeteroData): The
-            data set, or its graph. A graph has no raw ids: indices are written
-            then.
+        data (RecDataset or HeteroData): The data set, or its graph. A graph
+            has no raw ids: indices are written then.
         split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
             other whose :obj:`<split>_edge_label_index` is in the graph.
             (default: :obj:`"test"`)
