@@ -115,14 +115,17 @@ def make_cold(dtype=torch.double, **kwargs):
     return raw, data, model, cold
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float, torch.double])
-def test_cold_items(options, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(torch.float, {}), *((torch.double, options) for options in OPTIONS)],
+    ids=str,
+)
+def test_cold_items(dtype, options):
     _, data, model, cold = make_cold(dtype, **options)
     rtol = {torch.float: 1e-4, torch.double: 1e-9}[dtype]
     items = [*COLD, 5]
-    assert_sums_to_the_score(model, data, range(4), items, rtol, cold)
-    for user, item in itertools.product(range(4), items):
+    assert_sums_to_the_score(model, data, range(3), items, rtol, cold)
+    for user, item in itertools.product(range(3), items):
         found = explain(model, data, user, item, cold=cold)
         plain = explain(model, data, user, item)
         assert not plain.is_cold
