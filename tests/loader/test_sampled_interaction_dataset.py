@@ -319,6 +319,37 @@ def test_all_neighbors_equal_the_whole_graph(model_cls, missing, num_hops):
 
 
 @needs_sampler
+def test_every_neighbor_is_equally_likely(data):
+    """Over the orders that data sets are brought into."""
+    torch.manual_seed(0)
+    num_draws = 80
+    whole = {INTERACTS: INTERACTS, REVERSE: REVERSE}
+    for name in ("similar_m0", "similar_m1"):
+        whole["similar_item", name, "item"] = ("item", name, "item")
+    count = {edge_type: torch.zeros(7, 7) for edge_type in whole}
+    for _ in range(num_draws):
+        dataset = SampledInteractionDataset(data, [2], 2)
+        batch = dataset[torch.arange(len(dataset))]
+        for edge_type, drawn in count.items():
+            row, col = batch[edge_type].edge_index.as_tensor()
+            row = batch[edge_type[0]].n_id[row]
+            drawn[row, batch[edge_type[2]].n_id[col]] += 1
+    is_warm = data["item"].degree > 0
+    by_chance = 0
+    for edge_type, drawn in count.items():
+        row, col = data[whole[edge_type]].edge_index.as_tensor()
+        target = row if edge_type in (INTERACTS, REVERSE) else col
+        if edge_type != INTERACTS:  # Cold items are never read.
+            row, col, target = (x[is_warm[target]] for x in (row, col, target))
+        p = (2 / target.bincount()[target]).clamp(max=1.0)
+        error = (p * (1 - p) / num_draws).sqrt()
+        found = drawn[row, col] / num_draws
+        assert bool(((found - p).abs() <= 5 * error).all())
+        by_chance += int((p < 1).sum())
+    assert by_chance > 10
+
+
+@needs_sampler
 def test_workers_draw_apart(data):
     dataset = SampledInteractionDataset(data, [1], num_negatives=50)
     index = torch.zeros(4, dtype=torch.long).split(1)

@@ -175,6 +175,17 @@ def test_whether_anything_is_missing():
         raw["user"].num_nodes = NUM_USERS - 1
         assert ToRecGraph()(raw).is_complete is complete
 
+    # Users have all they could have, but one item lacks a modality:
+    raw = make_data(2, missing=False)
+    raw["user"].num_nodes = 2
+    pairs = torch.cartesian_prod(torch.arange(2), torch.arange(NUM_ITEMS))
+    raw[INTERACTS].edge_index = pairs.t().contiguous()
+    assert ToRecGraph()(raw).is_complete is True
+    raw["item"].mask_m1 = torch.arange(NUM_ITEMS) != 3
+    data = ToRecGraph()(raw)
+    assert bool(data["user"].mask.all())
+    assert data.is_complete is False
+
     raw = make_data(1, missing=False)
     raw[INTERACTS].edge_index = torch.tensor([[2] * 6, list(range(6))])
     assert ToRecGraph()(raw).has_cold is False
@@ -311,8 +322,11 @@ def test_content_of_a_drawn_batch():
     torch.testing.assert_close(
         mean * data["user"].scale, torch.tensor([[5.0] * 2, [3.0] * 2])
     )
-    assert data.is_complete is False  # Of what is not drawn, nobody knows.
     assert data.has_cold is False
+    # Of what is not drawn, nobody knows:
+    assert data.is_complete is False
+    batch["item"].mask = torch.ones(3, 2, dtype=torch.bool)
+    assert ToRecGraph()(batch).is_complete is False
     batch["similar_item"].degree[1] = 0.0
     assert ToRecGraph()(batch).has_cold is True
     with pytest.raises(ValueError, match="already"):
