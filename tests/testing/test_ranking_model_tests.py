@@ -12,7 +12,7 @@ from tmfun_pyg.testing import RankingModelTests
 class ItemSum(RankingModel):
     """Users are weighted sums of their items."""
 
-    def __init__(self, num_users: int, num_items: int, channels: int = 8):
+    def __init__(self, num_users: int, num_items: int, channels: int = 4):
         super().__init__(num_users, num_items)
         self.item_emb = torch.nn.Parameter(torch.randn(num_items, channels))
 
@@ -41,7 +41,7 @@ def dense_loss(model, data, user, pos_item, neg_item):
 
 class TestItemSum(RankingModelTests):
     model_cls = ItemSum
-    options = {"channels": 4}  # noqa: RUF012
+    options = {"channels": 3}
 
     def dense_loss(self, model, data, *batch):
         return dense_loss(model, data, *batch)

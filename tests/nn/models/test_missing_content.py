@@ -3,11 +3,11 @@
 import pytest
 import torch
 from every_model import MODELS
+from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
 from toy_data import make_data, needs_sampler
 
 from tmfun_pyg.loader import SampledInteractionDataset
 from tmfun_pyg.nn import TMFUN, MultimodalRecommender
-from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
 
 WITH_CONTENT = [
     model_cls

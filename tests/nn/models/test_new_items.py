@@ -1,11 +1,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tmfun_pyg.nn.models.new_items import NewItems
 from torch_geometric.data import HeteroData
 from toy_data import dense_interactions
 
 from tmfun_pyg.nn import TMFUN
-from tmfun_pyg.nn.models.new_items import NewItems
 from tmfun_pyg.transforms import FeatureGraph
 
 NUM_USERS, NUM_ITEMS, NUM_NEW = 80, 60, 10

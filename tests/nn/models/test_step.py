@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from every_model import MODELS
+from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy_data import make_data
 
 from tmfun_pyg.nn import BPRMF
-from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
 
 # Operations that a GPU's host has to wait for, or that convert a layout:
 WAITS = {

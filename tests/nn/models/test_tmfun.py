@@ -4,6 +4,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
 from torch_geometric.testing import withDevice
 from toy_data import (
     NUM_ITEMS,
@@ -14,7 +15,6 @@ from toy_data import (
 )
 
 from tmfun_pyg.nn import TMFUN, info_nce
-from tmfun_pyg.nn.models.csr_matrix import CSRMatrix
 
 ABLATIONS = [
     "modality_graphs",
