@@ -1,26 +1,27 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tmfun_pyg.nn.models.new_items import NewItems
+from dense_content import draw_parameters
+from dense_tmfun import dense_cold_scores, dense_embeddings
 from torch_geometric.data import HeteroData
-from toy_data import dense_interactions
+from toy_data import dense_interactions, make_data
 
-from tmfun_pyg.nn import TMFUN
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.nn import TMFUN, ColdItems, LightGCN
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
-NUM_USERS, NUM_ITEMS, NUM_NEW = 80, 60, 10
+NUM_USERS, NUM_ITEMS, NUM_COLD = 80, 60, 10
 
 
 @pytest.fixture
 def data() -> HeteroData:
     """Users like one of two kinds of items, which the content of all but item
-    0 tells. The last items are new.
+    0 tells. The last items are cold.
     """
     kind = torch.arange(NUM_ITEMS) % 2
     likes = torch.arange(NUM_USERS) % 2
     probability = torch.full((NUM_USERS, NUM_ITEMS), 0.02)
     probability[likes.view(-1, 1) == kind] = 0.2
-    probability[:, -NUM_NEW:] = 0.0
+    probability[:, -NUM_COLD:] = 0.0
     edge_index = torch.rand_like(probability).lt(probability).nonzero().t()
 
     data = HeteroData()
@@ -35,36 +36,69 @@ def data() -> HeteroData:
     return FeatureGraph(k=3)(data)
 
 
+def extended(model, graph):
+    with torch.no_grad():
+        encoding = model.encode(graph)
+    cold_items = ColdItems.fit(model, graph)
+    return cold_items, encoding, cold_items.extend(encoding)
+
+
+@pytest.mark.parametrize("num_modalities", [1, 2, 4])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("cold", [[2], [2, 4]])
+def test_dense_reference(num_modalities, missing, cold):
+    """Cold items are scored as if known, and warm ones as ever."""
+    data = make_data(num_modalities, missing)
+    store = data["user", "interacts", "item"]
+    is_warm = ~torch.isin(store.edge_index[1], torch.tensor(cold))
+    store.edge_index = store.edge_index[:, is_warm]
+    model = TMFUN.from_data(data, channels=4, num_layers=2)
+    draw_parameters(model)
+    graph = ToRecGraph()(data)
+    _, _, (users, items) = extended(model, graph)
+    user_emb, item_emb = dense_embeddings(model, data)
+    expected = user_emb @ item_emb.t()
+    is_known = dense_interactions(data).sum(dim=0) > 0
+    assert not bool(is_known[cold].any())
+    others = dense_cold_scores(model, data)
+    expected[:, ~is_known] = others[:, ~is_known].float()
+    torch.testing.assert_close(users[:, :4], user_emb)
+    torch.testing.assert_close(items[is_known, :4], item_emb[is_known])
+    assert not items[is_known, 4:].any()
+    torch.testing.assert_close(
+        users @ items.t(), expected.detach(), rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("channels", [2, 64])
 def test_dense_profiles(data: HeteroData, channels: int) -> None:
-    graph = TMFUN.from_data(data, channels=4).graph
-    new_items = NewItems(graph, ["image", "text"], channels)
+    cold_items = ColdItems(ToRecGraph()(data), channels)
 
     r = dense_interactions(data).double()
-    known = r.sum(dim=0) > 0
-    assert known.sum() == NUM_ITEMS - NUM_NEW
+    warm = r.sum(dim=0) > 0
+    assert warm.sum() == NUM_ITEMS - NUM_COLD
     parts = []
     for name in ["image", "text"]:
         x = data["item"][f"x_{name}"]
         x = F.layer_norm(x, x.shape[1:]).double()
         has = data["item"][f"mask_{name}"]
-        parts.append((x - x[known & has].mean(dim=0)) * has.view(-1, 1))
+        parts.append((x - x[warm & has].mean(dim=0)) * has.view(-1, 1))
     f = torch.cat(parts, dim=1)
-    gram = f[known].t() @ f[known]
+    gram = f[warm].t() @ f[warm]
     gram += gram.trace() / 256 * torch.eye(f.size(1))
     degree = r.sum(dim=1, keepdim=True).clamp(min=1)
     c = (r / degree).t() @ r
     c.fill_diagonal_(0.0)
-    solve = gram.inverse() @ f[known].t()
-    metric = solve @ c[known][:, known] @ solve.t()
+    solve = gram.inverse() @ f[warm].t()
+    metric = solve @ c[warm][:, warm] @ solve.t()
 
     value, vector = torch.linalg.eigh(metric)
     value = value.clamp(min=0.0)
     assert value.count_nonzero() > 2  # So that two of them are a choice.
     value[:-channels] = 0.0
     metric = vector @ value.diag() @ vector.t()
-    item = new_items.item_profile.double()
-    user = new_items.user_profile.double()
+    item = cold_items.item_profile.double()
+    user = cold_items.user_profile.double()
     assert item.size(1) == min(channels, f.size(1))
     torch.testing.assert_close(
         item @ item.t(), f @ metric @ f.t(), rtol=1e-4, atol=1e-5
@@ -75,9 +109,8 @@ def test_dense_profiles(data: HeteroData, channels: int) -> None:
 
 
 def test_profiles_tell_what_users_like(data: HeteroData) -> None:
-    graph = TMFUN.from_data(data, channels=4).graph
-    new_items = NewItems(graph, ["image", "text"], 4)
-    score = new_items.user_profile @ new_items.item_profile[-NUM_NEW:].t()
+    cold_items = ColdItems(ToRecGraph()(data), channels=4)
+    score = cold_items.user_profile @ cold_items.item_profile[-NUM_COLD:].t()
     # The even users like the even items, and users without items have no
     # preference at all:
     active = dense_interactions(data).sum(dim=1) > 0
@@ -89,36 +122,29 @@ def test_profiles_tell_what_users_like(data: HeteroData) -> None:
 
 def test_two_products_of_one_spread(data: HeteroData) -> None:
     model = TMFUN.from_data(data, channels=4)
-    with torch.no_grad():
-        user_emb, item_emb = model()
-        branches = model.encode()
-        estimate = model.estimate(branches)
-        users = (branches.collaborative + branches.content)[:NUM_USERS]
-    by_embedding = users @ estimate.t()
-    new_items = model.new_items
-    scale = new_items.scale(users, estimate, model.graph.is_new)
-    profile = new_items.item_profile
-    by_profile = scale * new_items.user_profile @ profile.t()
-    spreads = []
-    for score in [by_embedding, by_profile]:
-        score = score[:, :-NUM_NEW]
-        spreads.append(score.var(dim=1, correction=0).mean().sqrt())
-    assert spreads[0] > 0
-    torch.testing.assert_close(spreads[0], spreads[1])
+    cold_items, encoding, (users, items) = extended(model, ToRecGraph()(data))
+    by_embedding = encoding.user @ cold_items.estimate(encoding).t()
+    by_profile = cold_items.user_profile @ cold_items.item_profile.t()
+
+    def spread(score):
+        score = score[:, :-NUM_COLD]
+        return score.var(dim=1, correction=0).mean().sqrt()
+
+    assert spread(by_embedding) > 0
+    by_profile *= spread(by_embedding) / spread(by_profile)
     torch.testing.assert_close(
-        (user_emb @ item_emb.t())[:, -NUM_NEW:],
-        (0.5 * (by_embedding + by_profile))[:, -NUM_NEW:],
+        (users @ items.t())[:, -NUM_COLD:],
+        (0.5 * (by_embedding + by_profile))[:, -NUM_COLD:],
     )
 
 
-def test_known_items_do_not_hear_of_new_ones(data: HeteroData) -> None:
+def test_warm_items_do_not_hear_of_cold_ones(data: HeteroData) -> None:
     model = TMFUN.from_data(data, channels=4)
-    with torch.no_grad():
-        user_emb, item_emb = model()
-        score = user_emb @ item_emb.t()
-        # Other content of one new item leaves all scores but its own:
-        data["item"].x_image[-1] += torch.randn(8)
-        user_emb, item_emb = model.bind(data)()
+    _, _, (user_emb, item_emb) = extended(model, ToRecGraph()(data))
+    score = user_emb @ item_emb.t()
+    # Other content of one cold item leaves all scores but its own:
+    data["item"].x_image[-1] += torch.randn(8)
+    _, _, (user_emb, item_emb) = extended(model, ToRecGraph()(data))
     found = user_emb @ item_emb.t()
     torch.testing.assert_close(found[:, :-1], score[:, :-1])
     assert not torch.allclose(found[:, -1], score[:, -1])
@@ -129,8 +155,12 @@ def test_no_content_gives_no_profile(data: HeteroData) -> None:
         data["item"][f"x_{name}"] = torch.ones(NUM_ITEMS, 3)
     data = FeatureGraph(k=3)(data)
     model = TMFUN.from_data(data, channels=4)
-    with torch.no_grad():
-        user_emb, item_emb = model()
-    assert not model.new_items.item_profile.any()
-    assert user_emb.isfinite().all()
-    assert item_emb.isfinite().all()
+    cold_items, _, (users, items) = extended(model, ToRecGraph()(data))
+    assert not cold_items.item_profile.any()
+    assert users.isfinite().all()
+    assert items.isfinite().all()
+
+
+def test_models_without_use_for_it(data: HeteroData) -> None:
+    with pytest.raises(ValueError, match=r"LightGCN does not split .*TMFUN"):
+        ColdItems.fit(LightGCN.from_data(data), ToRecGraph()(data))
