@@ -81,6 +81,7 @@ def info_nce(
 
 def _share(index: Tensor, dtype: torch.dtype) -> Tensor:
     """Returns one over the number of rows of the same node, for each row."""
+    index = index.contiguous()
     ascending = index.sort().values
     end = torch.searchsorted(ascending, index, right=True)
     return 1 / (end - torch.searchsorted(ascending, index)).to(dtype)

@@ -43,9 +43,7 @@ class ScaledContrast(torch.nn.Module):
     ) -> None:
         super().__init__()
         if max_size is not None and max_size < 1:
-            raise ValueError(
-                f"'contrast_size' must be at least 1 (got {max_size})"
-            )
+            raise ValueError(f"'max_size' must be at least 1 (got {max_size})")
         self.weight = weight
         self.temperature = temperature
         self.max_size = max_size

@@ -12,6 +12,7 @@ from tmfun_pyg.nn.fusion import ContentFusion
 from tmfun_pyg.nn.loss import ScaledContrast
 from tmfun_pyg.nn.models.embedding_model import rows_of
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.ranking_model import check_at_least
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
@@ -177,6 +178,8 @@ class TMFUN(MultimodalModel):
             reg_weight,
             sparse,
         )
+        if contrast_size is not None:
+            check_at_least("contrast_size", contrast_size, 1)
         self.modality_graphs = modality_graphs
         self.item_graph = item_graph and later_steps
         self.reads_feature_graphs = modality_graphs or self.item_graph

@@ -1,9 +1,10 @@
+import importlib
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tmfun_pyg.nn import info_nce
-from tmfun_pyg.nn import loss as loss_module
 
 
 def reference(x, y, temperature):
@@ -140,7 +141,8 @@ def test_half_precision_is_computed_in_float(views, dtype):
 @pytest.mark.parametrize("chunk_size", [64, None])
 def test_memory_is_bounded_by_the_chunk(monkeypatch, chunk_size):
     """No tensor of all pairs is saved for the backward pass."""
-    monkeypatch.setattr(loss_module, "CHUNK_SIMILARITIES", 64 * 512)
+    module = importlib.import_module("tmfun_pyg.nn.loss.info_nce")
+    monkeypatch.setattr(module, "CHUNK_SIMILARITIES", 64 * 512)
     x = torch.randn(512, 4, requires_grad=True)
     largest = 0
 
