@@ -130,7 +130,9 @@ def analyze(rec: Recommender, split: str) -> Analysis:
     if isinstance(rec.scorer, EmbeddingScorer):
         projection = project_items(rec.scorer.item_emb)
     why = why_no_weights(rec.model, rec.data)
-    weights = None if why else modality_weights(rec.model, rec.data)
+    weights = None
+    if isinstance(rec.model, TMFUN) and why == "":
+        weights = modality_weights(rec.model, rec.data)
     return Analysis(
         kind, num_parameters, accuracy, projection, weights, no_weights=why
     )
