@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.datasets._rec_dataset import RecDataset
+from tmfun_pyg.datasets.rec_dataset import RecDataset
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.utils.files import atomic_write
 
