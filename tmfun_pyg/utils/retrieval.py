@@ -26,7 +26,8 @@ class Scorer(Protocol):
 
     def score(self, user: Tensor) -> Tensor:
         r"""Returns the scores of all items for some users, of shape
-        :obj:`[num_rows, num_items]`.
+        :obj:`[num_rows, num_items]`, as a tensor of its own: whoever asks may
+        overwrite it.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
