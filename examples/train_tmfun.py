@@ -1,7 +1,20 @@
 """Trains LightGCN and TMFUN and compares them with the most popular items.
 
-python examples/train_tmfun.py                           # Synthetic data.
-python examples/train_tmfun.py --root DIR --name tiktok  # MMRec format.
+    python examples/train_tmfun.py                           # Synthetic data.
+    python examples/train_tmfun.py --root DIR --name tiktok  # MMRec format.
+
+Test Recall@20 / NDCG@20 on the synthetic data set (seed 0, 2026-11-25):
+
+    MostPopular  0.0646 / 0.0282
+    LightGCN     0.1448 / 0.0719
+    TMFUN        0.2461 / 0.1231
+
+On TikTok, published (by the DiffMM paper, with a third modality, text) and
+reproduced (image and audio; mean over 5 seeds, see benchmarks/README.md):
+
+    MostPopular        -         0.0596 / 0.0254
+    LightGCN     0.0653 / 0.0282 0.0897 / 0.0405
+    TMFUN              -         0.1097 / 0.0458
 """
 
 import argparse
