@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Dict
 
@@ -20,35 +20,27 @@ def find_commit() -> str:
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
     git += ["--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return subprocess.check_output(
-            git, text=True, stderr=subprocess.DEVNULL
-        ).strip()
+        found = subprocess.run(git, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return found.stdout.strip()
 
 
-def describe_environment(device: torch.device) -> Dict[str, Any]:
+def describe_environment() -> Dict[str, Any]:
     """Returns commit, versions and hardware."""
-    versions = {
-        "python": platform.python_version(),
-        "tmfun_pyg": tmfun_pyg.__version__,
-    }
-    for package in ("torch", "torch_geometric", "lightning", "optuna"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "missing"
-    hardware: Dict[str, Any] = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
-        hardware["cpu"] = found[1] if found else hardware["cpu"]
-    if device.type == "cuda":
-        hardware["gpu"] = torch.cuda.get_device_name(device)
+    packages = ("torch", "torch_geometric", "lightning", "numpy")
+    versions = {package: version(package) for package in packages}
+    versions["python"] = platform.python_version()
+    versions["tmfun_pyg"] = tmfun_pyg.__version__
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        found = re.search(r"model name\s*:\s*(.+)", text)
+        cpu = found[1] if found else cpu
+    hardware = {"cpu": cpu, "cores": os.cpu_count()}
+    hardware["threads"] = torch.get_num_threads()
+    if torch.cuda.is_available():
+        hardware["gpu"] = torch.cuda.get_device_name()
     return {
         "commit": find_commit(),
         "versions": versions,

@@ -1,40 +1,30 @@
-r"""Measures how long `FeatureGraph` takes, and how much memory it needs.
+r"""Time, memory and recall of `FeatureGraph`.
 
     python benchmarks/feature_graph.py --num-items 63001
     python benchmarks/feature_graph.py --num-items 1000000 --recall 0.95 \
         --intrinsic-dim 24 --no-plain
 
 The comparator is a plain product in float32 and :func:`torch.topk`, in blocks
-of the same features: neither rounding errors nor ties are looked after. The
-recall of an approximate search is that of other items than those it measured
-recall on itself.
+of the same features, which heeds neither rounding errors nor ties. The recall
+of an approximate search is that of other items than those on which it measures
+itself.
 
-Drawn features have no structure, which is the worst case of an approximate
-search. With `--intrinsic-dim D` they are a random linear map of D drawn
+Random features have no structure, which is the worst case of an approximate
+search. With `--intrinsic-dim D` they are a random linear map of D random
 numbers an item, plus noise of a tenth of their standard deviation.
 """
 
 import argparse
-import resource
-import sys
-import time
 
 import torch
+import torch.nn.functional as F
+from _measure import HEAD, Bench
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms import FeatureGraph
 
-EDGE_TYPE = ("item", "similar_drawn", "item")
 SAMPLE = 1000
-
-
-def peak_memory(device: torch.device) -> float:
-    """The most memory that was in use so far, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def draw(args: argparse.Namespace) -> Tensor:
@@ -48,92 +38,63 @@ def draw(args: argparse.Namespace) -> Tensor:
     return x.addmm_(hidden, basis, alpha=args.intrinsic_dim**-0.5)
 
 
-def search_plainly(x: Tensor, k: int, metric: str, rows: Tensor) -> Tensor:
-    """Finds neighbors with a product and a plain top-k."""
-    if metric == "cosine":
-        x = torch.nn.functional.normalize(x)
-    square = x.square().sum(dim=1)
-    neighbor = rows.new_empty((len(rows), k))
-    block_size = max(1, 2**24 // len(x))
-    for start in range(0, len(rows), block_size):
-        block = rows[start : start + block_size]
-        score = torch.addmm(square, x[block], x.t(), beta=-1, alpha=2)
-        score[torch.arange(len(block)), block] = -torch.inf
-        neighbor[start : start + block_size] = score.topk(k, dim=1).indices
-    return neighbor
+def search_plainly(x: Tensor, k: int, rows: Tensor) -> Tensor:
+    """Finds the neighbors of some rows with a product and a plain top-k."""
+    x = F.normalize(x)
+    blocks = []
+    for block in rows.split(max(1, 2**24 // len(x))):
+        score = x[block] @ x.t()
+        score[torch.arange(len(block), device=x.device), block] = -torch.inf
+        blocks.append(score.topk(k, dim=1).indices)
+    return torch.cat(blocks)
 
 
-def measure_recall(
-    x: Tensor, edge_index: Tensor, k: int, metric: str
-) -> float:
-    """The share of the neighbors of some items that was found."""
-    generator = torch.Generator().manual_seed(12345)
-    sample = torch.randperm(len(x), generator=generator)[:SAMPLE].to(x.device)
-    expected = search_plainly(x, k, metric, sample)
-    found = edge_index[0].view(-1, k)[sample]  # Sorted by centre.
-    same = expected.unsqueeze(2) == found.unsqueeze(1)
-    return float(same.any(dim=2).float().mean())
+def find(x: Tensor, k: int, recall: float) -> Tensor:
+    """Returns the neighbors that `FeatureGraph` finds, a row an item."""
+    data = HeteroData()
+    data["item"].x_drawn = x
+    data = FeatureGraph(k, recall=recall)(data)
+    edge_index = data["item", "similar_drawn", "item"].edge_index
+    return edge_index[0].view(-1, k)  # Sorted by target.
 
 
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num-items", type=int, default=18_357)
-    parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--intrinsic-dim", type=int)
-    parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--metric", default="cosine")
-    parser.add_argument("--recall", type=float)
-    parser.add_argument("--device", type=torch.device, default="cpu")
-    parser.add_argument("--no-plain", action="store_true")
+    add = parser.add_argument
+    add("--num-items", type=int, default=18_357)
+    add("--dim", type=int, default=128)
+    add("--intrinsic-dim", type=int)
+    add("--k", type=int, default=10)
+    add("--recall", type=float)
+    add("--device", default="cpu")
+    add("--no-plain", action="store_true")
     args = parser.parse_args()
 
-    def synchronize() -> None:
-        if args.device.type == "cuda":
-            torch.cuda.synchronize(args.device)
-
     torch.manual_seed(0)
-    data = HeteroData()
-    data["item"].x_drawn = x = draw(args)
-    transform = FeatureGraph(args.k, metric=args.metric, recall=args.recall)
-    # Starts the device and the threads, which is not what is measured.
-    warm_up = HeteroData()
-    warm_up["item"].x_drawn = x[: args.k + 1]
-    transform(warm_up)
-    synchronize()
-
-    before = peak_memory(args.device)
-    start = time.perf_counter()
-    edge_index = transform(data)[EDGE_TYPE].edge_index
-    synchronize()
-    seconds = time.perf_counter() - start
-    peak = peak_memory(args.device)
-    structure = (
-        "no structure"
-        if args.intrinsic_dim is None
-        else f"intrinsic dimension {args.intrinsic_dim}"
+    x = draw(args)
+    bench = Bench(args.device, repeats=1)
+    print(f"{vars(args)}, {bench.describe()}\n\n{HEAD}")
+    find(x[: args.k + 1], args.k, args.recall)  # Starts the threads.
+    found = []
+    bench.measure(
+        "FeatureGraph",
+        "ours",
+        lambda: found.append(find(x, args.k, args.recall)),
     )
-    print(
-        f"{args.num_items} items x {args.dim} ({structure}), k={args.k}, "
-        f"{args.metric}, recall={args.recall}, {args.device}, "
-        f"{torch.get_num_threads()} threads: {edge_index.size(1)} edges, "
-        f"{seconds:.1f} s, peak {peak:.0f} MiB ({peak - before:.0f} MiB "
-        f"above the start)",
-        flush=True,
-    )
-    if args.recall is not None:
-        share = measure_recall(x, edge_index, args.k, args.metric)
-        print(f"recall of {SAMPLE} other items: {share:.4f}", flush=True)
     if not args.no_plain:
-        start = time.perf_counter()
         rows = torch.arange(len(x), device=x.device)
-        search_plainly(x, args.k, args.metric, rows)
-        synchronize()
-        plain = time.perf_counter() - start
-        print(
-            f"plain product and top-k: {plain:.1f} s, ratio "
-            f"{seconds / plain:.2f}"
+        bench.measure(
+            "FeatureGraph",
+            "a plain product and topk",
+            lambda: search_plainly(x, args.k, rows),
         )
+    generator = torch.Generator().manual_seed(12345)
+    sample = torch.randperm(len(x), generator=generator)[:SAMPLE].to(x.device)
+    expected = search_plainly(x, args.k, sample)
+    same = expected.unsqueeze(2) == found[0][sample].unsqueeze(1)
+    recall = float(same.any(dim=2).float().mean())
+    print(f"\nrecall of {len(sample)} items: {recall:.4f}")
 
 
 if __name__ == "__main__":

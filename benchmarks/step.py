@@ -4,15 +4,14 @@
 
 OTHER is a second checkout of this repository, at the commit to compare with.
 Each runs in a process of its own, and they take turns, so that their ratio
-holds on a noisy machine. Only the public API is used. `--data` names a set in
---root; one without features gets two modalities of 128 drawn ones.
+holds on a noisy machine. Only the public API is used. The graph is one of
+those of speed.py.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-import time
 from statistics import median
 from typing import Any, List
 
@@ -26,8 +25,8 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--root", required=True, help="folder of the data set")
-    add("--data", default="sports", help="its name")
+    add("--root", help="folder of the data sets")
+    add("--data", default="sports", help="a set, x10 or x100, as in speed.py")
     add("--against", help="a second checkout to compare with")
     add("--models", nargs="+", default=MODELS)
     add("--batch-size", type=int, default=2048)
@@ -38,34 +37,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(args: argparse.Namespace) -> Any:
-    """Reads the data set, and draws features where it has none."""
-    import torch
-
-    from tmfun_pyg.datasets import MultimodalRecDataset
-    from tmfun_pyg.transforms import FeatureGraph
-
-    torch.manual_seed(0)
-    root = os.path.join(args.root, args.data)
-    if any(name.endswith("_feat.npy") for name in os.listdir(root)):
-        data = MultimodalRecDataset(root, args.data, zero_rows="mask")[0]
-    else:
-        data = MultimodalRecDataset(root, args.data, modalities=[])[0]
-        for m in range(2):
-            x = torch.randn(data["item"].num_nodes, 128)
-            data["item"][f"x_m{m}"] = x
-    return FeatureGraph(k=10)(data)
-
-
 def make_step(args: argparse.Namespace) -> Any:
     """Returns a training step of the checkout that is on the path."""
     import torch
+    from _graphs import load_graph
 
     import tmfun_pyg.nn
     import tmfun_pyg.transforms
     from tmfun_pyg.loader import InteractionDataset, InteractionSampler
 
-    data = load(args)
+    data = load_graph(args.data, args.root)
     edge_index = data["user", "interacts", "item"].edge_index.to(args.device)
     torch.manual_seed(0)
     model_cls = getattr(tmfun_pyg.nn, args.work)
@@ -88,36 +69,19 @@ def make_step(args: argparse.Namespace) -> Any:
         sum(parts(*batch).values()).backward()
         optimizer.step()
 
-    def synchronize() -> None:
-        if args.device != "cpu":
-            torch.cuda.synchronize()
-
-    return step, synchronize
+    return step
 
 
 def work(args: argparse.Namespace) -> None:
     """Takes a turn for each line of input."""
-    step, synchronize = make_step(args)
+    from _measure import Bench, peak, reset_peak
+
+    bench, step = Bench(args.device, repeats=1), make_step(args)
     step()
+    reset_peak(args.device)  # Not that of reading the data set.
     for _ in sys.stdin:
-        synchronize()
-        begin = time.perf_counter()
-        for _ in range(args.steps):
-            step()
-        synchronize()
-        seconds = (time.perf_counter() - begin) / args.steps
-        print(f"{seconds} {peak_memory(args.device)}", flush=True)
-
-
-def peak_memory(device: str) -> float:
-    """Returns the peak of the process, or of the device, in MiB."""
-    if device != "cpu":
-        import torch
-
-        return torch.cuda.max_memory_allocated() / 2**20
-    with open("/proc/self/status") as file:
-        peak = next(line for line in file if line.startswith("VmHWM"))
-    return int(peak.split()[1]) / 2**10
+        seconds = bench.time(lambda: [step() for _ in range(args.steps)])
+        print(seconds / args.steps, peak(args.device), flush=True)
 
 
 def compare(model: str, args: argparse.Namespace) -> None:

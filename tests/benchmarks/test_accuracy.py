@@ -1,12 +1,10 @@
-import csv
 import importlib
-import importlib.util
 import json
 import shutil
 import sys
 from pathlib import Path
-from statistics import mean, stdev
-from types import ModuleType
+from statistics import mean, median, stdev
+from types import ModuleType, SimpleNamespace
 from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
@@ -23,10 +21,7 @@ from tmfun_pyg.training import (
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.transforms import FeatureGraph
-
-pytest.importorskip("optuna")
-sqlalchemy = pytest.importorskip("sqlalchemy")
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SMALL = ["--channels", "8", "--epochs", "2", "--batch-size", "99", "--k", "5"]
@@ -49,23 +44,11 @@ class Small:
 
 @pytest.fixture(scope="module")
 def accuracy() -> Iterator[ModuleType]:
-    # Waiting for the disk takes most of the time of small searches.
-    def hurry(connection: Any, record: Any) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-
-    engine = sqlalchemy.engine.Engine
-    sqlalchemy.event.listen(engine, "connect", hurry)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        path = FOLDER / "accuracy.py"
-        spec = importlib.util.spec_from_file_location("accuracy", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        patch.setattr(module, "SyntheticMultimodal", Small)
-        yield module
-    sqlalchemy.event.remove(engine, "connect", hurry)
+        options = importlib.import_module("_options")
+        patch.setattr(options, "SyntheticMultimodal", Small)
+        yield importlib.import_module("accuracy")
 
 
 def run(accuracy: ModuleType, out: Path, *args: str) -> None:
@@ -83,7 +66,7 @@ def read(out: Path, label: str, seed: int = 0) -> Dict[str, Any]:
 def done(accuracy: ModuleType, tmp_path_factory: Any) -> Tuple[Path, List]:
     out = tmp_path_factory.mktemp("accuracy")
     args = ["--models", "MostPopular", "LightGCN", "TMFUN"]
-    args += ["--seeds", "2", "--seeds-of", "LightGCN=1", "--budget", "2"]
+    args += ["--seeds", "2", "--budget", "2"]
     run(accuracy, out, *args)
     return out, args
 
@@ -100,13 +83,14 @@ def fits(
 ) -> List[Tuple[Any, ...]]:
     """The arguments of all trainings."""
     calls: List[Tuple[Any, ...]] = []
-    fit = accuracy.fit
+    train = accuracy.Runs.train
 
-    def count(*args: Any) -> Any:
-        calls.append(args)
-        return fit(*args)
+    def count(runs: Any, name: str, *args: Any) -> Any:
+        if name != "MostPopular":
+            calls.append((name, *args))
+        return train(runs, name, *args)
 
-    monkeypatch.setattr(accuracy, "fit", count)
+    monkeypatch.setattr(accuracy.Runs, "train", count)
     return calls
 
 
@@ -118,12 +102,12 @@ def test_run_is_a_plain_run(
     done: Tuple[Path, List], tmp_path: Path, seed: int
 ) -> None:
     found = read(done[0], "TMFUN", seed)
-    data = FeatureGraph(5)(Small(0)[0])
+    data = ToRecGraph()(FeatureGraph(k=5)(Small(0)[0]))
     seed_everything(seed)
     params = dict(found["params"])
     lr = params.pop("lr")
     model = TMFUN.from_data(data, channels=8, **params)
-    module = RecommenderModule(model, lr=lr)
+    module = RecommenderModule(model, data, lr=lr)
     stopping, checkpoint = default_callbacks(str(tmp_path))
     trainer = Trainer(
         accelerator="cpu",
@@ -147,26 +131,28 @@ def test_files_of_a_run(done: Tuple[Path, List]) -> None:
     found = read(out, "TMFUN", 1)
     assert (found["model"], found["seed"]) == ("TMFUN", 1)
     assert set(found["hardware"]) >= {"cpu", "cores", "threads"}
-    assert set(found["versions"]) >= {"torch", "optuna", "tmfun_pyg"}
+    assert set(found["versions"]) >= {"torch", "lightning", "tmfun_pyg"}
     assert len(found["commit"]) > 6
     assert found["data"]["users"] == 50
-    assert found["search"]["finished"] + found["search"]["pruned"] == 2
-    assert found["arguments"]["batch_size"] == 99
+    assert found["search"]["trials"] == 2
+    assert found["settings"]["batch_size"] == 99
+    assert "--batch-size 99" in found["command"]
     with np.load(out / "TMFUN" / "seed_1.npz", allow_pickle=False) as file:
         assert len(file["user"]) == len(file["recall"]) == len(file["ndcg"])
         for name in ("recall", "ndcg"):
             average = file[name].mean()
             expected = found["test"][f"{name}@20"]
             assert average == pytest.approx(expected, abs=1e-6)
-    # One run of what has nothing to draw, and one as asked for:
+    # One run of what has nothing to draw:
     names = {str(p.relative_to(out)) for p in out.glob("*/seed_*.json")}
-    seeds = {"TMFUN/seed_1", "TMFUN/seed_0", "LightGCN/seed_0"}
+    seeds = {f"{n}/seed_{s}" for n in ("TMFUN", "LightGCN") for s in (0, 1)}
     assert names == {f"{n}.json" for n in seeds | {"MostPopular/seed_0"}}
     # Neither weights nor halves of files are left:
     left = {path.name.split(".")[-1] for path in out.rglob("*.*")}
-    assert left == {"json", "npz", "db", "lock", "md", "csv", "png"}
+    assert left == {"json", "npz", "md", "png"}
+    assert not [path for path in out.glob("*/*") if path.is_dir()]
 
-    data = FeatureGraph(5)(Small(0)[0])
+    data = ToRecGraph()(Small(0)[0])
     expected = evaluate(MostPopular.from_data(data), data, "test")
     assert read(out, "MostPopular")["test"] == expected
 
@@ -183,7 +169,7 @@ def test_finished_runs_are_not_repeated(
     assert [call[0] for call in fits] == ["TMFUN"]
     assert read(out, "TMFUN", 1)["test"] == before["test"]
     # More seeds, and a report alone:
-    run(accuracy, out, *args, "--seeds-of", "LightGCN=2")
+    run(accuracy, out, *args, "--models", "LightGCN", "--seeds", "3")
     assert [call[0] for call in fits] == ["TMFUN", "LightGCN"]
     (out / "results.md").unlink()
     run(accuracy, out, *args, "--seeds", "5", "--report")
@@ -196,20 +182,19 @@ def test_other_conditions(
 ) -> None:
     out, _ = copy
     args = ["--models", "LightGCN", "--seeds", "1"]
-    with pytest.raises(ValueError, match=r"--fresh.*found .*, expected"):
-        run(accuracy, out, *args, "--budget", "2", "--patience", "1")
+    for budget, kind in (("0", "seed"), ("2", "trial")):
+        message = rf"{kind}_0.json was made with other settings.*expected"
+        with pytest.raises(ValueError, match=message):
+            run(accuracy, out, *args, "--budget", budget, "--patience", "1")
     other = ["--set", "LightGCN.num_layers=1"]
     with pytest.raises(ValueError, match=r"other params.*'num_layers': 1"):
         run(accuracy, out, *args, "--budget", "0", *other)
     assert fits == []
-    run(accuracy, out, *args, "--budget", "0", *other, "--fresh")
+    shutil.rmtree(out / "LightGCN")
+    run(accuracy, out, *args, "--budget", "0", *other)
     assert len(fits) == 1
     params = read(out, "LightGCN")["params"]
     assert params == {"lr": 2e-3, "reg_weight": 1e-4, "num_layers": 1}
-    # A search of other settings starts anew:
-    run(accuracy, out, *args, "--budget", "2", *other, "--fresh")
-    # What ran above is not run again, if the search finds no better.
-    assert len(fits) == 3 + (read(out, "LightGCN")["params"] != params)
 
 
 def test_variants(accuracy: ModuleType, copy: Tuple[Path, List]) -> None:
@@ -235,7 +220,7 @@ def test_variants(accuracy: ModuleType, copy: Tuple[Path, List]) -> None:
         assert (found["data"][key] == whole[key]) == same
     # A variant of the reference is compared with it, but is no peer of it.
     paired = json.loads((out / "results.json").read_text())["paired"]
-    assert "TMFUN-mean" in [test["label"] for test in paired["tests"]]
+    assert "TMFUN-mean" in paired["tests"]
     assert paired["best_peer"] in ("LightGCN", "MostPopular")
 
 
@@ -262,7 +247,7 @@ def test_features_are_shuffled_among_items(
     accuracy: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     argv = ["accuracy.py", "--shuffle-features", "1", "--k", "5"]
-    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "argv", [*argv, "--out", "nowhere"])
     data = accuracy.load_data(accuracy.parse_args())
     plain = Small(0)[0]
     order = []
@@ -281,9 +266,10 @@ def test_what_the_weights_do_not_hold(
     def other(*args: Any) -> Dict[str, float]:
         return {"recall@20": 0.9}
 
-    monkeypatch.setattr(accuracy, "evaluate", other)
+    runs = importlib.import_module("_runs")
+    monkeypatch.setattr(runs, "evaluate", other)
     args = ["--models", "LightGCN", "--budget", "0"]
-    with pytest.raises(RuntimeError, match="missing in its state_dict"):
+    with pytest.raises(RuntimeError, match="missing in the state_dict"):
         run(accuracy, tmp_path, *args)
     assert list(tmp_path.glob("*/*.json")) == []
 
@@ -291,13 +277,14 @@ def test_what_the_weights_do_not_hold(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--set", "TMFUN.heads"], "expected MODEL.OPTION=JSON"),
+        (["--set", "TMFUN.attention"], "is not MODEL.OPTION=JSON"),
         (["--set", "TMFUN.head=1"], "TMFUN has no option 'head', only "),
-        (["--set", "TMFUN.attention=False"], "expected JSON such as"),
-        (["--seeds-of", "TMFUN"], "expected MODEL=N"),
-        (["--tag", "x"], "variant of one model"),
-        (["--models", "TMFUN", "--tag", "a/b"], "expected letters"),
-        (["--models", "LightGCN", "--seeds-of", "TMFUN=1"], "not among"),
+        (
+            ["--set", "TMFUN.attention=False"],
+            "TMFUN.attention=False: Expecting value",
+        ),
+        (["--tag", "x"], "variant of one of --models"),
+        (["--models", "TMFUN", "--tag", "LightGCN"], "variant of one"),
     ],
 )
 def test_bad_arguments(
@@ -315,9 +302,8 @@ def test_bad_arguments(
 def test_one_process_a_model(
     accuracy: ModuleType, tmp_path: Path, fits: List
 ) -> None:
-    pytest.importorskip("fcntl")
-    with accuracy.locked(tmp_path / "LightGCN" / "lock"):
-        with pytest.raises(SystemExit, match="Another process"):
+    with accuracy.locked(tmp_path / "LightGCN"):
+        with pytest.raises(SystemExit, match="another process is at work"):
             run(accuracy, tmp_path, "--models", "LightGCN")
         run(accuracy, tmp_path, "--models", "MostPopular")
     assert fits == []
@@ -336,16 +322,9 @@ class Kill(Callback):
             raise Killed
 
 
-def trials(path: Path, name: str = "LightGCN") -> List[Tuple[Any, ...]]:
-    import optuna
-
-    storage = f"sqlite:///{path}"
-    study = optuna.load_study(study_name=name, storage=storage)
-    return [
-        (trial.params, trial.value)
-        for trial in study.trials
-        if trial.state.is_finished() and trial.state.name != "FAIL"
-    ]
+def trials(out: Path, name: str = "LightGCN") -> List[Dict[str, Any]]:
+    paths = sorted((out / name).glob("trial_*.json"))
+    return [json.loads(path.read_text()) for path in paths]
 
 
 @pytest.mark.parametrize("victim", [1, 3])
@@ -361,16 +340,14 @@ def test_killed_search_goes_on(
     assert len(fits) == 4
     fits.clear()
 
-    count = accuracy.fit
+    count = accuracy.Runs.train
 
-    def fit(*args: Any) -> Any:
-        callbacks = args[-1]
-        if len(fits) == victim - 1:
-            callbacks = [*callbacks, Kill()]
-        return count(*args[:-1], callbacks)
+    def train(*args: Any) -> Any:
+        kill = [Kill()] if len(fits) == victim - 1 else []
+        return count(*args, *kill)
 
     with monkeypatch.context() as patch:
-        patch.setattr(accuracy, "fit", fit)
+        patch.setattr(accuracy.Runs, "train", train)
         with pytest.raises(Killed):
             run(accuracy, tmp_path / "killed", *args)
     assert len(fits) == victim
@@ -379,16 +356,20 @@ def test_killed_search_goes_on(
     assert len(fits) == 5
     assert fits[victim - 1][1] == fits[victim][1]
 
-    expected = trials(tmp_path / "whole" / "studies.db")
+    expected = trials(tmp_path / "whole")
     assert len(expected) == 3
-    assert trials(tmp_path / "killed" / "studies.db") == expected
+    assert trials(tmp_path / "killed") == expected
     whole = read(tmp_path / "whole", "LightGCN")
     killed = read(tmp_path / "killed", "LightGCN")
     for key in ("params", "search", "val", "test"):
         assert killed[key] == whole[key]
     # The first trial was that of the defaults:
     defaults = {"lr": 2e-3, "reg_weight": 1e-4, "num_layers": 3}
-    assert expected[0][0] == defaults
+    assert expected[0]["params"] == defaults
+    # The best of them was taken:
+    best = max(expected, key=lambda trial: max(trial["curve"]))
+    assert whole["params"] == best["params"]
+    assert whole["val"]["recall@20"] == pytest.approx(max(best["curve"]))
 
 
 def test_test_split_does_not_choose(
@@ -400,7 +381,8 @@ def test_test_split_does_not_choose(
     def poisoned(seed: int) -> Small:
         return Small(seed, poison=True)
 
-    monkeypatch.setattr(accuracy, "SyntheticMultimodal", poisoned)
+    options = importlib.import_module("_options")
+    monkeypatch.setattr(options, "SyntheticMultimodal", poisoned)
     run(accuracy, tmp_path / "poisoned", *args)
     plain = read(tmp_path / "plain", "LightGCN")
     found = read(tmp_path / "poisoned", "LightGCN")
@@ -409,64 +391,67 @@ def test_test_split_does_not_choose(
     assert found["test"] != plain["test"]
 
 
-class Stub:
-    """What a trial reports to a callback, without a training."""
+class StubRuns:
+    """Trains nothing: validation is a function of parameters and epoch."""
 
-    def __init__(self, value: float, epoch: int) -> None:
-        self.callback_metrics = {"val_recall@20": value}
-        self.current_epoch = epoch
+    def __init__(self, budget: int, value: Any) -> None:
+        self.args = SimpleNamespace(budget=budget)
+        self.value = value
+        self.tried: List[Tuple[Any, int]] = []
+
+    def plan(self, name: str, params: Any) -> Dict[str, Any]:
+        return {"params": params}
+
+    def train(
+        self, name: str, params: Any, seed: int, weights: Path, rule: Any
+    ) -> None:
+        trainer: Any = SimpleNamespace(should_stop=False)
+        for epoch in range(25):
+            value = self.value(params, epoch)
+            trainer.callback_metrics = {"val_recall@20": value}
+            rule.on_validation_end(trainer, None)
+            if trainer.should_stop:
+                break
+        self.tried.append((params, epoch))
 
 
 def test_search_never_tries_the_same_twice(
     accuracy: ModuleType, tmp_path: Path
 ) -> None:
-    search = importlib.import_module("_search").search
     space = {"a": [1, 2, 3], "b": [0.1, None]}
-    tried = []
-
-    def objective(params: Dict[str, Any], callbacks: List) -> float:
-        tried.append(params)
-        return params["a"] + (params["b"] is None)
-
     defaults = {"a": 2, "b": 0.1}
-    path = tmp_path / "studies.db"
-    found = search(path, "x", space, defaults, 4, {}, objective)
-    assert (len(tried), found["finished"]) == (4, 4)
-    # A larger budget goes on; the choices are six in all.
-    found = search(path, "x", space, defaults, 100, {}, objective)
+
+    def search(budget: int) -> Tuple[Any, List]:
+        runs = StubRuns(budget, lambda p, _: p["a"] + (p["b"] is None))
+        best = accuracy.search(runs, tmp_path, "x", space, defaults, {})
+        return best, [params for params, _ in runs.tried]
+
+    _, tried = search(4)
+    assert len(tried) == 4
     assert tried[0] == defaults
-    assert len(tried) == found["finished"] == 6
+    # A larger budget goes on; the choices are six in all.
+    best, rest = search(100)
+    assert len(rest) == 2
+    tried += rest
     assert all(params not in tried[:i] for i, params in enumerate(tried))
-    assert found["params"] == {"a": 3, "b": None}
-    assert found["value"] == 4
+    assert best == {"a": 3, "b": None}
     # A smaller one takes what it would have found.
-    found = search(path, "x", space, defaults, 1, {}, objective)
-    assert found["params"] == defaults
-    assert len(tried) == 6
+    assert search(1) == (defaults, [])
 
 
-def test_bad_trials_are_pruned(accuracy: ModuleType, tmp_path: Path) -> None:
+def test_bad_trials_are_stopped(accuracy: ModuleType, tmp_path: Path) -> None:
     module = importlib.import_module("_search")
-    epochs: Dict[int, int] = {}
-
-    def objective(params: Dict[str, Any], callbacks: List) -> float:
-        weights = torch.nn.Linear(1, 1)
-        for epoch in range(25):
-            epochs[params["a"]] = epoch
-            callbacks[0].on_validation_start(None, weights)
-            callbacks[0].on_validation_end(Stub(-params["a"], epoch), None)
-            if params["a"] == 7:
-                weights.bias.data.fill_(torch.nan)  # A divergence.
-        return -params["a"]
-
-    space = {"a": list(range(8))}
-    path = tmp_path / "studies.db"
-    found = module.search(path, "x", space, {"a": 0}, 8, {}, objective)
-    assert found["params"] == {"a": 0}
-    assert found["finished"] + found["pruned"] == 8
-    assert epochs.pop(7) == 1
-    # Others after as many epochs as every trial has:
-    assert set(epochs.values()) == {module.WARM_UP, 24}
+    runs = StubRuns(8, lambda params, epoch: -params["a"] * (epoch + 1))
+    best = accuracy.search(
+        runs, tmp_path, "x", {"a": list(range(8))}, {"a": 3}, {}
+    )
+    assert best == {"a": 0}
+    values = [params["a"] for params, _ in runs.tried]
+    for number, (params, epoch) in enumerate(runs.tried):
+        is_bad = number >= module.NUM_COMPLETE and params["a"] > median(
+            values[:number]
+        )
+        assert epoch == (module.WARM_UP if is_bad else 24)
 
 
 # The comparison
@@ -477,42 +462,37 @@ def test_table(accuracy: ModuleType, done: Tuple[Path, List]) -> None:
     content = json.loads((out / "results.json").read_text())
     rows = {row["label"]: row for row in content["models"]}
     assert set(rows) == {"MostPopular", "LightGCN", "TMFUN"}
-    runs = [read(out, "TMFUN", seed) for seed in (0, 1)]
-    with (out / "results.csv").open(newline="") as file:
-        table = {row["label"]: row for row in csv.DictReader(file)}
-    for key in ("recall@10", "recall@50", "ndcg@20"):
-        values = [one["test"][key] for one in runs]
-        expected = {"mean": mean(values), "std": stdev(values)}
-        assert rows["TMFUN"][f"test_{key}"] == pytest.approx(expected)
-        for what in ("mean", "std"):
-            cell = float(table["TMFUN"][f"test_{key}_{what}"])
-            assert cell == pytest.approx(expected[what])
-    values = [one["val"]["recall@20"] for one in runs]
-    assert rows["TMFUN"]["val_recall@20"]["std"] == stdev(values)
-    assert rows["LightGCN"]["test_recall@20"]["std"] is None
-    assert table["LightGCN"]["test_recall@20_std"] == ""
-
     text = (out / "results.md").read_text()
+    runs = [read(out, "TMFUN", seed) for seed in (0, 1)]
+    for title, split, key in (
+        ("test R@10", "test", "recall@10"),
+        ("test N@50", "test", "ndcg@50"),
+        ("validation R@20", "val", "recall@20"),
+    ):
+        values = [one[split][key] for one in runs]
+        expected = {"mean": mean(values), "std": stdev(values)}
+        assert rows["TMFUN"]["metrics"][title] == pytest.approx(expected)
+        assert f"| {mean(values):.4f} ± {stdev(values):.4f} |" in text
+    popular = rows["MostPopular"]["metrics"]["test R@20"]
+    assert popular["std"] is None
+    assert f"| {popular['mean']:.4f} |" in text
+
     best = content["paired"]["best_peer"]
     peers = [rows["LightGCN"], rows["MostPopular"]]
-    best_row = max(peers, key=lambda row: row["val_recall@20"]["mean"])
+    title = "validation R@20"
+    best_row = max(peers, key=lambda row: row["metrics"][title]["mean"])
     assert best == best_row["label"]
     assert f"The best peer by validation is {best}." in text
-    value = rows["TMFUN"]["test_recall@20"]
-    assert f"| {value['mean']:.4f} ± {value['std']:.4f} |" in text
-    layers = ", ".join(map(str, accuracy.MODELS["TMFUN"]["num_layers"]))
+    layers = ", ".join(map(str, accuracy.SPACES["TMFUN"]["num_layers"]))
     assert f"num_layers: {layers}" in text
     assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
 
     # The paired test is over users, each averaged over the seeds:
-    test = next(
-        test
-        for test in content["paired"]["tests"]
-        if test["label"] == "LightGCN"
-    )
-    expected = rows["TMFUN"]["test_ndcg@20"]["mean"]
-    expected -= rows["LightGCN"]["test_ndcg@20"]["mean"]
-    assert test["ndcg"]["mean"] == pytest.approx(expected, abs=1e-6)
+    found = content["paired"]["tests"]["LightGCN"]["ndcg"]
+    expected = rows["TMFUN"]["metrics"]["test N@20"]["mean"]
+    expected -= rows["LightGCN"]["metrics"]["test N@20"]["mean"]
+    assert found["mean"] == pytest.approx(expected, abs=1e-6)
+    assert f"{found['mean']:+.4f} [{found['low']:+.4f}, " in text
 
 
 def test_only_one_split_in_a_table(
@@ -523,7 +503,7 @@ def test_only_one_split_in_a_table(
     content = json.loads(path.read_text())
     content["data"]["interactions_sha256"] = "0"
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"the split of .* can't be compared"):
+    with pytest.raises(ValueError, match=r"must hold runs of one split"):
         run(accuracy, out, *args, "--report")
 
 
@@ -535,19 +515,19 @@ def test_without_matplotlib(
 ) -> None:
     out, args = copy
     (out / "results.png").unlink()
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run(accuracy, out, *args, "--report")
     assert 'pip install "tmfun-pyg[plot]"' in capsys.readouterr().out
     assert not (out / "results.png").exists()
 
 
 def test_report_of_nothing(accuracy: ModuleType, tmp_path: Path) -> None:
-    run(accuracy, tmp_path, "--report")
-    assert "No run is finished" in (tmp_path / "results.md").read_text()
+    with pytest.raises(ValueError, match=r"runs of one split \(got \[\]\)"):
+        run(accuracy, tmp_path, "--report")
 
 
 def test_paired_bootstrap(accuracy: ModuleType) -> None:
-    bootstrap = importlib.import_module("_report").paired_bootstrap
+    bootstrap = importlib.import_module("_paired").paired_bootstrap
     same, better, worse = bootstrap(np.array([[0.0, 0.5, -0.5]] * 8))
     assert same == {"mean": 0, "low": 0, "high": 0, "p": 1}
     assert better["p"] == worse["p"] == 2 / 10_001
@@ -565,17 +545,12 @@ def test_paired_bootstrap(accuracy: ModuleType) -> None:
 
 
 def test_paired_bootstrap_of_many_users(accuracy: ModuleType) -> None:
-    module = importlib.import_module("_report")
+    bootstrap = importlib.import_module("_paired").paired_bootstrap
     rng = np.random.default_rng(1)
     difference = rng.normal(0.1, 1.0, (500, 1))
-    (found,) = module.paired_bootstrap(difference)
+    (found,) = bootstrap(difference)
     # The normal approximation:
     error = difference.std() / 500**0.5
     for key, sign in (("low", -1.96), ("high", 1.96)):
         expected = difference.mean() + sign * error
         assert found[key] == pytest.approx(expected, abs=0.1 * error)
-    # In blocks that do not divide the number of resamples, and with a seed:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_COUNTS", 500 * 77)
-        (other,) = module.paired_bootstrap(difference)
-    assert other == pytest.approx(found)

@@ -4,13 +4,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Iterator, List
 
-import numpy as np
 import pytest
 import torch
-
-from tmfun_pyg.datasets import SyntheticMultimodal
-from tmfun_pyg.nn import LightGCN
-from tmfun_pyg.recommender.export import export
 
 pytest.importorskip("faiss")
 
@@ -39,36 +34,18 @@ def run(
 
 def test_drawn(serving: ModuleType, monkeypatch: Any, capsys: Any) -> None:
     rows = run(serving, monkeypatch, capsys, "--num-items", "300", "2000")
-    assert [row[1].split(" (")[0] for row in rows] == [
-        "top_k",
-        "faiss flat",
-        "faiss ivf",
-        "faiss hnsw",
+    assert [row[1].split(",")[0] for row in rows] == [
+        "exact",
+        "kind=flat",
+        "kind=ivf",
+        "kind=hnsw",
     ] * 2
     assert {row[0] for row in rows} == {"| 300", "| 2,000"}
     for row in rows:
         recall = float(row[5].strip(" |"))
-        exact = row[1] in ("top_k", "faiss flat")
+        exact = row[1] in ("exact", "kind=flat")
         assert recall == 1.0 if exact else 0.5 < recall <= 1.0
         assert float(row[3].replace(",", "")) > 0
-
-
-def test_export(
-    serving: ModuleType, monkeypatch: Any, capsys: Any, tmp_path: Path
-) -> None:
-    data = SyntheticMultimodal(50, 60)[0]
-    model = LightGCN.from_data(data, channels=8)
-    folder = tmp_path / "export"
-    export(model, folder, np.arange(50), np.arange(60))
-    rows = run(
-        serving,
-        monkeypatch,
-        capsys,
-        *("--folder", str(folder), "--indices", "flat"),
-    )
-    assert [row[1] for row in rows] == ["top_k", "faiss flat"]
-    assert rows[0][0].startswith("| 60 of ")
-    assert float(rows[1][5].strip(" |")) == 1.0
 
 
 def test_drawn_items_lie_around_centres(serving: ModuleType) -> None:

@@ -15,8 +15,8 @@ import yaml
 from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
-from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.training import RecommenderModule, load_checkpoint
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.training import RecommenderModule
 
 FAST = [
     *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar"),
@@ -60,9 +60,9 @@ def assert_same(path: str, other: str) -> None:
 def test_fit_and_judge(capsys: Any) -> None:
     assert fit("run", 3, "--model", "LightGCN", "--model.channels", "8") == 0
     assert "tmfun test --ckpt run/best.ckpt" in capsys.readouterr().out
-    loaded = load_checkpoint("run/best.ckpt")
+    loaded = Recommender.load("run/best.ckpt")
     assert loaded.model.channels == 8
-    expected = evaluate(loaded.model, loaded.dataset[0], "val")
+    expected = loaded.evaluate("val")
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert metrics["val"] == expected
     assert metrics["best_epoch"] == loaded.epoch
@@ -75,7 +75,7 @@ def test_fit_and_judge(capsys: Any) -> None:
     assert main(["test", "--ckpt", "run/best.ckpt"]) == 0
     assert "LightGCN" in capsys.readouterr().out
     metrics = json.loads(Path("run/metrics.json").read_text())
-    assert metrics["test"] == evaluate(loaded.model, loaded.dataset[0], "test")
+    assert metrics["test"] == loaded.evaluate("test")
     assert metrics["val"] == expected
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["data"]["k"] == 3
@@ -94,6 +94,17 @@ def test_resume() -> None:
         for name in ("whole", "parts")
     )
     assert whole == parts
+
+
+def test_resume_with_callbacks() -> None:
+    callbacks = ["--trainer.callbacks+", "LearningRateMonitor"]
+    assert fit("whole", 3, *callbacks) == 0
+    assert fit("parts", 2, *callbacks) == 0
+    assert fit("parts", 3, "--resume", "true", *callbacks) == 0
+    assert_same("parts/last.ckpt", "whole/last.ckpt")
+    found = rows("parts/metrics.csv")
+    assert found == rows("whole/metrics.csv")
+    assert any(row["epoch"] == "" for row in found)
 
 
 def test_interrupted(monkeypatch: Any, capsys: Any) -> None:
@@ -162,7 +173,7 @@ def test_existing_run(capsys: Any) -> None:
 
 def test_other_data(capsys: Any) -> None:
     assert fit("run", 1) == 0
-    mine = load_checkpoint("run/best.ckpt").dataset.fingerprint
+    mine = Recommender.load("run/best.ckpt").dataset.fingerprint
     x = np.load("toy/visual_feat.npy")
     np.save("toy/visual_feat.npy", x + 1)
     assert main(["test", "--ckpt", "run/best.ckpt"]) == 1

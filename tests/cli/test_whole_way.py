@@ -81,7 +81,7 @@ def test_whole_way(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert why["score"] == pytest.approx(float(first["score"]), rel=1e-4)
     assert Path("why.png").stat().st_size > 0
     assert main([*args[:-2], "--user", "nobody"]) == 1
-    assert "--user nobody: found no such id" in capsys.readouterr().err
+    assert "'user' must be in the data set" in capsys.readouterr().err
 
     assert main(["export", "--ckpt", ckpt, "--out", "served"]) == 0
     served = load_exported(Path("served"))
@@ -101,9 +101,9 @@ def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     write_log()
     assert main([*PREPARE, "--user-col", "client"]) == 1
     error = capsys.readouterr().err
-    assert "no column ['client']: found ['customer', 'sku'" in error
+    assert "column(s) ['client'] (got ['customer', 'sku'" in error
     write_log("ART")
     assert main(PREPARE) == 1
     error = capsys.readouterr().err
-    assert "such as 'ART0'; expected the same catalogue" in error
+    assert "'log.csv' such as 'ART0' (got ids such as 'SKU5'" in error
     assert not Path("data/shop").exists()

@@ -168,7 +168,7 @@ def test_recbole_file(tmp_path):
     read = from_interactions(path, {}, user_col="uid")
     assert pairs(read) == pairs_of(log)
     write_inter(path, log, ["user_id:token", "item_id:token", "user_id"])
-    with pytest.raises(ValueError, match=r"log\.inter': .*different names"):
+    with pytest.raises(ValueError, match=r"log\.inter' .* distinct names"):
         from_interactions(path, {})
 
 
@@ -201,7 +201,7 @@ def test_given_split():
 
     # Repetitions count in their earliest split, whenever that was.
     again = log[log["x_label"] == "2"][:5].assign(x_label="1", time=1000)
-    with pytest.warns(UserWarning, match="found 5 duplicate"):
+    with pytest.warns(UserWarning, match="has 5 duplicate"):
         dataset = from_interactions(
             pd.concat([log, again]), {}, split="given", time_col="time"
         )
@@ -260,7 +260,7 @@ def test_zero_rows():
     matrix[3] = 0
     features = {"m": (ids, matrix)}
     with pytest.raises(
-        ValueError, match=r"features\['m'\].*1 item\(s\): B026"
+        ValueError, match=r"modality 'm' .* rows \(got 1 item\(s\): B026\)"
     ):
         from_interactions(log, features)
     dataset = from_interactions(log, features, zero_rows="mask")
@@ -316,7 +316,7 @@ def test_repeated_interactions_are_kept_at_their_first_time():
     again = log[:50].assign(time=1000)
     both = pd.concat([again, log])
     kwargs = {"time_col": "time", "split": "leave_last_out"}
-    with pytest.warns(UserWarning, match="interactions: found 50 duplicate"):
+    with pytest.warns(UserWarning, match="'interactions' has 50 duplicate"):
         dataset = from_interactions(both, {}, **kwargs)
     assert dataset.num_duplicates == 50
     expected = from_interactions(log, {}, **kwargs)
@@ -347,7 +347,7 @@ def test_k_core():
         dataset.item_ids[:-1], dataset[0]["item"].x_a[:-1], strict=True
     ):
         assert x.item() == known.index(name) + 1
-    with pytest.raises(ValueError, match="k_core: found no interaction"):
+    with pytest.raises(ValueError, match=r"'k_core' must .* \(got 50, "):
         from_interactions(log, {}, k_core=50)
 
 
@@ -374,56 +374,76 @@ def with_value(column, value, row=7):
 @pytest.mark.parametrize(
     ("log", "kwargs", "message"),
     [
-        (make_log()[:0], {}, "interactions: found no rows"),
-        ([(1, 2)], {}, "interactions: found a list, expected a pandas"),
-        (make_log(), {"user_col": "uid"}, r"no column \['uid'\]: found"),
-        (make_log(), {"time_col": "when"}, r"no column \['when'\]: found"),
+        (make_log()[:0], {}, "'interactions' must have rows"),
+        ([(1, 2)], {}, r"'interactions' must be a pandas.* \(got a list\)"),
+        (make_log(), {"user_col": "uid"}, r"column\(s\) \['uid'\] \(got"),
+        (make_log(), {"time_col": "when"}, r"column\(s\) \['when'\] \(got"),
         (
             with_value("user_id", None),
             {},
-            "'user_id': found 1 missing .*row 7",
+            r"column 'user_id' must have an id .* \(row 7, ",
         ),
-        (with_value("item_id", np.nan), {}, "'item_id': found 1 missing"),
-        (make_log().assign(item_id=0.5), {}, "'item_id': .*type 'floating'"),
-        (with_value("item_id", 3), {}, "'item_id': .*type 'mixed-integer'"),
+        (with_value("item_id", np.nan), {}, "'item_id' must have an id"),
+        (
+            make_log().assign(item_id=0.5),
+            {},
+            "'item_id' must .*0.5' of type 'floating'",
+        ),
+        (
+            with_value("item_id", 3),
+            {},
+            "'item_id' must .*type 'mixed-integer'",
+        ),
         (
             make_log().assign(item_id=np.uint64(2**63)),
             {},
-            f"'item_id': found the id {2**63}",
+            f"'item_id' must have 64-bit .*{2**63}",
         ),
         (
             with_value("time", None),
             {"time_col": "time"},
-            "'time': found 1 missing time.* row 7",
+            r"column 'time' must have a time .* \(row 7, ",
         ),
         (
             with_value("time", "soon").astype(str),
             {"time_col": "time"},
-            "'time': expected numbers or dates in ISO 8601",
+            r"'time' must be numbers or dates in ISO 8601 \(got: [^\n]*$",
         ),
-        (make_log(), {"split": "last"}, "split: found 'last'"),
-        (make_log(), {"split": "given"}, r"no column \['x_label'\]: found"),
+        (
+            make_log(),
+            {"split": "last"},
+            r"'split' must be one of .* \(got 'last'\)",
+        ),
+        (make_log(), {"split": "given"}, r"column\(s\) \['x_label'\] \(got"),
         (
             make_log().assign(x_label=[0, 1, 2] * 99 + [0, 3, 1]),
             {"split": "given"},
-            r"'x_label': found .*3.* in row 298 .*0 \(training\)",
+            r"'x_label' must be 0 \(training\).*'3' in row 298",
         ),
         (
             make_log().assign(x_label=["0", "train", "1"] * 100),
             {"split": "given"},
-            "'x_label': found 'train' in row 1 ",
+            r"'x_label' must be .* \(got 'train' in row 1, ",
         ),
         (
             make_log().assign(x_label=0),
             {"split": "given"},
-            "interactions: the validation split is empty",
+            "'interactions' must have at least one validation",
         ),
-        (make_log(), {"split": "global_time"}, "time_col: found None"),
-        (make_log(), {"ratios": (0.8, 0.2)}, "ratios: found"),
-        (make_log(), {"ratios": (0.8, 0.2, 0.0)}, "ratios: found"),
-        (make_log(), {"ratios": (0.8, 0.2, 0.2)}, "ratios: found"),
-        (make_log(3), {}, "interactions: the validation split is empty"),
-        (make_log(), {"zero_rows": "drop"}, "zero_rows: found 'drop'"),
+        (
+            make_log(),
+            {"split": "global_time"},
+            "'time_col' must be .*global_time",
+        ),
+        (make_log(), {"ratios": (0.8, 0.2)}, "'ratios' must be three"),
+        (make_log(), {"ratios": (0.8, 0.2, 0.0)}, "'ratios' must be three"),
+        (make_log(), {"ratios": (0.8, 0.2, 0.2)}, "'ratios' must be three"),
+        (make_log(3), {}, "'interactions' must have at least one validation"),
+        (
+            make_log(),
+            {"zero_rows": "drop"},
+            r"'zero_rows' must be .* \(got 'drop'\)",
+        ),
     ],
 )
 def test_bad_interactions(log, kwargs, message):
@@ -437,30 +457,44 @@ IDS = [f"B{i:03}" for i in range(30)]
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.ones((29, 2)), "a matrix of 29 rows, expected 30"),
-        ((IDS, np.ones((29, 2))), "30 item ids and a matrix of 29 rows"),
+        (
+            np.ones((29, 2)),
+            "must have 30 rows, as many as 'interactions' has items .*29",
+        ),
+        (
+            (IDS, np.ones((29, 2))),
+            r"must have 30 rows, as many as item_ids \(got 29\)",
+        ),
         ((IDS, np.ones((30, 2)), 1), "a tuple of 3"),
-        ((IDS, np.ones(30)), r"an array of shape \(30,\)"),
-        (np.ones((30, 2), dtype=int), "type int64, expected floats"),
-        (torch.ones(30, 2, dtype=torch.int), "type int32, expected floats"),
+        ((IDS, np.ones(30)), r"must have the shape .*\[30\]"),
+        (np.ones((30, 2), dtype=int), "must hold floats .*int64"),
+        (torch.ones(30, 2, dtype=torch.int), "must hold floats .*int32"),
         (
             (["B003", *IDS[1:]], np.ones((30, 2))),
-            r"item_ids: found more than one row for 1 item\(s\): B003",
+            r"item_ids must have each id once .*1 item\(s\): B003",
         ),
-        (([None, *IDS[1:]], np.ones((30, 2))), "item_ids: found 1 missing"),
+        (
+            ([None, *IDS[1:]], np.ones((30, 2))),
+            "item_ids must have an id in every row",
+        ),
         (
             (IDS[::-1], np.diag([np.inf] + [1.0] * 29)),
-            r"found NaN or Inf .* 1 item\(s\): B029",
+            r"must be finite .* 1 item\(s\): B029",
         ),
         (
             ([f"C{i}" for i in range(30)], np.ones((30, 2))),
-            "'C0'.*, none of which .*'B000'.*same catalogue",
+            "item ids of 'interactions' such as 'B000' .*'C0', none",
         ),
-        ((range(30), np.ones((30, 2))), "found ids such as .*same catalogue"),
+        (
+            (range(30), np.ones((30, 2))),
+            r"must have item ids .*\(got ids such as 0,",
+        ),
     ],
 )
 def test_bad_features(value, message):
-    with pytest.raises(ValueError, match=r"features\['m'\].*" + message):
+    with pytest.raises(
+        ValueError, match="'features', modality 'm'.*" + message
+    ):
         from_interactions(make_log(), {"m": value})
 
 
@@ -468,21 +502,29 @@ def test_integers_and_strings_are_different_ids():
     log = make_log()
     log["item_id"] = log["item_id"].str.removeprefix("B").astype(int)
     ids = [str(i) for i in range(30)]
-    with pytest.raises(ValueError, match="the same catalogue"):
+    with pytest.raises(ValueError, match="none of them with interactions"):
         from_interactions(log, {"m": (ids, np.ones((30, 2)))})
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("log.csv", "", "log.csv': No columns"),
-        ("log.csv", "user_id,item_id\n", "log.csv': found no rows"),
-        ("log.csv", "user_id\titem_id\n1\t2\n", "log.csv': no column"),
-        ("log.csv", "user_id,item_id\n1,2\n1,3,4\n", "log.csv': .* line 3"),
-        ("log.csv", "user_id,item_id\n1,2,3\n", "log.csv': .*more fields"),
-        ("log.csv", "user_id,item_id\n1,2\n1\n", "'item_id': found 1 missing"),
-        ("log.parquet", "user_id,item_id\n", "log.parquet': no Parquet file"),
-        ("log.txt", "user_id,item_id\n", "file type '.txt'"),
+        ("log.csv", "", "log.csv' cannot be read: No columns"),
+        ("log.csv", "user_id,item_id\n", "log.csv' must have rows"),
+        (
+            "log.csv",
+            "user_id\titem_id\n1\t2\n",
+            "log.csv' must have the column",
+        ),
+        (
+            "log.csv",
+            "user_id,item_id\n1,2\n1,3,4\n",
+            "log.csv' .* line 3, saw 3$",
+        ),
+        ("log.csv", "user_id,item_id\n1,2,3\n", "log.csv' must have 2 fields"),
+        ("log.csv", "user_id,item_id\n1,2\n1\n", "'item_id' must have an id"),
+        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a Par"),
+        ("log.txt", "user_id,item_id\n", r"must be .* \(got '.txt'\)"),
     ],
 )
 def test_bad_files(tmp_path, name, text, message):

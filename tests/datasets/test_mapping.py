@@ -6,7 +6,7 @@ import torch
 
 from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.datasets._mapping import read_mapping, write_mapping
-from tmfun_pyg.datasets._store import pack_ids, unpack_ids
+from tmfun_pyg.datasets._processed import pack_ids, unpack_ids
 
 # The first user and the last two items have no interaction.
 ROWS = "1 0 0\n2 1 0\n1 2 1\n2 3 2\n"
@@ -83,48 +83,55 @@ def replace(old, new):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"users": ""}, "u_id_mapping.csv' is empty"),
-        ({"users": "user_id\tuserID\n"}, "holds a header but no rows"),
+        ({"users": ""}, r"u_id_mapping.csv', line 1 must .*\[\]"),
+        ({"users": "user_id\tuserID\n"}, "must have rows"),
         (
             replace("userID", "user"),
-            r"line 1: found the columns \['user_id', 'user'\], expected .*"
-            "userID",
+            r"line 1 must have .* and 'userID' \(got \['user_id', 'user'\]",
         ),
-        (replace("user_id\t", ""), r"line 1: found the columns \['userID'\]"),
-        (replace("007\t2", "007,2"), "line 3: found 1 tab-separated fields"),
-        (replace("007\t2", ""), "line 3: found 0 tab-separated fields"),
-        (replace("007\t2", "007\t2\t2"), "line 3: found 3 tab-separated"),
+        (replace("user_id\t", ""), r"line 1 must .*\['userID'\]"),
+        (replace("007\t2", "007,2"), r"line 3 must have 2 tab-.* \(got 1\)"),
+        (replace("007\t2", ""), r"line 3 must have 2 tab-.* \(got 0\)"),
+        (
+            replace("007\t2", "007\t2\t2"),
+            r"line 3 must have 2 tab-.* \(got 3\)",
+        ),
         (
             replace("A B\t0", "A B\t1"),
-            "line 4, column 'userID': found 1 once more, expected each of "
-            "the numbers from 0 to 2 once",
+            "line 4, column 'userID' must be an index .*not repeated .*'1'",
         ),
-        (replace("A B\t0", "A B\t3"), "line 4, column 'userID': found 3, exp"),
-        (replace("007\t2", "007\t-1"), "line 3, column 'userID': found '-1'"),
-        (replace("007\t2", "007\t²"), "line 3, column 'userID': found '²'"),
-        (replace("007\t2", "007\t02"), "line 3, column 'userID': found '02'"),
-        (replace("007", ""), "line 3: found an empty id"),
-        (replace("A B", "zoë"), "line 4: found the id 'zoë' once more"),
-        (replace("007", "0\x007"), "line 3: found a null character"),
-        (replace("007", '"007'), "line 4: found no tab-separated fields"),
+        (
+            replace("A B\t0", "A B\t3"),
+            r"line 4, column 'userID' must be below 3, .*3",
+        ),
+        (replace("007\t2", "007\t-1"), "line 3, column 'userID' must .*'-1'"),
+        (replace("007\t2", "007\t²"), "line 3, column 'userID' must .*'²'"),
+        (replace("007\t2", "007\t02"), "line 3, column 'userID' must .*'02'"),
+        (
+            replace("007", ""),
+            "line 3, column 'user_id' must be .*not empty .*''",
+        ),
+        (replace("A B", "zoë"), "line 4, column 'user_id' .*repeated .*'zoë'"),
+        (replace("007", "0\x007"), "line 3 has a null character"),
+        (replace("007", '"007'), "line 4 must have 2 tab-separated fields"),
         # The first id takes two lines.
         (
             {"users": USERS.replace("zoë", '"zo\në"').replace("\t2", "\tx")},
-            "line 4, column 'userID': found 'x'",
+            "line 4, column 'userID' must .*'x'",
         ),
         (
             {"items": "id\titemID\n5\t0\n5\t1\n7\t2\n8\t3\n9\t5\n6\t4\n"},
-            "i_id_mapping.csv', line 3: found the id '5' once more",
+            "i_id_mapping.csv', line 3, column 'id' .*repeated .*'5'",
         ),
         (
             {"users": "user_id\tuserID\na\t0\nb\t1\n"},
-            "toy.inter', line 3, column 'userID': found 2, expected an index "
-            "below 2, the number of users in '.*u_id_mapping.csv'",
+            r"toy.inter', line 3, column 'userID' must be below 2 \(got 2\): "
+            "the number of users in '.*u_id_mapping.csv'",
         ),
         (
             {"items": "id\titemID\na\t0\nb\t1\nc\t2\nd\t3\ne\t4\n"},
-            "visual_feat.npy': found 6 rows, expected 5, the number of items "
-            "in '.*i_id_mapping.csv'",
+            "visual_feat.npy' must have 5 rows, the number of items in "
+            r"'.*i_id_mapping.csv' \(got 6\)",
         ),
     ],
 )
@@ -139,7 +146,7 @@ def test_bad_mappings(make_raw, nothing_written, kwargs, message):
 def test_no_text(make_raw):
     root = make_raw(ROWS, FEATURES)
     (root / "toy" / "u_id_mapping.csv").write_bytes(b"user\tuserID\n\xff\t0")
-    with pytest.raises(ValueError, match=r"u_id_mapping\.csv': .* UTF-8"):
+    with pytest.raises(ValueError, match=r"u_id_mapping\.csv' must .* UTF-8"):
         MultimodalRecDataset(root, "toy")
 
 
@@ -150,7 +157,7 @@ def test_any_text_comes_back(tmp_path):
     path = str(tmp_path / "map.csv")
     write_mapping(path, "itemID", np.array(IDS))
     assert read_mapping(path, "itemID").tolist() == IDS
-    with pytest.raises(ValueError, match=r"empty string .* 'itemID'"):
+    with pytest.raises(ValueError, match=r"map\.csv' .*itemID \(got an empty"):
         write_mapping(path, "itemID", np.array(["a", ""]))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch_geometric.transforms import Compose, ToUndirected
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.datasets._inter import read_inter
+from tmfun_pyg.datasets._inter_file import read_inter
 from tmfun_pyg.transforms import FeatureGraph
 
 TRAIN = [[0, 0, 1, 1, 2, 2], [0, 1, 2, 4, 0, 3]]
@@ -139,6 +139,27 @@ def test_transforms(make_raw):
     assert edge_type not in dataset._data.edge_types
 
 
+def test_fingerprint_is_of_the_data_before_transform(make_raw):
+    root = make_raw()
+    calls = []
+
+    def transform(data):
+        calls.append(data)
+        data["item"].x_visual = data["item"].x_visual + 1
+        return data
+
+    plain = MultimodalRecDataset(root, "toy")
+    dataset = MultimodalRecDataset(root, "toy", transform=transform)
+    assert dataset.fingerprint == plain.fingerprint
+    assert calls == []
+    # Other features are other data.
+    path = root / "toy" / "visual_feat.npy"
+    np.save(path, np.load(path) + 1)
+    os.utime(path, ns=(0, 12345))
+    other = MultimodalRecDataset(root, "toy").fingerprint
+    assert other != plain.fingerprint
+
+
 def test_nameless_pre_transform_is_never_served_stale(make_raw):
     root = make_raw()
 
@@ -168,7 +189,7 @@ def test_copies_keep_ids(make_raw):
 def test_duplicates(make_raw):
     # (0, 0) in training and test, (0, 4) twice in validation.
     root = make_raw("0 4 1\n0 0 2\n0 0 0\n1 1 0\n0 4 1\n2 2 2\n2 3 0\n")
-    with pytest.warns(UserWarning, match=r"toy.inter': found 2 duplicate"):
+    with pytest.warns(UserWarning, match=r"toy.inter' has 2 duplicate"):
         dataset = MultimodalRecDataset(root, "toy")
     store = dataset[0]["user", "item"]
     assert store.edge_index.tolist() == [[0, 1, 2], [0, 1, 3]]
@@ -201,7 +222,7 @@ def test_zero_rows_masked(make_raw):
     matrix[[1, 3]] = 0
     features = {"visual": matrix, "acoustic": np.ones((5, 2))}
     root = make_raw(features=features)
-    with pytest.raises(ValueError, match=r"2 item\(s\): 1, 3,.*'mask'"):
+    with pytest.raises(ValueError, match=r"2 item\(s\): 1, 3\).*'mask'"):
         MultimodalRecDataset(root, "toy")
     item = MultimodalRecDataset(root, "toy", zero_rows="mask")[0]["item"]
     assert item.mask_visual.tolist() == [True, False, True, False, True]
@@ -217,58 +238,67 @@ def nan_at(*items):
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"rows": "0 0 0\n-1 1 1\n"}, "line 3, column 'userID': found '-1'"),
-        ({"rows": "0 0 0\n1 1.0 1\n"}, "line 3, column 'itemID'.*'1.0'"),
-        ({"rows": "0 0 0\n1  1\n"}, "line 3, column 'itemID': found ''"),
+        ({"rows": "0 0 0\n-1 1 1\n"}, "line 3, column 'userID' must .*'-1'"),
+        ({"rows": "0 0 0\n1 1.0 1\n"}, "line 3, column 'itemID' must .*'1.0'"),
+        ({"rows": "0 0 0\n1  1\n"}, "line 3, column 'itemID' must .*''"),
         ({"rows": f"0 {10**30} 0\n"}, "line 2, column 'itemID'"),
-        ({"rows": "0 0 0\n0 1 3\n"}, "line 3, column 'x_label': found '3'"),
-        ({"rows": "0 0 0\n0 1 train\n"}, "column 'x_label': found 'train'"),
-        ({"rows": "0 0 0\n0 1\n0 2 0\n"}, "line 3: found 2 .*expected 3"),
-        ({"rows": "0 0 0\n\n0 2 0\n"}, "line 3: found 1 .*expected 3"),
-        ({"rows": "0 0 0 9\n"}, "line 2: found 4 .*expected 3"),
-        ({"rows": ""}, "toy.inter' holds a header but no rows"),
-        ({"header": "userID,itemID,x_label"}, "line 1: no column .*by tabs"),
-        ({"header": "userID\titemID\tlabel"}, r"line 1: no column \['x_label"),
+        ({"rows": "0 0 0\n0 1 3\n"}, "line 3, column 'x_label' must .*'3'"),
+        ({"rows": "0 0 0\n0 1 train\n"}, "column 'x_label' must .*'train'"),
+        ({"rows": "0 0 0\n0 1\n0 2 0\n"}, r"line 3 must have 3 .*\(got 2\)"),
+        ({"rows": "0 0 0\n\n0 2 0\n"}, r"line 3 must have 3 .*\(got 1\)"),
+        ({"rows": "0 0 0 9\n"}, r"line 2 must have 3 .*\(got 4\)"),
+        ({"rows": ""}, "toy.inter' must have rows"),
+        (
+            {"header": "userID,itemID,x_label"},
+            "line 1 must have the tab-separated col",
+        ),
+        (
+            {"header": "userID\titemID\tlabel"},
+            r"line 1 must .*'x_label'\] \(got",
+        ),
         (
             {"rows": "0 0 0\n0 4 2\n"},
-            "toy.inter': the validation split is empty",
+            "toy.inter' must have at least one validation interaction",
         ),
         # A split that holds nothing but repetitions.
-        ({"rows": "0 0 0\n0 0 1\n0 4 2\n"}, "the validation split is empty"),
-        ({"rows": "0 0 0\n0 1 1\n0 7 2\n"}, "5 rows.* line 4 names item 7"),
+        ({"rows": "0 0 0\n0 0 1\n0 4 2\n"}, "at least one validation "),
+        (
+            {"rows": "0 0 0\n0 1 1\n0 7 2\n"},
+            r"line 4, column 'itemID' .* 5 \(got 7\)",
+        ),
         (
             {"rows": "0 0 0\n0 1 1\n0 3 2\n"},
-            "acoustic_feat.npy': found 5 rows, expected 4",
+            r"acoustic_feat.npy' must have 4 rows, .*toy.inter' \(got 5\)",
         ),
         (
             {"rows": "0 0 0\n0 1 1\n900 4 2\n"},
-            "line 4, column 'userID': found 900 among 3 rows",
+            r"line 4, column 'userID' must be below 5 \(got 900\): raw ids",
         ),
         (
             {"features": nan_at(1, 3)},
-            r"visual_feat.npy': found NaN or Inf .*2 item\(s\): 1, 3,",
+            r"visual_feat.npy' must be finite .*2 item\(s\): 1, 3\)",
         ),
         (
             {"features": {"visual": np.full((5, 2), 1e300)}},
-            r"visual_feat.npy': found NaN or Inf .*5 item\(s\): 0, 1, 2, 3, 4",
+            r"visual_feat.npy' must be finite .*5 item\(s\): 0, 1, 2, 3, 4",
         ),
         (
             {"features": {"visual": np.ones(5)}},
-            r"visual_feat.npy': found an array of shape \(5,\)",
+            r"visual_feat.npy' must have the shape .*\[5\]",
         ),
         (
             {"features": {"visual": np.ones((5, 0))}},
-            r"visual_feat.npy': found an array of shape \(5, 0\)",
+            r"visual_feat.npy' must have the shape .*\[5, 0\]",
         ),
         (
             {"features": {"visual": np.ones((5, 2), dtype=int)}},
-            "visual_feat.npy': found values of type int64, expected floats",
+            "visual_feat.npy' must hold floats .*int64",
         ),
         (
             {"features": {"visual": np.array([[1.0, None]] * 5)}},
-            "visual_feat.npy' cannot be read.*pickled.*Object arrays",
+            "visual_feat.npy' must be a complete .*Object arrays",
         ),
-        ({"features": {"vis.ual": np.ones((5, 2))}}, "the name 'vis.ual'"),
+        ({"features": {"vis.ual": np.ones((5, 2))}}, r"\(got 'vis.ual'\)"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*duplicate interaction")
@@ -283,7 +313,7 @@ def test_bad_content(make_raw, nothing_written, raw, message):
 def test_large_item_id_without_features(make_raw, nothing_written):
     root = make_raw("0 0 0\n0 1 1\n0 99 2\n", features={})
     nothing_written()
-    with pytest.raises(ValueError, match="column 'itemID': found 99"):
+    with pytest.raises(ValueError, match=r"column 'itemID' must .*99"):
         MultimodalRecDataset(root, "toy", modalities=[])
 
 
@@ -292,7 +322,7 @@ def test_empty_inter(make_raw, nothing_written, content):
     root = make_raw()
     (root / "toy" / "toy.inter").write_bytes(content)
     nothing_written()
-    with pytest.raises(ValueError, match=r"toy\.inter' is empty"):
+    with pytest.raises(ValueError, match=r"toy\.inter', line 1 must have"):
         MultimodalRecDataset(root, "toy")
 
 
@@ -302,7 +332,7 @@ def test_truncated_features(make_raw, nothing_written, size):
     path = root / "toy" / "visual_feat.npy"
     path.write_bytes(path.read_bytes()[:size])
     nothing_written()
-    with pytest.raises(ValueError, match=r"visual_feat\.npy' cannot be read"):
+    with pytest.raises(ValueError, match=r"visual_feat\.npy' must be a com"):
         MultimodalRecDataset(root, "toy")
 
 
@@ -312,7 +342,7 @@ def test_archive_for_features(make_raw, nothing_written):
         np.savez(f, np.ones((5, 2)))
     nothing_written()
     with pytest.raises(
-        ValueError, match=r"visual_feat\.npy': found an archive"
+        ValueError, match=r"visual_feat\.npy' must be .*an archive"
     ):
         MultimodalRecDataset(root, "toy")
 
@@ -320,19 +350,19 @@ def test_archive_for_features(make_raw, nothing_written):
 def test_missing_files(make_raw, nothing_written):
     root = make_raw()
     nothing_written()
-    with pytest.raises(ValueError, match=r"text_feat.npy'\] not found"):
+    with pytest.raises(ValueError, match=r"missing: \[.*text_feat.npy'\]"):
         MultimodalRecDataset(root, "toy", ["visual", "text"])
-    with pytest.raises(ValueError, match=r"other.inter'\] not found"):
+    with pytest.raises(ValueError, match=r"missing: \[.*other.inter'\]"):
         MultimodalRecDataset(root, "other")
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"modalities": "visual"}, "modalities: found the string 'visual'"),
-        ({"modalities": ["visual"] * 2}, "expected each name once"),
-        ({"zero_rows": "keep"}, "zero_rows: found 'keep'"),
-        ({"pre_transform": lambda data: None}, "found a return value of"),
+        ({"modalities": "visual"}, "'modalities' must be .*'visual'"),
+        ({"modalities": ["visual"] * 2}, "must have each name once"),
+        ({"zero_rows": "keep"}, "'zero_rows' must be .*'keep'"),
+        ({"pre_transform": lambda data: None}, "must return .*NoneType"),
     ],
 )
 def test_bad_arguments(make_raw, nothing_written, kwargs, message):
@@ -346,7 +376,7 @@ def test_place_that_cannot_be_written(make_raw, cache, nothing_written):
     root = make_raw()
     cache.write_text("a file where the folder should be")
     nothing_written()
-    with pytest.raises(OSError, match=r"cannot be written to .*TMFUN_CACHE"):
+    with pytest.raises(OSError, match=r"cannot be written .*TMFUN_CACHE"):
         MultimodalRecDataset(root, "toy")
 
 
@@ -356,7 +386,7 @@ def test_full_disk(make_raw, cache):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
-        with pytest.raises(OSError, match="cannot be written to"):
+        with pytest.raises(OSError, match="cannot be written"):
             MultimodalRecDataset(root, "toy")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

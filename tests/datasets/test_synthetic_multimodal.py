@@ -157,17 +157,17 @@ def test_transforms():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"num_users": 1}, "num_users: found 1"),
-        ({"num_items": 5}, "num_items: found 5"),
-        ({"mean_interactions": 3}, "mean_interactions: found 3"),
-        ({"num_items": 10}, "mean_interactions: found 6.0"),
-        ({"popularity": -1}, "popularity: found -1"),
-        ({"signal": 1.1}, "signal: found 1.1"),
-        ({"noise": float("nan")}, "noise: found nan"),
-        ({"missing": 1.0}, r"missing\['visual'\]: found 1.0"),
-        ({"missing": {"audio": 0.1}}, r"missing: found .*\['audio'\]"),
-        ({"modalities": {"a": 0}}, r"modalities\['a'\]: found 0"),
-        ({"modalities": {"a b": 3}}, "the name 'a b'"),
+        ({"num_users": 1}, r"\'num_users\' must be at least 2 \(got 1\)"),
+        ({"num_items": 5}, "'num_items' must .*5"),
+        ({"mean_interactions": 3}, "'mean_interactions' must .*3"),
+        ({"num_items": 10}, "'mean_interactions' must be at most 5.0"),
+        ({"popularity": -1}, "'popularity' must be at least 0"),
+        ({"signal": 1.1}, r"'signal' must be at most 1 \(got 1.1\)"),
+        ({"noise": float("nan")}, "'noise' must .*nan"),
+        ({"missing": 1.0}, r"'missing\['visual'\]' must .*1.0"),
+        ({"missing": {"audio": 0.1}}, r"'missing' must .*\['audio'\]"),
+        ({"modalities": {"a": 0}}, r"'modalities\['a'\]' must .*0"),
+        ({"modalities": {"a b": 3}}, r"\(got 'a b'\)"),
     ],
 )
 def test_bad_arguments(kwargs, message):

@@ -8,7 +8,9 @@ from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 
 from tmfun_pyg.evaluation import RankingEvaluator, evaluate, per_user_metrics
-from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.nn import Embeddings, RankingModel
+from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -202,15 +204,25 @@ def test_empty_places_are_no_hits() -> None:
 
 
 class _Fixed(RankingModel):
-    def forward(self) -> Tuple[Tensor, Tensor]:
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
         # Training would add noise:
         noise = float("nan") if self.training else 0.0
         torch.manual_seed(0)
         user_emb = torch.randn(self.num_users, 4) + noise
-        return user_emb, torch.randn(self.num_items, 4)
+        return Embeddings(user_emb, torch.randn(self.num_items, 4))
 
     def loss(
-        self, user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
     ) -> Dict[str, Tensor]:
         return {}
 
@@ -220,7 +232,7 @@ def test_model_is_evaluated_without_noise() -> None:
     model = _Fixed.from_data(data)
     out = evaluate(model, data, "val")
     assert model.training
-    assert out == evaluate(model.eval()(), data, "val")
+    assert out == evaluate(model.eval()(data), data, "val")
     assert not model.training
     assert [key for key in out if key.startswith("recall")] == [
         "recall@5",
@@ -233,6 +245,91 @@ def test_model_is_evaluated_without_noise() -> None:
         for name in ("recall", "ndcg", "precision", "map")
         for k in (5, 10, 20, 50)
     }
+
+
+class _ItemItem:
+    r"""Scores items by their similarities to a user's items."""
+
+    def __init__(self, history: Tensor, similarity: Tensor) -> None:
+        self.history = history
+        self.similarity = similarity
+        self.num_users = history.size(0)
+        self.num_items = similarity.size(1)
+        self.device = similarity.device
+
+    def score(self, user: Tensor) -> Tensor:
+        return self.history[user] @ self.similarity
+
+    def select(self, item: Tensor) -> "_ItemItem":
+        return _ItemItem(self.history, self.similarity[:, item])
+
+
+class _ItemModel(_Fixed):
+    def scorer(self, data: HeteroData) -> _ItemItem:
+        return make_item_item(data)
+
+
+def make_item_item(data: HeteroData) -> _ItemItem:
+    r"""A matrix of small integers, so that sums are exact and many tie."""
+    history = torch.zeros(data["user"].num_nodes, data["item"].num_nodes)
+    user, item = data["user", "interacts", "item"].edge_index
+    history[user, item] = 1.0
+    size = (data["item"].num_nodes,) * 2
+    generator = torch.Generator().manual_seed(0)
+    similarity = torch.randint(-3, 4, size, generator=generator).float()
+    return _ItemItem(history, similarity)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_scorer_without_embeddings(batch_size: Optional[int]) -> None:
+    data = make_data(60, 30, 0.4, seed=1)
+    scorer = make_item_item(data)
+    emb = scorer.history, scorer.similarity.t()
+    items = torch.arange(0, 30, 2)
+    store = data["user", "interacts", "item"]
+    test = store.test_edge_label_index
+    store.even_edge_label_index = test[:, test[1] % 2 == 0]
+    for split, given in (("test", None), ("even", items)):
+        candidates = None if given is None else set(items.tolist())
+        for k in (1, 5, 50):
+            expected = reference(*emb, data, split, k, candidates)
+            kwargs = {"batch_size": batch_size, "items": given}
+            out = evaluate(scorer, data, split, [k], **kwargs)
+            assert out == pytest.approx(expected, rel=1e-5)
+            users = per_user_metrics(scorer, data, split, k, **kwargs)
+            for name in ("recall", "ndcg"):
+                mean = float(users[name].mean())
+                assert mean == pytest.approx(expected[f"{name}@{k}"], rel=1e-5)
+
+    _, found = blocked_topk(scorer, 8, batch_size=batch_size)
+    expected_list = (emb[0] @ emb[1].t()).sort(
+        dim=1, descending=True, stable=True
+    )
+    assert torch.equal(found, expected_list.indices[:, :8])
+
+
+def test_model_without_embeddings() -> None:
+    data = make_data(60, 30, 0.4, seed=1)
+    model = _ItemModel.from_data(data)
+    found = evaluate(model, data)
+    assert found == evaluate(make_item_item(data), data)
+    assert found != evaluate(model.eval()(data), data)
+
+
+def test_graph_of_models() -> None:
+    data = make_data(60, 30, 0.4, seed=1)
+    graph = ToRecGraph()(data)
+    torch.manual_seed(0)
+    emb = torch.randn(60, 4), torch.randn(30, 4)
+    for items in (None, torch.ones(30, dtype=torch.bool)):
+        expected_metrics = evaluate(emb, data)
+        assert evaluate(emb, graph, items=items) == expected_metrics
+        with torch.inference_mode():
+            assert evaluate(emb, graph, items=items) == expected_metrics
+    found, expected = (per_user_metrics(emb, d) for d in (graph, data))
+    for name, value in expected.items():
+        assert type(found[name]) is Tensor
+        assert torch.equal(found[name], value)
 
 
 def test_autocast_does_not_touch_scores() -> None:
@@ -251,8 +348,12 @@ def test_bad_arguments() -> None:
         evaluate((user_emb, item_emb), data, ks=[0, 5])
     with pytest.raises(ValueError, match=r"'ks' .* \(got \[\]\)"):
         evaluate((user_emb, item_emb), data, ks=[])
-    with pytest.raises(ValueError, match="embeds 19 users, but"):
-        evaluate((user_emb[:19], item_emb), data)
+    for pair, message in (
+        ((user_emb[:19], item_emb), "scores 19 users, but 'data' has 20"),
+        ((user_emb, item_emb[:3]), "scores 3 items, but 'data' has 30"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(pair, data)
     with pytest.raises(ValueError, match=r"one of \['val', 'test'\]"):
         evaluate((user_emb, item_emb), data, split="train")
     item_emb[3, 1] = torch.nan
@@ -263,7 +364,8 @@ def test_bad_arguments() -> None:
 def test_evaluator_averages_over_blocks() -> None:
     seen = UserItems.from_edge_index(torch.tensor([[0, 1], [0, 0]]), 2)
     item_emb = torch.tensor([[3.0], [2.0], [1.0]])
-    evaluator = RankingEvaluator(torch.ones(2, 1), item_emb, seen, ks=[1])
+    scorer = EmbeddingScorer(torch.ones(2, 1), item_emb)
+    evaluator = RankingEvaluator(scorer, seen, ks=[1])
     evaluator.update(torch.tensor([0]), torch.tensor([[0], [1]]))
     evaluator.update(torch.tensor([1]), torch.tensor([[0], [2]]))
     assert evaluator.compute()["recall@1"] == 0.5
@@ -272,11 +374,12 @@ def test_evaluator_averages_over_blocks() -> None:
 def test_empty_block_changes_nothing() -> None:
     seen = UserItems.from_edge_index(torch.tensor([[0], [0]]), 1)
     item_emb = torch.tensor([[3.0], [2.0], [1.0]])
+    scorer = EmbeddingScorer(torch.ones(1, 1), item_emb)
     empty = torch.empty(0, dtype=torch.long)
-    evaluator = RankingEvaluator(torch.ones(1, 1), item_emb, seen, ks=[1, 5])
+    evaluator = RankingEvaluator(scorer, seen, ks=[1, 5])
     evaluator.update(empty, empty.new_empty(2, 0))
     assert set(evaluator.compute().values()) == {0.0}
-    evaluator = RankingEvaluator(torch.ones(1, 1), item_emb, seen, ks=[1, 5])
+    evaluator = RankingEvaluator(scorer, seen, ks=[1, 5])
     evaluator.update(torch.tensor([0]), torch.tensor([[0], [1]]))
     evaluator.update(empty, empty.new_empty(2, 0))
     assert evaluator.compute()["recall@1"] == 1.0

@@ -13,6 +13,9 @@ from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.evaluation.trec import write_qrels, write_trec_run
 from tmfun_pyg.nn import LightGCN
+from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.retrieval import blocked_topk
+from tmfun_pyg.utils.user_items import UserItems
 
 SCORE = torch.tensor([[2.0, 1.5, 0.1], [-1e-9, -3.0, -torch.inf]])
 ITEM = torch.tensor([[2, 0, 1], [1, 2, -1]])
@@ -80,6 +83,12 @@ def test_qrels_of_a_graph(tmp_path):
     assert path.read_text() == "0 0 3 1\n2 0 1 1\n"
 
 
+def test_qrels_of_a_graph_of_models(tmp_path):
+    path = tmp_path / "a.qrels"
+    write_qrels(path, ToRecGraph()(make_graph()))
+    assert path.read_text() == "0 0 1 1\n0 0 3 1\n2 0 0 1\n"
+
+
 def test_qrels_of_a_data_set(tmp_path):
     dataset = SyntheticMultimodal(20, 30, {})
     dataset.user_ids = np.array([f"u{i}" for i in range(20)])
@@ -116,14 +125,16 @@ def test_same_metrics_as_ranx(tmp_path):
     # Not all have a training interaction.
     store.edge_index = store.edge_index[:, store.edge_index[0] > 20]
     torch.manual_seed(0)
-    model = LightGCN.from_data(data, channels=16)
+    graph = ToRecGraph()(data)
+    model = LightGCN.from_data(graph, channels=16)
     ks = (1, 5, 20)
-    expected = evaluate(model, data, "test", ks)
+    expected = evaluate(model, graph, "test", ks)
 
     dataset.user_ids = np.array([f"user/{i}" for i in range(200)])
     dataset.item_ids = np.array([f"日{i}" for i in range(120)])
     dataset.data = data
-    score, item = model.recommend(k=20)
+    seen = UserItems.from_edge_index(store.edge_index, 200)
+    score, item = blocked_topk(model.scorer(graph), 20, seen=seen)
     run, qrels = str(tmp_path / "a.run"), str(tmp_path / "a.qrels")
     write_trec_run(run, dataset.user_ids, dataset.item_ids, score, item)
     write_qrels(qrels, dataset, "test")
@@ -178,19 +189,10 @@ def change(**kwargs):
         (change(user_ids=["a", "b c"]), "'user_ids' holds 'b c'"),
         (change(user_ids=["a", ""]), "'user_ids' holds '', which is empty"),
         (change(item_ids=["a", "b", "c\u2003d"]), "'item_ids' holds 'c"),
-        (change(item_ids=["a", "b"]), r"from 0 to 1, or -1 \(got 2\)"),
-        (change(item=ITEM - 1), r"from 0 to 2, or -1 \(got -2\)"),
+        (change(item_ids=["a", "b"]), r"0 to 1, or -1 \(got -1 to 2\)"),
+        (change(item=ITEM - 1), r"0 to 2, or -1 \(got -2 to 1\)"),
         (change(score=SCORE.flip(1)), "'score' holds NaN or infinity"),
         (change(score=SCORE * torch.nan), "'score' holds NaN or infinity"),
-        (change(score=SCORE.long()), r"must hold floats \(got torch.int64\)"),
-        (
-            change(score=SCORE.new_tensor([[1, 0, 0], [1, 2, 0]])),
-            r"must descend within a row \(row 1 does not\)",
-        ),
-        (
-            change(item=ITEM.new_tensor([[2, 0, 2], [1, -1, -1]])),
-            r"an item once in a row \(row 0 does not\)",
-        ),
         (change(tag="a b"), "'tag' holds 'a b'"),
     ],
 )

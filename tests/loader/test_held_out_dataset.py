@@ -4,6 +4,7 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.loader import HeldOutDataset
+from tmfun_pyg.transforms import ToRecGraph
 
 
 def make_data() -> HeteroData:
@@ -73,11 +74,23 @@ def test_items(as_mask: bool) -> None:
     assert label_index.tolist() == [[0, 1, 1], [1, 0, 2]]
 
 
+def test_graph_of_models() -> None:
+    data = ToRecGraph()(make_data())
+    # As trainers validate:
+    with torch.inference_mode():
+        ((user, label_index),) = HeldOutDataset(data, "val")
+    assert user.tolist() == [0, 4]
+    assert label_index.tolist() == [[0, 1, 1], [2, 0, 3]]
+
+
 def test_bad_items() -> None:
     data = make_data()
     for items, message in (
         (torch.tensor([0, 3]), "1 interactions .* such as 2"),
-        (torch.tensor([], dtype=torch.long), "'items' holds no item"),
+        (
+            torch.tensor([], dtype=torch.long),
+            r"at least one item \(got none\)",
+        ),
         (torch.tensor([0, 4]), r"from 0 to 3 \(got 0 to 4\)"),
         (torch.tensor([-1, 2]), r"from 0 to 3 \(got -1 to 2\)"),
         (torch.ones(3, dtype=torch.bool), r"mask of 4 items .* \[3\]"),

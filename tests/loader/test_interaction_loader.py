@@ -3,6 +3,7 @@ from typing import List
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torch_geometric import EdgeIndex
 
 from tmfun_pyg.loader import InteractionDataset, InteractionSampler
 
@@ -103,6 +104,17 @@ def test_ranks_draw_other_negatives() -> None:
     for rank, expected in enumerate((first, second)):
         resumed = read(make_loader(rank=rank, **options), 3)
         assert torch.equal(resumed[2], expected[2])
+
+
+def test_graph_of_models() -> None:
+    index = EdgeIndex(EDGE_INDEX, sparse_size=(4, 5), sort_order="row")
+    with torch.inference_mode():
+        dataset = InteractionDataset(index.fill_cache_(), 4)
+        parts = dataset[torch.tensor([6, 1])]
+    for part in parts:
+        assert type(part) is torch.Tensor
+    assert parts[0].tolist() == [3, 0]
+    assert parts[1].tolist() == [3, 4]
 
 
 def test_bad_arguments() -> None:

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import sys
@@ -10,8 +11,9 @@ from every_model import MODELS
 from toy_data import NUM_ITEMS, NUM_USERS, make_data
 
 from tmfun_pyg.nn import TMFUN
-from tmfun_pyg.recommender.export import export, load_exported
-from tmfun_pyg.utils.retrieval import top_k
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender.export import load_exported
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 
 USER_IDS = np.array([f"user {i} é" for i in range(NUM_USERS)])
 ITEM_IDS = np.arange(NUM_ITEMS) * 10 - 20
@@ -25,11 +27,34 @@ BASE = {
 }
 
 
-@pytest.fixture
-def model():
-    model = TMFUN.from_data(make_data(2, missing=True), channels=4)
+class ToyDataset:
+    """The toy data with raw ids."""
+
+    modalities = ("m0", "m1")
+
+    def __init__(self, user_ids=USER_IDS, item_ids=ITEM_IDS, missing=True):
+        self.user_ids, self.item_ids = user_ids, item_ids
+        self.data = make_data(2, missing)
+
+    def __getitem__(self, index):
+        return copy.copy(self.data)
+
+
+def make(**kwargs):
+    dataset = ToyDataset(**kwargs)
+    model = TMFUN.from_data(dataset[0], channels=4)
     draw_parameters(model)
-    return model
+    return Recommender(model, dataset)
+
+
+def ranked(recommender, k, user=None):
+    scorer, seen = recommender.scorer, recommender.seen
+    return blocked_topk(scorer, k, user, seen)
+
+
+@pytest.fixture
+def recommender():
+    return make()
 
 
 @pytest.fixture
@@ -41,17 +66,17 @@ def names(folder):
     return set(os.listdir(folder))
 
 
-def test_folder(model, folder):
-    manifest = export(model, folder, USER_IDS, ITEM_IDS)
+def test_folder(recommender, folder):
+    manifest = recommender.export(folder)
     assert names(folder) == BASE
-    assert model.training
+    assert recommender.model.training
     assert json.loads((folder / "manifest.json").read_text()) == manifest
     assert set(manifest["files"]) == BASE - {"manifest.json"}
     assert manifest["num_users"] == NUM_USERS
     assert manifest["num_items"] == NUM_ITEMS
     assert manifest["channels"] == 4
     assert manifest["metric"] == "inner_product"
-    assert manifest["num_seen"] == model.seen_col.numel()
+    assert manifest["num_seen"] == recommender.seen.col.numel()
 
     lines = (folder / "user_ids.txt").read_text(encoding="utf-8").split("\n")
     assert lines == [*USER_IDS, ""]
@@ -63,29 +88,33 @@ def test_folder(model, folder):
         assert mine == sorted(item[user == u].tolist())
 
 
-def test_recommends_as_the_model_does(model, folder):
-    export(model, folder, USER_IDS, ITEM_IDS)
+def test_recommends_as_the_model_does(recommender, folder):
+    recommender.export(folder)
     found = load_exported(folder)
-    user_emb, item_emb = model()
+    user_emb, item_emb = recommender.model.eval()(recommender.data)
     assert torch.equal(found.user_emb, user_emb)
     assert torch.equal(found.item_emb, item_emb)
     assert found.user_ids.tolist() == USER_IDS.tolist()
     assert found.item_ids.tolist() == ITEM_IDS.tolist()
     assert found.item_ids.dtype == np.int64
-    ranked = top_k(found.user_emb, found.item_emb, 3, seen=found.seen)
-    for mine, expected in zip(ranked, model.recommend(k=3), strict=True):
-        assert torch.equal(mine, expected)
+    scorer = EmbeddingScorer(found.user_emb, found.item_emb)
+    _, item = blocked_topk(scorer, 3, seen=found.seen)
+    expected = recommender.recommend(k=3)
+    for u in range(NUM_USERS - 1):
+        left = np.isfinite(expected.score[u])
+        mine = found.item_ids[item[u, left].numpy()]
+        assert mine.tolist() == expected.item_id[u, left].tolist()
 
 
 @pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
 def test_safetensors(cls, folder):
     safetensors = pytest.importorskip("safetensors.torch")
-    model = cls.from_data(make_data(2, missing=False))
-    model.start_epoch(0)
-    export(model, folder, USER_IDS, ITEM_IDS, ["safetensors"])
+    dataset = ToyDataset(missing=False)
+    recommender = Recommender(cls.from_data(dataset[0]), dataset)
+    recommender.export(folder, ["safetensors"])
     assert names(folder) == BASE | {"embeddings.safetensors"}
     found = safetensors.load_file(folder / "embeddings.safetensors")
-    user_emb, item_emb = model.eval()()
+    user_emb, item_emb = recommender.model.eval()(recommender.data)
     assert set(found) == {"user_embedding", "item_embedding"}
     assert torch.equal(found["user_embedding"], user_emb)
     assert torch.equal(found["item_embedding"], item_emb)
@@ -93,11 +122,9 @@ def test_safetensors(cls, folder):
 
 
 @pytest.mark.parametrize("index", ["flat", "ivf", "hnsw"])
-def test_faiss(model, folder, index):
+def test_faiss(recommender, folder, index):
     faiss = pytest.importorskip("faiss")
-    manifest = export(
-        model, folder, USER_IDS, ITEM_IDS, ["faiss"], index=index
-    )
+    manifest = recommender.export(folder, ["faiss"], index=index)
     assert manifest["index"]["kind"] == index
     # With so few items, all three compare with all of them:
     if index != "flat":
@@ -107,7 +134,7 @@ def test_faiss(model, folder, index):
     found = load_exported(folder)
     # As a server does it: search for more, and leave out what was seen.
     score, item = built.search(found.user_emb.numpy(), NUM_ITEMS)
-    expected_score, expected = model.recommend(k=NUM_ITEMS)
+    expected_score, expected = ranked(recommender, NUM_ITEMS)
     for u in range(NUM_USERS):
         seen = found.seen.edges_of(torch.tensor([u]))[1].numpy()
         is_new = ~np.isin(item[u], seen)
@@ -120,33 +147,27 @@ def test_faiss(model, folder, index):
 
 
 @pytest.mark.filterwarnings("error:No complete tensor")
-def test_scorer(model, folder):
-    manifest = export(
-        model, folder, USER_IDS, ITEM_IDS, ["scorer"], k=NUM_ITEMS
-    )
+def test_scorer(recommender, folder):
+    manifest = recommender.export(folder, ["scorer"], k=NUM_ITEMS)
     assert manifest["scorer"] == {"k": NUM_ITEMS}
     scorer = torch.export.load(folder / "scorer.pt2").module()
     # The user without any seen item alone, too, and users twice:
     for user in ([6], [0], [3, 3], [5, 6, 1], list(range(NUM_USERS)) * 3):
         user = torch.tensor(user)
         value, item = scorer(user)
-        expected = model.recommend(user, k=NUM_ITEMS)
+        expected = ranked(recommender, NUM_ITEMS, user)
         torch.testing.assert_close(value, expected[0])
         assert torch.equal(item, expected[1])
     assert (item == -1).any()  # Fewer items were left than asked for.
 
 
-def test_all_formats_with_integer_ids(model, folder):
+def test_all_formats_with_integer_ids(folder):
     pytest.importorskip("safetensors")
     pytest.importorskip("faiss")
-    manifest = export(
-        model,
-        str(folder),
-        np.arange(NUM_USERS),
-        ITEM_IDS.astype(str),
-        ["faiss", "safetensors", "scorer"],
-        k=2,
-    )
+    ids = {"user_ids": np.arange(NUM_USERS), "item_ids": ITEM_IDS.astype(str)}
+    formats = ["faiss", "safetensors", "scorer"]
+    manifest = make(**ids).export(str(folder), formats, k=2)
+    assert {"faiss", "safetensors", "torch"} < set(manifest["versions"])
     assert names(folder) == set(manifest["files"]) | {"manifest.json"}
     assert manifest["id_types"] == {"user": "int", "item": "str"}
     found = load_exported(str(folder))
@@ -154,13 +175,14 @@ def test_all_formats_with_integer_ids(model, folder):
     assert found.item_ids.tolist() == ITEM_IDS.astype(str).tolist()
 
 
-def test_existing_folder(model, folder, monkeypatch):
-    export(model, folder, USER_IDS, ITEM_IDS, ["scorer"], k=1)
+def test_existing_folder(recommender, folder, monkeypatch):
+    recommender.export(folder, ["scorer"], k=1)
     before = (folder / "item_embedding.npy").read_bytes()
     with torch.no_grad():
-        model.item_embedding.weight.add_(1.0)
+        recommender.model.item_embedding.weight.add_(1.0)
+    recommender = Recommender(recommender.model, recommender.dataset)
     with pytest.raises(ValueError, match="exists already"):
-        export(model, folder, USER_IDS, ITEM_IDS)
+        recommender.export(folder)
     assert (folder / "item_embedding.npy").read_bytes() == before
 
     def fail(*args, **kwargs):
@@ -169,7 +191,7 @@ def test_existing_folder(model, folder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", fail)
         with pytest.raises(OSError, match="no space left"):
-            export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+            recommender.export(folder, overwrite=True)
     replace = os.replace
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -178,42 +200,39 @@ def test_existing_folder(model, folder, monkeypatch):
             lambda a, b: fail() if str(a).endswith(".part") else replace(a, b),
         )
         with pytest.raises(OSError, match="no space left"):
-            export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+            recommender.export(folder, overwrite=True)
     assert (folder / "item_embedding.npy").read_bytes() == before
     assert names(folder.parent) == {"export"}
 
-    export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+    recommender.export(folder, overwrite=True)
     assert names(folder) == BASE
-    assert torch.equal(load_exported(folder).item_emb, model()[1])
+    assert torch.equal(
+        load_exported(folder).item_emb, recommender.scorer.item_emb
+    )
     assert names(folder.parent) == {"export"}
 
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"'notes.txt' in it"):
-        export(model, folder, USER_IDS, ITEM_IDS, overwrite=True)
+        recommender.export(folder, overwrite=True)
     assert (folder / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["save", "savez"])
-def test_failure_leaves_nothing_behind(model, folder, monkeypatch, name):
+def test_failure_leaves_nothing_behind(recommender, folder, monkeypatch, name):
     def fail(*args, **kwargs):
         raise OSError("no space left")
 
     monkeypatch.setattr(np, name, fail)
     with pytest.raises(OSError, match="no space left"):
-        export(model, folder, USER_IDS, ITEM_IDS)
+        recommender.export(folder)
     assert names(folder.parent) == set()
 
 
-def test_bad_arguments(model, folder):
-    for ids, match in (
-        (USER_IDS[:-1], r"7 integers or strings \(got .* shape \[6\]"),
-        (np.arange(7.0), "got float64"),
-        (np.array(["a", "b\nc", *"defgh"]), "'b.*c' in row 1"),
-        (np.array(["a", "b\rc", *"defgh"]), "no line breaks"),
-        (np.array([1, 2, 3, 4, 5, 6, 2]), r"got 2 2 times"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            export(model, folder, ids, ITEM_IDS)
+def test_bad_arguments(recommender, folder):
+    for broken in ("b\nc", "b\rc"):
+        ids = np.array(["a", broken, *"defgh"])
+        with pytest.raises(ValueError, match=r"'user_ids' .*breaks.*b"):
+            make(user_ids=ids).export(folder)
     for kwargs, match in (
         ({"formats": ["onnx"]}, r"'formats' must be .*onnx"),
         ({"formats": "faiss"}, "'formats' must be a list"),
@@ -222,11 +241,12 @@ def test_bad_arguments(model, folder):
         ({"formats": ["scorer"], "k": 0}, "got 0"),
     ):
         with pytest.raises(ValueError, match=match):
-            export(model, folder, USER_IDS, ITEM_IDS, **kwargs)
+            recommender.export(folder, **kwargs)
     with torch.no_grad():
-        model.user_embedding.weight[1] = torch.nan
+        recommender.model.user_embedding.weight[1] = torch.nan
+    recommender = Recommender(recommender.model, recommender.dataset)
     with pytest.raises(ValueError, match="has the training diverged"):
-        export(model, folder, USER_IDS, ITEM_IDS)
+        recommender.export(folder)
     assert names(folder.parent) == set()
 
 
@@ -237,15 +257,17 @@ def test_bad_arguments(model, folder):
         ("faiss", "faiss", "ann"),
     ],
 )
-def test_missing_package(model, folder, monkeypatch, package, name, extra):
+def test_missing_package(
+    recommender, folder, monkeypatch, package, name, extra
+):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"tmfun-pyg\[{extra}\]"):
-        export(model, folder, USER_IDS, ITEM_IDS, [package])
+        recommender.export(folder, [package])
     assert names(folder.parent) == set()
 
 
-def test_damaged_files(model, folder):
-    export(model, folder, USER_IDS, ITEM_IDS)
+def test_damaged_files(recommender, folder):
+    recommender.export(folder)
 
     def replaced(name, content):
         path = folder / name
@@ -260,7 +282,13 @@ def test_damaged_files(model, folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["format_version"] = 99
     replaced("manifest.json", json.dumps(manifest).encode())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="format_version 1, found 99"):
+        load_exported(folder)
+    manifest["format_version"] = 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     replaced("item_ids.txt", b"1\n2\n")
+    replaced("item_ids.txt", b"1\n2\n3\n4\n5\n6\n7")
     replaced("item_ids.txt", b"1\n2\n3\n4\n5\nsix\n")
     replaced("user_ids.txt", b"\xff\n")
     replaced("user_embedding.npy", b"")

@@ -9,7 +9,7 @@ from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 
 def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
@@ -20,7 +20,7 @@ def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
         pre_transform=FeatureGraph(),
         **kwargs,
     )
-    data = dataset[0]
+    data = ToRecGraph()(dataset[0])
     seed_everything(0)
     model = model_cls.from_data(data)
     if model_cls is not MostPopular:
@@ -32,7 +32,7 @@ def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
             enable_progress_bar=False,
             limit_val_batches=0,
         ).fit(
-            RecommenderModule(model, lr=5e-3),
+            RecommenderModule(model, data, lr=5e-3),
             InteractionDataModule(data, batch_size=512),
         )
     return evaluate(model, data, "test")["recall@20"]

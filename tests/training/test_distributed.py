@@ -5,12 +5,12 @@ The ranks run this file as a script and leave behind what they saw.
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 import torch
+from every_model import MODELS
 from lightning.pytorch import (
     Callback,
     LightningModule,
@@ -21,20 +21,21 @@ from lightning.pytorch.loggers import CSVLogger
 from ranks import needs_gloo, run_ranks
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch_geometric.data import HeteroData
 from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN, RankingModel
+from tmfun_pyg.nn import LightGCN, RankingModel
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 from tmfun_pyg.utils import retrieval
 
-MODELS = {"LightGCN": LightGCN, "TMFUN": TMFUN}
+BY_NAME = {cls.__name__: cls for cls in MODELS}
 BATCH_SIZE = 64
 
 pytestmark = needs_gloo
@@ -46,9 +47,13 @@ def make_dataset() -> SyntheticMultimodal:
     )
 
 
+def make_data() -> HeteroData:
+    return ToRecGraph()(make_dataset()[0])
+
+
 def make_model(seed: int, name: str = "LightGCN") -> RankingModel:
     seed_everything(seed)
-    return MODELS[name].from_data(make_dataset()[0], channels=8)
+    return BY_NAME[name].from_data(make_data(), channels=8)
 
 
 class Record(Callback):
@@ -103,7 +108,7 @@ def fit(
     ckpt_path: Optional[Path] = None,
     **kwargs: Any,
 ) -> Tuple[Dict[str, Any], Trainer]:
-    dataset = make_dataset()
+    dataset, data = make_dataset(), make_data()
     record = Record()
     trainer = Trainer(
         accelerator="cpu",
@@ -115,8 +120,8 @@ def fit(
         **kwargs,
     )
     trainer.fit(
-        RecommenderModule(make_model(seed, name), lr=lr, dataset=dataset),
-        InteractionDataModule(dataset[0], BATCH_SIZE),
+        RecommenderModule(make_model(seed, name), data, lr, dataset=dataset),
+        InteractionDataModule(data, BATCH_SIZE),
         ckpt_path=ckpt_path,
     )
     return record.seen, trainer
@@ -124,10 +129,9 @@ def fit(
 
 def fit_sampled(rank: int) -> Dict[str, Tensor]:
     """Trains on sampled neighborhoods, with sparse gradients."""
-    data = make_dataset()[0]
+    data = make_data()
     torch.manual_seed(rank)
-    table = partial(EmbeddingTable, sparse=True)
-    model = LightGCN.from_data(data, channels=8, num_layers=1, table=table)
+    model = LightGCN.from_data(data, channels=8, num_layers=1, sparse=True)
     Trainer(
         accelerator="cpu",
         strategy="ddp",
@@ -138,18 +142,23 @@ def fit_sampled(rank: int) -> Dict[str, Tensor]:
         enable_progress_bar=False,
         enable_model_summary=False,
     ).fit(
-        RecommenderModule(model),
+        RecommenderModule(model, data),
         InteractionDataModule(data, BATCH_SIZE, num_neighbors=[2]),
     )
     return model.state_dict()
 
 
 def make_batch() -> Tuple[Tensor, Tensor, Tensor]:
-    user, pos_item = make_dataset()[0]["user", "interacts", "item"].edge_index
+    store = make_dataset()[0]["user", "interacts", "item"]
+    user, pos_item = store.edge_index
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(user.numel(), generator=generator)[:BATCH_SIZE]
     neg_item = torch.randint(80, (BATCH_SIZE, 2), generator=generator)
     return user[order], pos_item[order], neg_item
+
+
+def to_double(data: HeteroData) -> HeteroData:
+    return data.apply(lambda x: x.double() if x.is_floating_point() else x)
 
 
 class Loss(torch.nn.Module):
@@ -157,10 +166,14 @@ class Loss(torch.nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.model = make_model(0, name).double()
+        # No noise, and an epoch that has begun:
+        self.model = make_model(0, name).double().eval()
+        data = self.model.prepare(to_double(make_data()), epoch=0)
+        self.data = to_double(data)
 
     def forward(self, *batch: Tensor) -> Tensor:
-        return torch.stack(list(self.model.loss(*batch).values())).sum()
+        parts = self.model.loss(self.data, *batch)
+        return torch.stack(list(parts.values())).sum()
 
 
 def gradients(name: str, rank: Optional[int] = None) -> Dict[str, Tensor]:
@@ -182,8 +195,8 @@ def main(folder: Path) -> None:
     # Other weights on each rank; 60 users are one block for two ranks.
     out["fit"], trainer = fit(folder / "two", 2, seed=rank, **ddp)
 
-    module = RecommenderModule(make_model(rank))
-    datamodule = InteractionDataModule(make_dataset()[0])
+    module = RecommenderModule(make_model(rank), make_data())
+    datamodule = InteractionDataModule(make_data())
     checkpoint = folder / "two" / "best.ckpt"
     for name in ("one", "many"):  # Blocks of users.
         for split, judge in (
@@ -198,7 +211,7 @@ def main(folder: Path) -> None:
         ]
         retrieval.default_batch_size = lambda num_items: 4
     if rank == 0:  # Must not wait for the other one.
-        out["evaluate"] = evaluate(module.model, make_dataset()[0], "val")
+        out["evaluate"] = evaluate(module.model, make_data(), "val")
 
     last = folder / "one" / "last.ckpt"
     out["resumed"], _ = fit(folder / "resumed", 3, ckpt_path=last, **ddp)
@@ -207,7 +220,7 @@ def main(folder: Path) -> None:
     out["TMFUN"], _ = fit(folder / "tmfun", 1, "TMFUN", seed=rank, **ddp)
     if not needs_sampler.args[0]:
         out["sampled"] = fit_sampled(rank)
-    for name in MODELS:
+    for name in BY_NAME:
         out[f"gradients of {name}"] = gradients(name, rank)
     torch.save(out, folder / f"{rank}.pt")
 
@@ -235,7 +248,7 @@ def assert_same(a: Dict[str, Tensor], b: Dict[str, Tensor]) -> None:
         assert torch.equal(value, b[name]), name
 
 
-@pytest.mark.parametrize("name", ["LightGCN", "TMFUN"])
+@pytest.mark.parametrize("name", BY_NAME)
 def test_gradients_are_those_of_the_whole_batch(
     name: str, ranks: Ranks
 ) -> None:
@@ -282,21 +295,13 @@ def test_ranks_share_the_batches_of_one_process(
         assert not torch.equal(first[2], second[2])
 
 
-def test_constant_buffers_are_not_sent(ranks: Ranks) -> None:
+def test_data_is_not_sent(ranks: Ranks) -> None:
+    # Without a word to DDP: nothing of the data is a buffer.
     for rank in ranks:
         assert rank["fit"]["sent_buffers"] == []
-
-
-def test_buffers_of_the_state_are_sent() -> None:
-    model = make_model(0)
-    model.register_buffer("running_mean", torch.zeros(1))
-    module = RecommenderModule(model)
-    module.setup("fit")
-    ignored = module._ddp_params_and_buffers_to_ignore
-    assert "model.seen_col" in ignored
-    assert "model.graph.to_user.value" in ignored
-    assert "model.running_mean" not in ignored
-    assert "model.user_embedding.weight" not in ignored
+        assert rank["TMFUN"]["sent_buffers"] == []
+    module = RecommenderModule(make_model(0), make_data())
+    assert not hasattr(module, "_ddp_params_and_buffers_to_ignore")
 
 
 def test_losses_are_averages_over_ranks(ranks: Ranks) -> None:
@@ -318,9 +323,9 @@ def test_losses_are_averages_over_ranks(ranks: Ranks) -> None:
 
 
 def test_metrics_are_those_of_one_process(folder: Path, ranks: Ranks) -> None:
-    data = make_dataset()[0]
+    data = make_data()
     best = torch.load(folder / "two" / "best.ckpt", weights_only=True)
-    module = RecommenderModule(make_model(0))
+    module = RecommenderModule(make_model(0), data)
     module.load_state_dict(best["state_dict"])
     for split in ("val", "test"):
         expected = {

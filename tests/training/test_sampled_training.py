@@ -1,5 +1,3 @@
-from functools import partial
-
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -8,20 +6,21 @@ from toy_data import needs_sampler
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN
+from tmfun_pyg.nn import FREEDOM, TMFUN, LightGCN
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 
 @pytest.fixture(scope="module")
 def data():
-    return SyntheticMultimodal(
+    dataset = SyntheticMultimodal(
         num_users=300, num_items=200, seed=0, transform=FeatureGraph(k=5)
-    )[0]
+    )
+    return ToRecGraph()(dataset[0])
 
 
 def fit(model, data, epochs, **kwargs):
-    module = RecommenderModule(model, lr=1e-2)
+    module = RecommenderModule(model, data, lr=1e-2)
     Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -49,12 +48,7 @@ def test_all_neighbors_train_as_the_whole_graph(data):
 @needs_sampler
 def test_learns_from_few_neighbors_with_sparse_gradients(data):
     seed_everything(0, verbose=False)
-    model = TMFUN.from_data(
-        data,
-        channels=16,
-        num_layers=2,
-        table=partial(EmbeddingTable, sparse=True),
-    )
+    model = TMFUN.from_data(data, channels=16, num_layers=2, sparse=True)
     module = fit(model, data, 15, num_neighbors=[4, 2], num_similar=2)
     adam, sparse_adam = module.configure_optimizers()
     assert isinstance(sparse_adam, torch.optim.SparseAdam)
@@ -70,15 +64,7 @@ def test_learns_from_few_neighbors_with_sparse_gradients(data):
     assert found["recall@20"] > 1.2 * popular["recall@20"]
 
 
-class Bias(MostPopular):
-    """A recommender that reads no neighborhoods."""
-
-    def __init__(self, num_users, num_items):
-        super().__init__(num_users, num_items)
-        self.bias = torch.nn.Parameter(torch.zeros(num_items))
-
-
 @needs_sampler
 def test_models_without_neighborhoods_are_refused(data):
-    with pytest.raises(ValueError, match="Bias can't be trained on"):
-        fit(Bias.from_data(data), data, 1, num_neighbors=[2])
+    with pytest.raises(ValueError, match="FREEDOM cannot be trained on"):
+        fit(FREEDOM.from_data(data), data, 1, num_neighbors=[2])

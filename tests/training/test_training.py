@@ -1,24 +1,34 @@
+import copy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 import torch
+from every_model import MODELS
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
+from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
+from tmfun_pyg.nn import (
+    FREEDOM,
+    LATTICE,
+    TMFUN,
+    Embeddings,
+    LightGCN,
+    RankingModel,
+)
 from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +38,11 @@ def dataset() -> SyntheticMultimodal:
     )
 
 
+@pytest.fixture
+def data(dataset: SyntheticMultimodal) -> HeteroData:
+    return ToRecGraph()(dataset[0])
+
+
 class _Noisy(LightGCN):
     r"""Adds noise in training, and remembers how it was called."""
 
@@ -35,9 +50,9 @@ class _Noisy(LightGCN):
         super().__init__(*args, **kwargs)
         self.calls: Dict[bool, int] = {True: 0, False: 0}
 
-    def forward(self) -> Tuple[Tensor, Tensor]:
+    def forward(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         self.calls[self.training] += 1
-        user_emb, item_emb = super().forward()
+        user_emb, item_emb = super().forward(data)
         return user_emb + 100 * self.training, item_emb
 
     def loss(self, *args: Any) -> Dict[str, torch.Tensor]:
@@ -55,10 +70,9 @@ def fit(
     **kwargs: Any,
 ) -> Tuple[RecommenderModule, Trainer]:
     seed_everything(0)
-    data = dataset[0]
-    module = RecommenderModule(
-        model_cls.from_data(data, channels=8), lr=lr, dataset=dataset
-    )
+    data = ToRecGraph()(dataset[0])
+    model = model_cls.from_data(data, channels=8)
+    module = RecommenderModule(model, data, lr=lr, dataset=dataset)
     trainer = Trainer(
         max_epochs=max_epochs,
         default_root_dir=path,
@@ -74,10 +88,9 @@ def fit(
 
 
 def test_metrics_are_those_of_evaluate(
-    dataset: SyntheticMultimodal, tmp_path: Path
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
 ) -> None:
     module, trainer = fit(dataset, tmp_path, max_epochs=1, model_cls=_Noisy)
-    data = dataset[0]
     expected = evaluate(module.model, data, "val")
     logged = trainer.callback_metrics
     for name, value in expected.items():
@@ -108,15 +121,17 @@ def test_training_mode_for_loss_alone(
 
 
 def test_training_finds_structure(
-    dataset: SyntheticMultimodal, tmp_path: Path
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
 ) -> None:
-    before = evaluate(LightGCN.from_data(dataset[0], channels=8), dataset[0])
+    before = evaluate(LightGCN.from_data(data, channels=8), data)
     module, _ = fit(dataset, tmp_path, max_epochs=5)
-    after = evaluate(module.model, dataset[0])
+    after = evaluate(module.model, data)
     assert after["ndcg@20"] > before["ndcg@20"]
 
 
-def test_checkpoints(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
+def test_checkpoints(
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
+) -> None:
     module, trainer = fit(dataset, tmp_path, max_epochs=4)
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [
         "best.ckpt",
@@ -132,7 +147,7 @@ def test_checkpoints(dataset: SyntheticMultimodal, tmp_path: Path) -> None:
     module.load_state_dict(best["state_dict"])
     score = trainer.checkpoint_callback.best_model_score
     assert float(score) == pytest.approx(
-        evaluate(module.model, dataset[0], "val")["recall@20"]
+        evaluate(module.model, data, "val")["recall@20"]
     )
 
 
@@ -147,7 +162,7 @@ def test_last_epoch_is_kept_without_progress(
     assert epochs == [0, 2]
 
 
-@pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
+@pytest.mark.parametrize("model_cls", [LightGCN, TMFUN, FREEDOM, LATTICE])
 def test_resumed_run_equals_undisturbed_one(
     model_cls: type[RankingModel], dataset: SyntheticMultimodal, tmp_path: Path
 ) -> None:
@@ -163,6 +178,10 @@ def test_resumed_run_equals_undisturbed_one(
     assert second.global_step == whole.global_step
     expected = undisturbed.state_dict()
     for name, value in resumed.state_dict().items():
+        if name.endswith("_extra_state"):
+            value, other = value["neighbors"], expected[name]["neighbors"]
+            assert torch.equal(value, other), name
+            continue
         assert torch.equal(value, expected[name]), name
     assert (
         second.checkpoint_callback.best_model_score
@@ -214,26 +233,25 @@ def test_batches_are_made_on_the_device(
             assert part.device.type == device.type
 
 
-def test_data_module_without_trainer(dataset: SyntheticMultimodal) -> None:
-    datamodule = InteractionDataModule(
-        dataset[0], batch_size=100, num_negatives=3
-    )
+def test_data_module_without_trainer(data: HeteroData) -> None:
+    datamodule = InteractionDataModule(data, batch_size=100, num_negatives=3)
     user, pos_item, neg_item = next(iter(datamodule.train_dataloader()))
     assert user.size() == pos_item.size() == (100,)
     assert neg_item.size() == (100, 3)
+    # Ordinary tensors, whatever the graph is made of:
+    for part in (user, pos_item, neg_item):
+        assert type(part) is Tensor
     user, edge_label_index = next(iter(datamodule.test_dataloader()))
     assert int(edge_label_index[0].max()) == user.numel() - 1
 
 
-def test_batch_size_is_that_of_all_processes(
-    dataset: SyntheticMultimodal,
-) -> None:
+def test_batch_size_is_that_of_all_processes(data: HeteroData) -> None:
     trainer = SimpleNamespace(
         world_size=2,
         global_rank=1,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )
-    datamodule = InteractionDataModule(dataset[0], batch_size=100)
+    datamodule = InteractionDataModule(data, batch_size=100)
     datamodule.trainer = trainer  # type: ignore[assignment]
     user, _, _ = next(iter(datamodule.train_dataloader()))
     assert user.size() == (50,)
@@ -258,29 +276,138 @@ def test_default_callbacks() -> None:
     assert stopping.mode == checkpoint.mode == "max"
 
 
-def test_model_is_told_what_epoch_begins(tmp_path):
-    class Listener(LightGCN):
-        def start_epoch(self, epoch):
-            self.epochs = [*getattr(self, "epochs", []), epoch]
+class _Listener(LightGCN):
+    r"""Remembers what epochs begin, and checks what graph it reads."""
 
-    data = SyntheticMultimodal(num_users=50, num_items=30)[0]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epochs: List[Optional[int]] = []
+
+    def prepare(
+        self, data: HeteroData, epoch: Optional[int] = None
+    ) -> HeteroData:
+        assert "prepared" not in data
+        self.epochs.append(epoch)
+        data = copy.copy(data)
+        data.prepared = [epoch]
+        return data
+
+    def encode(self, data: HeteroData, *args: Any) -> Embeddings:
+        (epoch,) = data.prepared
+        assert epoch == self.epochs[-1]
+        assert (epoch is not None) == self.training
+        return super().encode(data, *args)
+
+
+def test_model_is_told_what_epoch_begins(
+    data: HeteroData, tmp_path: Path
+) -> None:
     path = tmp_path / "last.ckpt"
     for max_epochs, ckpt_path, expected in (
-        (2, None, [0, 1]),
-        (4, path, [2, 3]),
+        # Validation reads the graph as it is:
+        (2, None, [0, None, 1, None]),
+        (4, path, [2, None, 3, None]),
     ):
-        model = Listener.from_data(data)
+        model = _Listener.from_data(data)
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=max_epochs,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
+            num_sanity_val_steps=0,
         )
         trainer.fit(
-            RecommenderModule(model),
+            RecommenderModule(model, data),
             InteractionDataModule(data),
             ckpt_path=ckpt_path,
         )
         trainer.save_checkpoint(path)
         assert model.epochs == expected
+
+
+class _Counting(FREEDOM):
+    r"""Counts the interactions in the graphs it reads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.drawn: Dict[bool, List[Tensor]] = {True: [], False: []}
+
+    def encode(self, data: HeteroData, *args: Any) -> Embeddings:
+        edge_index = data["user", "interacts", "item"].edge_index
+        self.drawn[self.training].append(edge_index.as_tensor())
+        return super().encode(data, *args)
+
+
+def test_pruned_in_training_and_whole_in_validation(
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
+) -> None:
+    module, trainer = fit(dataset, tmp_path, 2, _Counting)
+    assert isinstance(module.model, _Counting)
+    whole = data["user", "interacts", "item"].edge_index
+    for edge_index in module.model.drawn[False]:
+        assert torch.equal(edge_index, whole)
+    drawn = module.model.drawn[True]
+    assert len(drawn) == trainer.global_step
+    # One draw an epoch:
+    half = len(drawn) // 2
+    for edge_index in drawn:
+        assert edge_index.size(1) == round(0.2 * whole.size(1))
+    for step, edge_index in enumerate(drawn):
+        assert torch.equal(edge_index, drawn[half * (step // half)])
+    assert not torch.equal(drawn[0], drawn[-1])
+    logged = float(trainer.callback_metrics["val_recall@20"])
+    expected = evaluate(module.model, data, "val")["recall@20"]
+    assert logged == pytest.approx(expected)
+    # The graph it was given is as it was:
+    assert "similar" not in {edge_type[1] for edge_type in data.edge_types}
+    assert torch.equal(module.data["item"].degree, data["item"].degree)
+
+
+@pytest.mark.parametrize("model_cls", MODELS)
+def test_state_holds_nothing_of_the_data(
+    model_cls: type[RankingModel], data: HeteroData
+) -> None:
+    model = model_cls.from_data(data, channels=8)
+    module = RecommenderModule(model, data)
+    module.epoch_data = model.prepare(data, 0)
+    model(data)
+    assert list(module.buffers()) == []
+    parameters = {name for name, _ in module.named_parameters()}
+    state = module.state_dict()
+    # Only learned neighbors are state beside the weights:
+    extra = {name for name in state if name.endswith("_extra_state")}
+    assert set(state) == parameters | extra
+    assert (len(extra) > 0) == (model_cls.__name__ in ("LATTICE", "MICRO"))
+
+
+def test_data_of_the_caller_stays(
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
+) -> None:
+    before = {store._key: dict(store.items()) for store in data.stores}
+    module = RecommenderModule(FREEDOM.from_data(data, channels=8), data)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, InteractionDataModule(data))
+    assert module.data is not data
+    assert {store._key for store in data.stores} == before.keys()
+    for store in data.stores:
+        assert set(store.keys()) == set(before[store._key])
+        for name, value in before[store._key].items():
+            assert store[name] is value
+
+
+def test_raw_data_is_refused(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    raw = dataset[0]
+    module = RecommenderModule(LightGCN.from_data(raw), raw)
+    trainer = Trainer(accelerator="cpu", max_epochs=1, logger=False)
+    with pytest.raises(ValueError, match=r"apply .*ToRecGraph\(\)"):
+        trainer.fit(module, InteractionDataModule(raw))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tmfun_pyg.datasets import SyntheticMultimodal
-from tmfun_pyg.transforms import AddItems, FeatureGraph
+from tmfun_pyg.transforms import AddItems, FeatureGraph, ToRecGraph
 
 
 def make() -> "tuple":
@@ -73,5 +73,7 @@ def test_errors() -> None:
         AddItems({"visual": visual, "text": text[:3]})
     with pytest.raises(ValueError, match="found none"):
         AddItems({})
-    with pytest.raises(ValueError, match="k: found 0"):
+    with pytest.raises(ValueError, match=r"'k' must be at least 1 \(got 0\)"):
         AddItems(features, k=0)
+    with pytest.raises(ValueError, match=r"AddItems\(\) before ToRecGraph"):
+        AddItems(features)(ToRecGraph()(data))

@@ -3,7 +3,7 @@ import torch
 from torch_geometric.testing import withDevice
 
 from tmfun_pyg.datasets import SyntheticMultimodal
-from tmfun_pyg.transforms import FeatureGraph, HoldOutItems
+from tmfun_pyg.transforms import FeatureGraph, HoldOutItems, ToRecGraph
 
 INTERACTS = ("user", "interacts", "item")
 REVERSE = ("item", "rev_interacts", "user")
@@ -108,9 +108,21 @@ def test_bad_data(data):
         HoldOutItems(0.999)(data)
     with pytest.raises(ValueError, match="held out already"):
         HoldOutItems()(HoldOutItems()(data))
+    with pytest.raises(ValueError, match=r"HoldOutItems\(\) before ToRec"):
+        HoldOutItems()(ToRecGraph()(data))
     del data[INTERACTS].val_edge_label_index
     with pytest.raises(ValueError, match=r"no \['val_edge_label_index'"):
         HoldOutItems()(data)
+
+
+def test_degrees_are_those_of_what_is_left(data):
+    held = HoldOutItems()(data)
+    out = ToRecGraph()(held)
+    assert torch.equal(out["item"].degree == 0, held["item"].is_cold)
+    assert out.has_cold
+    assert pairs(out[REVERSE].edge_index.as_tensor().flip(0)) == pairs(
+        held[INTERACTS].edge_index
+    )
 
 
 def test_repr():

@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import List, Optional
 
 import pytest
 import torch
@@ -6,34 +6,16 @@ from torch import Tensor
 from torch_geometric.testing import withDevice
 
 from tmfun_pyg.utils.retrieval import (
+    EmbeddingScorer,
+    blocked_topk,
+    candidate_items,
     default_batch_size,
     rank_block,
-    top_k,
     user_blocks,
 )
 from tmfun_pyg.utils.user_items import UserItems
 
 EDGE_INDEX = torch.tensor([[2, 0, 2, 0, 3, 2], [1, 4, 0, 2, 3, 3]])
-
-
-def test_seen_items() -> None:
-    seen = UserItems.from_edge_index(EDGE_INDEX, num_users=5)
-    assert seen.rowptr.tolist() == [0, 2, 2, 5, 6, 6]
-    assert seen.col.tolist() == [2, 4, 0, 1, 3, 3]
-
-    row, item = seen.edges_of(torch.tensor([2, 4, 0, 2]))
-    assert row.tolist() == [0, 0, 0, 2, 2, 3, 3, 3]
-    assert item.tolist() == [0, 1, 3, 2, 4, 0, 1, 3]
-
-    row, item = seen.edges_of(torch.tensor([1, 4]))
-    assert row.numel() == item.numel() == 0
-
-
-def test_seen_items_without_interactions() -> None:
-    empty = torch.empty(2, 0, dtype=torch.long)
-    seen = UserItems.from_edge_index(empty, num_users=2)
-    assert seen.rowptr.tolist() == [0, 0, 0]
-    assert seen.edges_of(torch.tensor([1]))[0].numel() == 0
 
 
 def test_user_blocks() -> None:
@@ -47,14 +29,15 @@ def test_user_blocks() -> None:
 def test_rank_block_leaves_seen_items_out() -> None:
     user_emb = torch.ones(4, 1)
     item_emb = torch.tensor([[1.0], [5.0], [3.0], [3.0], [4.0]])
+    scorer = EmbeddingScorer(user_emb, item_emb)
     seen = UserItems.from_edge_index(EDGE_INDEX, num_users=4)
 
     user = torch.tensor([2, 1])
-    value, item = rank_block(user_emb, item_emb, user, k=3, seen=seen)
+    value, item = rank_block(scorer, user, k=3, seen=seen)
     assert value.tolist() == [[4, 3, -torch.inf], [5, 4, 3]]
     assert item.tolist() == [[4, 2, -1], [1, 4, 2]]  # Ties: lower item first.
 
-    value, item = rank_block(user_emb, item_emb, user, k=7)
+    value, item = rank_block(scorer, user, k=7)
     assert item.tolist() == [[1, 4, 2, 3, 0, -1, -1]] * 2
     assert value[:, 5:].eq(-torch.inf).all()
 
@@ -62,7 +45,7 @@ def test_rank_block_leaves_seen_items_out() -> None:
 @withDevice
 @pytest.mark.parametrize("batch_size", [None, 1, 4])
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_top_k(
+def test_blocked_topk(
     device: torch.device, batch_size: Optional[int], exclude_seen: bool
 ) -> None:
     torch.manual_seed(0)
@@ -81,18 +64,103 @@ def test_top_k(
         assert torch.equal(out[0], expected[user, :4])
         assert torch.equal(out[1], order[user, :4])
 
-    out = top_k(user_emb, item_emb, 4, seen=seen, batch_size=batch_size)
+    scorer = EmbeddingScorer(user_emb, item_emb)
+    out = blocked_topk(scorer, 4, seen=seen, batch_size=batch_size)
     check(out, torch.arange(5, device=device))
     user = torch.tensor([3, 0, 3], device=device)
-    check(top_k(user_emb, item_emb, 4, user, seen, batch_size), user)
+    check(blocked_topk(scorer, 4, user, seen, batch_size), user)
 
 
-def test_top_k_of_no_user() -> None:
+def test_blocked_topk_of_no_user() -> None:
+    scorer = EmbeddingScorer(torch.ones(2, 1), torch.ones(3, 1))
     user = torch.empty(0, dtype=torch.long)
-    value, item = top_k(torch.ones(2, 1), torch.ones(3, 1), 2, user)
+    value, item = blocked_topk(scorer, 2, user)
     assert value.size() == item.size() == (0, 2)
 
 
-def test_top_k_bad_k() -> None:
+def test_blocked_topk_bad_k() -> None:
+    scorer = EmbeddingScorer(torch.ones(2, 1), torch.ones(3, 1))
     with pytest.raises(ValueError, match=r"'k' must be at least 1 \(got 0\)"):
-        top_k(torch.ones(2, 1), torch.ones(3, 1), 0)
+        blocked_topk(scorer, 0)
+
+
+class _Counter:
+    r"""Scores items by a matrix and remembers for whom, as models without
+    embeddings do.
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self.num_users, self.num_items = matrix.size()
+        self.device = matrix.device
+        self.users: List[List[int]] = []
+
+    def score(self, user: Tensor) -> Tensor:
+        self.users.append(user.tolist())
+        return self.matrix[user]
+
+    def select(self, item: Tensor) -> "_Counter":
+        return _Counter(self.matrix[:, item])
+
+
+def test_any_scorer() -> None:
+    matrix = torch.tensor(
+        [[1.0, 5.0, 3.0], [2.0, 2.0, 2.0], [0.0, -1.0, 4.0], [7.0, 8.0, 9.0]]
+    )
+    scorer = _Counter(matrix.clone())
+    seen = UserItems.from_edge_index(torch.tensor([[0, 2], [1, 2]]), 4)
+    value, item = blocked_topk(scorer, 2, seen=seen, batch_size=3)
+    assert item.tolist() == [[2, 0], [0, 1], [0, 1], [2, 1]]
+    assert value.tolist() == [[3, 1], [2, 2], [0, -1], [9, 8]]
+    # All users, each once, in blocks of the size asked for:
+    assert scorer.users == [[0, 1, 2], [3]]
+    assert torch.equal(
+        scorer.matrix, matrix
+    )  # What is left out, is in copies.
+
+
+@withDevice
+def test_embedding_scorer(device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(0)
+    user_emb = torch.randn(4, 3, generator=generator).to(device)
+    item_emb = torch.randn(5, 3, generator=generator).to(device)
+    scorer = EmbeddingScorer(user_emb, item_emb)
+    assert (scorer.num_users, scorer.num_items) == (4, 5)
+    assert scorer.device == item_emb.device
+    user = torch.tensor([3, 3, 0], device=device)
+    expected = (user_emb @ item_emb.t())[user]
+    torch.testing.assert_close(scorer.score(user), expected)
+    # In the order given, and of the same embeddings:
+    item = torch.tensor([4, 0], device=device)
+    some = scorer.select(item)
+    assert (some.num_users, some.num_items) == (4, 2)
+    torch.testing.assert_close(some.score(user), expected[:, item])
+
+
+def test_embedding_scorer_in_half_precision() -> None:
+    # 256 and 257 are the same in bfloat16.
+    user_emb = torch.tensor([[1.0, 1.0]], dtype=torch.bfloat16)
+    item_emb = torch.tensor([[256.0, 1.0], [256, 0]], dtype=torch.bfloat16)
+    scorer = EmbeddingScorer(user_emb, item_emb)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        score = scorer.score(torch.tensor([0]))
+    assert score.dtype == torch.float
+    assert score.tolist() == [[257.0, 256.0]]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_embedding_scorer_of_a_diverged_model(bad: float) -> None:
+    good, other = torch.ones(2, 1), torch.tensor([[0.0], [bad]])
+    for pair, name in (((other, good), "user"), ((good, other), "item")):
+        with pytest.raises(ValueError, match=f"The {name} embeddings hold N"):
+            EmbeddingScorer(*pair)
+
+
+def test_candidate_items() -> None:
+    for items in (
+        torch.tensor([3, 1, 3]),
+        torch.tensor([False, True, False, True, False]),
+    ):
+        index, place = candidate_items(items, 5)
+        assert index.tolist() == [1, 3]
+        assert place.tolist() == [-1, 0, -1, 1, -1]

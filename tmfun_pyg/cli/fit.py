@@ -1,20 +1,20 @@
 import csv
-import os.path as osp
-import pkgutil
 import sys
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, List, Optional, Type
+from pkgutil import resolve_name
+from typing import Any, Dict, List, Optional
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from tmfun_pyg.baselines import MostPopular
-from tmfun_pyg.cli._command import print_metrics, write_metrics
+from tmfun_pyg.cli.command import judge
 from tmfun_pyg.cli.main import INTERRUPT
-from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
     DatasetOptions,
@@ -23,159 +23,30 @@ from tmfun_pyg.training import (
     default_callbacks,
 )
 from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 
-# What the data set says, and what is no plain value:
-NOT_OPTIONS = {"num_users", "num_items", "in_channels", "table"}
+# Arguments of models that are read from the data set:
+SIZES = {"num_users", "num_items", "in_channels"}
 
 
-class FitCLI(LightningCLI):
-    """Reads the options of `tmfun fit`, and makes what they describe."""
+@dataclass
+class RunOptions:
+    """How a run goes, and where it is kept.
 
-    def __init__(self, args: List[str]) -> None:
-        super().__init__(
-            run=False,
-            args=args,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "max_epochs": 500,
-                "devices": 1,
-                "log_every_n_steps": 1,
-                "enable_model_summary": False,
-            },
-            parser_kwargs={
-                "prog": "tmfun fit",
-                "usage": "tmfun fit [--config FILE] [--data.root DIR] "
-                "[--model NAME] [other options, see --help]",
-                "description": "Trains a model, by default TMFUN on the "
-                "embedded data set.",
-            },
-            auto_configure_optimizers=False,
-        )
+    Args:
+        seed_everything: The seed of weights, order and negatives.
+        lr: The learning rate.
+        patience: Epochs without a better validation Recall@20 to stop after.
+        out: The folder of the run, runs/DATA/MODEL/seed_N if not given.
+        resume: Whether to go on with the run in the folder.
+    """
 
-    def add_core_arguments_to_parser(
-        self, parser: LightningArgumentParser
-    ) -> None:
-        """Adds the trainer, the model and the data set."""
-        parser.add_class_arguments(DatasetOptions, "data")
-        parser.add_subclass_arguments(
-            RankingModel, "model", skip=NOT_OPTIONS, metavar="MODEL"
-        )
-        parser.set_defaults({"model": {"class_path": "tmfun_pyg.nn.TMFUN"}})
-        parser.add_class_arguments(
-            InteractionDataModule,
-            "loader",
-            skip={"data", "seed"},
-            instantiate=False,
-        )
-        parser.add_lightning_class_args(self.trainer_class, "trainer")
-        parser.set_defaults(
-            {f"trainer.{k}": v for k, v in self.trainer_defaults.items()}
-        )
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds all else."""
-        add = parser.add_argument
-        add("--lr", type=float, default=2e-3, help="The learning rate.")
-        add(
-            "--patience",
-            type=int,
-            default=20,
-            help="Epochs without a better validation Recall@20 to stop after.",
-        )
-        add(
-            "--out",
-            type=Optional[str],
-            help="The folder of the run. (default: runs/DATA/MODEL/seed_N)",
-        )
-        add(
-            "--resume",
-            type=bool,
-            default=False,
-            help="Whether to go on with the run in the folder.",
-        )
-
-    def parse_arguments(
-        self, parser: LightningArgumentParser, args: Any
-    ) -> None:
-        """Parses the options, without a warning about sys.argv."""
-        self.config = parser.parse_args(args)
-
-    def instantiate_classes(self) -> None:
-        """Makes the model for its data set, and all that trains it."""
-        # A model can't be made ahead of its data set.
-        others = self.config.clone()
-        others.model = None
-        self.config_init = self.parser.instantiate_classes(others)
-        self.source: DatasetOptions = self.config_init.data
-        self.folder = self._find_folder()
-        self.dataset = self.source.load()
-        data = self.dataset[0]
-        options = self.config.model.get("init_args") or {}
-        model = self._find_class().from_data(data, **dict(options))
-        if not any(True for _ in model.parameters()):
-            raise ValueError(
-                f"--model {type(model).__name__}: found a model without "
-                f"weights, expected one to be trained"
-            )
-        self.model = RecommenderModule(
-            model,
-            lr=self.config.lr,
-            dataset=self.dataset,
-            source=self.source,
-        )
-        self.datamodule = InteractionDataModule(
-            data, seed=self._seed, **dict(self.config.loader)
-        )
-        self.logger = _AppendingLogger(self.folder)
-        given = self.config_init.trainer
-        loggers = [
-            logger
-            for logger in _as_list(given.logger)
-            if not isinstance(logger, bool)
-        ]
-        callbacks = default_callbacks(str(self.folder), self.config.patience)
-        self.config_init.trainer.callbacks = [
-            *_as_list(given.callbacks),
-            *callbacks,
-        ]
-        self.trainer = self.instantiate_trainer(
-            logger=[self.logger, *loggers],
-            plugins=[*_as_list(given.plugins), AtomicCheckpointIO()],
-        )
-
-    @property
-    def _seed(self) -> int:
-        seed = self.config.seed_everything
-        if isinstance(seed, bool):
-            raise ValueError(
-                f"--seed_everything: found {seed}, expected a number"
-            )
-        return seed
-
-    def _find_class(self) -> Type[RankingModel]:
-        return pkgutil.resolve_name(self.config.model.class_path)
-
-    def _find_folder(self) -> Path:
-        """Chooses the folder of the run, which must not hold another."""
-        if self.config.out is None:
-            data = self.source.name or "embedded"
-            model = self._find_class().__name__
-            self.config.out = osp.join(
-                "runs", data, model, f"seed_{self._seed}"
-            )
-        folder = Path(self.config.out)
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(
-                f"--out {folder}: found a file, expected a folder"
-            )
-        if (folder / "last.ckpt").exists() and not self.config.resume:
-            raise ValueError(
-                f"--out {folder}: found a run there, expected --resume true "
-                f"to go on with it, or another folder"
-            )
-        return folder
+    seed_everything: int = 0
+    lr: float = 2e-3
+    patience: int = 20
+    out: Optional[str] = None
+    resume: bool = False
 
 
 class _AppendingLogger(CSVLogger):
@@ -194,7 +65,11 @@ class _AppendingLogger(CSVLogger):
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or [])
-            rows = [row for row in reader if int(row["epoch"]) < num_epochs]
+            rows = list(reader)
+        # Rows of other loggers may name no epoch.
+        epochs = [int(row["epoch"] or num_epochs) for row in rows]
+        kept = [place for place, e in enumerate(epochs) if e < num_epochs]
+        rows = rows[: max(kept, default=-1) + 1]
         # Lightning removes the file when it begins.
         self.experiment.metrics_keys = columns
         with (
@@ -208,88 +83,171 @@ class _AppendingLogger(CSVLogger):
 
 def fit(args: List[str]) -> int:
     """Trains a model, and judges its best epoch on validation."""
+    parser = _make_parser()
+    config = parser.parse_args(_find_configs(args))
     try:
-        return _fit(FitCLI(_find_configs(args)))
+        return _fit(parser, config)
     except MisconfigurationException as err:
         raise ValueError(err) from err
 
 
-def _fit(cli: FitCLI) -> int:
-    folder, trainer = cli.folder, cli.trainer
-    resumed = folder / "last.ckpt" if cli.config.resume else None
-    if resumed is not None and not resumed.exists():
-        print(f"{folder}: no epoch is finished there, starting anew")
-        resumed = None
-    if resumed is not None:
-        epoch = read_checkpoint(resumed)["epoch"]
-        if -1 < (trainer.max_epochs or -1) <= epoch:
-            raise ValueError(
-                f"--trainer.max_epochs {trainer.max_epochs}: found a run of "
-                f"{epoch + 1} epochs in {folder}, expected more to do"
-            )
-        cli.logger.keep(epoch + 1)
-        print(f"Going on after epoch {epoch} of {folder}")
+def _make_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="tmfun fit",
+        usage="tmfun fit [--config FILE] [--data.root DIR] [--model NAME] "
+        "[other options, see --help]",
+        description="Trains a model, by default TMFUN on the embedded data "
+        "set.",
+    )
+    parser.add_argument("-c", "--config", action=ActionConfigFile)
+    parser.add_class_arguments(RunOptions)
+    parser.add_class_arguments(DatasetOptions, "data")
+    parser.add_subclass_arguments(
+        RankingModel, "model", skip=SIZES, metavar="MODEL"
+    )
+    skip = {"data", "seed"}
+    parser.add_class_arguments(
+        InteractionDataModule, "loader", skip=skip, instantiate=False
+    )
+    parser.add_class_arguments(
+        Trainer, "trainer", fail_untyped=False, instantiate=False
+    )
+    parser.set_defaults(
+        {
+            "model": {"class_path": "tmfun_pyg.nn.TMFUN"},
+            "trainer.max_epochs": 500,
+            "trainer.devices": 1,
+            "trainer.log_every_n_steps": 1,
+            "trainer.enable_model_summary": False,
+        }
+    )
+    return parser
+
+
+def _fit(parser: ArgumentParser, config: Namespace) -> int:
+    cls = resolve_name(config.model.class_path)
+    # A model can't be made ahead of its data set.
+    others = config.clone()
+    others.model = None
+    given = parser.instantiate_classes(others)
+    if config.out is None:
+        data_name, seed = given.data.name or "embedded", config.seed_everything
+        config.out = f"runs/{data_name}/{cls.__name__}/seed_{seed}"
+    folder = Path(config.out)
+    _check_folder(folder, config.resume)
+
+    seed_everything(config.seed_everything, workers=True)
+    dataset = given.data.load()
+    data = ToRecGraph()(dataset[0])
+    options = config.model.get("init_args") or {}
+    model = cls.from_data(data, **dict(options))
+    if not any(True for _ in model.parameters()):
+        raise ValueError(
+            f"--model {cls.__name__}: found a model without weights, expected "
+            f"one to be trained"
+        )
+    module = RecommenderModule(
+        model, data, lr=config.lr, dataset=dataset, source=given.data
+    )
+    loader = InteractionDataModule(
+        data, seed=config.seed_everything, **dict(config.loader)
+    )
+    logger = _AppendingLogger(folder)
+    ours: Dict[str, List[Any]] = {
+        "logger": [logger],
+        "callbacks": default_callbacks(str(folder), config.patience),
+        "plugins": [AtomicCheckpointIO()],
+    }
+    trainer = Trainer(**_extend(given.trainer.as_dict(), ours))
+    resumed = _find_resumed(folder, trainer, logger) if config.resume else None
+    if trainer.is_global_zero and not config.trainer.fast_dev_run:
+        folder.mkdir(parents=True, exist_ok=True)
+        parser.save(
+            config, folder / "config.yaml", skip_none=False, overwrite=True
+        )
     try:
-        trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed)
+        trainer.fit(module, loader, ckpt_path=resumed)
     except SystemExit:
         if not trainer.interrupted:
             raise
     if trainer.interrupted:
         return _tell_interrupted(folder)
-    if cli.config.trainer.fast_dev_run:
+    if config.trainer.fast_dev_run:
         return 0
 
     best = folder / "best.ckpt"
-    checkpoint = read_checkpoint(best)
-    cli.model.load_state_dict(checkpoint["state_dict"])
-    model, data = cli.model.model, cli.dataset[0]
-    metrics = evaluate(model, data, "val")
-    popular = evaluate(MostPopular.from_data(data), data, "val")
-    write_metrics(
-        folder / "metrics.json",
-        {"val": metrics, "best_epoch": checkpoint["epoch"]},
-    )
-    print(f"\nValidation, after epoch {checkpoint['epoch']} as the best:")
-    print_metrics({"most-popular": popular, type(model).__name__: metrics})
+    recommender = Recommender.load(best, dataset, cls)
+    epoch = recommender.epoch
+    print(f"\nValidation, after epoch {epoch} as the best:")
+    judge(recommender, "val", folder, best_epoch=epoch)
     print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {best}")
     return 0
 
 
+def _check_folder(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder}: found a file, expected a folder")
+    if (folder / "last.ckpt").exists() and not resume:
+        raise ValueError(
+            f"--out {folder}: found a run there, expected --resume true to go "
+            f"on with it, or another folder"
+        )
+
+
+def _extend(
+    options: Dict[str, Any], ours: Dict[str, List[Any]]
+) -> Dict[str, Any]:
+    """Puts what a run needs ahead of what was asked for."""
+    absent = (bool, type(None))
+    for name, values in ours.items():
+        given = options[name]
+        given = given if isinstance(given, list) else [given]
+        others = [value for value in given if not isinstance(value, absent)]
+        options[name] = [*values, *others]
+    return options
+
+
+def _find_resumed(
+    folder: Path, trainer: Trainer, logger: _AppendingLogger
+) -> Optional[Path]:
+    last = folder / "last.ckpt"
+    if not last.exists():
+        print(f"{folder}: no epoch is finished there, starting anew")
+        return None
+    epoch = read_checkpoint(last)["epoch"]
+    if -1 < (trainer.max_epochs or -1) <= epoch:
+        raise ValueError(
+            f"--trainer.max_epochs {trainer.max_epochs}: found a run of "
+            f"{epoch + 1} epochs in {folder}, expected more to do"
+        )
+    logger.keep(epoch + 1)
+    print(f"Going on after epoch {epoch} of {folder}")
+    return last
+
+
 def _tell_interrupted(folder: Path) -> int:
+    text = "interrupted in the first epoch: there is nothing to keep yet"
     if (folder / "last.ckpt").exists():
         text = (
             f"interrupted: the last finished epoch is {folder}/last.ckpt, to "
             f"go on:\n  tmfun fit --config {folder}/config.yaml --resume true"
         )
-    else:
-        text = "interrupted in the first epoch: there is nothing to keep yet"
     print(f"\ntmfun fit: {text}", file=sys.stderr)
     return INTERRUPT
 
 
 def _find_configs(args: List[str]) -> List[str]:
     """Takes a name for the configuration of that name in the package."""
+    folder = Path(str(files("tmfun_pyg.configs")))
+    shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}
     words = list(args)
-    for place, word in enumerate(words[:-1]):
-        name = words[place + 1]
+    for place, word in enumerate(words[:-1], start=1):
+        name = words[place]
         if word in ("-c", "--config") and not Path(name).exists():
-            shipped = files("tmfun_pyg.configs")
-            path = shipped / f"{name}.yaml"
-            if not path.is_file():
-                known = sorted(
-                    entry.name.removesuffix(".yaml")
-                    for entry in shipped.iterdir()
-                    if entry.name.endswith(".yaml")
-                )
+            if name not in shipped:
                 raise ValueError(
                     f"--config {name}: found no such file, expected one, or "
-                    f"one of {', '.join(known)}"
+                    f"one of {', '.join(sorted(shipped))}"
                 )
-            words[place + 1] = str(path)
+            words[place] = shipped[name]
     return words
-
-
-def _as_list(value: Any) -> List[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -43,12 +43,18 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     words = [_with_underscores(word) for word in words if word != "--debug"]
     command = _parse_command(words[:1])
     try:
+        from tmfun_pyg.cli.command import run
+
         module = importlib.import_module(
             f"tmfun_pyg.cli.{COMMANDS[command][0]}"
         )
         if not debug:
             _quiet()  # Lightning sets its loggers up when it is imported.
-        return int(getattr(module, command)(words[1:]) or 0)
+        function, args = getattr(module, command), words[1:]
+        if command == "fit":  # Its options are more than arguments.
+            return function(args)
+        run(command, function, args, getattr(module, "SEVERAL", {}))
+        return 0
     except KeyboardInterrupt:
         print(f"tmfun {command}: interrupted", file=sys.stderr)
         return INTERRUPT
@@ -102,15 +108,8 @@ def _quiet() -> None:
     ):
         warnings.filterwarnings("ignore", message)
     # A warning is for people, too: without the line of code it came from.
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
 
 
-def _show_warning(
-    message: object,
-    category: object,
-    filename: object,
-    lineno: object,
-    file: object = None,
-    line: object = None,
-) -> None:
+def _show_warning(message: object, *args: object) -> None:
     print(f"warning: {message}", file=sys.stderr)

@@ -1,16 +1,10 @@
 from pathlib import Path
-from typing import Dict, List, Literal, Optional, Tuple
+from typing import Dict, Literal, Optional, Tuple
 
-from tmfun_pyg.cli._command import run
 from tmfun_pyg.datasets import prepare as prepare_folder
 
 
-def prepare(args: List[str]) -> None:
-    """Makes a data set."""
-    run("prepare", write, args)
-
-
-def write(
+def prepare(
     log: Path,
     out: Path,
     name: str,

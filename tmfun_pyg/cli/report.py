@@ -1,17 +1,12 @@
 from pathlib import Path
 from typing import List, Literal, Optional
 
-from tmfun_pyg.cli._command import run
+from tmfun_pyg.report import report as make_report
 
-ITEMS = "Ids of items whose modality weights are to be shown."
-
-
-def report(args: List[str]) -> None:
-    """Makes a page with figures."""
-    run("report", write, args, {"items": ITEMS})
+SEVERAL = {"items": "Ids of items whose modality weights are to be shown."}
 
 
-def write(
+def report(
     run: Path,
     out: Optional[Path] = None,
     split: Literal["val", "test"] = "val",
@@ -27,6 +22,4 @@ def write(
         split: The split that accuracy is shown of.
         items: See above.
     """
-    from tmfun_pyg.report import report as make_report
-
     print(f"{make_report(run, out, split, items)}")

@@ -1,86 +1,83 @@
 import csv
 import io
+import os.path as osp
 import re
-from itertools import chain, islice
-from typing import Any, Sequence
+from typing import Dict
 
 import numpy as np
 
-from tmfun_pyg.utils.ids import INTEGER
+from tmfun_pyg.datasets._ids import to_ids
+from tmfun_pyg.datasets._texts import read_text
 
-INDEX = r"0|[1-9][0-9]{0,17}"
+INDEX = re.compile("0|[1-9][0-9]{0,17}")
 
 
 def read_mapping(path: str, column: str) -> np.ndarray:
-    """Reads which raw id each index stands for.
+    """Returns the raw ids by index: int64 if all of them are plain integers
+    of up to 18 digits, else str.
 
     Args:
         path (str): A tab-separated file with a header and two columns: raw
-            ids, and their indices.
+            ids and their indices.
         column (str): The name of the second column.
 
-    Returns:
-        The raw ids by index: int64 if all are written as plain integers of
-        up to 18 digits, otherwise str.
-
     Raises:
-        ValueError: If the file is not what is expected, with the line.
+        ValueError: If the file has another format; the message names the
+            line.
     """
-    text = _read_text(path)
-    expected = (
-        f"a header line with two tab-separated columns, ids and {column}"
+    text = read_text(path, newline="").rstrip("\r\n")
+    if "\0" in text:  # numpy cuts it off at the end of a string.
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"'{path}', line {line} has a null character")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter="\t", strict=True
     )
-    # Two passes that keep no row: a million of lists would take seconds.
-    reader = _rows(text)
+    index: Dict[str, int] = {}  # By raw id.
+    lines: Dict[int, int] = {}  # By index.
     try:
-        width = np.fromiter(map(len, reader), np.int64)
+        header = next(reader, [])
+        if len(header) != 2 or header[1] != column:
+            raise ValueError(
+                f"'{path}', line 1 must have two tab-separated columns, raw "
+                f"ids and '{column}' (got {header})"
+            )
+        for fields in reader:
+            source = f"'{path}', line {reader.line_num}"
+            if len(fields) != 2:
+                raise ValueError(
+                    f"{source} must have 2 tab-separated fields (got "
+                    f"{len(fields)})"
+                )
+            raw, number = fields
+            if raw == "" or raw in index:
+                raise ValueError(
+                    f"{source}, column '{header[0]}' must be an id that is "
+                    f"not empty or repeated (got '{raw}')"
+                )
+            if not INDEX.fullmatch(number) or int(number) in lines:
+                raise ValueError(
+                    f"{source}, column '{column}' must be an index from 0 on "
+                    f"that is not repeated (got '{number}')"
+                )
+            index[raw] = int(number)
+            lines[int(number)] = reader.line_num
     except csv.Error as err:
         raise ValueError(
-            f"'{path}', line {reader.line_num}: found no tab-separated "
-            f"fields ({err})"
+            f"'{path}', line {reader.line_num} must have 2 tab-separated "
+            f"fields (got '{err}')"
         ) from err
-    width = np.trim_zeros(width, "b")  # Empty lines at the end.
-    fields = list(chain.from_iterable(_rows(text)))
-    if not fields:
-        raise ValueError(f"'{path}' is empty: expected {expected}")
-    if width[0] != 2 or fields[1] != column:
+    if not index:
+        raise ValueError(f"'{path}' must have rows (got a header alone)")
+    if max(lines) >= len(lines):
         raise ValueError(
-            f"'{path}', line 1: found the columns {fields[: width[0]]}, "
-            f"expected {expected}"
+            f"'{path}', line {lines[max(lines)]}, column '{column}' must be "
+            f"below {len(lines)}, the number of rows (got {max(lines)})"
         )
-    if len(width) == 1:
-        raise ValueError(
-            f"'{path}' holds a header but no rows: expected a row for every "
-            f"{column}"
-        )
-    if (width != 2).any():
-        row = int((width != 2).argmax())
-        raise ValueError(
-            f"{_line(path, row)}: found {width[row]} tab-separated fields, "
-            f"expected 2"
-        )
-    raw, index = fields[2::2], fields[3::2]
-    ids = to_ids(raw)
-    place = _to_index(path, column, index)
-
-    if "" in raw:
-        raise ValueError(
-            f"{_line(path, 1 + raw.index(''))}: found an empty id, expected "
-            f"an id in every row"
-        )
-    row = _first_repetition(ids)
-    if row >= 0:
-        raise ValueError(
-            f"{_line(path, 1 + row)}: found the id '{raw[row]}' once more, "
-            f"expected each id once"
-        )
-    by_index = np.empty_like(ids)
-    by_index[place] = ids
-    return by_index
+    return to_ids(sorted(index, key=index.__getitem__))
 
 
 def write_mapping(path: str, column: str, ids: np.ndarray) -> None:
-    """Writes what :func:`read_mapping` reads.
+    """Writes a file for :func:`read_mapping`.
 
     Raises:
         ValueError: If an id is empty.
@@ -88,82 +85,18 @@ def write_mapping(path: str, column: str, ids: np.ndarray) -> None:
     names = ids.astype(np.str_).tolist()
     if "" in names:
         raise ValueError(
-            f"found an empty string among the ids of column '{column}' of "
-            f"'{path}', expected ids that can be told from missing ones"
+            f"'{osp.basename(path)}' must have a raw id for every {column} "
+            f"(got an empty string)"
         )
-    # The writer quotes line feeds and tabs by itself, but no such breaks.
-    has_break = any("\r" in name for name in names)
     with open(path, "w", encoding="utf-8", newline="") as f:
         writer = csv.writer(
             f,
             delimiter="\t",
             lineterminator="\n",
-            quoting=csv.QUOTE_ALL if has_break else csv.QUOTE_MINIMAL,
+            # Carriage returns are not quoted otherwise.
+            quoting=csv.QUOTE_ALL
+            if "\r" in "".join(names)
+            else csv.QUOTE_MINIMAL,
         )
         writer.writerow(["raw_id", column])
         writer.writerows(zip(names, range(len(names)), strict=True))
-
-
-def to_ids(names: Sequence[str]) -> np.ndarray:
-    """Reads ids from text: int64 if all are plain integers, else str."""
-    if all(map(re.compile(INTEGER).fullmatch, names)):
-        return np.array(names).astype(np.int64)
-    return np.array(names, dtype=np.str_)
-
-
-def _read_text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as f:
-            text = f.read()
-    except UnicodeDecodeError as err:
-        raise ValueError(
-            f"'{path}': found what is no text in UTF-8 ({err})"
-        ) from err
-    null = text.find("\0")
-    if null >= 0:  # numpy cuts these off at the end of a string.
-        line = text.count("\n", 0, null) + 1
-        raise ValueError(
-            f"'{path}', line {line}: found a null character, expected text"
-        )
-    return text
-
-
-def _rows(text: str) -> Any:
-    lines = io.StringIO(text, newline="")
-    return csv.reader(lines, delimiter="\t", strict=True)
-
-
-def _line(path: str, row: int) -> str:
-    """Names the line in which a row ends: ids in quotes may hold breaks."""
-    reader = _rows(_read_text(path))
-    next(islice(reader, row, None))
-    return f"'{path}', line {reader.line_num}"
-
-
-def _to_index(path: str, column: str, fields: Sequence[str]) -> np.ndarray:
-    expected = f"each of the numbers from 0 to {len(fields) - 1} once"
-    match = re.compile(INDEX).fullmatch
-    if not all(map(match, fields)):
-        row = next(i for i, field in enumerate(fields) if not match(field))
-        raise ValueError(
-            f"{_line(path, 1 + row)}, column '{column}': found "
-            f"'{fields[row]}', expected {expected}"
-        )
-    index = np.array(fields).astype(np.int64)
-    row = int(index.argmax())
-    if index[row] < len(index):
-        row = _first_repetition(index)
-    if row >= 0:
-        again = "" if index[row] >= len(index) else " once more"
-        raise ValueError(
-            f"{_line(path, 1 + row)}, column '{column}': found {index[row]}"
-            f"{again}, expected {expected}"
-        )
-    return index
-
-
-def _first_repetition(values: np.ndarray) -> int:
-    """The first place of a value that stood before, or -1."""
-    order = values.argsort(kind="stable")
-    again = order[1:][values[order[1:]] == values[order[:-1]]]
-    return int(again.min()) if len(again) > 0 else -1

@@ -1,10 +1,9 @@
 import os
 from typing import Callable, ClassVar, NamedTuple, Optional, Sequence, Union
 
-from tmfun_pyg.datasets._features import ZeroRows
+from tmfun_pyg.datasets._content import Content
+from tmfun_pyg.datasets.features import ZeroRows
 from tmfun_pyg.datasets.multimodal_rec_dataset import MultimodalRecDataset
-
-MMREC = "the Google Drive folder linked from https://github.com/enoche/MMRec"
 
 
 class Statistics(NamedTuple):
@@ -16,17 +15,19 @@ class Statistics(NamedTuple):
 
 
 class PublishedDataset(MultimodalRecDataset):
-    """A data set of a fixed name whose size is known.
+    """The base class of data sets with a fixed name and known statistics.
 
     Attributes:
-        folder (str): The name of the folder and the files.
-        statistics (Statistics): The published numbers.
-        place (str): Where the community publishes the raw files.
+        folder (str): The name of the data set, its folder and its files.
+        statistics (Statistics): The published statistics.
+        place (str): Where the raw files are published.
     """
 
     folder: ClassVar[str]
     statistics: ClassVar[Statistics]
-    place: ClassVar[str]
+    place = (
+        "the Google Drive folder linked from https://github.com/enoche/MMRec"
+    )
 
     def __init__(
         self,
@@ -48,31 +49,15 @@ class PublishedDataset(MultimodalRecDataset):
             zero_rows=zero_rows,
         )
 
-    def download(self) -> None:
-        r"""Tells which files to put where: the public copies sit behind
-        links that are opened by hand.
-
-        Raises:
-            ValueError: Always.
-        """
-        try:
-            super().download()
-        except ValueError as err:
-            raise ValueError(
-                f"{err}. They are published at {self.place}: get them from "
-                f"there by hand"
-            ) from None
-
-    def _check_statistics(
-        self,
-        num_users: int,
-        num_items: int,
-        num_interactions: int,
-    ) -> None:
-        found = Statistics(num_users, num_items, num_interactions)
+    def _check_statistics(self, content: Content) -> None:
+        found = Statistics(
+            len(content.user_ids),
+            len(content.item_ids),
+            sum(pairs.size(1) for pairs in content.splits),
+        )
         if found != self.statistics:
             raise ValueError(
-                f"'{self.raw_paths[0]}': found {found}, expected "
-                f"{self.statistics} as published; read other versions by "
-                f"MultimodalRecDataset"
+                f"'{self.raw_paths[0]}' must have {self.statistics} as "
+                f"published (got {found}); use MultimodalRecDataset for other "
+                f"versions"
             )

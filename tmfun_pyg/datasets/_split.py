@@ -13,14 +13,14 @@ def split_interactions(
     ratios: Ratios,
     seed: int,
 ) -> np.ndarray:
-    """Returns the split of each interaction that has none given: 0, 1 or 2.
+    """Returns the split of each interaction: 0, 1 or 2.
 
     Raises:
-        ValueError: If an argument is out of range, or lacking.
+        ValueError: If an argument is out of range or missing.
     """
     if split not in get_args(Split):
         raise ValueError(
-            f"split: found {split!r}, expected one of {get_args(Split)}"
+            f"'split' must be one of {get_args(Split)} (got {split!r})"
         )
     if (
         len(ratios) != 3
@@ -28,15 +28,15 @@ def split_interactions(
         or not np.isclose(sum(ratios), 1)
     ):
         raise ValueError(
-            f"ratios: found {ratios}, expected three positive numbers "
-            f"(training, validation, test) that sum to 1"
+            f"'ratios' must be three positive numbers (training, validation, "
+            f"test) that sum to 1 (got {ratios})"
         )
     if split == "random":
         return random_split(user, ratios, np.random.default_rng(seed))
     if time is None:
         raise ValueError(
-            f"time_col: found None, expected the column of times that "
-            f"split='{split}' needs"
+            f"'time_col' must be the column of times for split='{split}' "
+            f"(got None)"
         )
     if split == "leave_last_out":
         return leave_last_out(user, time)
@@ -44,15 +44,13 @@ def split_interactions(
 
 
 def random_split(
-    user: np.ndarray,
-    ratios: Ratios,
-    rng: np.random.Generator,
+    user: np.ndarray, ratios: Ratios, rng: np.random.Generator
 ) -> np.ndarray:
     """Splits at random.
 
-    One interaction a user, drawn at random, is kept for training. Validation
-    and test are drawn from all others; where these are too few for both
-    shares, both shrink alike.
+    One interaction of each user, drawn at random, is kept for training.
+    Validation and test are drawn from all others. If there are too few, both
+    shrink in proportion.
     """
     order = rng.permutation(len(user))
     _, first = np.unique(user[order], return_index=True)
@@ -66,11 +64,11 @@ def random_split(
 
 
 def leave_last_out(user: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Splits by each user's own time: the last interaction for test, the one
-    before for validation.
+    """Takes each user's last interaction for test, and the one before for
+    validation.
 
     Users with two interactions have none for validation, users with one have
-    it for training. Of equal times, the later row counts as the later one.
+    it for training. Of equal times, the later row is the later one.
     """
     order = np.lexsort((time, user))
     _, first, count = np.unique(
@@ -86,7 +84,7 @@ def leave_last_out(user: np.ndarray, time: np.ndarray) -> np.ndarray:
 def global_time(time: np.ndarray, ratios: Ratios) -> np.ndarray:
     """Splits at two points in time, the same for all users.
 
-    Interactions of one time fall into one split, the later one.
+    Interactions of equal time are in the same split, the later one.
     """
     points = np.round(np.cumsum(ratios[:2]) * len(time)).astype(np.int64)
     val, test = np.sort(time)[np.minimum(points, len(time) - 1)]

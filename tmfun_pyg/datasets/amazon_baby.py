@@ -1,18 +1,14 @@
-from tmfun_pyg.datasets._published_dataset import (
-    MMREC,
-    PublishedDataset,
-    Statistics,
-)
+from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class AmazonBaby(PublishedDataset):
-    r"""Amazon Baby (reviews, 5-core), in the format of `MMRec
-    <https://github.com/enoche/MMRec>`__.
+    r"""Amazon Baby (reviews, 5-core) in `MMRec
+    <https://github.com/enoche/MMRec>`__ format.
 
-    The raw files :obj:`baby.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments, errors and format are those of
-    :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
-    :obj:`"baby"` here.
+    Put the raw files :obj:`baby.inter` and :obj:`<modality>_feat.npy` in
+    place by hand. Arguments and errors are those of
+    :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
+    :obj:`"baby"`.
 
     **STATS:**
 
@@ -30,4 +26,3 @@ class AmazonBaby(PublishedDataset):
 
     folder = "baby"
     statistics = Statistics(19_445, 7_050, 160_792)
-    place = MMREC

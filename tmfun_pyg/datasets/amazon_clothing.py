@@ -1,18 +1,14 @@
-from tmfun_pyg.datasets._published_dataset import (
-    MMREC,
-    PublishedDataset,
-    Statistics,
-)
+from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class AmazonClothing(PublishedDataset):
-    r"""Amazon Clothing, Shoes and Jewelry (reviews, 5-core), in the format of
-    `MMRec <https://github.com/enoche/MMRec>`__.
+    r"""Amazon Clothing, Shoes and Jewelry (reviews, 5-core) in `MMRec
+    <https://github.com/enoche/MMRec>`__ format.
 
-    The raw files :obj:`clothing.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments, errors and format are those of
-    :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
-    :obj:`"clothing"` here.
+    Put the raw files :obj:`clothing.inter` and :obj:`<modality>_feat.npy`
+    in place by hand. Arguments and errors are those of
+    :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
+    :obj:`"clothing"`.
 
     **STATS:**
 
@@ -30,4 +26,3 @@ class AmazonClothing(PublishedDataset):
 
     folder = "clothing"
     statistics = Statistics(39_387, 23_033, 278_677)
-    place = MMREC

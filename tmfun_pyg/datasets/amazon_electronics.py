@@ -1,18 +1,14 @@
-from tmfun_pyg.datasets._published_dataset import (
-    MMREC,
-    PublishedDataset,
-    Statistics,
-)
+from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class AmazonElectronics(PublishedDataset):
-    r"""Amazon Electronics (reviews, 5-core), in the format of `MMRec
-    <https://github.com/enoche/MMRec>`__.
+    r"""Amazon Electronics (reviews, 5-core) in `MMRec
+    <https://github.com/enoche/MMRec>`__ format.
 
-    The raw files :obj:`elec.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments, errors and format are those of
-    :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
-    :obj:`"elec"` here.
+    Put the raw files :obj:`elec.inter` and :obj:`<modality>_feat.npy` in
+    place by hand. Arguments and errors are those of
+    :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
+    :obj:`"elec"`.
 
     **STATS:**
 
@@ -30,4 +26,3 @@ class AmazonElectronics(PublishedDataset):
 
     folder = "elec"
     statistics = Statistics(192_403, 63_001, 1_689_188)
-    place = MMREC

@@ -1,18 +1,14 @@
-from tmfun_pyg.datasets._published_dataset import (
-    MMREC,
-    PublishedDataset,
-    Statistics,
-)
+from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class AmazonSports(PublishedDataset):
-    r"""Amazon Sports and Outdoors (reviews, 5-core), in the format of `MMRec
-    <https://github.com/enoche/MMRec>`__.
+    r"""Amazon Sports and Outdoors (reviews, 5-core) in `MMRec
+    <https://github.com/enoche/MMRec>`__ format.
 
-    The raw files :obj:`sports.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments, errors and format are those of
-    :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
-    :obj:`"sports"` here.
+    Put the raw files :obj:`sports.inter` and :obj:`<modality>_feat.npy` in
+    place by hand. Arguments and errors are those of
+    :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
+    :obj:`"sports"`.
 
     **STATS:**
 
@@ -30,4 +26,3 @@ class AmazonSports(PublishedDataset):
 
     folder = "sports"
     statistics = Statistics(35_598, 18_357, 296_337)
-    place = MMREC

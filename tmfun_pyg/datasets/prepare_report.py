@@ -4,9 +4,9 @@ from typing import Any, Dict, List
 import numpy as np
 import torch
 
-from tmfun_pyg.datasets._inter import SPLITS
+from tmfun_pyg.datasets._content import Content
+from tmfun_pyg.datasets._interactions import SPLITS
 from tmfun_pyg.datasets._log import Log
-from tmfun_pyg.datasets._rec_dataset import RecDataset
 from tmfun_pyg.datasets._suspicions import (
     suspect_coverage,
     suspect_features,
@@ -16,31 +16,30 @@ from tmfun_pyg.datasets._suspicions import (
 
 @dataclass
 class PrepareReport:
-    r"""What :func:`~tmfun_pyg.datasets.prepare` found and wrote.
-
-    :func:`str` makes a text of it, and :func:`dataclasses.asdict` what is
-    in :obj:`report.json`.
+    r"""The statistics of a data set of :func:`~tmfun_pyg.datasets.prepare`,
+    as in :obj:`report.json`. :func:`str` returns them as text.
 
     Args:
         name (str): The name of the data set.
-        settings (Dict[str, Any]): What decided splits and vocabularies.
+        settings (Dict[str, Any]): The options of the split and the k-core.
         users (int): The number of users.
-        items (int): The number of items, cold ones included.
+        items (int): The number of items, cold items included.
         interactions (int): The number of interactions of all splits.
-        density (float): The share of all pairs of a user and an item that
-            interacted.
-        splits (Dict[str, int]): The interactions of each split.
-        per_user (Dict[str, float]): The :obj:`median` and the largest
-            number (:obj:`most`) of interactions of a user, and the share of
-            users with one alone (:obj:`share_with_one`).
+        density (float): The ratio of interactions to (user, item) pairs.
+        splits (Dict[str, int]): The number of interactions of each split.
+        per_user (Dict[str, float]): The :obj:`median` and maximum
+            (:obj:`most`) number of interactions of a user, and the share of
+            users with a single one (:obj:`share_with_one`).
         per_item (Dict[str, float]): The same for items with interactions.
-        untrained_users (int): Users without a training interaction.
-        untrained_items (int): Items with interactions, but none for
-            training.
-        cold_items (int): Items with features, but without interaction.
-        duplicates (int): Repeated interactions that were dropped.
+        untrained_users (int): The number of users without a training
+            interaction.
+        untrained_items (int): The number of items with interactions, but
+            none for training.
+        cold_items (int): The number of items without interactions.
+        duplicates (int): The number of repeated interactions that were
+            dropped.
         dropped (Dict[str, int]): The :obj:`users`, :obj:`items` and
-            :obj:`interactions` that :obj:`k_core` dropped.
+            :obj:`interactions` outside of the k-core.
         modalities (Dict[str, Dict[str, float]]): For each modality the
             number of :obj:`features`, of items that have it
             (:obj:`present`) and lack it (:obj:`missing`), and the
@@ -96,32 +95,25 @@ class PrepareReport:
 
 
 def describe(
-    name: str, settings: Dict[str, Any], dataset: RecDataset, log: Log
+    name: str, settings: Dict[str, Any], content: Content, log: Log
 ) -> PrepareReport:
-    """Counts what is in a data set, and what was dropped from its log."""
-    data = dataset[0]
-    store = data["user", "interacts", "item"]
-    splits = (
-        store.edge_index,
-        store.val_edge_label_index,
-        store.test_edge_label_index,
-    )
-    num_users, num_items = len(dataset.user_ids), len(dataset.item_ids)
-    user, item = torch.cat(splits, dim=1).numpy()
-    train_user, train_item = store.edge_index.numpy()
+    """Returns the statistics of a data set that was built from a log."""
+    num_users, num_items = len(content.user_ids), len(content.item_ids)
+    user, item = torch.cat(content.splits, dim=1).numpy()
+    train_user, train_item = content.splits[0].numpy()
     user_count = np.bincount(user, minlength=num_users)
     item_count = np.bincount(item, minlength=num_items)
     warm = item_count > 0
+    num_warm = int(warm.sum())
 
-    suspicious = suspect_users(dataset.user_ids, user_count)
+    suspicious = suspect_users(content.user_ids, user_count)
     modalities: Dict[str, Dict[str, float]] = {}
-    for modality in dataset.modalities:
-        matrix = data["item"][f"x_{modality}"].numpy()
-        item_ids, num_warm = dataset.item_ids, int(warm.sum())
-        if f"mask_{modality}" in data["item"]:
-            present = data["item"][f"mask_{modality}"].numpy()
-            matrix, item_ids = matrix[present], item_ids[present]
-            num_warm = int(warm[present].sum())
+    for modality in content.modalities:
+        matrix = content.data["item"][f"x_{modality}"].numpy()
+        present = np.ones(num_items, dtype=bool)
+        if f"mask_{modality}" in content.data["item"]:
+            present = content.data["item"][f"mask_{modality}"].numpy()
+            matrix = matrix[present]
         norm = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
         modalities[modality] = {
             "features": matrix.shape[1],
@@ -131,7 +123,9 @@ def describe(
             "median_norm": float(np.median(norm)),
             "largest_norm": float(norm.max()),
         }
-        suspicious += suspect_coverage(modality, num_warm, int(warm.sum()))
+        num_present = int(warm[present].sum())
+        suspicious += suspect_coverage(modality, num_present, num_warm)
+        item_ids = content.item_ids[present]
         suspicious += suspect_features(modality, item_ids, matrix, norm)
     return PrepareReport(
         name=name,
@@ -142,17 +136,17 @@ def describe(
         density=len(user) / (num_users * num_items),
         splits={
             split: pairs.size(1)
-            for split, pairs in zip(SPLITS, splits, strict=True)
+            for split, pairs in zip(SPLITS, content.splits, strict=True)
         },
         per_user=_count_activity(user_count),
         per_item=_count_activity(item_count[warm]),
         untrained_users=num_users - len(np.unique(train_user)),
-        untrained_items=int(warm.sum()) - len(np.unique(train_item)),
-        cold_items=num_items - int(warm.sum()),
-        duplicates=dataset.num_duplicates,
+        untrained_items=num_warm - len(np.unique(train_item)),
+        cold_items=num_items - num_warm,
+        duplicates=content.num_duplicates,
         dropped={
             "users": len(log.user_ids) - num_users,
-            "items": len(log.item_ids) - int(warm.sum()),
+            "items": len(log.item_ids) - num_warm,
             "interactions": len(log.user) - len(user),
         },
         modalities=modalities,

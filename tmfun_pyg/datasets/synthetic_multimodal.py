@@ -3,47 +3,47 @@ from typing import Callable, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from tmfun_pyg.datasets._inter import Interactions
-from tmfun_pyg.datasets._rec_dataset import (
+from tmfun_pyg.datasets._content import (
     Features,
-    RecDataset,
-    apply_pre_transform,
-    build_data,
-    check_modalities,
+    build_content,
+    pre_transformed,
 )
+from tmfun_pyg.datasets._interactions import Interactions
 from tmfun_pyg.datasets._split import random_split
+from tmfun_pyg.datasets.features import check_modalities
+from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 NUM_FACTORS = 16
-# All modalities see this many of the factors.
+# The number of factors that all modalities share.
 NUM_SHARED = 4
-# How much taste counts, against chance: a Gumbel draw of scale 1.
+# The weight of taste relative to Gumbel noise of scale 1.
 TASTE = 15.0
-# Everybody can then take part in all three splits.
+# One for each split.
 MIN_INTERACTIONS = 3
 RATIOS = (0.8, 0.1, 0.1)
-# Scores of users and items that are held at once.
+# The number of scores that are computed at once.
 BLOCK_SCORES = 2**22
 
 
 class SyntheticMultimodal(RecDataset):
-    r"""Users, items and features drawn from planted factors; nothing is read
-    or written.
+    r"""A synthetic data set with interactions and features from the same
+    latent factors.
 
-    Each user :math:`u` and item :math:`i` has a direction in 16 dimensions.
-    Users choose the items with the largest
+    Each user :math:`u` and item :math:`i` has a factor in 16 dimensions.
+    Users interact with the items of the largest
 
     .. math::
         15 \cos(\mathbf{p}_u, \mathbf{z}_i) - \gamma \log r_i + g_{ui}
 
-    where :math:`r_i` is the item's place in a random order of popularity,
-    :math:`\gamma` is :obj:`popularity`, and :math:`g_{ui}` is Gumbel noise,
-    so that this draws without replacement from a softmax. The number of
-    choices is 3 plus a geometric draw. 80, 10 and 10 percent of all
-    interactions, drawn at random, are for training, validation and test;
-    every user keeps one for training.
+    where :math:`r_i` is the item's rank in a random order of popularity,
+    :math:`\gamma` is :obj:`popularity`, and :math:`g_{ui}` is Gumbel noise:
+    items are sampled without replacement from a softmax. The number of
+    interactions of a user is 3 plus a geometric draw. 80, 10 and 10 percent
+    of all interactions, drawn at random, are for training, validation and
+    test; every user keeps one for training.
 
-    Modality :math:`m` shows a part of the factors: four that all modalities
-    share, and every :math:`M`-th of the others. Its features are
+    Modality :math:`m` depends on four dimensions that all modalities share,
+    and on every :math:`M`-th of the others. Its features are
 
     .. math::
         \mathbf{X}_m = \left( s \, \mathbf{Z}_m + \sqrt{1 - s^2} \,
@@ -66,11 +66,11 @@ class SyntheticMultimodal(RecDataset):
             interactions of a user, more than 3. (default: :obj:`6.0`)
         popularity (float, optional): The exponent of popularity; :obj:`0`
             makes all items equally popular. (default: :obj:`0.5`)
-        signal (float, optional): What features tell of the item's factors,
-            from :obj:`1` (all that they show) to :obj:`0` (nothing: features
-            are independent of the interactions). (default: :obj:`1.0`)
+        signal (float, optional): The weight of the item's factor in its
+            features, from :obj:`0` (features are independent of the
+            interactions) to :obj:`1`. (default: :obj:`1.0`)
         noise (float, optional): The standard deviation of the noise on each
-            feature, whose own is about one. (default: :obj:`0.5`)
+            feature, whose own is about 1. (default: :obj:`0.5`)
         missing (float or Dict[str, float], optional): The share of items
             that lack a modality, for all modalities or for each.
             (default: :obj:`0.0`)
@@ -87,9 +87,9 @@ class SyntheticMultimodal(RecDataset):
 
     Attributes:
         modalities (List[str]): The modalities, in the order of the graph.
-        user_ids (np.ndarray): User ids, the same as the indices.
-        item_ids (np.ndarray): Item ids, the same as the indices.
-        num_duplicates (int): Always 0.
+        user_ids (np.ndarray): The user indices.
+        item_ids (np.ndarray): The item indices.
+        num_duplicates (int): Always :obj:`0`.
     """
 
     def __init__(
@@ -116,61 +116,51 @@ class SyntheticMultimodal(RecDataset):
         unknown = [name for name in missing if name not in names]
         if unknown:
             raise ValueError(
-                f"missing: found the modalities {unknown}, expected some of "
-                f"{names}"
+                f"'missing' must be given for modalities of {names} (got "
+                f"{unknown})"
             )
-        _check("num_users", num_users, 2, math.inf)
-        _check("num_items", num_items, 2 * MIN_INTERACTIONS, math.inf)
-        _check(
-            "mean_interactions",
-            mean_interactions,
-            MIN_INTERACTIONS + 1,
-            num_items / 2,
-        )
-        _check("popularity", popularity, 0, math.inf)
+        low, high = MIN_INTERACTIONS + 1, num_items / 2
+        _check("num_users", num_users, 2)
+        _check("num_items", num_items, 2 * MIN_INTERACTIONS)
+        _check("mean_interactions", mean_interactions, low, high)
+        _check("popularity", popularity, 0)
         _check("signal", signal, 0, 1)
-        _check("noise", noise, 0, math.inf)
+        _check("noise", noise, 0)
         for name in names:
-            _check(f"modalities['{name}']", modalities[name], 1, math.inf)
+            _check(f"modalities['{name}']", modalities[name], 1)
             _check(f"missing['{name}']", missing.get(name, 0), 0, 0.99)
 
-        # One stream of random numbers for the interactions, and one for each
-        # modality: none changes with the arguments of another.
+        # A random stream for the interactions and one for each modality, so
+        # that none depends on the arguments of another.
         seeds = np.random.SeedSequence(seed).spawn(1 + len(names))
+        rng, *rngs = map(np.random.default_rng, seeds)
         factor, inter = _draw_interactions(
-            np.random.default_rng(seeds[0]),
-            num_users,
-            num_items,
-            mean_interactions,
-            popularity,
+            rng, num_users, num_items, mean_interactions, popularity
         )
         features: Features = {}
         own = np.arange(NUM_SHARED, NUM_FACTORS)
         for m, name in enumerate(names):
             seen = np.r_[:NUM_SHARED, own[m % len(own) :: len(names)]]
             features[name] = _draw_features(
-                np.random.default_rng(seeds[1 + m]),
+                rngs[m],
                 factor[:, seen],
                 modalities[name],
                 signal,
                 noise,
                 missing.get(name, 0),
             )
-        data = build_data(num_users, num_items, inter, features)
-        self._set_content(
-            apply_pre_transform(data, pre_transform),
-            names,
-            np.arange(num_users),
-            np.arange(num_items),
-            num_duplicates=0,
+        content = build_content(
+            inter, features, np.arange(num_users), np.arange(num_items)
         )
+        self._set_content(*pre_transformed(content, pre_transform))
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def _check(
+    name: str, value: float, low: float, high: float = math.inf
+) -> None:
     if not low <= value <= high:
-        raise ValueError(
-            f"{name}: found {value}, expected a number from {low} to {high}"
-        )
+        bound = f"at most {high}" if value > high else f"at least {low}"
+        raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 
 def _draw_interactions(
@@ -196,13 +186,13 @@ def _draw_interactions(
         score = taste[start : start + block_size] @ direction.T
         score += bias.astype(np.float32)
         draw = rng.standard_exponential(score.shape, np.float32)
-        # The negative logarithm is a Gumbel draw; in float32, zeros occur.
+        # The negative logarithm is Gumbel noise; in float32, zeros occur.
         score -= np.log(np.maximum(draw, np.finfo(np.float32).tiny))
         top = np.argpartition(-score, most, axis=1)[:, :most]
         order = np.argsort(-np.take_along_axis(score, top, axis=1), axis=1)
         top = np.take_along_axis(top, order, axis=1)
         first = np.arange(most) < count[start : start + block_size, None]
-        # Sorts the chosen items of each user, behind which the others go.
+        # Sorted by item, with the items that are not chosen at the end.
         chosen.append(np.sort(np.where(first, top, num_items), axis=1))
     table = np.concatenate(chosen)
     user, place = np.nonzero(table < num_items)
@@ -217,18 +207,14 @@ def _draw_features(
     signal: float,
     noise: float,
     missing: float,
-) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the features, and the mask of items that have them."""
     num_items, num_factors = factor.shape
     projection = rng.standard_normal((num_factors, dim)) / num_factors**0.5
     other = rng.standard_normal(factor.shape)
     x = (signal * factor + (1 - signal**2) ** 0.5 * other) @ projection
     x += noise * rng.standard_normal(x.shape)
-    x = x.astype(np.float32)
-    lacking = rng.permutation(num_items)[: round(missing * num_items)]
-    if len(lacking) == 0:
-        return x, None
-    x[lacking] = 0
     present = np.ones(num_items, dtype=bool)
-    present[lacking] = False
-    return x, present
+    present[rng.permutation(num_items)[: round(missing * num_items)]] = False
+    x[~present] = 0
+    return x.astype(np.float32), present

@@ -7,10 +7,10 @@ class TikTok(PublishedDataset):
     published split. (The paper's table counts 9,319 users; 9,308 of them occur
     in the interactions.)
 
-    The raw files :obj:`tiktok.inter` and :obj:`<modality>_feat.npy` are put
-    in place by hand; arguments, errors and format are those of
-    :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, whose :obj:`name` is
-    :obj:`"tiktok"` here.
+    Put the raw files :obj:`tiktok.inter` and :obj:`<modality>_feat.npy` in
+    place by hand. Arguments and errors are those of
+    :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
+    :obj:`"tiktok"`.
 
     **STATS:**
 

@@ -9,6 +9,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     Scorer,
@@ -167,7 +168,8 @@ def per_user_metrics(
     items: Optional[Tensor] = None,
 ) -> Dict[str, Tensor]:
     r"""Ranks all items for every user of a split, as :func:`evaluate` does,
-    and returns the metrics of each user, to compare models user by user.
+    and returns the metrics of each user, to compare models user by user. PyG's
+    metrics keep averages only.
 
     Args:
         model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): As in
@@ -230,16 +232,17 @@ def _prepare(
                 f"{expected}"
             )
     device = scorer.device
-    train = data["user", "interacts", "item"].edge_index.to(device)
-    user, item = train[0], train[1]
+    edge_index = data["user", "interacts", "item"].edge_index
+    user, item = plain_edges(edge_index).to(device)
     dataset = HeldOutDataset(data, split, batch_size, device, items=items)
     if items is not None:
         index, place = candidate_items(items.to(device), scorer.num_items)
         scorer = scorer.select(index)
         item = place[item]
         user, item = user[item >= 0], item[item >= 0]
-    train = torch.stack([user, item])
-    seen = UserItems.from_edge_index(train, scorer.num_users)
+    seen = UserItems.from_edge_index(
+        torch.stack([user, item]), scorer.num_users
+    )
     evaluator = RankingEvaluator(scorer, seen, ks)
     return evaluator, DataLoader(dataset, batch_size=None)
 

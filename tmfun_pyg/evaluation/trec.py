@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.datasets._rec_dataset import RecDataset
+from tmfun_pyg.datasets.rec_dataset import RecDataset
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.utils.files import atomic_write
 
 PathLike = Union[str, "os.PathLike[str]"]
 Ids = Union[np.ndarray, Sequence]
-SPACE = re.compile(r"\s")
 
 
 def write_trec_run(
@@ -32,7 +31,7 @@ def write_trec_run(
 
     .. code-block:: python
 
-        score, item = model.recommend(k=50)
+        score, item = blocked_topk(model.scorer(data), 50, seen=seen)
         ids = dataset.user_ids, dataset.item_ids
         write_trec_run("tmfun.run", *ids, score, item)
         write_qrels("test.qrels", dataset, "test")
@@ -62,20 +61,20 @@ def write_trec_run(
         item_ids (np.ndarray): The raw ids of all items, by item index.
         score (torch.Tensor): The scores, of shape :obj:`[num_rows, k]`, in
             descending order, as
-            :meth:`~tmfun_pyg.nn.RankingModel.recommend` returns them.
+            :func:`~tmfun_pyg.utils.retrieval.blocked_topk` returns them.
         item (torch.Tensor): The item indices, of the same shape. Places with
             :obj:`-1` are left out.
         tag (str, optional): The name of the run. (default: :obj:`"tmfun"`)
 
     Raises:
-        ValueError: If shapes do not match, if a score is not finite or rises
-            within a row, if an item is out of range or twice in a row, if
-            users repeat, or if the tag or an id is empty or holds white
-            space, at which TREC's files are split. Nothing is written then.
+        ValueError: If shapes do not match, if a score is not finite or an
+            item out of range, if users repeat, or if the tag or an id is empty
+            or holds white space, at which TREC's files are split. Nothing is
+            written then.
     """
     score, item = score.detach().cpu(), item.detach().cpu()
     _check_lists(len(user_ids), len(item_ids), score, item)
-    _check_names("tag", [tag])
+    _to_names("tag", [tag])
     if score.dtype not in (torch.float32, torch.float64):
         score = score.float()
     present = item >= 0
@@ -158,56 +157,36 @@ def _check_lists(
             f"'user_ids' must name the users of {score.size(0)} rows (got "
             f"{num_users})"
         )
-    if not score.is_floating_point():
-        raise ValueError(f"'score' must hold floats (got {score.dtype})")
-    present = item >= 0
-    wrong = item[(item < -1) | (item >= num_items)]
-    if wrong.numel() > 0:
+    if item.numel() > 0 and not -1 <= item.min() <= item.max() < num_items:
         raise ValueError(
             f"'item' must hold indices from 0 to {num_items - 1}, or -1 (got "
-            f"{int(wrong[0])})"
+            f"{int(item.min())} to {int(item.max())})"
         )
-    if not bool(score[present].isfinite().all()):
+    if not bool(score[item >= 0].isfinite().all()):
         raise ValueError("'score' holds NaN or infinity for an item")
-    rises = (score[:, 1:] > score[:, :-1]) & present[:, 1:] & present[:, :-1]
-    if bool(rises.any()):
-        row = int(rises.nonzero()[0, 0])
-        raise ValueError(
-            f"'score' must descend within a row (row {row} does not)"
-        )
-    ordered = item.sort(dim=1).values
-    again = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
-    if bool(again.any()):
-        row = int(again.nonzero()[0, 0])
-        raise ValueError(
-            f"'item' must hold an item once in a row (row {row} does not)"
-        )
 
 
 def _to_names(argument: str, ids: Ids) -> np.ndarray:
     names = np.asarray(ids).astype(np.str_)
-    _check_names(argument, names.tolist())
     distinct, count = np.unique(names, return_counts=True)
     if len(distinct) < len(names):
         raise ValueError(
             f"'{argument}' holds '{distinct[count.argmax()]}' more than once"
         )
-    return names
-
-
-def _check_names(argument: str, names: Sequence[str]) -> None:
-    # One search for all, and only then one for the culprit.
-    if "" in names or SPACE.search("".join(names)):
-        bad = next(n for n in names if n == "" or SPACE.search(n))
+    bad = [
+        name for name in distinct.tolist() if not re.fullmatch(r"\S+", name)
+    ]
+    if bad:
         raise ValueError(
-            f"'{argument}' holds {bad!r}, which is empty or holds white "
+            f"'{argument}' holds {bad[0]!r}, which is empty or holds white "
             f"space: files of TREC are split there"
         )
+    return names
 
 
 def _write_lines(path: PathLike, lines: Iterable[str]) -> None:
     with (
         atomic_write(path) as part,
-        part.open("w", encoding="utf-8", newline="\n") as f,
+        part.open("w", encoding="utf-8", newline="\n") as file,
     ):
-        f.writelines(lines)
+        file.writelines(lines)

@@ -13,6 +13,7 @@ from tmfun_pyg.nn import (
     LightGCN,
     RankingModel,
 )
+from tmfun_pyg.utils.inference import inference
 
 
 class Contributions(NamedTuple):
@@ -164,7 +165,6 @@ FORMULAS: Dict[type, Callable[..., Contributions]] = {
 }
 
 
-@torch.no_grad()
 def contributions(
     model: RankingModel,
     data: HeteroData,
@@ -183,10 +183,6 @@ def contributions(
         cold (ColdItems, optional): What estimates cold items, if the scores
             are to be explained that it gives. (default: :obj:`None`)
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with inference(model):
         data = model.prepare(data)
         return FORMULAS[type(model)](model, data, user, item, cold)
-    finally:
-        model.train(was_training)

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.retrieval import candidate_items, user_blocks
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -79,7 +80,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"'data' holds no '{name}' at ('user', 'interacts', 'item'): "
                 f"'split' must be one of {there} (got {split!r})"
             )
-        trained = interactions.edge_index[0].to(device)
+        trained = plain_edges(interactions.edge_index)[0].to(device)
         held_out = interactions[name].to(device)
         num_users = data["user"].num_nodes
         num_items = data["item"].num_nodes

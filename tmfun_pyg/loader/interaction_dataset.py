@@ -3,9 +3,9 @@ from typing import Tuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch_geometric import EdgeIndex
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
+from tmfun_pyg.utils.edges import plain_edges
 
 
 class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
@@ -45,8 +45,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
             raise ValueError(
                 f"'num_negatives' must be at least 1 (got {num_negatives})"
             )
-        if isinstance(edge_index, EdgeIndex):
-            edge_index = edge_index.as_tensor()
+        edge_index = plain_edges(edge_index)
         self.edge_index = edge_index
         self.num_negatives = num_negatives
         self.negative_sampler = NegativeSampler(edge_index, num_users)

@@ -10,7 +10,9 @@ class NegativeSampler:
     without a training interaction is new as far as training can tell: that
     nobody chose it says nothing about it.
 
-    Nothing is drawn in vain: with the places :math:`p_0 < p_1 < \ldots` of a
+    PyG's :func:`~torch_geometric.utils.negative_sampling` draws from all pairs
+    of nodes, not for given users, and may return fewer than asked for. Here
+    nothing is drawn in vain: with the places :math:`p_0 < p_1 < \ldots` of a
     user's items, the :math:`r`-th place without interaction is
 
     .. math::

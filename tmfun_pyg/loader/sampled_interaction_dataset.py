@@ -11,7 +11,12 @@ from torch_geometric.sampler import EdgeSamplerInput
 from torch_geometric.utils import degree
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
-from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE, ToRecGraph
+from tmfun_pyg.transforms.to_rec_graph import (
+    INTERACTS,
+    REVERSE,
+    ToRecGraph,
+    is_rec_graph,
+)
 
 # Similar items are read, but not what is around them in turn. As nodes of a
 # type of their own, into which no edges lead, they end the sampling.
@@ -60,8 +65,8 @@ class SampledInteractionDataset(Dataset[HeteroData]):
 
     Raises:
         ImportError: If neither pyg-lib nor torch_sparse is installed.
-        ValueError: If there is no hop, a number is out of range, or a user has
-            interacted with every item.
+        ValueError: If there is no hop, a number is out of range, a user has
+            interacted with every item, or :obj:`data` is another graph.
     """
 
     def __init__(
@@ -75,6 +80,10 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             raise ImportError(
                 "Sampling neighbors needs torch_sparse or pyg-lib: pip "
                 'install --no-build-isolation "tmfun-pyg[sparse]"'
+            )
+        if not is_rec_graph(data):
+            raise ValueError(
+                "'data' must be a graph of ToRecGraph(): apply it first"
             )
         if len(num_neighbors) == 0:
             raise ValueError("'num_neighbors' must name at least one hop")
@@ -140,9 +149,9 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         batch = self._loader.filter_fn(out)
         local = batch[INTERACTS].pop("edge_label_index")
         user, item = local.view(2, *item.shape)
-        batch["user"].src_index = user[:, 0]
-        batch["item"].dst_pos_index = item[:, 0]
-        batch["item"].dst_neg_index = item[:, 1:]
+        batch["user"].src_index = user[:, 0].contiguous()
+        batch["item"].dst_pos_index = item[:, 0].contiguous()
+        batch["item"].dst_neg_index = item[:, 1:].contiguous()
         batch.num_hops = self.num_hops
         return self.transform(batch)
 

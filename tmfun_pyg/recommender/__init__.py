@@ -1,0 +1,9 @@
+"""The front door: what people hold after training."""
+
+from tmfun_pyg.recommender.recommendations import (
+    Recommendations,
+    write_recommendations,
+)
+from tmfun_pyg.recommender.recommender import Recommender
+
+__all__ = ["Recommendations", "Recommender", "write_recommendations"]

@@ -5,7 +5,8 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
-from tmfun_pyg.utils.retrieval import top_k
+from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 
 KINDS = ("flat", "ivf", "hnsw")
 # IVF: cells per square root of items, items a cell that faiss asks for to
@@ -13,17 +14,6 @@ KINDS = ("flat", "ivf", "hnsw")
 CELLS, MIN_PER_CELL, PROBES = 4, 39, 32
 # HNSW: links of a node, and candidates kept in construction and in search.
 LINKS, BUILD_WIDTH, SEARCH_WIDTH = 32, 100, 128
-
-
-def import_faiss() -> Any:
-    """Imports faiss, or tells how to install it."""
-    try:
-        import faiss
-    except ImportError as err:
-        raise ImportError(
-            'an index of items needs faiss: pip install "tmfun-pyg[ann]"'
-        ) from err
-    return faiss
 
 
 def build_index(item_emb: Tensor, kind: str = "flat") -> Any:
@@ -46,7 +36,7 @@ def build_index(item_emb: Tensor, kind: str = "flat") -> Any:
         ValueError: If the kind is unknown.
     """
     check_kind(kind)
-    faiss = import_faiss()
+    faiss = import_extra("faiss", "ann")
     num_items, channels = item_emb.shape
     metric = faiss.METRIC_INNER_PRODUCT
     if kind == "flat":
@@ -103,7 +93,7 @@ def index_recall(
             :obj:`[num_items, channels]`.
         k (int): The length of the lists.
     """
-    _, expected = top_k(user_emb, item_emb, k)
+    _, expected = blocked_topk(EmbeddingScorer(user_emb, item_emb), k)
     _, found = index.search(user_emb.contiguous().numpy(), k)
     return list_recall(torch.from_numpy(found), expected)
 

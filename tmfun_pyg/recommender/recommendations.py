@@ -1,36 +1,14 @@
-"""Lists of recommendations for many users, in raw ids, written as they are
-made.
-"""
+"""Lists of recommendations, and the files they are written into."""
 
 import csv
 import json
-from itertools import islice
 from pathlib import Path
-from typing import (
-    Any,
-    Dict,
-    Iterable,
-    Iterator,
-    NamedTuple,
-    Optional,
-    Sequence,
-)
+from typing import Any, Dict, Iterable, Iterator, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tmfun_pyg.training import LoadedCheckpoint
+from tmfun_pyg.recommender.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
-from tmfun_pyg.utils.ids import IdIndex
-from tmfun_pyg.utils.retrieval import (
-    candidate_items,
-    default_batch_size,
-    top_k,
-)
-from tmfun_pyg.utils.user_items import UserItems
-
-CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
 
 
 class Recommendations(NamedTuple):
@@ -39,12 +17,14 @@ class Recommendations(NamedTuple):
     Args:
         user_id (np.ndarray): The raw ids of the users, of shape
             :obj:`[num_rows]`.
-        item_id (np.ndarray): The raw ids of their items, of shape
+        item_id (np.ndarray): The raw ids of their items, best first, of shape
             :obj:`[num_rows, k]`.
         score (np.ndarray): The scores of the items, :obj:`-inf` where a user
-            has fewer items left, of shape :obj:`[num_rows, k]`.
-        known (np.ndarray): Whether the model knows the user. The others get
-            the most popular items, with numbers of interactions as scores.
+            has fewer than :math:`k` items left and :obj:`item_id` means
+            nothing, of shape :obj:`[num_rows, k]`.
+        known (np.ndarray): Whether the model knows the user, of shape
+            :obj:`[num_rows]`. The others get the most popular items, with
+            numbers of interactions as scores.
     """
 
     user_id: np.ndarray
@@ -53,74 +33,8 @@ class Recommendations(NamedTuple):
     known: np.ndarray
 
 
-@torch.no_grad()
-def recommendations(
-    loaded: LoadedCheckpoint,
-    users: Optional[Iterable[str]] = None,
-    k: int = 20,
-    exclude_seen: bool = True,
-    items: Optional[Sequence[int]] = None,
-) -> Iterator[Recommendations]:
-    r"""Recommends items to users by their raw ids, some thousand at a time.
-
-    A user without a training interaction, or of an unknown id, is answered by
-    the most popular items.
-
-    Args:
-        loaded (LoadedCheckpoint): A model and its data set, as
-            :func:`~tmfun_pyg.training.load_checkpoint` returns them.
-        users (Iterable[str], optional): The raw ids as text, all users of the
-            data set if not given. (default: :obj:`None`)
-        k (int, optional): The length of the lists. (default: :obj:`20`)
-        exclude_seen (bool, optional): If set to :obj:`False`, the items of a
-            user's training interactions are recommended as well.
-            (default: :obj:`True`)
-        items (Sequence[int], optional): The indices of the only items to be
-            recommended, all if not given. (default: :obj:`None`)
-
-    Raises:
-        ValueError: If :obj:`k` is not positive, or there are no items.
-    """
-    model, dataset = loaded.model, loaded.dataset
-    if k < 1:
-        raise ValueError(f"k: found {k}, expected 1 or more")
-    user_emb, item_emb = model()
-    seen = model.seen
-    has_items = seen.rowptr.diff() > 0
-    count = torch.bincount(seen.col, minlength=item_emb.size(0))
-    place = torch.arange(item_emb.size(0), device=item_emb.device)
-    if items is not None:
-        given = torch.as_tensor(items, device=item_emb.device)
-        place, new_place = candidate_items(given, item_emb.size(0))
-        item_emb, count = item_emb[place], count[place]
-        seen = _keep(seen, new_place)
-    # As embeddings of size one: the same order of equal scores.
-    popular = top_k(count.new_ones((1, 1)), count.view(-1, 1), k)
-    batch_size = default_batch_size(item_emb.size(0))
-    for raw, index in _chunks(users, dataset.user_ids):
-        user = torch.from_numpy(index).to(item_emb.device)
-        known = (user >= 0) & has_items[user]
-        score = popular[0].repeat(len(user), 1)
-        item = popular[1].repeat(len(user), 1)
-        score[known], item[known] = top_k(
-            user_emb,
-            item_emb,
-            k,
-            user[known],
-            seen if exclude_seen else None,
-            batch_size,
-        )
-        yield Recommendations(
-            raw,
-            dataset.item_ids[place[item].cpu().numpy()],
-            score.cpu().numpy(),
-            known.cpu().numpy(),
-        )
-
-
 def write_recommendations(
-    path: Any,
-    chunks: Iterable[Recommendations],
+    path: Any, chunks: Iterable[Recommendations]
 ) -> Dict[str, int]:
     r"""Writes recommendations into a file, whole or not at all.
 
@@ -132,8 +46,9 @@ def write_recommendations(
 
     Args:
         path (str): The file.
-        chunks (Iterable[Recommendations]): What
-            :func:`recommendations` returns.
+        chunks (Iterable[Recommendations]): The lists, as
+            :meth:`~tmfun_pyg.recommender.Recommender.recommend_iter` returns
+            them.
 
     Returns:
         The numbers of :obj:`"users"`, of those :obj:`"unknown"`, and of
@@ -147,11 +62,10 @@ def write_recommendations(
     path = Path(path)
     writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
     writers[".parquet"] = _write_parquet
-    write = writers.get(path.suffix)
-    if write is None:
+    if path.suffix not in writers:
         raise ValueError(
-            f"'{path}': found the file type '{path.suffix}', expected "
-            f"{', '.join(writers)}"
+            f"'{path}' must be of type {', '.join(writers)} (got "
+            f"'{path.suffix}')"
         )
     count = {"users": 0, "unknown": 0, "short": 0}
 
@@ -164,36 +78,13 @@ def write_recommendations(
 
     try:
         with atomic_write(path) as part:
-            write(part, counted())
+            writers[path.suffix](part, counted())
     except OSError as err:
         raise OSError(
             f"'{path}' cannot be written ({err}): expected a writable folder "
             f"with enough space"
         ) from err
     return count
-
-
-def _chunks(
-    users: Optional[Iterable[str]], user_ids: np.ndarray
-) -> Iterator["tuple[np.ndarray, np.ndarray]"]:
-    """Gives raw ids and their indices, -1 for unknown ones."""
-    if users is None:
-        for start in range(0, len(user_ids), CHUNK):
-            raw = user_ids[start : start + CHUNK]
-            yield raw, np.arange(start, start + len(raw))
-        return
-    known, rest = IdIndex(user_ids), iter(users)
-    while len(asked := list(islice(rest, CHUNK))) > 0:
-        yield np.array(asked, dtype=np.str_), known.find(asked)
-
-
-def _keep(seen: UserItems, place: Tensor) -> UserItems:
-    """Numbers items anew, and leaves out those that have no new number."""
-    num_users = seen.rowptr.numel() - 1
-    user = torch.arange(num_users, device=place.device)
-    row, item = seen.edges_of(user)
-    edges = torch.stack([row, place[item]])
-    return UserItems.from_edge_index(edges[:, edges[1] >= 0], num_users)
 
 
 def _columns(chunk: Recommendations) -> Dict[str, np.ndarray]:
@@ -234,22 +125,10 @@ def _write_jsonl(path: Path, chunks: Iterator[Recommendations]) -> None:
 
 
 def _write_parquet(path: Path, chunks: Iterator[Recommendations]) -> None:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as err:
-        raise ImportError(
-            'writing Parquet needs pyarrow: pip install "tmfun-pyg[data]"'
-        ) from err
-    writer = None
-    try:
+    pyarrow = import_extra("pyarrow", "data")
+    parquet = import_extra("pyarrow.parquet", "data")
+    table = pyarrow.table(_columns(next(chunks)))
+    with parquet.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
         for chunk in chunks:
-            table = pyarrow.table(_columns(chunk))
-            if writer is None:
-                writer = pyarrow.parquet.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-        if writer is None:
-            raise ValueError("users: found none, expected at least one")
-    finally:
-        if writer is not None:
-            writer.close()
+            writer.write_table(pyarrow.table(_columns(chunk)))

@@ -1,3 +1,5 @@
-from tmfun_pyg.report._report import report
+"""A page with figures about training runs."""
+
+from tmfun_pyg.report.report import report
 
 __all__ = ["report"]

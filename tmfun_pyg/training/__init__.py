@@ -1,9 +1,5 @@
 from tmfun_pyg.training.callbacks import default_callbacks
-from tmfun_pyg.training.checkpoint import (
-    AtomicCheckpointIO,
-    LoadedCheckpoint,
-    load_checkpoint,
-)
+from tmfun_pyg.training.checkpoint import AtomicCheckpointIO
 from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.training.interaction_data_module import InteractionDataModule
 from tmfun_pyg.training.recommender_module import RecommenderModule
@@ -12,8 +8,6 @@ __all__ = [
     "AtomicCheckpointIO",
     "DatasetOptions",
     "InteractionDataModule",
-    "LoadedCheckpoint",
     "RecommenderModule",
     "default_callbacks",
-    "load_checkpoint",
 ]

@@ -1,9 +1,12 @@
+"""What a checkpoint holds, written by training and by the front door."""
+
 from dataclasses import asdict
-from typing import Any, Dict, NamedTuple, Optional, Type, Union
+from typing import Any, Dict, Optional, Type, Union
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+import tmfun_pyg.baselines
 import tmfun_pyg.nn
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.nn import RankingModel
@@ -11,25 +14,8 @@ from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.utils.files import atomic_write
 
 Dataset = Union[MultimodalRecDataset, SyntheticMultimodal]
+FORMAT_VERSION = 1
 PREFIX = "model."  # Of the weights of a RecommenderModule.
-PLAIN = (str, int, float, bool, type(None))
-
-
-class LoadedCheckpoint(NamedTuple):
-    r"""A model as it was saved, and its data set.
-
-    Args:
-        model (RankingModel): The model, bound to the data set, in evaluation
-            mode.
-        dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
-        epoch (int): The epoch it was saved after, from zero on.
-        source (DatasetOptions, optional): Where the data set was read from.
-    """
-
-    model: RankingModel
-    dataset: Dataset
-    epoch: int
-    source: Optional[DatasetOptions]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -60,84 +46,36 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             ) from err
 
 
-def describe(
+def describe_run(
     model: RankingModel, dataset: Dataset, source: Optional[DatasetOptions]
 ) -> Dict[str, Any]:
-    r"""Returns what a checkpoint holds beside weights, in plain values, for
-    :func:`load_checkpoint`.
+    r"""Returns the entries of a checkpoint that say what its weights belong
+    to, in plain values:
+
+    * :obj:`format_version` (int),
+    * :obj:`vocabulary`: the raw ids of users and items, and the modalities,
+    * :obj:`recommender`: the class of the model and its options, the
+      fingerprint of the data set and where it was read from.
 
     Args:
         model (RankingModel): The model.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
         source (DatasetOptions, optional): Where it was read from.
     """
-    options = dict(model.options or {})
-    known = model.options is not None and _is_plain(options)
     return {
-        "model": type(model).__name__,
-        "options": options if known else None,
-        "fingerprint": dataset.fingerprint,
-        "source": None if source is None else asdict(source),
+        "format_version": FORMAT_VERSION,
+        "vocabulary": {
+            "user_ids": dataset.user_ids.tolist(),
+            "item_ids": dataset.item_ids.tolist(),
+            "modalities": list(dataset.modalities),
+        },
+        "recommender": {
+            "model": type(model).__name__,
+            "options": model.options if _is_plain(model.options) else None,
+            "fingerprint": dataset.fingerprint,
+            "source": None if source is None else asdict(source),
+        },
     }
-
-
-def load_checkpoint(
-    path: Any,
-    dataset: Optional[Dataset] = None,
-    model_cls: Optional[Type[RankingModel]] = None,
-) -> LoadedCheckpoint:
-    r"""Loads a model from a checkpoint of
-    :class:`~tmfun_pyg.training.RecommenderModule`, and its data set.
-
-    Args:
-        path (str): The checkpoint.
-        dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
-            data set, read from where it was in training if not given.
-            (default: :obj:`None`)
-        model_cls (Type[RankingModel], optional): The class of the model, for
-            models that are not in :mod:`tmfun_pyg.nn`.
-            (default: :obj:`None`)
-
-    Raises:
-        ValueError: If the file is not such a checkpoint, if it does not say
-            where its data set is or how its model was made, or if the data
-            set is another one than in training.
-    """
-    checkpoint = read_checkpoint(path)
-    about = checkpoint["recommender"]
-    source = about["source"]
-    source = None if source is None else DatasetOptions(**source)
-    if dataset is None:
-        if source is None:
-            raise ValueError(
-                f"'{path}' does not say where its data set is: give 'dataset'"
-            )
-        dataset = source.load()
-    if dataset.fingerprint != about["fingerprint"]:
-        raise ValueError(
-            f"'{path}' was made with a data set of the fingerprint "
-            f"{about['fingerprint']}, found another one: {dataset.fingerprint}"
-        )
-    if about["options"] is None:
-        raise ValueError(
-            f"'{path}' does not say how its model was made: expected one made "
-            f"by {about['model']}.from_data() with options of plain values"
-        )
-    data = dataset[0]
-    model = _find_class(about["model"], model_cls, path)(
-        num_users=data["user"].num_nodes,
-        num_items=data["item"].num_nodes,
-        **about["options"],
-    )
-    model.options = about["options"]
-    model.load_state_dict(
-        {
-            key.removeprefix(PREFIX): value
-            for key, value in checkpoint["state_dict"].items()
-        }
-    )
-    model.eval()
-    return LoadedCheckpoint(model, dataset, checkpoint["epoch"], source)
 
 
 def read_checkpoint(path: Any) -> Dict[str, Any]:
@@ -164,23 +102,67 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
             f"'{path}' does not say what data set and model it belongs to: "
             f"expected a checkpoint of RecommenderModule(..., dataset=...)"
         )
+    found = checkpoint.get("format_version")
+    if found != FORMAT_VERSION:
+        raise ValueError(
+            f"'{path}': found a checkpoint of format_version {found}, "
+            f"expected {FORMAT_VERSION}"
+        )
     return checkpoint
 
 
+def restore_model(
+    checkpoint: Dict[str, Any],
+    dataset: Dataset,
+    model_cls: Optional[Type[RankingModel]] = None,
+) -> RankingModel:
+    r"""Makes the model of a checkpoint, in evaluation mode.
+
+    Args:
+        checkpoint (Dict[str, Any]): What :func:`read_checkpoint` returned.
+        dataset (MultimodalRecDataset or SyntheticMultimodal): The data set
+            that the model was trained with.
+        model_cls (Type[RankingModel], optional): The class of the model, for
+            models that are neither in :mod:`tmfun_pyg.nn` nor in
+            :mod:`tmfun_pyg.baselines`. (default: :obj:`None`)
+
+    Raises:
+        ValueError: If the data set is another one than in training, or if the
+            checkpoint does not say how its model was made.
+    """
+    about = checkpoint["recommender"]
+    if dataset.fingerprint != about["fingerprint"]:
+        raise ValueError(
+            f"The checkpoint was made with a data set of the fingerprint "
+            f"{about['fingerprint']}, found another one: {dataset.fingerprint}"
+        )
+    if about["options"] is None:
+        raise ValueError(
+            f"The checkpoint does not say how its model was made: expected "
+            f"one made by {about['model']}.from_data() with plain options"
+        )
+    cls = _find_class(about["model"], model_cls)
+    model = cls.from_data(dataset[0], **about["options"])
+    weights = checkpoint["state_dict"].items()
+    model.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights})
+    return model.eval()
+
+
 def _find_class(
-    name: str, model_cls: Optional[Type[RankingModel]], path: Any
+    name: str, model_cls: Optional[Type[RankingModel]]
 ) -> Type[RankingModel]:
     if model_cls is None:
         # Never imported by name from elsewhere: the file may be anyone's.
-        model_cls = getattr(tmfun_pyg.nn, name, None)
-        if name not in tmfun_pyg.nn.__all__ or model_cls is None:
-            raise ValueError(
-                f"'{path}' holds a '{name}', which is not in tmfun_pyg.nn: "
-                f"give its class as 'model_cls'"
-            )
-    elif model_cls.__name__ != name:
+        for module in (tmfun_pyg.nn, tmfun_pyg.baselines):
+            if name in module.__all__:
+                return getattr(module, name)
         raise ValueError(
-            f"'{path}' holds a '{name}', not a '{model_cls.__name__}'"
+            f"The checkpoint holds a '{name}', which is not in tmfun_pyg: "
+            f"give its class as 'model_cls'"
+        )
+    if model_cls.__name__ != name:
+        raise ValueError(
+            f"The checkpoint holds a '{name}', not a '{model_cls.__name__}'"
         )
     return model_cls
 
@@ -188,7 +170,7 @@ def _find_class(
 def _is_plain(value: Any) -> bool:
     """Whether a value can be read with weights_only=True."""
     if isinstance(value, dict):
-        return all(_is_plain(part) for part in (*value, *value.values()))
+        return all(map(_is_plain, (*value, *value.values())))
     if isinstance(value, (list, tuple)):
-        return all(_is_plain(part) for part in value)
-    return isinstance(value, PLAIN)
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, int, float))

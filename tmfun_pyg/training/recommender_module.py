@@ -6,11 +6,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.callbacks import MONITOR
-from tmfun_pyg.training.checkpoint import describe
+from tmfun_pyg.training.checkpoint import Dataset, describe_run
 from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -37,12 +36,9 @@ class RecommenderModule(LightningModule):
         ks (Sequence[int], optional): The lengths of the lists that are judged.
             (default: :obj:`(5, 10, 20, 50)`)
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
-            data set, whose :obj:`user_ids`, :obj:`item_ids` and
-            :obj:`modalities` go into every checkpoint under
-            :obj:`"vocabulary"`, as lists, beside what
-            :func:`~tmfun_pyg.training.load_checkpoint` needs to make the model
-            anew. A checkpoint of another data set is then refused.
-            (default: :obj:`None`)
+            data set, of which every checkpoint then holds what
+            :meth:`tmfun_pyg.recommender.Recommender.load` needs. A checkpoint
+            of another data set is refused. (default: :obj:`None`)
         source (DatasetOptions, optional): Where the data set was read from,
             so that it can be found again with the checkpoint alone.
             (default: :obj:`None`)
@@ -54,9 +50,7 @@ class RecommenderModule(LightningModule):
         data: HeteroData,
         lr: float = 2e-3,
         ks: Sequence[int] = (5, 10, 20, 50),
-        dataset: Optional[
-            Union[MultimodalRecDataset, SyntheticMultimodal]
-        ] = None,
+        dataset: Optional[Dataset] = None,
         source: Optional[DatasetOptions] = None,
     ) -> None:
         super().__init__()
@@ -68,16 +62,9 @@ class RecommenderModule(LightningModule):
         self.ks = ks
         # Lightning leaves steps with two optimizers to the module:
         self.automatic_optimization = len(self._sparse_parameters()) == 0
-        self.vocabulary: Optional[Dict[str, List[Any]]] = None
         self.description: Dict[str, Any] = {}
         if dataset is not None:
-            self.description = describe(model, dataset, source)
-            # Lists of plain numbers and strings load with weights_only=True.
-            self.vocabulary = {
-                "user_ids": dataset.user_ids.tolist(),
-                "item_ids": dataset.item_ids.tolist(),
-                "modalities": list(dataset.modalities),
-            }
+            self.description = describe_run(model, dataset, source)
 
     def setup(self, stage: str) -> None:
         r"""Brings the graph to where the model is."""
@@ -191,22 +178,20 @@ class RecommenderModule(LightningModule):
         del self._evaluator  # All embeddings are a lot of memory to keep.
 
     def on_save_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
-        r"""Adds the vocabulary, and what else belongs to the weights."""
-        if self.vocabulary is not None:
-            checkpoint["vocabulary"] = self.vocabulary
-            checkpoint["recommender"] = self.description
+        r"""Adds what the weights belong to."""
+        checkpoint.update(self.description)
 
     def on_load_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
         r"""Refuses the weights of other users, items or data."""
         found = checkpoint.get("vocabulary", {})
-        for name, expected in (self.vocabulary or {}).items():
+        for name, expected in self.description.get("vocabulary", {}).items():
             if name in found and found[name] != expected:
                 raise ValueError(
                     f"The '{name}' of the checkpoint ({_show(found[name])}) "
                     f"are not those of the data set ({_show(expected)})"
                 )
         saved = checkpoint.get("recommender", {}).get("fingerprint")
-        own = self.description.get("fingerprint")
+        own = self.description.get("recommender", {}).get("fingerprint")
         if None not in (saved, own) and saved != own:
             raise ValueError(
                 f"The checkpoint was made with a data set of the fingerprint "

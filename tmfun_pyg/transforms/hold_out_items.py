@@ -4,6 +4,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
+from tmfun_pyg.transforms.to_rec_graph import is_rec_graph
+
 
 @functional_transform("hold_out_items")
 class HoldOutItems(BaseTransform):
@@ -37,7 +39,8 @@ class HoldOutItems(BaseTransform):
     Raises:
         ValueError: If :obj:`ratio` is out of range or leaves no cold or no
             warm item; if :obj:`data` lacks a split, or items are held out
-            already.
+            already; if the graph is one of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
     """
 
     def __init__(self, ratio: float = 0.2, seed: int = 0) -> None:
@@ -50,6 +53,8 @@ class HoldOutItems(BaseTransform):
 
     def forward(self, data: HeteroData) -> HeteroData:
         r"""Moves the interactions with cold items."""
+        if is_rec_graph(data):
+            raise ValueError("Apply HoldOutItems() before ToRecGraph()")
         if "is_cold" in data["item"]:
             raise ValueError(
                 "data['item'].is_cold: found items that are held out already"

@@ -9,6 +9,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
+from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.spmm import spmm
 
 INTERACTS = ("user", "interacts", "item")
@@ -74,7 +75,7 @@ class ToRecGraph(BaseTransform):
         if is_sampled:
             _weigh_drawn_interactions(data)
         else:
-            set_interactions(data, data[INTERACTS].edge_index)
+            set_interactions(data, plain_edges(data[INTERACTS].edge_index))
         data.modalities = modalities_of(data)
         if not is_sampled:  # A sample has what the whole graph had.
             _standardize(data)
@@ -104,7 +105,12 @@ def is_rec_graph(data: HeteroData) -> bool:
     """
     if INTERACTS not in data.edge_types:
         return False
-    return isinstance(data[INTERACTS].get("edge_index"), EdgeIndex)
+    store = data[INTERACTS]
+    # PyG's own data sets may hold an EdgeIndex, too, but without weights:
+    return (
+        isinstance(store.get("edge_index"), EdgeIndex)
+        and "edge_weight" in store
+    )
 
 
 def is_sampled_batch(data: HeteroData) -> bool:
@@ -129,7 +135,7 @@ def check_interactions(data: HeteroData) -> None:
     if INTERACTS not in data.edge_types:
         raise ValueError(f"{where} holds no training interaction")
     store = data[INTERACTS]
-    edge_index = store.edge_index
+    edge_index = plain_edges(store.edge_index)
     if edge_index.dim() != 2 or edge_index.size(0) != 2:
         raise ValueError(
             f"{where}.edge_index must be of shape [2, num_interactions] "
@@ -213,7 +219,7 @@ def _standardize(data: HeteroData) -> None:
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store = data[source, f"similar_{name}", "item"]
-    src, dst = store.edge_index
+    src, dst = plain_edges(store.edge_index)
     size = (data[source].num_nodes, data["item"].num_nodes)
     weight = store.get("edge_weight")
     if weight is None:

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import os
 import shutil
@@ -10,19 +10,19 @@ from uuid import uuid4
 
 @contextmanager
 def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
-    """Gives the name of a file beside ``path``, which takes its place if
-    everything went well, and is removed otherwise.
+    """Yields a temporary path that replaces ``path`` on success, and is
+    removed on failure.
 
     Args:
-        path (str): The file, whose folder is made if it has to be.
+        path (str): The file. Its folder is created if it does not exist.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: some writers choose the format by it.
+    # Some writers choose the format by the suffix.
     part = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
     try:
         yield part
-        # The name must not reach the disk ahead of the content.
+        # The content must reach the disk before the name.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -34,11 +34,11 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
 def atomic_folder(
     folder: Union[str, "os.PathLike[str]"],
 ) -> Iterator[Path]:
-    """Gives the name of a folder beside ``folder``, made anew, which takes
-    its place if everything went well, and is removed otherwise.
+    """Yields a new temporary folder that replaces ``folder`` on success, and
+    is removed on failure.
 
     Args:
-        folder (str): The folder. What was in it goes.
+        folder (str): The folder. Its previous files are removed.
     """
     folder = Path(folder)
     key = uuid4().hex

@@ -26,7 +26,8 @@ class Scorer(Protocol):
 
     def score(self, user: Tensor) -> Tensor:
         r"""Returns the scores of all items for some users, of shape
-        :obj:`[num_rows, num_items]`.
+        :obj:`[num_rows, num_items]`, as a tensor of its own: whoever asks may
+        overwrite it.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
@@ -133,7 +134,8 @@ def user_blocks(
 def rank_block(
     scorer: Scorer, user: Tensor, k: int, seen: Optional[UserItems] = None
 ) -> Tuple[Tensor, Tensor]:
-    r"""Ranks all items for one block of users.
+    r"""Ranks all items for one block of users. PyG's :class:`KNNIndex` would
+    search for :math:`k` and all seen items more, and orders ties at will.
 
     Args:
         scorer (Scorer): What scores the items.

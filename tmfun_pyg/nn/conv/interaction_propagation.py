@@ -1,11 +1,14 @@
-from typing import Any, NamedTuple, Tuple
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
 from tmfun_pyg.utils.spmm import to_csr
+
+Pair = Tuple[Tensor, Tensor]
 
 
 class InteractionPropagation(torch.nn.Module):
@@ -40,7 +43,7 @@ class InteractionPropagation(torch.nn.Module):
 
     def forward(
         self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> Pair:
         r"""Propagates the embeddings of users and items, in the precision of
         the graph.
 
@@ -52,7 +55,7 @@ class InteractionPropagation(torch.nn.Module):
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
-        dtype = data["user", "interacts", "item"].edge_weight.dtype
+        dtype = data[INTERACTS].edge_weight.dtype
         with torch.autocast(user_emb.device.type, enabled=False):
             return _MeanOfLayers.apply(
                 user_emb.to(dtype), item_emb.to(dtype), data, self.num_layers
@@ -62,24 +65,14 @@ class InteractionPropagation(torch.nn.Module):
         return f"{self.__class__.__name__}(num_layers={self.num_layers})"
 
 
-class _Operator(NamedTuple):
-    """The two blocks of a user-item graph, as sparse CSR tensors."""
-
-    to_user: Tensor
-    to_item: Tensor
-
-    @classmethod
-    def of(cls, data: HeteroData, transpose: bool = False) -> "_Operator":
-        stores = (
-            data["user", "interacts", "item"],
-            data["item", "rev_interacts", "user"],
-        )
-        blocks = [
-            to_csr(store.edge_index, store.edge_weight, transpose)
-            for store in stores
-        ]
-        # What leads to users leads to items once transposed.
-        return cls(*(blocks[::-1] if transpose else blocks))
+def _blocks(data: HeteroData, transpose: bool = False) -> Pair:
+    """Returns the blocks of the graph to users and to items."""
+    to_user, to_item = (
+        to_csr(data[r].edge_index, data[r].edge_weight, transpose)
+        for r in (INTERACTS, REVERSE)
+    )
+    # What leads to users leads to items once transposed.
+    return (to_item, to_user) if transpose else (to_user, to_item)
 
 
 class _MeanOfLayers(torch.autograd.Function):
@@ -90,26 +83,23 @@ class _MeanOfLayers(torch.autograd.Function):
         item_emb: Tensor,
         data: HeteroData,
         num_layers: int,
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> Pair:
         ctx.data, ctx.num_layers = data, num_layers
-        operator = _Operator.of(data)
-        return _mean_of_layers(user_emb, item_emb, operator, num_layers)
+        return _mean_of_layers(user_emb, item_emb, _blocks(data), num_layers)
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, user_grad: Tensor, item_grad: Tensor
     ) -> Tuple[Tensor, Tensor, None, None]:
-        operator = _Operator.of(ctx.data, transpose=True)
-        user_grad, item_grad = _mean_of_layers(
-            user_grad, item_grad, operator, ctx.num_layers
-        )
-        return user_grad, item_grad, None, None
+        blocks = _blocks(ctx.data, transpose=True)
+        grads = _mean_of_layers(user_grad, item_grad, blocks, ctx.num_layers)
+        return *grads, None, None
 
 
 def _mean_of_layers(
-    user: Tensor, item: Tensor, operator: _Operator, num_layers: int
-) -> Tuple[Tensor, Tensor]:
+    user: Tensor, item: Tensor, blocks: Pair, num_layers: int
+) -> Pair:
     if num_layers == 0:
         return user.clone(), item.clone()
     # Two results of each side take turns: fresh memory costs as much as what
@@ -126,8 +116,8 @@ def _mean_of_layers(
                 x, matrix, other, beta=scale, alpha=scale, out=out[layer % 2]
             )
             for x, matrix, other, out in (
-                (user, operator.to_user, item_out, users),
-                (item, operator.to_item, user_out, items),
+                (user, blocks[0], item_out, users),
+                (item, blocks[1], user_out, items),
             )
         )
     return user_out, item_out

@@ -3,6 +3,7 @@ from typing import List, Optional, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch_geometric.typing import OptTensor
 
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.fusion.multi_step_fusion import MultiStepFusion
@@ -84,7 +85,7 @@ class ContentFusion(torch.nn.Module):
         self,
         sources: Sequence[Tensor],
         query: Tensor,
-        mask: Optional[Tensor] = None,
+        mask: OptTensor = None,
     ) -> Tuple[Tensor, Tensor]:
         r"""Fuses the sources of some nodes.
 
@@ -94,16 +95,9 @@ class ContentFusion(torch.nn.Module):
             mask (torch.Tensor, optional): :obj:`False` where a node lacks a
                 source. (default: :obj:`None`)
         """
-        modality, present = self._modalities(sources, mask)
-        if self.attention is not None:
-            out, weight = self.attention(
-                modality, query, present, return_attention_weights=True
-            )
-        else:
-            weight = _mean_weights(modality, present)
-            out = (weight.unsqueeze(-1) * modality).sum(dim=1)
+        out, weight = self._early_step(sources, query, mask)
         if self.later_steps.num_steps > 0:
-            masks = self._step_masks(sources, mask)
+            masks = _unbind(mask, len(sources))
             out = self.later_steps(out, sources, query, masks)
         return self.weight * out, weight
 
@@ -112,7 +106,7 @@ class ContentFusion(torch.nn.Module):
         self,
         sources: Sequence[Tensor],
         query: Tensor,
-        mask: Optional[Tensor] = None,
+        mask: OptTensor = None,
     ) -> Tensor:
         r"""Returns what :meth:`forward` multiplies each channel of each source
         with in all, of shape :math:`(N, S, F)`: the sum over the sources of
@@ -124,45 +118,33 @@ class ContentFusion(torch.nn.Module):
             mask (torch.Tensor, optional): As in :meth:`forward`.
                 (default: :obj:`None`)
         """
-        modality, present = self._modalities(sources, mask)
-        if self.attention is not None:
-            early = self.attention.channel_weights(modality, query, present)
-        else:
-            mean = _mean_weights(modality, present).unsqueeze(-1)
-            early = mean.expand_as(modality)
-        out = F.pad(early, (0, 0, 0, len(sources) - self.num_modalities))
+        early, weight = self._early_step(sources, query, mask)
+        out = F.pad(weight, (0, len(sources) - self.num_modalities))
+        out = out.unsqueeze(-1).repeat(1, 1, query.size(1))
         if self.later_steps.num_steps > 0:
+            masks = _unbind(mask, len(sources))
             _, shares = self.later_steps(
-                (early * modality).sum(dim=1),
-                sources,
-                query,
-                self._step_masks(sources, mask),
-                return_shares=True,
+                early, sources, query, masks, return_shares=True
             )
             for step, share in enumerate(shares):
                 out = out * (1 - share).unsqueeze(1)
                 out[:, step] += share
         return self.weight * out
 
-    def _modalities(
-        self, sources: Sequence[Tensor], mask: Optional[Tensor]
-    ) -> Tuple[Tensor, Optional[Tensor]]:
-        modality = torch.stack(list(sources[: self.num_modalities]), dim=1)
+    def _early_step(
+        self, sources: Sequence[Tensor], query: Tensor, mask: OptTensor
+    ) -> Tuple[Tensor, Tensor]:
+        """Fuses the modalities, and returns their weights."""
+        x = torch.stack(list(sources[: self.num_modalities]), dim=1)
         if mask is not None:
             mask = mask[:, : self.num_modalities]
-        return modality, mask
-
-    def _step_masks(
-        self, sources: Sequence[Tensor], mask: Optional[Tensor]
-    ) -> Optional[List[Tensor]]:
+        if self.attention is not None:
+            return self.attention(x, query, mask, True)
         if mask is None:
-            return None
-        return list(mask.unbind(dim=1))[: len(sources)]
+            mask = x.new_ones(x.shape[:2])
+        weight = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return (weight.unsqueeze(-1) * x).sum(dim=1), weight
 
 
-def _mean_weights(x: Tensor, mask: Optional[Tensor]) -> Tensor:
-    """Returns equal weights of the modalities that are present."""
-    if mask is None:
-        mask = x.new_ones(x.shape[:2])
-    count = mask.sum(dim=1, keepdim=True).clamp(min=1)
-    return (mask / count).to(x.dtype)
+def _unbind(mask: OptTensor, num_sources: int) -> Optional[List[Tensor]]:
+    return None if mask is None else list(mask.unbind(dim=1))[:num_sources]

@@ -33,13 +33,11 @@ class MultiStepFusion(torch.nn.Module):
     Args:
         channels (int): Size of each representation.
         num_steps (int): The number of steps :math:`T`, one for each source.
-        kind (str or List[str], optional): The kind of all steps or of each:
-            :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
+        kind (str, optional): The kind of the steps: :obj:`"gate"` or
+            :obj:`"attention"`. (default: :obj:`"gate"`)
         query_channels (int, optional): Size of the query. If :obj:`None`,
             gates take :math:`\mathbf{x}^{(t-1)}_n` for a query, and
             attention does without. (default: :obj:`None`)
-        heads (int, optional): The number of heads of attention steps.
-            (default: :obj:`1`)
         gate_bias (float or List[float], optional): The initial bias
             :math:`\mathbf{b}` of all gates or of each step's: negative values
             begin with gates that are nearly closed. (default: :obj:`0.0`)
@@ -54,7 +52,7 @@ class MultiStepFusion(torch.nn.Module):
           :math:`T` shares :math:`(N, F)` *(optional)*
 
     Raises:
-        ValueError: If :obj:`num_steps` is negative, a kind is unknown, or a
+        ValueError: If :obj:`num_steps` is negative, the kind is unknown, or a
             list does not have one entry for each step.
     """
 
@@ -62,9 +60,8 @@ class MultiStepFusion(torch.nn.Module):
         self,
         channels: int,
         num_steps: int,
-        kind: Union[str, Sequence[str]] = "gate",
+        kind: str = "gate",
         query_channels: Optional[int] = None,
-        heads: int = 1,
         gate_bias: Union[float, Sequence[float]] = 0.0,
     ) -> None:
         super().__init__()
@@ -72,30 +69,27 @@ class MultiStepFusion(torch.nn.Module):
             raise ValueError(
                 f"'num_steps' must not be negative (got {num_steps})"
             )
-        kinds = [kind] * num_steps if isinstance(kind, str) else list(kind)
-        unknown = sorted(set(kinds) - {"gate", "attention"})
-        if unknown:
+        if kind not in ("gate", "attention"):
             raise ValueError(
-                f"'kind' must be 'gate' or 'attention' (got {unknown})"
+                f"'kind' must be 'gate' or 'attention' (got {kind!r})"
             )
         biases = (
             [float(gate_bias)] * num_steps
             if isinstance(gate_bias, (int, float))
             else list(gate_bias)
         )
-        for name, entries in (("kind", kinds), ("gate_bias", biases)):
-            _check_length(name, len(entries), num_steps)
+        _check_length("gate_bias", len(biases), num_steps)
 
         self.channels = channels
         self.num_steps = num_steps
-        self.kinds = kinds
+        self.kind = kind
         self.query_channels = query_channels
         self.gate_biases = biases
         self.steps = torch.nn.ModuleList(
             torch.nn.Linear(query_channels or channels, channels)
-            if step_kind == "gate"
-            else ModalityAttention(channels, query_channels, heads)
-            for step_kind in kinds
+            if kind == "gate"
+            else ModalityAttention(channels, query_channels)
+            for _ in range(num_steps)
         )
 
         self.reset_parameters()
@@ -152,9 +146,8 @@ class MultiStepFusion(torch.nn.Module):
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):
                 pair = torch.stack([x, source], dim=1)
-                if return_shares:
-                    share = step.channel_weights(pair, query)[:, 1]
-                x = step(pair, query)
+                x, weight = step(pair, query, return_attention_weights=True)
+                share = weight[:, 1:].expand_as(x)
             else:
                 share = next(gates) if gates else step(x).sigmoid()
                 x = torch.lerp(x, source, share.to(x.dtype))
@@ -181,7 +174,7 @@ class MultiStepFusion(torch.nn.Module):
     def __repr__(self) -> str:
         return (
             f"{self.__class__.__name__}({self.channels}, "
-            f"num_steps={self.num_steps}, kinds={self.kinds})"
+            f"num_steps={self.num_steps}, kind={self.kind!r})"
         )
 
 

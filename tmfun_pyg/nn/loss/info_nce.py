@@ -5,7 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# By default a chunk of similarities takes at most 64 MiB:
+# How many rows of a batch are contrasted at most: the cost grows with the
+# square.
+MAX_ROWS = 1024
+# A chunk of similarities takes at most 64 MiB in single precision:
 CHUNK_SIMILARITIES = 2**24
 
 
@@ -16,8 +19,7 @@ def info_nce(
     index: Optional[Tensor] = None,
     mask: Optional[Tensor] = None,
     same: Sequence[Tensor] = (),
-    symmetric: bool = False,
-    chunk_size: Optional[int] = None,
+    max_rows: Optional[int] = MAX_ROWS,
 ) -> Tensor:
     r"""The InfoNCE loss between two views of the same nodes, from the
     `"Representation Learning with Contrastive Predictive Coding"
@@ -48,17 +50,13 @@ def info_nce(
             shape :obj:`[N]`. Rows of the same group in one of them are no
             negatives of each other, such as pairs of a user and an item that
             share the user or the item. (default: :obj:`()`)
-        symmetric (bool, optional): If set to :obj:`True`, returns the mean of
-            both directions, :math:`\mathbf{x}` against :math:`\mathbf{y}`
-            and :math:`\mathbf{y}` against :math:`\mathbf{x}`.
-            (default: :obj:`False`)
-        chunk_size (int, optional): The number of rows compared with all
-            others at a time, which bounds the memory. If not given, a chunk
-            takes at most 64 MiB in single precision. (default: :obj:`None`)
+        max_rows (int, optional): Only so many rows, the first ones, take
+            part, since the cost grows with the square; all of them if
+            :obj:`None`. (default: :obj:`1024`)
 
     Raises:
         ValueError: If the shapes differ, the views are empty, or
-            :obj:`temperature` or :obj:`chunk_size` is not positive.
+            :obj:`temperature` is not positive.
     """
     if x.dim() != 2 or x.shape != y.shape or x.size(0) == 0:
         raise ValueError(
@@ -74,11 +72,11 @@ def info_nce(
             )
     if temperature <= 0:
         raise ValueError(f"'temperature' must be positive (got {temperature})")
-    if chunk_size is None:
-        chunk_size = max(1, CHUNK_SIMILARITIES // x.size(0))
-    if chunk_size < 1:
-        raise ValueError(f"'chunk_size' must be positive (got {chunk_size})")
 
+    part = slice(max_rows)
+    x, y, same = x[part], y[part], [group[part] for group in same]
+    index = None if index is None else index[part]
+    mask = None if mask is None else mask[part]
     with torch.autocast(x.device.type, enabled=False):
         # Half precision is too coarse for exponents of 1 / temperature:
         dtype = torch.promote_types(x.dtype, torch.float)
@@ -89,11 +87,7 @@ def info_nce(
         )
         if mask is not None:
             share = share * mask
-        rest = (temperature, share, chunk_size, tuple(same))
-        loss = _InfoNCE.apply(x, y, *rest)
-        if symmetric:
-            loss = (loss + _InfoNCE.apply(y, x, *rest)) / 2
-    return loss
+        return _InfoNCE.apply(x, y, temperature, share, tuple(same))
 
 
 def _share(index: Tensor, dtype: torch.dtype) -> Tensor:
@@ -119,7 +113,6 @@ class _InfoNCE(torch.autograd.Function):
         y: Tensor,
         temperature: float,
         share: Tensor,
-        chunk_size: int,
         same: Sequence[Tensor],
     ) -> Tensor:
         tiny = torch.finfo(share.dtype).tiny
@@ -130,6 +123,7 @@ class _InfoNCE(torch.autograd.Function):
         bias = share.log().clamp(min=torch.finfo(share.dtype).min)
         x_grad, y_grad = torch.empty_like(x), torch.zeros_like(y)
         log_sum = torch.empty_like(weight)
+        chunk_size = max(1, CHUNK_SIMILARITIES // x.size(0))
         for start in range(0, x.size(0), chunk_size):
             chunk = slice(start, start + chunk_size)
             logits = torch.addmm(bias, x[chunk], y.t(), alpha=1 / temperature)
@@ -156,6 +150,6 @@ class _InfoNCE(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, grad: Tensor
-    ) -> Tuple[Tensor, Tensor, None, None, None, None]:
+    ) -> Tuple[Tensor, Tensor, None, None, None]:
         x_grad, y_grad = ctx.saved_tensors
-        return grad * x_grad, grad * y_grad, None, None, None, None
+        return grad * x_grad, grad * y_grad, None, None, None

@@ -1,5 +1,5 @@
 import copy
-from typing import Dict, Mapping, Optional
+from typing import Dict, Optional
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ class FREEDOM(MultimodalModel):
         && \textrm{(denoised user-item graph)}
 
         \mathbf{H} &= \mathbf{S} \, \mathbf{E}_{\mathcal{I}},
-        \qquad \mathbf{S} = \sum_m \alpha_m \mathbf{S}_m
+        \qquad \mathbf{S} = \frac{1}{M} \sum_{m=1}^{M} \mathbf{S}_m
         && \textrm{(frozen item-item graph)}
 
         \mathbf{X}_{\mathcal{U}} &= \mathbf{U}, \qquad
@@ -65,9 +65,6 @@ class FREEDOM(MultimodalModel):
             user-item graph. (default: :obj:`2`)
         prune (float, optional): The share :math:`\rho` of the edges that an
             epoch leaves out. (default: :obj:`0.8`)
-        modality_weights (Dict[str, float], optional): The weights
-            :math:`\alpha_m`, brought to a sum of one; equal ones if not
-            given. (default: :obj:`None`)
         feature_weight (float, optional): The weight :math:`\lambda_m` of the
             loss on features. (default: :obj:`1e-3`)
         reg_weight (float, optional): The weight of the L2 term on the ID
@@ -85,7 +82,6 @@ class FREEDOM(MultimodalModel):
         channels: int = 64,
         num_layers: int = 2,
         prune: float = 0.8,
-        modality_weights: Optional[Mapping[str, float]] = None,
         feature_weight: float = 1e-3,
         reg_weight: float = 1e-4,
     ) -> None:
@@ -101,24 +97,7 @@ class FREEDOM(MultimodalModel):
             raise ValueError(
                 f"'prune' must be at least 0 and less than 1 (got {prune})"
             )
-        if modality_weights is None:
-            modality_weights = dict.fromkeys(self.modalities, 1.0)
-        weights = list(modality_weights.values())
-        if (
-            modality_weights.keys() != self.in_channels.keys()
-            or min(weights) < 0
-            or sum(weights) == 0
-        ):
-            raise ValueError(
-                f"'modality_weights' must name a weight of at least 0 for "
-                f"each of {self.modalities}, and not 0 for all (got "
-                f"{dict(modality_weights)})"
-            )
         self.prune = prune
-        self.modality_weights = {
-            name: weight / sum(weights)
-            for name, weight in modality_weights.items()
-        }
         self.feature_weight = feature_weight
         self.propagation = InteractionPropagation(num_layers)
         self.item_conv = FeatureGraphConv(channels)
@@ -152,14 +131,7 @@ class FREEDOM(MultimodalModel):
         graphs = [similar(data, name) for name in self.modalities]
         edge_index, edge_weight = coalesce(
             torch.cat([graph.edge_index.as_tensor() for graph in graphs], 1),
-            torch.cat(
-                [
-                    self.modality_weights[name] * graph.edge_weight
-                    for name, graph in zip(
-                        self.modalities, graphs, strict=True
-                    )
-                ]
-            ),
+            torch.cat([graph.edge_weight for graph in graphs]) / len(graphs),
             self.num_items,
             sort_by_row=False,
         )

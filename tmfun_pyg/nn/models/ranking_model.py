@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, is_sampled_batch
+from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 
 ModelType = TypeVar("ModelType", bound="RankingModel")
@@ -191,7 +192,6 @@ class RankingModel(torch.nn.Module, ABC):
         user_emb, item_emb, *_ = self.encode(self.prepare(data))
         return user_emb, item_emb
 
-    @torch.no_grad()
     def scorer(self, data: HeteroData) -> Scorer:
         r"""Returns what scores all items for some users, in evaluation mode.
         To be overridden by models without embeddings.
@@ -200,12 +200,8 @@ class RankingModel(torch.nn.Module, ABC):
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
-        was_training = self.training
-        self.eval()
-        try:
+        with inference(self):
             return EmbeddingScorer(*self(data))
-        finally:
-            self.train(was_training)
 
     def check_data(self, data: HeteroData) -> None:
         r"""Checks that a graph is one that the model can read. To be called

@@ -12,7 +12,6 @@ from tmfun_pyg.nn.fusion import ContentFusion
 from tmfun_pyg.nn.loss import ScaledContrast
 from tmfun_pyg.nn.models.embedding_model import rows_of
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.ranking_model import check_at_least
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
@@ -119,9 +118,6 @@ class TMFUN(MultimodalModel):
             (default: :obj:`0.01`)
         temperature (float, optional): The temperature of both contrasts.
             (default: :obj:`0.2`)
-        contrast_size (int, optional): At most how many interactions of a
-            batch are contrasted, all of them if :obj:`None`. The cost grows
-            with the square. (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
         modality_graphs (bool, optional): If set to :obj:`False`, the gated
@@ -160,7 +156,6 @@ class TMFUN(MultimodalModel):
         contrastive_weight: float = 0.01,
         pair_weight: float = 0.01,
         temperature: float = 0.2,
-        contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
         item_graph: bool = True,
@@ -178,8 +173,6 @@ class TMFUN(MultimodalModel):
             reg_weight,
             sparse,
         )
-        if contrast_size is not None:
-            check_at_least("contrast_size", contrast_size, 1)
         self.modality_graphs = modality_graphs
         self.item_graph = item_graph and later_steps
         self.reads_feature_graphs = modality_graphs or self.item_graph
@@ -206,7 +199,7 @@ class TMFUN(MultimodalModel):
             later_steps,
         )
         self.contrast, self.pair_contrast = (
-            ScaledContrast(weight, temperature, contrast_size)
+            ScaledContrast(weight, temperature)
             if contrastive and weight > 0
             else None
             for weight in (contrastive_weight, pair_weight)

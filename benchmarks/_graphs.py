@@ -1,0 +1,81 @@
+"""The graphs that time and memory are measured on."""
+
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.datasets import MultimodalRecDataset
+from tmfun_pyg.transforms import FeatureGraph
+
+# Users, items and interactions: 10 and 92 times the interactions of Sports.
+SIZES = {
+    "x10": (355_980, 183_570, 2_184_090),
+    "x100": (1_000_000, 500_000, 20_000_000),
+}
+MODALITIES = ("m0", "m1")
+
+
+def load_graph(name: str, root: Optional[str]) -> HeteroData:
+    """Reads or generates a graph, with random features and similar items."""
+    torch.manual_seed(0)
+    if name in SIZES:
+        data = generate(*SIZES[name])
+    else:
+        data = MultimodalRecDataset(root, name, modalities=[])[0]
+    for modality in MODALITIES:
+        x = torch.randn(data["item"].num_nodes, 128)
+        data["item"][f"x_{modality}"] = x
+    return data if name in SIZES else FeatureGraph(k=10)(data)
+
+
+def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
+    """Draws users of three or more interactions, items of unequal
+    popularity, and similar items that lie as far apart as can be.
+    """
+    user = torch.rand(num_edges).pow(1.5).mul(num_users).long()
+    user[: 3 * num_users] = torch.arange(num_users).repeat(3)[:num_edges]
+    item = torch.rand(num_edges).pow(2).mul(num_items).long()
+    item[:num_items] = torch.arange(num_items)
+    item = torch.randperm(num_items)[item]
+    pair = (user * num_items + item).unique()
+    edge_index = torch.stack([pair // num_items, pair % num_items])
+    data = HeteroData()
+    data["user"].num_nodes, data["item"].num_nodes = num_users, num_items
+    store = data["user", "interacts", "item"]
+    store.edge_index = edge_index
+    store.test_edge_label_index = torch.stack(
+        [torch.arange(num_users), torch.randint(num_items, (num_users,))]
+    )
+    data["item", "rev_interacts", "user"].edge_index = edge_index.flip(0)
+    for modality in MODALITIES:
+        target = torch.arange(num_items).repeat_interleave(10)
+        source = torch.randint(num_items, target.shape)
+        similar = data["item", f"similar_{modality}", "item"]
+        similar.edge_index = torch.stack([source, target])
+        similar.edge_weight = torch.full(target.shape, 0.1)
+    return data
+
+
+def all_nodes(
+    data: HeteroData, device: torch.device
+) -> Tuple[EdgeIndex, Tensor, Tensor]:
+    """Returns the normalized graph of users, then items, as PyG and most
+    published code have it: edges in order of their sources, their weights,
+    and the same as a COO tensor.
+    """
+    user, item = data["user", "interacts", "item"].edge_index.as_tensor()
+    num_users = data["user"].num_nodes
+    num_nodes = num_users + data["item"].num_nodes
+    index = torch.stack([user, item + num_users]).to(device)
+    index = torch.cat([index, index.flip(0)], dim=1)
+    scale = torch.bincount(index[0], minlength=num_nodes).float().rsqrt()
+    size = (num_nodes, num_nodes)
+    coo = torch.sparse_coo_tensor(index, scale[index].prod(dim=0), size)
+    coo = coo.coalesce()
+    edge_index = EdgeIndex(
+        coo.indices(), sparse_size=size, sort_order="row", is_undirected=True
+    )
+    return edge_index.fill_cache_(), coo.values(), coo

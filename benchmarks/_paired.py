@@ -1,0 +1,98 @@
+"""The paired test: one model against each other, user by user."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+from _report import Row, table
+
+METRICS = ("recall", "ndcg")  # Of every test user, at 20.
+NUM_RESAMPLES = 10_000  # Each of as many users as there are.
+
+
+def paired_bootstrap(difference: np.ndarray) -> List[Dict[str, float]]:
+    """Tests whether mean differences are zero, by resampling users.
+
+    Args:
+        difference: The differences of every user, a column a comparison.
+
+    Returns:
+        For each column the mean, the ends of the 95 % interval as low and
+        high, and the two-sided p: twice the share of resamples on the rarer
+        side of zero, counting the sample itself as one.
+    """
+    rng = np.random.default_rng(0)
+    num_users, num_columns = difference.shape
+    means = np.empty((NUM_RESAMPLES, num_columns))
+    for resample in means:
+        drawn = rng.integers(0, num_users, num_users)
+        count = np.bincount(drawn, minlength=num_users)
+        resample[:] = count @ difference / num_users
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    rarer = np.minimum((means <= 0).sum(axis=0), (means >= 0).sum(axis=0))
+    p = np.minimum(2 * (1 + rarer) / (1 + NUM_RESAMPLES), 1)
+    columns = np.stack([difference.mean(axis=0), low, high, p], axis=1)
+    names = ("mean", "low", "high", "p")
+    return [dict(zip(names, c, strict=True)) for c in columns.tolist()]
+
+
+def compare_all(out: Path, rows: List[Row], reference: str) -> Dict[str, Any]:
+    """Compares the reference with every other row, if both are there."""
+    by_label = {row["label"]: row for row in rows}
+    own = by_label.pop(reference, None)
+    if own is None or len(by_label) == 0:
+        return {}
+    values = _read_users(out, own)
+    columns = []
+    for row in by_label.values():
+        other = _read_users(out, row)
+        columns += [values[key] - other[key] for key in METRICS]
+    results = iter(paired_bootstrap(np.stack(columns, axis=1)))
+    # Rows are sorted by validation, so that the best peer is the last one.
+    peers = [k for k, row in by_label.items() if row["model"] != own["model"]]
+    return {
+        "reference": reference,
+        "best_peer": peers[-1] if peers else None,
+        "users": len(values["user"]),
+        "resamples": NUM_RESAMPLES,
+        "tests": {
+            label: {key: next(results) for key in METRICS}
+            for label in by_label
+        },
+    }
+
+
+def _read_users(out: Path, row: Row) -> Dict[str, np.ndarray]:
+    """Returns the metrics of every test user, averaged over the seeds."""
+    runs = []
+    for seed in row["seeds"]:
+        path = out / row["label"] / f"seed_{seed}.npz"
+        with np.load(path, allow_pickle=False) as file:
+            runs.append({key: file[key] for key in ("user", *METRICS)})
+    means = {k: np.mean([run[k] for run in runs], axis=0) for k in METRICS}
+    return {"user": runs[0]["user"], **means}
+
+
+def paired_lines(paired: Dict[str, Any]) -> List[str]:
+    """Returns a section of Markdown, if anything was compared."""
+    if len(paired) == 0:
+        return []
+    rows = []
+    for label, test in paired["tests"].items():
+        cells = [label]
+        for found in test.values():
+            ends = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
+            cells += [f"{found['mean']:+.4f} {ends}", f"{found['p']:.4f}"]
+        rows.append(cells)
+    return [
+        "",
+        f"## {paired['reference']} against the others",
+        "",
+        f"Mean difference over {paired['users']:,} test users, each averaged "
+        f"over the seeds, [95 % interval] and two-sided p of a paired "
+        f"bootstrap over users ({paired['resamples']:,} resamples; p is not "
+        f"corrected for the number of comparisons). The best peer by "
+        f"validation is {paired['best_peer']}.",
+        "",
+        *table(["against", "Recall@20", "p", "NDCG@20", "p"], rows),
+    ]

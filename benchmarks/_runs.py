@@ -1,0 +1,229 @@
+"""The runs of a comparison: their training, and the file of each."""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import logging
+import shlex
+import shutil
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from _environment import describe_environment, find_commit
+from _options import SPACES, model_class
+from lightning.pytorch import Callback, Trainer, seed_everything
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.training import (
+    InteractionDataModule,
+    RecommenderModule,
+    default_callbacks,
+)
+from tmfun_pyg.training.callbacks import MONITOR
+from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.files import atomic_write
+
+SETTINGS = ("channels", "batch_size", "epochs", "patience", "accelerator")
+SETTINGS += ("k", "shuffle_features")
+# A model that does as well after its weights were restored ranks the same:
+TOLERANCE = 1e-3
+Plan = Dict[str, Any]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder, as long as this one lives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"{folder}: another process is at work") from None
+        yield
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file whole or not at all."""
+    with atomic_write(path) as part:
+        text = json.dumps(content, indent=2, default=str)
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def check_plan(path: Path, plan: Plan) -> Dict[str, Any]:
+    """Reads a file, and refuses what was made under other conditions."""
+    found: Dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for key in plan:
+        expected = json.loads(json.dumps(plan[key]))
+        if found[key] != expected:
+            raise ValueError(
+                f"{path} was made with other {key}, remove its folder or "
+                f"choose another one (found {found[key]}, expected {expected})"
+            )
+    return found
+
+
+def describe(data: HeteroData, name: str) -> Dict[str, Any]:
+    """Returns the sizes and hashes that tell data sets apart."""
+    store = data["user", "interacts", "item"]
+    splits = {
+        "train": store.edge_index,
+        "val": store.val_edge_label_index,
+        "test": store.test_edge_label_index,
+    }
+    item = sorted(data["item"].to_dict().items())
+    content = {k: v for k, v in item if k.startswith(("x_", "mask_"))}
+    sizes = {k[2:]: v.size(1) for k, v in content.items() if v.dim() == 2}
+    return {
+        "name": name,
+        "users": data["user"].num_nodes,
+        "items": data["item"].num_nodes,
+        **{split: index.size(1) for split, index in splits.items()},
+        "modalities": sizes,
+        "interactions_sha256": _fingerprint(list(splits.values())),
+        "features_sha256": _fingerprint(list(content.values())),
+    }
+
+
+def _fingerprint(tensors: List[Tensor]) -> str:
+    state = hashlib.sha256()
+    for tensor in tensors:
+        state.update(repr((tensor.dtype, tensor.shape)).encode())
+        state.update(tensor.contiguous().numpy())
+    return state.hexdigest()[:16]
+
+
+class Runs:
+    """Runs of models on one data set, under one protocol.
+
+    Args:
+        args: The options of `add_arguments`.
+        data: What `load_data` returns.
+        judge: Returns the entries of a result that judge a trained model, and
+            may write another file beside the given one.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        data: HeteroData,
+        judge: Callable[[RankingModel, HeteroData, Path], Dict[str, Any]],
+    ) -> None:
+        find_commit()  # Not what it is at the end of a run.
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        for message in (".*does not have many workers.*", ".*LeafSpec.*"):
+            warnings.filterwarnings("ignore", message)
+        self.args, self.judge = args, judge
+        name = "synthetic" if args.root is None else args.name
+        self.description = describe(data, name)
+        self.data = ToRecGraph()(data)
+        self.settings = {key: getattr(args, key) for key in SETTINGS}
+
+    def plan(self, name: str, params: Dict[str, Any]) -> Plan:
+        """Returns what is the same in all runs of a model."""
+        return {
+            "model": name,
+            "settings": self.settings,
+            "data": self.description,
+            "params": params,
+        }
+
+    def finish(
+        self,
+        folder: Path,
+        name: str,
+        params: Dict[str, Any],
+        search: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        """Does the runs of a model that are not done yet."""
+        plan = self.plan(name, params)
+        for path in sorted(folder.glob("seed_*.json")):
+            check_plan(path, plan)
+        is_drawn = name in SPACES or name == "Random"
+        num_runs = self.args.seeds if is_drawn else min(self.args.seeds, 1)
+        for seed in range(num_runs):
+            path = folder / f"seed_{seed}.json"
+            if path.exists():
+                continue
+            start = time.perf_counter()
+            weights = path.with_suffix("")
+            model, course = self.train(name, params, seed, weights)
+            seconds = time.perf_counter() - start
+            course["val"] = evaluate(model, self.data, "val")
+            value = course["val"]["recall@20"]
+            if abs(value - course.get(MONITOR, value)) > TOLERANCE:
+                raise RuntimeError(
+                    f"{path}: the weights of the best epoch have a validation "
+                    f"Recall@20 of {value}, which was {course[MONITOR]} in "
+                    f"training: something is missing in the state_dict"
+                )
+            result = {
+                **plan,
+                "search": search or {},
+                "seed": seed,
+                **self.judge(model, self.data, path),
+                **course,
+                "seconds": seconds,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                **describe_environment(),
+                "command": shlex.join(["python", *sys.argv]),
+            }
+            write_json(path, result)  # The last file: the run is finished.
+            print(f"{path}: {MONITOR} {value:.4f}", flush=True)
+
+    def train(
+        self,
+        name: str,
+        params: Dict[str, Any],
+        seed: int,
+        weights: Path,
+        *callbacks: Callback,
+    ) -> Tuple[RankingModel, Dict[str, Any]]:
+        """Trains a model until it stops.
+
+        Returns:
+            The model with the weights of its best epoch on validation, and
+            the course of its training.
+        """
+        args = self.args
+        seed_everything(seed, verbose=False)
+        if name not in SPACES:
+            model = model_class(name).from_data(self.data)
+            return model, {"best_epoch": None, "epochs": 0}
+        shutil.rmtree(weights, ignore_errors=True)  # Of a killed run.
+        options = {"channels": args.channels, **params}
+        lr = options.pop("lr")
+        model = model_class(name).from_data(self.data, **options)
+        module = RecommenderModule(model, self.data, lr=lr)
+        stopping, checkpoint = default_callbacks(str(weights), args.patience)
+        checkpoint.save_last = False
+        checkpoint.save_weights_only = True
+        trainer = Trainer(
+            accelerator=args.accelerator,
+            devices=1,
+            max_epochs=args.epochs,
+            callbacks=[stopping, checkpoint, *callbacks],
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        batches = InteractionDataModule(self.data, args.batch_size, seed=seed)
+        trainer.fit(module, batches)
+        best = torch.load(checkpoint.best_model_path, weights_only=True)
+        module.load_state_dict(best["state_dict"])
+        if not args.keep:
+            shutil.rmtree(weights)
+        return model.to(trainer.strategy.root_device), {
+            "best_epoch": best["epoch"],
+            "epochs": trainer.current_epoch,
+            MONITOR: float(stopping.best_score),
+        }

@@ -1,0 +1,111 @@
+"""The commands on what a checkpoint holds."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, List
+
+import numpy as np
+import pytest
+from toy_files import write_files
+
+from tmfun_pyg.cli.main import main
+from tmfun_pyg.nn import TMFUN
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender.export import load_exported
+from tmfun_pyg.training import DatasetOptions
+
+NUM_USERS = 60
+
+
+@pytest.fixture(autouse=True)
+def recommender(tmp_path: Path, monkeypatch: Any) -> Recommender:
+    """A saved recommender, in whose folder the commands run."""
+    write_files(tmp_path / "toy")
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    source = DatasetOptions("toy", k=3)
+    dataset = source.load()
+    model = TMFUN.from_data(dataset[0], channels=8)
+    recommender = Recommender(model, dataset, source)
+    recommender.save("c.ckpt")
+    return recommender
+
+
+def read_rows() -> List[dict]:
+    with Path("out.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_recommend(recommender: Recommender, capsys: Any) -> None:
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "2"]
+    assert main(args) == 0
+    rows = read_rows()
+    found = recommender.recommend(k=2)
+    assert [
+        int(row["item_id"]) for row in rows
+    ] == found.item_id.ravel().tolist()
+    assert f"out.csv: {NUM_USERS} users" in capsys.readouterr().out
+    Path("users.txt").write_text("3\r\nnobody\r\n", encoding="utf-8")
+    args += ["--users", "users.txt"]
+    assert main(args) == 0
+    assert "1 of them are unknown" in capsys.readouterr().out
+    rows = read_rows()
+    assert [row["user_id"] for row in rows] == ["3", "3", "nobody", "nobody"]
+    assert [row["source"] for row in rows[1:3]] == ["model", "most-popular"]
+
+    rng = np.random.default_rng(1)
+    np.save("visual_feat.npy", rng.normal(size=(3, 8)).astype(np.float32))
+    Path("ids.txt").write_text("100\n101\n102\n")
+    new = ["--new-items", "visual_feat.npy", "ids.txt"]
+    assert main([*args, *new, "--only-new", "true"]) == 0
+    rows = read_rows()
+    assert {row["item_id"] for row in rows} <= {"100", "101", "102"}
+    assert len(rows) == 4
+    assert main([*args, *new, "--k", "99"]) == 0
+    assert "have fewer than 99 items left" in capsys.readouterr().out
+    for bad, match in (
+        (["--new-items", "visual_feat.npy"], "one file of item ids"),
+        (["--new-items", "a.npy", "b.npy", "ids.txt"], "for each of"),
+        (["--only-new", "true"], "found no --new_items"),
+        (["--users", "none.txt"], "none.txt: found no such file"),
+        (["--k", "0"], "'k' must be at least 1 (got 0)"),
+    ):
+        assert main([*args, *bad]) == 1
+        assert match in capsys.readouterr().err
+    Path("users.txt").write_text("3\n\n4\n", encoding="utf-8")
+    assert main(args) == 1
+    assert "line 2: found an empty line" in capsys.readouterr().err
+
+
+def test_explain(recommender: Recommender, capsys: Any) -> None:
+    args = ["explain", "--ckpt", "c.ckpt", "--user", "3", "--item", "7"]
+    assert main([*args, "--json", "why.json", "--num-items", "2"]) == 0
+    expected = recommender.explain(3, 7)
+    assert capsys.readouterr().out == expected.to_text(2) + "\n"
+    why = json.loads(Path("why.json").read_text(encoding="utf-8"))
+    assert why == expected.to_dict()
+
+
+def test_export(recommender: Recommender, capsys: Any) -> None:
+    args = ["export", "--ckpt", "c.ckpt", "--out", "served"]
+    assert main([*args, "--formats", "scorer", "--k", "3"]) == 0
+    assert "scorer.pt2, manifest.json" in capsys.readouterr().out
+    assert Path("served/scorer.pt2").exists()
+    found = load_exported("served")
+    assert (found.user_emb == recommender.scorer.user_emb).all()
+    assert main(args) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert main([*args, "--overwrite", "true"]) == 0
+    assert not Path("served/scorer.pt2").exists()
+
+
+def test_options_of_a_checkpoint(capsys: Any) -> None:
+    for command in ("recommend", "explain", "export", "validate", "test"):
+        with pytest.raises(SystemExit) as done:
+            main([command, "--help"])
+        assert done.value.code == 0
+        text = capsys.readouterr().out
+        for option in ("--ckpt", "--root", "--name"):
+            assert option in text
+        assert "--recommender" not in text

@@ -1,0 +1,119 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tmfun_pyg.baselines import ContentKNN
+from tmfun_pyg.nn import TMFUN, LightGCN
+from tmfun_pyg.recommender import Recommender
+
+NUM_ITEMS = 25
+
+
+def all_scores(recommender: Recommender) -> torch.Tensor:
+    scorer = recommender.scorer
+    return scorer.score(torch.arange(scorer.num_users))
+
+
+def test_known_scores(make_recommender: Any, features: Any) -> None:
+    recommender = make_recommender()
+    more = recommender.add_items(["x", "y", "z"], features)
+    before, after = all_scores(recommender), all_scores(more)
+    assert after.shape == (30, NUM_ITEMS + 3)
+    assert torch.equal(after[:, :NUM_ITEMS], before)
+    assert after[:, NUM_ITEMS:].abs().min() > 0
+    # Lists of known items as well, whatever is added behind them:
+    old = recommender.dataset.item_ids
+    found, expected = more.recommend(items=old), recommender.recommend()
+    assert (found.item_id == expected.item_id).all()
+    assert (found.score == expected.score).all()
+
+
+@pytest.mark.parametrize("cls", [TMFUN, ContentKNN])
+def test_copies(make_recommender: Any, features: Any, cls: Any) -> None:
+    recommender = make_recommender(cls)
+    more = recommender.add_items(["x", "y", "z"], features)
+    assert more.cold_items == (cls is TMFUN)
+    assert more.model.training == recommender.model.training
+    assert more.dataset[0]["item"].num_nodes == NUM_ITEMS + 3
+    assert more.dataset.item_ids[NUM_ITEMS:].tolist() == ["x", "y", "z"]
+    cold = more.recommend(k=3, items=["x", "y", "z"])
+    assert np.isfinite(cold.score).all()
+    assert recommender.model.num_items == NUM_ITEMS
+    assert len(recommender.dataset.item_ids) == NUM_ITEMS
+    assert recommender.dataset[0]["item"].num_nodes == NUM_ITEMS
+    with pytest.raises(ValueError, match=r"'items' must .*\(got x\)"):
+        recommender.recommend(items=["x"])
+
+
+def test_explained(make_recommender: Any, features: Any) -> None:
+    more = make_recommender().add_items(["x", "y", "z"], features)
+    for item in ("y", "i07"):
+        found = more.explain("ü3", item)
+        score = more.recommend(["ü3"], 1, [item], exclude_seen=False).score
+        assert found.score == pytest.approx(float(score[0, 0]), rel=1e-5)
+        assert found.is_cold == (item == "y")
+
+
+def test_cold_embeddings(make_recommender: Any, features: Any) -> None:
+    recommender = make_recommender()
+    more = recommender.add_items(["x", "y", "z"], features)
+    old, new = recommender.scorer, more.scorer
+    # Users have profiles beside their embeddings, for cold items alone:
+    width = old.item_emb.size(1)
+    assert torch.equal(old.user_emb, new.user_emb[:, :width])
+    assert torch.equal(old.item_emb, new.item_emb[:NUM_ITEMS, :width])
+    assert not new.item_emb[:NUM_ITEMS, width:].any()
+    # By content alone, whatever comes with them:
+    alone = recommender.add_items(
+        ["y"], {name: x[1:2] for name, x in features.items()}
+    )
+    assert torch.allclose(
+        alone.scorer.item_emb[-1], new.item_emb[-2], atol=1e-5
+    )
+    twice = {name: x[[1, 1, 2]] for name, x in features.items()}
+    emb = recommender.add_items(["p", "q", "r"], twice).scorer.item_emb
+    assert torch.equal(emb[-3], emb[-2])
+    assert not torch.allclose(emb[-2], emb[-1], rtol=0.1)
+
+
+def test_one_after_the_other(make_recommender: Any, features: Any) -> None:
+    recommender = make_recommender()
+    parts = [
+        {name: x[rows] for name, x in features.items()}
+        for rows in (slice(0, 2), slice(2, 3))
+    ]
+    more = recommender.add_items(["x", "y"], parts[0])
+    more = more.add_items(["z"], parts[1])
+    assert more.dataset.item_ids[NUM_ITEMS:].tolist() == ["x", "y", "z"]
+    scores = all_scores(more)
+    assert torch.equal(scores[:, :NUM_ITEMS], all_scores(recommender))
+
+
+def test_integers(make_recommender: Any, features: Any) -> None:
+    recommender = make_recommender(names=False)
+    more = recommender.add_items([100, 99, 70], features)
+    assert more.dataset.item_ids.dtype == np.int64
+    found = more.recommend([3, 5], k=3, items=[70, 99, 100])
+    assert {*found.item_id[0].tolist()} == {70, 99, 100}
+    assert more.similar_items([99], k=1)[0].tolist() == [[99]]
+    # "07" is 7 as well:
+    with pytest.raises(ValueError, match=r"1 item\(s\): 7"):
+        recommender.add_items(["100", "07", "99"], features)
+
+
+def test_bad_items(make_recommender: Any, features: Any) -> None:
+    recommender = make_recommender()
+    for ids, match in (
+        (["x", "i03", "y"], r"new to the data set.* 1 item\(s\): i03"),
+        (["x", "y", "x"], r"each given once.* 1 item\(s\): x"),
+        (["x", "y"], "a row for each of 2 ids .*3"),
+        ([], "a row for each of 0 ids"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            recommender.add_items(ids, features)
+    with pytest.raises(ValueError, match="must be integers"):
+        make_recommender(names=False).add_items(["x", "y", "z"], features)
+    with pytest.raises(ValueError, match=r"\(got LightGCN\)"):
+        make_recommender(LightGCN).add_items(["x", "y", "z"], features)

@@ -1,0 +1,288 @@
+from typing import Any, Dict, Sequence, Tuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.baselines import ContentKNN, MostPopular
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.explain import explain
+from tmfun_pyg.nn import TMFUN, Embeddings, LightGCN, RankingModel
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender import recommender as module
+from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
+from tmfun_pyg.utils.user_items import UserItems
+
+
+class ItemScorer:
+    """Scores by how often items were chosen by the same users."""
+
+    def __init__(self, chosen: Tensor, weight: Tensor) -> None:
+        self.chosen, self.weight = chosen, weight
+        self.num_users, self.num_items = len(chosen), weight.size(1)
+        self.device = weight.device
+
+    def score(self, user: Tensor) -> Tensor:
+        return self.chosen[user] @ self.weight
+
+    def select(self, item: Tensor) -> "ItemScorer":
+        return ItemScorer(self.chosen, self.weight[:, item])
+
+
+class CoCounts(RankingModel):
+    """A model of items by items, without embeddings."""
+
+    def encode(self, data: HeteroData, *args: Any) -> Tuple[Tensor, ...]:
+        raise AssertionError("there are none")
+
+    def loss(self, *args: Any) -> Dict[str, Tensor]:
+        return {}
+
+    def scorer(self, data: HeteroData) -> ItemScorer:
+        user, item = data["user", "interacts", "item"].edge_index
+        chosen = torch.zeros(
+            self.num_users, self.num_items, dtype=torch.double
+        )
+        chosen[user, item] = 1.0
+        weight = chosen.t() @ chosen
+        return ItemScorer(chosen, weight.fill_diagonal_(0.0))
+
+
+class Fixed(RankingModel):
+    """Four items whose angles are known."""
+
+    item_emb = torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.0, 3.0], [-1.0, 0.0]])
+
+    def encode(self, data: HeteroData, *args: Any) -> Tuple[Tensor, ...]:
+        return Embeddings(torch.ones(self.num_users, 2), self.item_emb)
+
+    def loss(self, *args: Any) -> Dict[str, Tensor]:
+        return {}
+
+
+class FourItems:
+    """A data set of two users and four items."""
+
+    modalities: tuple = ()
+    user_ids = np.array([7, 3])
+    item_ids = np.array(["a", "b", "c", "d"])
+
+    def __init__(self, user: Sequence[int], item: Sequence[int]) -> None:
+        self.edge_index = torch.tensor([user, item])
+
+    def __getitem__(self, index: int) -> HeteroData:
+        data = HeteroData()
+        data["user"].num_nodes, data["item"].num_nodes = 2, 4
+        data["user", "interacts", "item"].edge_index = self.edge_index
+        reverse = self.edge_index.flip(0)
+        data["item", "rev_interacts", "user"].edge_index = reverse
+        return data
+
+
+def seen_of(recommender: Recommender) -> UserItems:
+    edges = recommender.dataset[0]["user", "interacts", "item"].edge_index
+    return UserItems.from_edge_index(edges, recommender.model.num_users)
+
+
+@pytest.mark.parametrize("cls", [TMFUN, LightGCN, MostPopular, ContentKNN])
+def test_same_as_model(make_recommender: Any, cls: Any) -> None:
+    recommender = make_recommender(cls)
+    model, dataset = recommender.model.eval(), recommender.dataset
+    emb = model(ToRecGraph()(dataset[0]))
+    score, item = blocked_topk(
+        EmbeddingScorer(*emb), 4, seen=seen_of(recommender)
+    )
+    found = recommender.recommend(k=4)
+    assert found.known.all()
+    assert (found.user_id == dataset.user_ids).all()
+    assert (found.item_id == dataset.item_ids[item.numpy()]).all()
+    assert np.array_equal(found.score, score.numpy())
+    seen_too = recommender.recommend(k=4, exclude_seen=False)
+    score, item = blocked_topk(EmbeddingScorer(*emb), 4)
+    assert (seen_too.item_id == dataset.item_ids[item.numpy()]).all()
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_raw_ids(make_recommender: Any, names: bool) -> None:
+    recommender = make_recommender(names=names)
+    everyone = recommender.recommend(k=3)
+    users = recommender.dataset.user_ids.tolist()[::-1]
+    assert isinstance(users[0], str if names else int)
+    found = recommender.recommend(users, k=3)
+    assert found.user_id.tolist() == users
+    assert found.user_id.dtype.kind == ("U" if names else "i")
+    assert found.item_id.dtype == recommender.dataset.item_ids.dtype
+    assert (found.item_id == everyone.item_id[::-1]).all()
+    assert (found.score == everyone.score[::-1]).all()
+    # What comes out goes in, as text too, as it is read from files:
+    items = found.item_id[0]
+    as_text = recommender.recommend(map(str, users), k=3, items=items)
+    assert as_text.known.all()
+    assert sorted(as_text.item_id[0]) == sorted(items)
+    as_text = recommender.recommend(users, k=3, items=map(str, items))
+    assert sorted(as_text.item_id[0]) == sorted(items)
+    nearest, _ = recommender.similar_items(items, k=1)
+    assert nearest[:, 0].tolist() == items.tolist()
+
+
+def test_chunks(make_recommender: Any, monkeypatch: Any) -> None:
+    recommender = make_recommender()
+    whole = recommender.recommend(k=3)
+    monkeypatch.setattr(module, "CHUNK", 10)
+    parts = list(recommender.recommend_iter(k=3))
+    assert [len(part.user_id) for part in parts] == [10, 10, 10]
+    for mine, expected in zip(recommender.recommend(k=3), whole, strict=True):
+        assert np.array_equal(mine, expected)
+    nobody = recommender.recommend([], k=3)
+    assert [part.shape for part in nobody] == [(0,), (0, 3), (0, 3), (0,)]
+
+
+def test_embeddings_once(make_recommender: Any, monkeypatch: Any) -> None:
+    recommender = make_recommender()
+    encode, calls = TMFUN.encode, []
+
+    def counted(self: TMFUN, *args: Any, **kwargs: Any) -> Any:
+        calls.append(self.training)
+        assert not torch.is_grad_enabled()
+        return encode(self, *args, **kwargs)
+
+    monkeypatch.setattr(TMFUN, "encode", counted)
+    recommender.model.train()
+    assert calls == []
+    recommender.recommend(["ü3"], k=2)
+    recommender.recommend(k=2, items=["i03", "i07"])
+    recommender.similar_items(["i03"])
+    recommender.evaluate("val")
+    assert calls == [False]
+    assert recommender.model.training
+    assert not recommender.scorer.user_emb.requires_grad
+
+
+def test_unknown_users(make_recommender: Any) -> None:
+    recommender = make_recommender()
+    item_ids = recommender.dataset.item_ids
+    count = torch.bincount(seen_of(recommender).col, minlength=25)
+    order = np.lexsort((np.arange(25), -count.numpy()))[:3]
+    found = recommender.recommend(["ü3", "nobody"], k=3)
+    assert found.known.tolist() == [True, False]
+    assert (found.item_id[1] == item_ids[order]).all()
+    assert found.score[1].tolist() == count[order].tolist()
+    few = recommender.recommend(["nobody"], k=2, items=item_ids[[4, 9]])
+    first, second = (4, 9) if count[4] >= count[9] else (9, 4)
+    assert few.item_id[0].tolist() == item_ids[[first, second]].tolist()
+
+
+def test_users_without_items() -> None:
+    dataset = FourItems([0, 0, 0], [1, 2, 3])
+    found = Recommender(Fixed(2, 4), dataset).recommend([7, 3], k=2)
+    assert found.known.tolist() == [True, False]
+    assert found.item_id[0, 0] == "a"
+    assert np.isinf(found.score[0, 1])
+    assert found.item_id[1].tolist() == ["b", "c"]
+    assert found.score[1].tolist() == [1.0, 1.0]
+
+
+def test_some_items(make_recommender: Any) -> None:
+    recommender = make_recommender()
+    user_emb, item_emb = recommender.model.eval()(recommender.data)
+    seen, ids = seen_of(recommender), recommender.dataset.item_ids
+    items = [7, 3, 11]
+    found = recommender.recommend(k=2, items=ids[items])
+    for user in range(30):
+        mine = seen.edges_of(torch.tensor([user]))[1].tolist()
+        left = [item for item in items if item not in mine]
+        score = (item_emb[left] @ user_emb[user]).tolist()
+        best = sorted(zip(score, left, strict=True), reverse=True)[:2]
+        length = int(np.isfinite(found.score[user]).sum())
+        assert length == len(best)
+        listed = found.item_id[user, :length].tolist()
+        assert listed == [ids[item] for _, item in best]
+
+
+def test_similar_items() -> None:
+    recommender = Recommender(Fixed(2, 4), FourItems([0, 1], [0, 1]))
+    item, score = recommender.similar_items(["a", "c"], k=3)
+    # b is at 45 degrees of a and c, which are at 90 of each other, as c and d.
+    assert item.tolist() == [["a", "b", "c"], ["c", "b", "a"]]
+    half = 0.5**0.5
+    np.testing.assert_allclose(score, [[1, half, 0], [1, half, 0]], atol=1e-6)
+    item, score = recommender.similar_items(["d"], k=9)
+    assert item.tolist() == [["d", "c", "b", "a"]]
+    np.testing.assert_allclose(score, [[1, 0, -half, -1]], atol=1e-6)
+
+
+def test_without_embeddings(make_recommender: Any) -> None:
+    recommender = make_recommender(CoCounts)
+    scorer = recommender.model.scorer(recommender.data)
+    seen = seen_of(recommender)
+    found = recommender.recommend(k=5)
+    for user in range(30):
+        mine = seen.edges_of(torch.tensor([user]))[1]
+        score = scorer.weight[mine].sum(0)
+        score[mine] = -torch.inf
+        best = score.sort(descending=True, stable=True)
+        ids = recommender.dataset.item_ids[best.indices[:5].numpy()]
+        assert found.item_id[user].tolist() == ids.tolist()
+        assert found.score[user].tolist() == best.values[:5].tolist()
+    (top,) = recommender.recommend(["ü3"], k=1).item_id
+    rest = sorted({*recommender.dataset.item_ids} - {*top})
+    second = recommender.recommend(["ü3"], k=1, items=rest).item_id[0]
+    assert second == recommender.recommend(["ü3"], k=2).item_id[0, 1]
+    metrics = recommender.evaluate("val", ks=[5])
+    assert metrics == evaluate(scorer, recommender.data, "val", ks=[5])
+    assert metrics["recall@5"] > 0
+    for call in (
+        lambda: recommender.similar_items(["i03"]),
+        lambda: recommender.export("folder"),
+    ):
+        with pytest.raises(ValueError, match="CoCounts has no embeddings"):
+            call()
+
+
+def test_evaluate_and_explain(make_recommender: Any) -> None:
+    recommender = make_recommender()
+    model, data = recommender.model.eval(), recommender.data
+    for split in ("val", "test"):
+        expected = evaluate(model, data, split)
+        assert recommender.evaluate(split) == expected
+    found = recommender.explain("ü3", "i07")
+    ids = recommender.dataset.user_ids, recommender.dataset.item_ids
+    user, item = (
+        int((x == raw).argmax())
+        for x, raw in zip(ids, ["ü3", "i07"], strict=True)
+    )
+    expected = explain(model, data, user, item, *ids)
+    assert found.to_json() == expected.to_json()
+    assert (found.user_id, found.item_id) == ("ü3", "i07")
+    top = recommender.recommend(["ü3"], k=1)
+    explained = recommender.explain("ü3", top.item_id[0, 0])
+    assert explained.score == pytest.approx(float(top.score[0, 0]), rel=1e-5)
+
+
+def test_bad_arguments(make_recommender: Any) -> None:
+    recommender = make_recommender()
+    for call, match in (
+        (
+            lambda: recommender.recommend(k=0),
+            r"'k' must be at least 1 \(got 0",
+        ),
+        (lambda: recommender.recommend("ü3"), r"a list of ids \(got 'ü3'\)"),
+        (lambda: recommender.recommend(items=[]), "'items' must hold"),
+        (
+            lambda: recommender.recommend(items=["i03", "x"]),
+            "'items' .* i0.*x",
+        ),
+        (lambda: recommender.similar_items(["x"]), r"'ids' must .*\(got x\)"),
+        (lambda: recommender.similar_items(["i03"], k=0), "'k' must be"),
+        (lambda: recommender.explain("x", "i03"), r"'user' must .*\(got x\)"),
+        (lambda: recommender.explain("ü3", "x"), r"'item' must .*\(got x\)"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            call()
+    cold = make_recommender(LightGCN)
+    cold.cold_items = True
+    with pytest.raises(ValueError, match="LightGCN"):
+        cold.recommend()

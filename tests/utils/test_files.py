@@ -1,0 +1,90 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tmfun_pyg.utils.files import atomic_folder, atomic_write
+
+
+def write(path: Path, content: str) -> None:
+    with atomic_write(path) as part:
+        assert part.parent == path.parent
+        assert part.suffix == path.suffix
+        part.write_text(content)
+        # Until all of it is there, what was there stays:
+        assert not path.exists() or path.read_text() != content
+
+
+def test_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    for content in ("first", "second"):
+        write(path, content)
+        assert path.read_text() == content
+        assert os.listdir(path.parent) == ["a.txt"]
+
+
+def fail_while_writing(path: Path) -> None:
+    with atomic_write(path) as part:
+        part.write_text("half")
+        raise RuntimeError("no")
+
+
+def test_file_that_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with pytest.raises(RuntimeError, match="no"):
+        fail_while_writing(path)
+    assert os.listdir(tmp_path) == []
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="no"):
+        fail_while_writing(path)
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    for name in ("first", "second"):
+        with atomic_folder(folder) as part:
+            (part / name).write_text(name)
+            assert not (folder / name).exists()
+        assert os.listdir(folder) == [name]
+        assert os.listdir(tmp_path) == ["a"]
+
+
+def fail_in_folder(folder: Path) -> None:
+    with atomic_folder(folder) as part:
+        (part / "half").write_text("half")
+        raise RuntimeError("no")
+
+
+def test_folder_that_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    with pytest.raises(RuntimeError, match="no"):
+        fail_in_folder(folder)
+    assert os.listdir(tmp_path) == []
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    with pytest.raises(RuntimeError, match="no"):
+        fail_in_folder(folder)
+    assert os.listdir(tmp_path) == ["a"]
+    assert os.listdir(folder) == ["old"]
+
+
+def test_old_folder_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    replace = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(source).name.endswith(".part"):
+            raise OSError("no")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no"), atomic_folder(folder) as part:
+        (part / "new").write_text("new")
+    assert os.listdir(tmp_path) == ["a"]
+    assert os.listdir(folder) == ["old"]

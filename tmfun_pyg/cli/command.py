@@ -1,0 +1,106 @@
+"""What commands share."""
+
+import inspect
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional
+
+import torch
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.training import DatasetOptions
+from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.utils.files import atomic_write
+
+COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # Of tables.
+
+
+def run(
+    name: str,
+    function: Callable[..., None],
+    args: List[str],
+    several: Dict[str, str],
+) -> None:
+    """Calls a function with the options of a command. A function that asks
+    for a recommender gets that of a checkpoint, see :func:`load`, and one
+    that asks for the checkpoint as well gets its path.
+
+    Args:
+        name: The command.
+        function: What it does, with a docstring that tells its arguments.
+        args: The options as they were given.
+        several: Arguments that take several values, and their help texts.
+    """
+    summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
+    parser = ArgumentParser(prog=f"tmfun {name}", description=summary)
+    parser.add_argument("-c", "--config", action=ActionConfigFile)
+    asked = inspect.signature(function).parameters
+    if "recommender" in asked:
+        parser.add_function_arguments(load)
+    parser.add_function_arguments(
+        function, skip={"recommender", "ckpt", *several}
+    )
+    for option, text in several.items():
+        parser.add_argument(f"--{option}", nargs="+", help=text)
+    options = parser.instantiate_classes(parser.parse_args(args)).as_dict()
+    options.pop("config", None)
+    if "recommender" in asked:
+        where = {key: options.pop(key) for key in ("ckpt", "root", "name")}
+        options["recommender"] = load(**where)
+        if "ckpt" in asked:
+            options["ckpt"] = where["ckpt"]
+    function(**options)
+
+
+def load(
+    ckpt: Path, root: Optional[str] = None, name: Optional[str] = None
+) -> Recommender:
+    """Loads a checkpoint with its data set, to where there is an accelerator.
+
+    Args:
+        ckpt: The checkpoint.
+        root: The root directory of the data set, if it was moved.
+        name: The name of the data set, if it was moved.
+    """
+    dataset = None
+    if root is not None:
+        source = read_checkpoint(ckpt)["recommender"]["source"]
+        options = DatasetOptions(**(source or {}))
+        dataset = replace(options, root=root, name=name).load()
+    recommender = Recommender.load(ckpt, dataset)
+    if torch.cuda.is_available():
+        recommender.model.cuda()
+    return recommender
+
+
+def judge(
+    recommender: Recommender, split: str, folder: Path, **facts: Any
+) -> None:
+    """Ranks all items for every user of a split, prints the metrics beside
+    those of most-popular, and adds them to metrics.json.
+
+    Args:
+        recommender: The model and its data set.
+        split: The split.
+        folder: Where metrics.json is.
+        **facts: What else to write there.
+    """
+    data = recommender.data
+    popular = evaluate(MostPopular.from_data(data), data, split)
+    metrics = recommender.evaluate(split)
+    rows = {"most-popular": popular, type(recommender.model).__name__: metrics}
+    width = max(map(len, rows)) + 2
+    print(" " * width + "".join(f"{column:>11}" for column in COLUMNS))
+    for name, values in rows.items():
+        cells = "".join(f"{values[column]:>11.4f}" for column in COLUMNS)
+        print(f"{name:<{width}}{cells}")
+    path, known = folder / "metrics.json", {}
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+    with atomic_write(path) as part:
+        text = json.dumps({**known, split: metrics, **facts}, indent=2)
+        part.write_text(text + "\n", encoding="utf-8")

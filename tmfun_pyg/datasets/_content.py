@@ -1,0 +1,80 @@
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.datasets._interactions import Interactions
+
+# The interactions of each split in a graph.
+SPLIT_KEYS = ("edge_index", "val_edge_label_index", "test_edge_label_index")
+# The feature matrix of each modality, and the mask of rows with content.
+Features = Dict[str, Tuple[np.ndarray, np.ndarray]]
+
+
+class Content(NamedTuple):
+    """What a data set holds.
+
+    Args:
+        data (HeteroData): The graph.
+        modalities (List[str]): The modalities, in the order of the graph.
+        user_ids (np.ndarray): The raw user ids, by user index.
+        item_ids (np.ndarray): The raw item ids, by item index.
+        num_duplicates (int): The number of dropped interactions.
+    """
+
+    data: HeteroData
+    modalities: List[str]
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    num_duplicates: int
+
+    @property
+    def splits(self) -> List[Tensor]:
+        """The training, validation and test interactions."""
+        store = self.data["user", "interacts", "item"]
+        return [store[key] for key in SPLIT_KEYS]
+
+
+def build_content(
+    inter: Interactions,
+    features: Features,
+    user_ids: np.ndarray,
+    item_ids: np.ndarray,
+    num_duplicates: int = 0,
+) -> Content:
+    """Builds the graph from interactions sorted by user, then item."""
+    data = HeteroData()
+    data["user"].num_nodes = len(user_ids)
+    data["item"].num_nodes = len(item_ids)
+    for modality, (matrix, present) in features.items():
+        data["item"][f"x_{modality}"] = torch.from_numpy(matrix)
+        if not present.all():
+            data["item"][f"mask_{modality}"] = torch.from_numpy(present)
+
+    store = data["user", "interacts", "item"]
+    for label, key in enumerate(SPLIT_KEYS):
+        chosen = inter.label == label
+        pairs = np.stack([inter.user[chosen], inter.item[chosen]])
+        store[key] = torch.from_numpy(pairs)
+    user, item = store.edge_index[:, store.edge_index[1].argsort(stable=True)]
+    data["item", "rev_interacts", "user"].edge_index = torch.stack(
+        [item, user]
+    )
+    return Content(data, list(features), user_ids, item_ids, num_duplicates)
+
+
+def pre_transformed(
+    content: Content, pre_transform: Optional[Callable]
+) -> Content:
+    """Applies ``pre_transform`` to the graph."""
+    if pre_transform is None:
+        return content
+    data: Any = pre_transform(content.data)
+    if not isinstance(data, HeteroData):
+        raise ValueError(
+            f"'pre_transform' must return a HeteroData object (got "
+            f"{type(data).__name__})"
+        )
+    return content._replace(data=data)

@@ -1,0 +1,115 @@
+"""Feature matrices of items: reading and checking them."""
+
+import re
+import zipfile
+from typing import List, Literal, Optional, Sequence, Tuple
+
+import numpy as np
+
+from tmfun_pyg.utils.messages import name_items
+
+ZeroRows = Literal["error", "mask"]
+
+
+def read_features(path: str) -> np.ndarray:
+    """Returns the array of a feature file, with its type as stored.
+
+    Args:
+        path (str): A ``.npy`` file.
+
+    Raises:
+        ValueError: If the file is missing, or is no complete, plain array.
+    """
+    try:
+        matrix = np.load(path, allow_pickle=False)
+    except FileNotFoundError as err:
+        raise ValueError(f"'{path}' does not exist") from err
+    except (ValueError, EOFError, zipfile.BadZipFile) as err:
+        raise ValueError(
+            f"'{path}' must be a complete .npy file of plain floats (got "
+            f"'{err}')"
+        ) from err
+    if not isinstance(matrix, np.ndarray):
+        raise ValueError(f"'{path}' must be a .npy file (got an archive)")
+    return matrix
+
+
+def check_modalities(modalities: Sequence[str]) -> List[str]:
+    """Checks that modalities can be named in attributes and edge types."""
+    if isinstance(modalities, str):
+        raise ValueError(
+            f"'modalities' must be a list of names (got the string "
+            f"'{modalities}')"
+        )
+    for modality in modalities:
+        if re.fullmatch(r"[A-Za-z0-9_-]+", modality) is None:
+            raise ValueError(
+                f"'modalities' must have names of letters, digits, '_' and "
+                f"'-' (got '{modality}')"
+            )
+    if len(set(modalities)) < len(modalities):
+        raise ValueError(
+            f"'modalities' must have each name once (got {list(modalities)})"
+        )
+    return list(modalities)
+
+
+def check_zero_rows(zero_rows: str) -> None:
+    """Raises a :class:`ValueError` for an unknown option."""
+    if zero_rows not in ("error", "mask"):
+        raise ValueError(
+            f"'zero_rows' must be 'error' or 'mask' (got {zero_rows!r})"
+        )
+
+
+def check_features(
+    matrix: np.ndarray,
+    source: str,
+    zero_rows: ZeroRows,
+    item_ids: Optional[np.ndarray] = None,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Checks a feature matrix and casts it to float32.
+
+    Args:
+        matrix (np.ndarray): The matrix, one row per item.
+        source (str): The name of the matrix in errors.
+        zero_rows (str): If set to :obj:`"error"`, rows of zeros are refused.
+            If set to :obj:`"mask"`, their items lack the modality.
+        item_ids (np.ndarray, optional): The item ids that errors name.
+            (default: the row numbers)
+
+    Returns:
+        The float32 matrix, and a bool mask of the rows with content.
+
+    Raises:
+        ValueError: If the matrix is not a matrix of finite floats, or has
+            rows of zeros.
+    """
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(
+            f"{source} must have the shape [num_items, num_features] (got "
+            f"{list(matrix.shape)})"
+        )
+    if not np.issubdtype(matrix.dtype, np.floating):
+        raise ValueError(f"{source} must hold floats (got {matrix.dtype})")
+    # Values beyond float32 become Inf here, which the next check reports.
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    if item_ids is None:
+        item_ids = np.arange(len(matrix))
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{source} must be finite in float32 (got NaN or Inf for "
+            f"{name_items(item_ids[~finite])})"
+        )
+    present = (matrix != 0).any(axis=1)
+    if zero_rows == "error" and not present.all():
+        raise ValueError(
+            f"{source} must not have all-zero rows (got "
+            f"{name_items(item_ids[~present])}); pass zero_rows='mask' if "
+            f"these items lack the modality"
+        )
+    if not present.any():
+        raise ValueError(f"{source} must not be zero for all items")
+    return matrix, present

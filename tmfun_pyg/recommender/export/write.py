@@ -1,0 +1,185 @@
+"""Writes the matrices, ids and optional files of an export."""
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Dict, Sequence, Set
+
+import numpy as np
+import torch
+
+from tmfun_pyg.recommender.export.read import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Exported,
+)
+from tmfun_pyg.recommender.export.scorer_module import ScorerModule
+from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.recommender.item_index import (
+    build_index,
+    check_kind,
+    describe_index,
+    index_recall,
+)
+from tmfun_pyg.utils.files import atomic_folder
+
+FILES = {
+    "user_embedding.npy": "the embeddings of the users, a row each",
+    "item_embedding.npy": "the embeddings of the items, a row each",
+    "user_ids.txt": "the raw id of each row of users, one a line",
+    "item_ids.txt": "the raw id of each row of items, one a line",
+    "seen.npz": "the items each user chose in training: those of user u are "
+    "seen_col[seen_rowptr[u]:seen_rowptr[u + 1]]",
+    "embeddings.safetensors": "user_embedding and item_embedding",
+    "items.faiss": "an index of the items for maximum inner product",
+    "scorer.pt2": "a program of torch.export, from indices of users to scores "
+    "and indices of their best items, without those they chose in training",
+}
+# The formats, and what has to be installed for them.
+FORMATS = {
+    "safetensors": ("safetensors.torch", "export"),
+    "faiss": ("faiss", "ann"),
+    "scorer": ("torch", ""),
+}
+ID_TYPES = {"U": "str", "i": "int"}
+# How recall of an approximate index is measured:
+NUM_SAMPLED, RECALL_AT = 1000, 20
+
+
+def write_export(
+    folder: Any,
+    content: Exported,
+    model: str,
+    formats: Sequence[str] = (),
+    index: str = "flat",
+    k: int = 20,
+    overwrite: bool = False,
+) -> Dict[str, Any]:
+    r"""Writes what a server needs, see
+    :meth:`tmfun_pyg.recommender.Recommender.export`.
+
+    Args:
+        folder (str): The folder to be made.
+        content (Exported): Embeddings in float32, ids and seen items, on the
+            CPU.
+        model (str): The name of the model, for the manifest.
+        formats (List[str], optional): What to write as well.
+            (default: :obj:`()`)
+        index (str, optional): The kind of index. (default: :obj:`"flat"`)
+        k (int, optional): The length of the lists of the scorer.
+            (default: :obj:`20`)
+        overwrite (bool, optional): Whether to replace an earlier export.
+            (default: :obj:`False`)
+    """
+    if isinstance(formats, str) or not set(formats) <= set(FORMATS):
+        raise ValueError(
+            f"'formats' must be a list of {', '.join(FORMATS)} (got "
+            f"{formats!r})"
+        )
+    modules = {name: import_extra(*FORMATS[name]) for name in formats}
+    check_kind(index)
+    if "scorer" in formats and not 1 <= k <= len(content.item_ids):
+        raise ValueError(
+            f"'k' must be from 1 to the {len(content.item_ids)} items (got "
+            f"{k})"
+        )
+    target = Path(folder).expanduser().resolve()
+    _check_folder(target, overwrite)
+
+    manifest = _describe(content, model, {*formats} - {"scorer"})
+    with atomic_folder(target) as part:
+        user_emb, item_emb = content.user_emb, content.item_emb
+        np.save(part / "user_embedding.npy", user_emb.numpy())
+        np.save(part / "item_embedding.npy", item_emb.numpy())
+        _write_ids(part / "user_ids.txt", content.user_ids)
+        _write_ids(part / "item_ids.txt", content.item_ids)
+        rowptr, col = (x.numpy() for x in content.seen)
+        np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
+        if "safetensors" in formats:
+            embs = {"user_embedding": user_emb, "item_embedding": item_emb}
+            path = part / "embeddings.safetensors"
+            modules["safetensors"].save_file(embs, path)
+        if "faiss" in formats:
+            built = build_index(item_emb, index)
+            modules["faiss"].write_index(built, str(part / "items.faiss"))
+            manifest["index"] = _describe_index(built, index, content)
+        if "scorer" in formats:
+            _write_scorer(part / "scorer.pt2", content, k)
+            manifest["scorer"] = {"k": k}
+        written = os.listdir(part)
+        manifest["files"] = {n: f for n, f in FILES.items() if n in written}
+        text = json.dumps(manifest, indent=2, allow_nan=False)
+        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def _describe(
+    content: Exported, model: str, packages: Set[str]
+) -> Dict[str, Any]:
+    ids = {"user": content.user_ids, "item": content.item_ids}
+    packages = {"tmfun_pyg", "torch", "numpy", *packages}
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": model,
+        "num_users": len(content.user_ids),
+        "num_items": len(content.item_ids),
+        "channels": content.user_emb.size(1),
+        "num_seen": content.seen.col.numel(),
+        "dtype": "float32",
+        "metric": "inner_product",
+        "id_types": {n: ID_TYPES[raw.dtype.kind] for n, raw in ids.items()},
+        "versions": {n: _version(n) for n in sorted(packages)},
+    }
+
+
+def _version(package: str) -> str:
+    return str(import_module(package).__version__)
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not overwrite or not folder.is_dir():
+        raise ValueError(
+            f"'{folder}' exists already: name another folder, or pass "
+            f"overwrite=True to replace an earlier export"
+        )
+    others = sorted(set(os.listdir(folder)) - {MANIFEST, *FILES})
+    if others:
+        raise ValueError(
+            f"'{folder}' is not replaced: expected an earlier export, found "
+            f"{others[0]!r} in it as well"
+        )
+
+
+def _write_ids(path: Path, ids: np.ndarray) -> None:
+    lines = [str(raw) for raw in ids.tolist()]
+    broken = [line for line in lines if "\n" in line or "\r" in line]
+    if broken:
+        raise ValueError(
+            f"'{path.stem}' must hold no line breaks, since they are written "
+            f"one a line (got {broken[0]!r})"
+        )
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+
+def _describe_index(
+    index: Any, kind: str, content: Exported
+) -> Dict[str, Any]:
+    details = describe_index(index, kind)
+    if kind != "flat":
+        user_emb, item_emb = content.user_emb, content.item_emb
+        sample = user_emb[:: -(-len(user_emb) // NUM_SAMPLED)]
+        at = min(RECALL_AT, len(item_emb))
+        details[f"recall@{at}"] = index_recall(index, sample, item_emb, at)
+    return details
+
+
+def _write_scorer(path: Path, content: Exported, k: int) -> None:
+    program = torch.export.export(
+        ScorerModule(content, k),
+        (torch.zeros(2, dtype=torch.long),),
+        dynamic_shapes={"user": {0: torch.export.Dim("batch_size")}},
+    )
+    torch.export.save(program, path)

@@ -1,0 +1,424 @@
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.explain import Explanation, explain
+from tmfun_pyg.nn import ColdItems, RankingModel
+from tmfun_pyg.recommender.add_items import add_items
+from tmfun_pyg.recommender.export import Exported, write_export
+from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
+from tmfun_pyg.training.checkpoint import (
+    PREFIX,
+    Dataset,
+    describe_run,
+    read_checkpoint,
+    restore_model,
+)
+from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.ids import IdIndex
+from tmfun_pyg.utils.inference import inference
+from tmfun_pyg.utils.retrieval import (
+    EmbeddingScorer,
+    Scorer,
+    blocked_topk,
+    candidate_items,
+)
+from tmfun_pyg.utils.user_items import UserItems
+
+CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
+
+
+@dataclass(eq=False, repr=False)
+class Recommender:
+    r"""A trained model and its data set, asked and answering in raw ids.
+
+    .. code-block:: python
+
+        recommender = Recommender(model, dataset)
+        user_id, item_id, score, known = recommender.recommend(["u1", "u7"])
+
+    Embeddings are computed once, when they are first needed. After further
+    training of the model, make another recommender.
+
+    Args:
+        model (RankingModel): The model. It stays on its device and in its
+            mode.
+        dataset (MultimodalRecDataset or SyntheticMultimodal): The data set,
+            with the feature graphs that the model reads.
+        source (DatasetOptions, optional): Where the data set was read from,
+            so that :meth:`load` finds it again. (default: :obj:`None`)
+        epoch (int, optional): The epoch of training that the weights are of,
+            from zero on. (default: :obj:`None`)
+        cold_items (bool, optional): If set to :obj:`True`, items without a
+            training interaction are scored by an estimate from their content,
+            see :class:`~tmfun_pyg.nn.ColdItems`.
+            (default: :obj:`False`)
+    """
+
+    model: RankingModel
+    dataset: Dataset
+    source: Optional[DatasetOptions] = None
+    epoch: Optional[int] = None
+    cold_items: bool = False
+
+    @cached_property
+    def data(self) -> HeteroData:
+        r"""The graph as :class:`~tmfun_pyg.transforms.ToRecGraph` returns it,
+        on the device of the model.
+        """
+        weights = iter(self.model.state_dict().values())
+        device = next(weights, torch.empty(0)).device
+        return ToRecGraph()(self.dataset[0]).to(device)
+
+    @cached_property
+    def seen(self) -> UserItems:
+        r"""The training items of every user, by indices."""
+        edge_index = self.data["user", "interacts", "item"].edge_index
+        return UserItems.from_edge_index(
+            edge_index.as_tensor(), self.model.num_users
+        )
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        r"""Scores all items for users, by indices."""
+        if self._cold is None:
+            return self.model.scorer(self.data)
+        return EmbeddingScorer(*self._cold.extend(self._encoding))
+
+    @cached_property
+    def _cold(self) -> Optional[ColdItems]:
+        if not self.cold_items:
+            return None
+        return ColdItems.fit(self.model, self.model.prepare(self.data))
+
+    @cached_property
+    def _encoding(self) -> Any:
+        with inference(self.model):
+            return self.model.encode(self.model.prepare(self.data))
+
+    def recommend(
+        self,
+        users: Optional[Iterable[Any]] = None,
+        k: int = 20,
+        items: Optional[Iterable[Any]] = None,
+        exclude_seen: bool = True,
+    ) -> Recommendations:
+        r"""Recommends the items of highest score to each user. Users without
+        a training interaction, or of an unknown id, get the most popular
+        items, and are marked.
+
+        Args:
+            users (Iterable[int or str], optional): The raw ids of the users,
+                all of the data set if not given. (default: :obj:`None`)
+            k (int, optional): The length of the lists. (default: :obj:`20`)
+            items (Iterable[int or str], optional): The raw ids of the only
+                items to be recommended, all if not given.
+                (default: :obj:`None`)
+            exclude_seen (bool, optional): If set to :obj:`False`, the items
+                of a user's training interactions are recommended as well.
+                (default: :obj:`True`)
+
+        Raises:
+            ValueError: If :obj:`k` is not positive, or if :obj:`items` holds
+                none, or an unknown one.
+        """
+        chunks = list(self.recommend_iter(users, k, items, exclude_seen))
+        parts = zip(*chunks, strict=True)
+        return Recommendations(*(np.concatenate(part) for part in parts))
+
+    @torch.no_grad()
+    def recommend_iter(
+        self,
+        users: Optional[Iterable[Any]] = None,
+        k: int = 20,
+        items: Optional[Iterable[Any]] = None,
+        exclude_seen: bool = True,
+    ) -> Iterator[Recommendations]:
+        r"""Recommends as :meth:`recommend` does, some thousand users at a
+        time, so that memory never holds all lists.
+
+        Args:
+            users (Iterable[int or str], optional): See :meth:`recommend`.
+            k (int, optional): See :meth:`recommend`.
+            items (Iterable[int or str], optional): See :meth:`recommend`.
+            exclude_seen (bool, optional): See :meth:`recommend`.
+        """
+        if k < 1:
+            raise ValueError(f"'k' must be at least 1 (got {k})")
+        if isinstance(users, str):
+            raise ValueError(f"'users' must be a list of ids (got '{users}')")
+        scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids
+        popular = MostPopular.from_data(self.data).scorer(self.data)
+        has_items = seen.rowptr.diff() > 0
+        if items is not None:
+            index = self._find("items", items, item_ids).to(scorer.device)
+            index, place = candidate_items(index, len(item_ids))
+            scorer, popular = scorer.select(index), popular.select(index)
+            item_ids = item_ids[index.cpu().numpy()]
+            edges = self.data["user", "interacts", "item"].edge_index
+            user, item = edges.as_tensor()
+            edges = torch.stack([user, place[item]])[:, place[item] >= 0]
+            seen = UserItems.from_edge_index(edges, scorer.num_users)
+        fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
+        user_ids = self.dataset.user_ids
+        user_index = IdIndex(user_ids)
+        for asked in _chunks(user_ids if users is None else users):
+            row = user_index.find([str(raw) for raw in asked])
+            user = torch.from_numpy(row).to(scorer.device)
+            known = (user >= 0) & has_items[user]
+            score, item = (x.repeat(len(user), 1) for x in fallback)
+            best = blocked_topk(
+                scorer, k, user[known], seen if exclude_seen else None
+            )
+            score[known], item[known] = best[0].to(score), best[1]
+            yield Recommendations(
+                np.array(asked) if asked else user_ids[:0],
+                item_ids[item.cpu().numpy()],
+                score.cpu().numpy(),
+                known.cpu().numpy(),
+            )
+
+    def similar_items(
+        self, ids: Iterable[Any], k: int = 10
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        r"""Finds the items whose embeddings have the largest cosine
+        similarity with those of some items. Each item is in its own list.
+
+        Args:
+            ids (Iterable[int or str]): The raw ids of the items.
+            k (int, optional): The length of the lists, cut to the number of
+                items. (default: :obj:`10`)
+
+        Returns:
+            Raw ids and similarities, of shape :obj:`[num_ids, k]`.
+
+        Raises:
+            ValueError: If an item is unknown, :obj:`k` not positive, or if
+                the model has no embeddings.
+        """
+        emb = F.normalize(self._embeddings("similar_items")[1].float())
+        index = self._find("ids", ids, self.dataset.item_ids).to(emb.device)
+        scorer = EmbeddingScorer(emb, emb)
+        score, item = blocked_topk(scorer, min(k, len(emb)), index)
+        return self.dataset.item_ids[item.cpu().numpy()], score.cpu().numpy()
+
+    def add_items(
+        self, item_ids: Sequence[Any], features: Dict[str, Any], k: int = 10
+    ) -> "Recommender":
+        r"""Returns a recommender that knows further items, cold ones, which
+        are scored by their content. The scores of all others are what they
+        were; only :class:`~tmfun_pyg.baselines.ContentKNN` centres the
+        features anew.
+
+        Args:
+            item_ids (Sequence[int or str]): The raw ids of the cold items.
+            features (Dict[str, np.ndarray or torch.Tensor]): Their features
+                for each modality, a row for each id, see
+                :class:`~tmfun_pyg.transforms.AddItems`.
+            k (int, optional): The number of known items that each is attached
+                to in the feature graphs. (default: :obj:`10`)
+
+        Raises:
+            ValueError: If the model has no scores for cold items, if an id
+                is known already, stands twice or is of another type than
+                those of the data set, or if the features are not what is
+                expected.
+        """
+        model, dataset = add_items(
+            self.model, self.dataset, item_ids, features, k
+        )
+        # No source: this data set was not read from anywhere.
+        larger = Recommender(
+            model, dataset, None, self.epoch, model.estimates_cold_items
+        )
+        if larger.cold_items:
+            # With more rows, the same may be rounded otherwise.
+            users, items = self._embeddings("add_items")
+            new, width = larger._encoding, model.channels
+            items = torch.cat([items[:, :width], new.item[len(items) :]])
+            larger._encoding = new._replace(user=users[:, :width], item=items)
+        return larger
+
+    def explain(self, user: Any, item: Any) -> Explanation:
+        r"""Explains the score of an item for a user, see
+        :func:`tmfun_pyg.explain.explain`.
+
+        Args:
+            user (int or str): The raw id of the user.
+            item (int or str): The raw id of the item.
+
+        Raises:
+            ValueError: If an id is unknown, or the model cannot be explained.
+        """
+        ids = self.dataset.user_ids, self.dataset.item_ids
+        user_index = int(self._find("user", [user], ids[0]))
+        item_index = int(self._find("item", [item], ids[1]))
+        return explain(
+            self.model, self.data, user_index, item_index, *ids, self._cold
+        )
+
+    def evaluate(
+        self, split: str = "test", ks: Sequence[int] = (5, 10, 20, 50)
+    ) -> Dict[str, float]:
+        r"""Ranks all items for every user of a split, see
+        :func:`tmfun_pyg.evaluation.evaluate`.
+
+        Args:
+            split (str, optional): The split, :obj:`"val"` or :obj:`"test"`.
+                (default: :obj:`"test"`)
+            ks (Sequence[int], optional): The lengths of the lists.
+                (default: :obj:`(5, 10, 20, 50)`)
+        """
+        return evaluate(self.scorer, self.data, split, ks)
+
+    def save(self, path: Any) -> None:
+        r"""Writes a checkpoint, as training does.
+
+        Args:
+            path (str): The file to write.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        weights = self.model.state_dict().items()
+        checkpoint = {
+            **describe_run(self.model, self.dataset, self.source),
+            "state_dict": {PREFIX + key: value for key, value in weights},
+            "epoch": self.epoch,
+            "cold_items": self.cold_items,
+        }
+        AtomicCheckpointIO().save_checkpoint(checkpoint, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: Any,
+        dataset: Optional[Dataset] = None,
+        model_cls: Optional[type] = None,
+    ) -> "Recommender":
+        r"""Reads a checkpoint, written by training or by :meth:`save`.
+
+        Args:
+            path (str): The checkpoint.
+            dataset (MultimodalRecDataset or SyntheticMultimodal, optional):
+                The data set, read from where it was in training if not given.
+                (default: :obj:`None`)
+            model_cls (Type[RankingModel], optional): The class of the model,
+                for models that are neither in :mod:`tmfun_pyg.nn` nor in
+                :mod:`tmfun_pyg.baselines`. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If the file is not such a checkpoint, if it does not
+                say where its data set is or how its model was made, or if the
+                data set is another one than in training.
+        """
+        checkpoint = read_checkpoint(path)
+        options = checkpoint["recommender"]["source"]
+        source = None if options is None else DatasetOptions(**options)
+        if dataset is None:
+            if source is None:
+                raise ValueError(f"'{path}' has no source: give 'dataset'")
+            dataset = source.load()
+        model = restore_model(checkpoint, dataset, model_cls)
+        cold_items = checkpoint.get("cold_items", False)
+        return cls(model, dataset, source, checkpoint["epoch"], cold_items)
+
+    def export(
+        self,
+        folder: Any,
+        formats: Sequence[str] = (),
+        index: str = "flat",
+        k: int = 20,
+        overwrite: bool = False,
+    ) -> Dict[str, Any]:
+        r"""Writes what a server needs to recommend without the model.
+
+        The folder holds the embeddings of all users and items in float32,
+        whose inner product is the score, the ids, what users have seen, and
+        :obj:`manifest.json`, which tells sizes, versions and what each file
+        is. It is written whole or not at all.
+
+        Args:
+            folder (str): The folder to be made.
+            formats (List[str], optional): What to write as well:
+
+                * :obj:`"safetensors"`: both matrices in one file,
+                * :obj:`"faiss"`: an index of the items. What a user has seen
+                  is in it as well: search for so many items more.
+                * :obj:`"scorer"`: a
+                  :class:`~tmfun_pyg.recommender.export.ScorerModule` by
+                  :meth:`torch.export.save`, for batches of any size on the
+                  CPU.
+
+                (default: :obj:`()`)
+            index (str, optional): The kind of index, see
+                :func:`~tmfun_pyg.recommender.item_index.build_index`. The
+                manifest tells the recall of an approximate one.
+                (default: :obj:`"flat"`)
+            k (int, optional): The length of the lists of the scorer.
+                (default: :obj:`20`)
+            overwrite (bool, optional): If set to :obj:`True`, takes the place
+                of a folder that an earlier call has written.
+                (default: :obj:`False`)
+
+        Returns:
+            The content of :obj:`manifest.json`.
+
+        Raises:
+            ImportError: If what a format needs is not installed.
+            ValueError: If an argument is out of range, an id holds a line
+                break, the model has no embeddings, or some that are not
+                finite, or if the folder exists (with :obj:`overwrite`: if it
+                holds anything but an export).
+            OSError: If the folder cannot be written.
+        """
+        # Copies, since both may be views of one larger tensor:
+        user_emb, item_emb = (
+            torch.empty(emb.shape).copy_(emb.detach())
+            for emb in self._embeddings("export")
+        )
+        ids = self.dataset.user_ids, self.dataset.item_ids
+        seen = UserItems(self.seen.rowptr.cpu(), self.seen.col.cpu())
+        content = Exported(user_emb, item_emb, *ids, seen)
+        name = type(self.model).__name__
+        return write_export(
+            folder, content, name, formats, index, k, overwrite
+        )
+
+    def _embeddings(self, purpose: str) -> Tuple[Tensor, Tensor]:
+        if not isinstance(self.scorer, EmbeddingScorer):
+            raise ValueError(
+                f"{type(self.model).__name__} has no embeddings, which "
+                f"'{purpose}' needs"
+            )
+        return self.scorer.user_emb, self.scorer.item_emb
+
+    def _find(
+        self, name: str, asked: Iterable[Any], ids: np.ndarray
+    ) -> Tensor:
+        """Returns the indices of raw ids, all of which must be known."""
+        raw = [str(value) for value in asked]
+        place = IdIndex(ids).find(raw)
+        if (place < 0).any():
+            raise ValueError(
+                f"'{name}' must be in the data set, with ids such as "
+                f"{ids[0]} (got {raw[int(place.argmin())]})"
+            )
+        return torch.from_numpy(place)
+
+
+def _chunks(values: Iterable[Any]) -> Iterator[list]:
+    """Cuts values into lists, the first of which may be empty."""
+    rest = iter(values)
+    yield list(islice(rest, CHUNK))
+    yield from iter(lambda: list(islice(rest, CHUNK)), [])

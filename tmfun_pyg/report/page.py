@@ -1,0 +1,79 @@
+"""The page and its figures."""
+
+import re
+from typing import Any, Callable, Dict, NamedTuple, Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from tmfun_pyg.report.figures import render
+from tmfun_pyg.report.text import printable
+
+
+class Picture(NamedTuple):
+    r"""A figure on the page.
+
+    Args:
+        title (str): Its title.
+        source (str): The figure as a data URI.
+    """
+
+    title: str
+    source: str
+
+
+class Table(NamedTuple):
+    r"""A table on the page.
+
+    Args:
+        header (Sequence[str]): The names of the columns.
+        rows (Sequence[Sequence[str]]): The cells, row by row.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Page:
+    r"""A page, and the pictures on it.
+
+    Attributes:
+        pictures (Dict[str, bytes]): The figures of the page as PNG, by name.
+    """
+
+    def __init__(self) -> None:
+        self.pictures: Dict[str, bytes] = {}
+
+    def draw(
+        self, title: str, plot: Callable[..., Figure], *args: Any
+    ) -> Picture:
+        r"""Draws a figure, whose file is named after its title.
+
+        Args:
+            title (str): The title.
+            plot (callable): One of the functions of
+                :mod:`tmfun_pyg.report.figures`.
+            *args (optional): Its arguments after the title.
+        """
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        while name in self.pictures:
+            name += "-"
+        source, self.pictures[name] = render(plot, title, *args)
+        return Picture(title, source)
+
+    def html(self, **content: Any) -> str:
+        r"""Returns the page.
+
+        Args:
+            **content (optional): What the template shows.
+        """
+        env = Environment(
+            loader=PackageLoader("tmfun_pyg", "report"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=lambda x: x if isinstance(x, Markup) else printable(x),
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        return env.get_template("page.html.jinja").render(content)

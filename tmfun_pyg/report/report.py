@@ -1,0 +1,159 @@
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import lightning
+import torch
+import torch_geometric
+
+from tmfun_pyg import __version__
+from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.report.analysis import (
+    Analysis,
+    analyze,
+    describe,
+    find_items,
+    judge,
+    training_counts,
+)
+from tmfun_pyg.report.runs import SPLITS, Runs, read_runs
+from tmfun_pyg.utils.files import atomic_write
+
+
+def report(
+    run: Path,
+    out: Optional[Path] = None,
+    split: str = "val",
+    items: Optional[List[str]] = None,
+    dataset: Optional[Any] = None,
+) -> Path:
+    r"""Makes a page about a training run, or about all runs in a folder,
+    which are then compared: learning curves, metrics beside most-popular,
+    accuracy by the activity of users and the popularity of items, the weights
+    of :class:`~tmfun_pyg.nn.TMFUN`'s modality attention, and the item
+    embeddings in the plane.
+
+    The page, :obj:`report.html`, needs no other file and no network. The
+    same figures are in :obj:`figures` as PNG. The same run makes the same
+    files, byte for byte, as long as this package and those it is built on
+    are of the same versions.
+
+    A run is a folder with the :obj:`metrics.csv` of Lightning's
+    :class:`CSVLogger` and the :obj:`best.ckpt` of
+    :func:`~tmfun_pyg.training.default_callbacks`, and if there is one, with
+    :obj:`config.yaml` and a :obj:`metrics.json` of metrics by split. Folders
+    :obj:`seed_<n>` beside each other are seeds of one model.
+
+    Args:
+        run (Path): The folder.
+        out (Path, optional): Where to write, :obj:`<run>/report` if not
+            given. Other files there are left as they are.
+            (default: :obj:`None`)
+        split (str, optional): The split by which the trained models are
+            judged, :obj:`"val"` or :obj:`"test"`. The test split is meant to
+            be read once, at the very end. (default: :obj:`"val"`)
+        items (List[str], optional): Raw ids of the items whose modality
+            weights are shown one by one. If not given, it is the most and the
+            least popular ones and a few others. (default: :obj:`None`)
+        dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
+            data set of all runs, read from where it was in training if not
+            given. (default: :obj:`None`)
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ImportError: If matplotlib is not installed:
+            :obj:`pip install "tmfun-pyg[plot]"`.
+        ValueError: If there is no run, if a file of one is missing or
+            damaged, if the runs are of several data sets, or if an argument
+            is out of range.
+    """
+    try:
+        import matplotlib
+    except ImportError as err:
+        raise ImportError(
+            'a report needs matplotlib: pip install "tmfun-pyg[plot]"'
+        ) from err
+    from tmfun_pyg.report import sections
+    from tmfun_pyg.report.page import Page
+
+    if split not in SPLITS:
+        raise ValueError(
+            f"'split' must be one of {list(SPLITS)} (got {split!r})"
+        )
+    root = Path(run)
+    out = root / "report" if out is None else Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"'out' must be a folder (got the file '{out}')")
+    runs = read_runs(root)
+
+    analyses, rec = _analyze(runs, split, dataset)
+    wanted = find_items(rec.dataset.item_ids, items or [])
+    scorer = MostPopular.from_data(rec.data).scorer(rec.data)
+    popular = judge(scorer, rec.data, rec.seen, split)
+    results = {known: runs.results(known) for known in SPLITS}
+    results[split].pop(sections.POPULAR, None)  # Now it is the last of all.
+    results[split][sections.POPULAR] = [popular.metrics]
+    accuracies = {
+        name: analysis.accuracy
+        for name, analysis in analyses.items()
+        if analysis.accuracy is not None
+    }
+    accuracies[sections.POPULAR] = popular
+
+    page = Page()
+    html = page.html(
+        split=split,
+        splits=SPLITS,
+        runs=runs,
+        sizes=describe(rec.dataset),
+        analyses=analyses,
+        models=sections.models_table(runs, analyses),
+        learning=sections.learning_curves(
+            page, runs, popular.metrics if split == "val" else {}
+        ),
+        metrics=sections.metrics(page, results, split),
+        weights={
+            name: sections.modality_weights(
+                page, name, analysis.weights, rec.dataset.item_ids, wanted
+            )
+            for name, analysis in analyses.items()
+            if analysis.weights is not None
+        },
+        activity=sections.activity(page, accuracies),
+        popularity=sections.popularity(page, accuracies),
+        projection=sections.projection(
+            page, analyses, training_counts(rec.data, "item")
+        ),
+        versions={
+            module.__name__: module.__version__
+            for module in (torch, torch_geometric, lightning, matplotlib)
+        },
+        version=__version__,
+    )
+    files = {f"figures/{name}.png": png for name, png in page.pictures.items()}
+    for name, content in {**files, "report.html": html.encode()}.items():
+        with atomic_write(out / name) as part:
+            part.write_bytes(content)
+    return out / "report.html"
+
+
+def _analyze(
+    runs: Runs, split: str, dataset: Optional[Any]
+) -> Tuple[Dict[str, Analysis], Recommender]:
+    """Analyzes the first seed of each model, and others only if they have
+    written no metrics of the split.
+    """
+    analyses: Dict[str, Analysis] = {}
+    for name, of_name in runs.models.items():
+        for run in of_name:
+            if name in analyses and run.metrics(split):
+                continue
+            rec = Recommender.load(run.checkpoint, dataset)
+            dataset = rec.dataset  # Loading refuses another one from here on.
+            analysis = analyze(rec, split)
+            analyses.setdefault(name, analysis)
+            if analysis.accuracy is not None:
+                run.written.setdefault(split, analysis.accuracy.metrics)
+    return analyses, rec

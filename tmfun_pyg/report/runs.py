@@ -1,0 +1,256 @@
+"""Reading run folders."""
+
+import csv
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+MONITOR = "val_recall@20"
+LOG, METRICS = "metrics.csv", "metrics.json"
+CHECKPOINTS = ("best.ckpt", "last.ckpt")
+SPLITS = {"val": "validation", "test": "test"}
+
+Metrics = Dict[str, float]
+Splits = Dict[str, Metrics]
+
+
+@dataclass(frozen=True)
+class Run:
+    r"""A training run.
+
+    Args:
+        path (Path): Its folder.
+        name (str): The name it shares with runs of other seeds.
+        seed (int, optional): The seed, if the folder is named after it.
+        curves (Dict[str, Dict[int, float]]): For each column of
+            :obj:`metrics.csv` the values by epoch.
+        written (Dict[str, Dict[str, float]]): The metrics by split that the
+            training has written.
+    """
+
+    path: Path
+    name: str
+    seed: Optional[int]
+    curves: Dict[str, Dict[int, float]]
+    written: Splits
+
+    @property
+    def label(self) -> str:
+        r"""The name, with the seed if there is one."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return self.name + seed
+
+    @property
+    def last_epoch(self) -> int:
+        r"""The last epoch that was logged."""
+        return max(max(curve) for curve in self.curves.values())
+
+    @property
+    def best_epoch(self) -> Optional[int]:
+        r"""The first epoch of the highest validation Recall@20, if it was
+        logged: the one whose weights are in :obj:`best.ckpt`.
+        """
+        curve = self.curves.get(MONITOR, {})
+        known = [epoch for epoch in curve if not math.isnan(curve[epoch])]
+        return max(known, key=curve.__getitem__, default=None)
+
+    def metrics(self, split: str) -> Metrics:
+        r"""Returns the validation metrics of the best epoch (the last ones
+        if there is no best), or the test metrics if the training has written
+        some.
+
+        Args:
+            split (str): Either :obj:`"val"` or :obj:`"test"`.
+        """
+        if split == "test":
+            return self.written.get("test", {})
+        best = self.best_epoch
+        out = {}
+        for name, curve in self.curves.items():
+            epoch = max(curve) if best is None else best
+            if re.match("val_.*@", name) and epoch in curve:
+                out[name.removeprefix("val_")] = curve[epoch]
+        return out
+
+    @property
+    def checkpoint(self) -> Path:
+        r"""The best checkpoint, or the last one if there is no best.
+
+        Raises:
+            ValueError: If there is neither.
+        """
+        for name in CHECKPOINTS:
+            if (self.path / name).is_file():
+                return self.path / name
+        raise ValueError(f"'{self.path}' holds none of {list(CHECKPOINTS)}")
+
+
+class Runs(NamedTuple):
+    r"""What a folder holds.
+
+    Args:
+        root (Path): The folder.
+        models (Dict[str, List[Run]]): The runs by name, in order of seeds.
+        written (Dict[str, Dict[int, Dict[str, Dict[str, float]]]]): The
+            metrics that the training has written on several models, by name,
+            seed and split.
+        options (Dict[str, str]): How the models were trained, as text: for
+            each name the options of its first run, and what the training has
+            written on all of them.
+    """
+
+    root: Path
+    models: Dict[str, List[Run]]
+    written: Dict[str, Dict[Optional[int], Splits]]
+    options: Dict[str, str]
+
+    def results(self, split: str) -> Dict[str, List[Metrics]]:
+        r"""Returns the metrics of a split by model and seed: first the models
+        that have a run folder, then those that only have written metrics.
+
+        Args:
+            split (str): The split.
+        """
+        out = {
+            name: [run.metrics(split) for run in runs]
+            for name, runs in self.models.items()
+        }
+        for name, by_seed in self.written.items():
+            seeds = [splits.get(split, {}) for splits in by_seed.values()]
+            out.setdefault(name, seeds)
+        known = {name: [m for m in seeds if m] for name, seeds in out.items()}
+        return {name: seeds for name, seeds in known.items() if seeds}
+
+
+def read_runs(root: Path) -> Runs:
+    r"""Reads a run folder, or all run folders below it, at any depth.
+
+    Args:
+        root (Path): The folder.
+
+    Raises:
+        ValueError: If there is no run, or if a file is missing or damaged.
+    """
+    _, results, notes = _read_metrics(root / METRICS)
+    by_name: Dict[str, List[Run]] = {}
+    options = {METRICS: notes} if notes else {}
+    for path in _find_runs(root):
+        name, seed = _name_of(root, path)
+        written, _, _ = _read_metrics(path / METRICS)
+        written = written or results.get(name, {}).get(seed, {})
+        run = Run(path, name, seed, read_curves(path / LOG), written)
+        by_name.setdefault(name, []).append(run)
+
+    # Models are in the order of the summary, then by name.
+    names = [name for name in results if name in by_name]
+    names += sorted(by_name.keys() - set(names))
+    models = {
+        name: sorted(by_name[name], key=lambda run: (run.seed or 0, run.path))
+        for name in names
+    }
+    for runs in models.values():
+        for file in ("config.yaml", "hparams.yaml"):
+            source = runs[0].path / file
+            if source.is_file():
+                title = source.relative_to(root).as_posix()
+                options[title] = source.read_text("utf-8", errors="replace")
+                break
+    return Runs(root, models, results, options)
+
+
+def _find_runs(root: Path) -> List[Path]:
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders.sort()
+        if not {LOG, *CHECKPOINTS}.isdisjoint(files):
+            found.append(Path(folder))
+            subfolders.clear()  # A run holds no others.
+    if len(found) == 0:
+        raise ValueError(f"'{root}' holds no run: no folder with '{LOG}'")
+    return found
+
+
+def _name_of(root: Path, path: Path) -> Tuple[str, Optional[int]]:
+    match = re.fullmatch(r"seed_(\d+)", path.resolve().name)
+    seed = None if match is None else int(match[1])
+    named = path if seed is None else path.parent
+    if root in named.parents:
+        return named.relative_to(root).as_posix(), seed
+    return named.resolve().name or "run", seed
+
+
+def read_curves(path: Path) -> Dict[str, Dict[int, float]]:
+    r"""Reads the log of Lightning's :class:`CSVLogger`. Training and
+    validation log rows of their own, whose other cells are empty. Where an
+    epoch was logged twice, as by a resumed run, the later row counts.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        For each column the values by epoch.
+
+    Raises:
+        ValueError: If the file is missing or damaged, or if no validation was
+            logged.
+    """
+    curves: Dict[str, Dict[int, float]] = {}
+    line = 1
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restkey="", restval="missing")
+            for row in reader:
+                line = reader.line_num
+                epoch = row.pop("epoch")
+                row.pop("step", None)
+                for name, cell in row.items():
+                    if cell != "" and epoch != "":
+                        value = float(cell)
+                        curves.setdefault(name, {})[int(epoch)] = value
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as err:
+        raise ValueError(
+            f"'{path}', line {line}: cannot be read as a log of Lightning's "
+            f"CSVLogger ({type(err).__name__}: {err})"
+        ) from err
+    if not any(name.startswith("val_") for name in curves):
+        raise ValueError(f"'{path}' holds no validation such as '{MONITOR}'")
+    return {
+        name: dict(sorted(curves[name].items())) for name in sorted(curves)
+    }
+
+
+def _read_metrics(
+    path: Path,
+) -> Tuple[Splits, Dict[str, Dict[Optional[int], Splits]], str]:
+    """Reads the metrics of a run by split, those of several models by name
+    and seed, and the rest as text.
+    """
+    if not path.is_file():
+        return {}, {}, ""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        results = {}
+        for name, result in content.get("results", {}).items():
+            seeds = result.get("runs") or [result.get("mean", {})]
+            results[name] = {one.get("seed"): _splits(one) for one in seeds}
+        keys = content.keys() & {"versions", "arguments"}
+        notes = {key: content[key] for key in sorted(keys)}
+        text = json.dumps(notes, indent=2, ensure_ascii=False)
+        return _splits(content), results, text if notes else ""
+    except (AttributeError, TypeError, ValueError, RecursionError) as err:
+        raise ValueError(
+            f"'{path}' does not hold metrics by split, such as "
+            f'{{"test": {{"recall@20": 0.1}}}} ({err})'
+        ) from err
+
+
+def _splits(content: Dict[str, Any]) -> Splits:
+    return {
+        split: {name: float(value) for name, value in content[split].items()}
+        for split in SPLITS
+        if split in content
+    }
