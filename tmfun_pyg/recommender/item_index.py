@@ -5,7 +5,7 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
-from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 
 KINDS = ("flat", "ivf", "hnsw")

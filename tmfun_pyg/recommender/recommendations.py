@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
-from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
 

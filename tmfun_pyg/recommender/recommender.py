@@ -84,9 +84,7 @@ class Recommender:
     def seen(self) -> UserItems:
         r"""The training items of every user, by indices."""
         edge_index = self.data["user", "interacts", "item"].edge_index
-        return UserItems.from_edge_index(
-            edge_index.as_tensor(), self.model.num_users
-        )
+        return UserItems.from_edge_index(edge_index, self.model.num_users)
 
     @cached_property
     def scorer(self) -> Scorer:

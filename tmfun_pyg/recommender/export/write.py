@@ -15,7 +15,7 @@ from tmfun_pyg.recommender.export.read import (
     Exported,
 )
 from tmfun_pyg.recommender.export.scorer_module import ScorerModule
-from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.recommender.item_index import (
     build_index,
     check_kind,
