@@ -163,8 +163,7 @@ class Recommender:
             index, place = candidate_items(index, len(item_ids))
             scorer, popular = scorer.select(index), popular.select(index)
             item_ids = item_ids[index.cpu().numpy()]
-            edges = self.data["user", "interacts", "item"].edge_index
-            user, item = edges.as_tensor()
+            user, item = self.data["user", "interacts", "item"].edge_index
             edges = torch.stack([user, place[item]])[:, place[item] >= 0]
             seen = UserItems.from_edge_index(edges, scorer.num_users)
         fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
@@ -386,7 +385,7 @@ class Recommender:
             for emb in self._embeddings("export")
         )
         ids = self.dataset.user_ids, self.dataset.item_ids
-        seen = UserItems(self.seen.rowptr.cpu(), self.seen.col.cpu())
+        seen = UserItems(*(x.cpu() for x in self.seen))
         content = Exported(user_emb, item_emb, *ids, seen)
         name = type(self.model).__name__
         return write_export(
