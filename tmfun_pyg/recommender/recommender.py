@@ -130,9 +130,8 @@ class Recommender:
             ValueError: If :obj:`k` is not positive, or if :obj:`items` holds
                 none, or an unknown one.
         """
-        chunks = list(self.recommend_iter(users, k, items, exclude_seen))
-        parts = zip(*chunks, strict=True)
-        return Recommendations(*(np.concatenate(part) for part in parts))
+        chunks = self.recommend_iter(users, k, items, exclude_seen)
+        return Recommendations(*map(np.concatenate, zip(*chunks, strict=True)))
 
     @torch.no_grad()
     def recommend_iter(
@@ -386,11 +385,9 @@ class Recommender:
         )
         ids = self.dataset.user_ids, self.dataset.item_ids
         seen = UserItems(*(x.cpu() for x in self.seen))
-        content = Exported(user_emb, item_emb, *ids, seen)
-        name = type(self.model).__name__
-        return write_export(
-            folder, content, name, formats, index, k, overwrite
-        )
+        parts = Exported(user_emb, item_emb, *ids, seen)
+        model = type(self.model).__name__
+        return write_export(folder, parts, model, formats, index, k, overwrite)
 
     def _embeddings(self, purpose: str) -> Tuple[Tensor, Tensor]:
         if not isinstance(self.scorer, EmbeddingScorer):
@@ -400,16 +397,14 @@ class Recommender:
             )
         return self.scorer.user_emb, self.scorer.item_emb
 
-    def _find(
-        self, name: str, asked: Iterable[Any], ids: np.ndarray
-    ) -> Tensor:
+    def _find(self, name: str, raw: Iterable[Any], ids: np.ndarray) -> Tensor:
         """Returns the indices of raw ids, all of which must be known."""
-        raw = [str(value) for value in asked]
-        place = IdIndex(ids).find(raw)
+        asked = [str(value) for value in raw]
+        place = IdIndex(ids).find(asked)
         if (place < 0).any():
             raise ValueError(
                 f"'{name}' must be in the data set, with ids such as "
-                f"{ids[0]} (got {raw[int(place.argmin())]})"
+                f"{ids[0]} (got {asked[int(place.argmin())]})"
             )
         return torch.from_numpy(place)
 

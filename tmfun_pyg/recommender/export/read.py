@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tmfun_pyg.utils.user_items import UserItems
 
-FORMAT_VERSION = 1
+VERSION = 1
 MANIFEST = "manifest.json"
 DTYPES = {"int": np.int64, "str": np.str_}
 
@@ -51,8 +51,7 @@ def load_exported(folder: Any) -> Exported:
     folder = Path(folder).expanduser()
     with _reading(folder / MANIFEST) as path:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest.get("format_version")
-        _check_same("format_version", version, FORMAT_VERSION)
+        _check_same("format_version", manifest.get("format_version"), VERSION)
         sizes = manifest["num_users"], manifest["num_items"]
         channels, types = manifest["channels"], manifest["id_types"]
     embs, ids = [], []

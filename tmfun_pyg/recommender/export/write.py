@@ -9,11 +9,7 @@ from typing import Any, Dict, Sequence
 import numpy as np
 import torch
 
-from tmfun_pyg.recommender.export.read import (
-    FORMAT_VERSION,
-    MANIFEST,
-    Exported,
-)
+from tmfun_pyg.recommender.export.read import MANIFEST, VERSION, Exported
 from tmfun_pyg.recommender.export.scorer_module import ScorerModule
 from tmfun_pyg.recommender.item_index import (
     build_index,
@@ -29,7 +25,7 @@ FILES = {
     "item_embedding.npy": "the embeddings of the items, a row each",
     "user_ids.txt": "the raw id of each row of users, one a line",
     "item_ids.txt": "the raw id of each row of items, one a line",
-    "seen.npz": "the items each user chose in training: those of user u are "
+    "seen.npz": "the items that user u chose in training: "
     "seen_col[seen_rowptr[u]:seen_rowptr[u + 1]]",
     "embeddings.safetensors": "user_embedding and item_embedding",
     "items.faiss": "an index of the items for maximum inner product",
@@ -90,7 +86,7 @@ def write_export(
     rowptr, col = (x.numpy() for x in seen)
     packages = {"tmfun_pyg", "torch", "numpy", *formats} - {"scorer"}
     manifest: Dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": VERSION,
         "model": model,
         "num_users": num_users,
         "num_items": num_items,
@@ -124,11 +120,15 @@ def write_export(
             if index != "flat":
                 sample = user_emb[:: -(-num_users // NUM_SAMPLED)]
                 at = min(RECALL_AT, num_items)
-                about[f"recall@{at}"] = index_recall(
-                    built, sample, item_emb, at
-                )
+                recall = index_recall(built, sample, item_emb, at)
+                about[f"recall@{at}"] = recall
         if "scorer" in formats:
-            _write_scorer(part / "scorer.pt2", content, k)
+            program = torch.export.export(
+                ScorerModule(content, k),
+                (torch.zeros(2, dtype=torch.long),),
+                dynamic_shapes={"user": {0: torch.export.Dim("batch_size")}},
+            )
+            torch.export.save(program, part / "scorer.pt2")
             manifest["scorer"] = {"k": k}
         written = os.listdir(part)
         manifest["files"] = {n: f for n, f in FILES.items() if n in written}
@@ -157,16 +157,6 @@ def _write_ids(path: Path, ids: np.ndarray) -> None:
     broken = [line for line in lines if "\n" in line or "\r" in line]
     if broken:
         raise ValueError(
-            f"'{path.stem}' must hold no line breaks, since they are written "
-            f"one a line (got {broken[0]!r})"
+            f"'{path.stem}' must hold no line breaks (got {broken[0]!r})"
         )
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-
-
-def _write_scorer(path: Path, content: Exported, k: int) -> None:
-    program = torch.export.export(
-        ScorerModule(content, k),
-        (torch.zeros(2, dtype=torch.long),),
-        dynamic_shapes={"user": {0: torch.export.Dim("batch_size")}},
-    )
-    torch.export.save(program, path)
