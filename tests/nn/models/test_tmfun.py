@@ -95,7 +95,11 @@ def test_rows_without_an_item_of_the_user(missing, off):
     else.
     """
     data = make_data(2, missing)
+    store = data["user", "interacts", "item"]
+    last = torch.tensor([[NUM_USERS - 1], [3]])  # The user's one item.
+    store.edge_index = torch.cat([store.edge_index, last], dim=1)
     graph = ToRecGraph()(data)
+    assert graph.is_complete != missing
     kwargs = {} if off is None else {off: False}
     model = TMFUN.from_data(data, channels=4, num_layers=2, **kwargs)
     draw_parameters(model)
@@ -110,6 +114,9 @@ def test_rows_without_an_item_of_the_user(missing, off):
     torch.testing.assert_close(found.content[0], content_user)
     torch.testing.assert_close(found.content[1], content_item[item])
     assert torch.equal(found.mask[0][:, -1], mask[: len(user)])
+    assert not mask[: len(user)].all()
+    has_weights = found.weight[0].any(dim=1)
+    assert torch.equal(has_weights, mask[: len(user)])
     torch.testing.assert_close(
         found.user, (collaborative + content)[: len(user)]
     )
