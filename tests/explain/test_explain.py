@@ -7,8 +7,10 @@ import torch
 from dense_content import draw_parameters, item_mask, normalized_features
 from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
 
+from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.explain import explain
-from tmfun_pyg.nn import BPRMF, TMFUN, LightGCN
+from tmfun_pyg.nn import BPRMF, TMFUN, ColdItems, LightGCN
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 SWITCHES = ["modality_graphs", "item_graph", "attention", "later_steps"]
 OPTIONS = [
@@ -16,32 +18,46 @@ OPTIONS = [
     *({name: False} for name in SWITCHES),
     {"modality_graphs": False, "item_graph": False},
     {"num_layers": 0},
-    {"num_layers": 1, "num_feature_layers": 2},
+    {"num_layers": 1},
 ]
+COLD = [2, 4]
 
 
-def leave_out(data, new):
-    """Makes items new."""
-    store = data["user", "interacts", "item"]
-    is_old = ~torch.isin(store.edge_index[1], torch.tensor(new))
-    store.edge_index = store.edge_index[:, is_old]
+def leave_out(raw, cold):
+    """Makes items cold."""
+    store = raw["user", "interacts", "item"]
+    is_warm = ~torch.isin(store.edge_index[1], torch.tensor(cold))
+    store.edge_index = store.edge_index[:, is_warm]
 
 
-def make_model(data, dtype=torch.double, cls=TMFUN, **kwargs):
+def make_graph(raw, dtype=torch.double):
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # Of degrees and weights.
+    try:
+        data = ToRecGraph()(raw)
+    finally:
+        torch.set_default_dtype(default)
+    return data.apply(lambda x: x.to(dtype) if x.is_floating_point() else x)
+
+
+def make_model(data, cls=TMFUN, **kwargs):
     model = cls.from_data(data, **{"channels": 4, "num_layers": 2, **kwargs})
     draw_parameters(model)
-    return model.to(dtype)
+    return model.to(data["item"].degree.dtype)
 
 
 def sums(explanation):
     return float(explanation.contributions.sum()) + explanation.user_part
 
 
-def assert_sums_to_the_score(model, users, items, rtol):
-    user_emb, item_emb = (x.detach() for x in model())
+def assert_sums_to_the_score(model, data, users, items, rtol, cold=None):
+    with torch.no_grad():
+        emb = model(data)
+        if cold is not None:
+            emb = cold.extend(model.encode(data))
     for user, item in itertools.product(users, items):
-        found = explain(model, user, item)
-        expected = float((user_emb[user] * item_emb[item]).sum())
+        found = explain(model, data, user, item, cold=cold)
+        expected = float((emb[0][user] * emb[1][item]).sum())
         # Parts may be larger than their sum:
         parts = found.contributions.abs().sum() + abs(found.user_part)
         atol = rtol * float(parts)
@@ -51,57 +67,111 @@ def assert_sums_to_the_score(model, users, items, rtol):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("step_kind", ["gate", "attention"])
-@pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize(("missing", "new"), [(False, []), (True, [2, 4])])
-def test_contributions_sum_to_the_score(
-    options, step_kind, heads, missing, new
-):
-    data = make_data(2, missing)
-    leave_out(data, new)
-    model = make_model(data, step_kind=step_kind, heads=heads, **options)
+@pytest.mark.parametrize(("missing", "cold"), [(False, []), (True, COLD)])
+def test_contributions_sum_to_the_score(options, step_kind, missing, cold):
+    raw = make_data(2, missing)
+    leave_out(raw, cold)
+    data = make_graph(raw)
+    model = make_model(data, step_kind=step_kind, **options)
     # User 6 has no training item, item 0 has content in some cases only.
-    assert_sums_to_the_score(model, [0, 3, 6], [0, 2, 5], rtol=1e-9)
+    assert_sums_to_the_score(model, data, [0, 3, 6], [0, 2, 5], rtol=1e-9)
 
 
 @pytest.mark.parametrize("num_modalities", [1, 4])
 @pytest.mark.parametrize("dtype", [torch.float, torch.double])
 def test_every_pair(num_modalities, dtype):
-    data = make_data(num_modalities, missing=True)
-    new = [2, 4]
-    leave_out(data, new)
-    model = make_model(data, dtype)
+    raw = make_data(num_modalities, missing=True)
+    leave_out(raw, COLD)
+    data = make_graph(raw, dtype)
+    model = make_model(data)
     rtol = {torch.float: 1e-4, torch.double: 1e-9}[dtype]
-    assert_sums_to_the_score(model, range(NUM_USERS), range(NUM_ITEMS), rtol)
+    users, items = range(NUM_USERS), range(NUM_ITEMS)
+    assert_sums_to_the_score(model, data, users, items, rtol)
     assert model.training
-    seen = dense_interactions(data)
-    for user, item in itertools.product(range(NUM_USERS), range(NUM_ITEMS)):
-        found = explain(model, user, item)
+    seen = dense_interactions(raw)
+    for user, item in itertools.product(users, items):
+        found = explain(model, data, user, item)
         mine = seen[user].nonzero().view(-1).tolist()
         assert sorted(found.history.tolist()) == mine
-        assert found.is_new == (item in new)
-    assert len(explain(model, NUM_USERS - 1, 0).history) == 0
+        assert not found.is_cold  # No estimate takes its place.
+    assert len(explain(model, data, NUM_USERS - 1, 0).history) == 0
 
 
-def head_weights(attention, stacked, query, present):
-    """Attention of one node, head by head and modality by modality."""
-    width = attention.channels // attention.heads
+def make_cold(dtype=torch.double, **kwargs):
+    """A model and what estimates the cold items, by profiles as well."""
+    raw = FeatureGraph(k=3)(
+        SyntheticMultimodal(
+            20, 16, {"m0": 3, "m1": 4}, missing={"m0": 0.3, "m1": 0.3}
+        )[0]
+    )
+    leave_out(raw, COLD)
+    # User 0 has no training item:
+    store = raw["user", "interacts", "item"]
+    store.edge_index = store.edge_index[:, store.edge_index[0] > 0]
+    data = make_graph(raw, dtype)
+    model = make_model(data, **kwargs)
+    cold = ColdItems.fit(model, data)
+    assert (cold.item_profile[COLD] != 0).any(dim=1).all()
+    return raw, data, model, cold
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [(torch.float, {}), *((torch.double, options) for options in OPTIONS)],
+    ids=str,
+)
+def test_cold_items(dtype, options):
+    _, data, model, cold = make_cold(dtype, **options)
+    rtol = {torch.float: 1e-4, torch.double: 1e-9}[dtype]
+    items = [*COLD, 5]
+    assert_sums_to_the_score(model, data, range(3), items, rtol, cold)
+    for user, item in itertools.product(range(3), items):
+        found = explain(model, data, user, item, cold=cold)
+        plain = explain(model, data, user, item)
+        assert not plain.is_cold
+        assert "profile" not in plain.paths
+        assert found.is_cold == (item in COLD)
+        if item in COLD:
+            assert found.paths == [*plain.paths, "profile"]
+            assert found.item_weights == found.pair_weights == {}
+            assert found.user_weights == plain.user_weights
+        else:  # What is known of warm items, no estimate changes.
+            assert found.to_dict() == plain.to_dict()
+
+
+def test_profiles():
+    """What the profiles add is a mean over the user's items."""
+    raw, data, model, cold = make_cold()
+    with torch.no_grad():
+        _, items = cold.extend(model.encode(data))
+    r = dense_interactions(raw).double()
+    for user, item in itertools.product(range(20), COLD):
+        found = explain(model, data, user, item, cold=cold)
+        expected = cold.item_profile @ items[item, model.channels :]
+        expected = r[user] * expected / r[user].sum().clamp(min=1)
+        value = torch.zeros(16).double()
+        value[found.history] = found.contributions[:, -1]
+        torch.testing.assert_close(value, expected)
+        assert bool(value.any()) == bool(r[user].any())
+
+
+def attention_weights(attention, stacked, query, present):
+    """Attention of one node, modality by modality."""
+    score = {}
+    for m in range(len(stacked)):
+        if present[m]:
+            key = attention.lin_key(stacked[m])
+            key = (key + attention.lin_query(query)).tanh()
+            score[m] = (attention.att[0] @ key).exp()
     out = torch.zeros_like(stacked)
-    for head in range(attention.heads):
-        part = slice(head * width, (head + 1) * width)
-        score = {}
-        for m in range(len(stacked)):
-            if present[m]:
-                key = attention.lin_key(stacked[m])
-                key = (key + attention.lin_query(query)).tanh()
-                score[m] = (attention.att[head] @ key[part]).exp()
-        for m, value in score.items():
-            out[m, part] = value / sum(score.values())
+    for m, value in score.items():
+        out[m] = value / sum(score.values())
     return out
 
 
 def dense_paths(model, data, user, item):
     """What each item adds by each path: the equations of TMFUN, with dense
-    matrices, for items that are not new.
+    matrices, for items that are not cold.
     """
     num_layers = model.num_layers
     r = dense_interactions(data).double()
@@ -125,7 +195,7 @@ def dense_paths(model, data, user, item):
         s[store.edge_index[1], store.edge_index[0]] = (
             store.edge_weight.double()
         )
-        gate = model.behavior_gates[name](x).sigmoid()
+        gate = model.convs[name].gate(x).sigmoid()
         sources.append(s @ (item_id * gate))
         plain.append(s @ item_id)
     logit = model.graph_logit.exp()
@@ -143,10 +213,10 @@ def dense_paths(model, data, user, item):
         num = len(model.modalities)
         values = torch.stack(values)
         weight = torch.zeros_like(values)
-        weight[:num] = head_weights(
-            model.attention, values[:num], query[node], present
+        weight[:num] = attention_weights(
+            model.fusion.attention, values[:num], query[node], present
         )
-        for t, step in enumerate(model.later_steps.steps):
+        for t, step in enumerate(model.fusion.later_steps.steps):
             if not present[t]:
                 continue
             if isinstance(step, torch.nn.Linear):
@@ -154,10 +224,12 @@ def dense_paths(model, data, user, item):
             else:
                 x = (weight * values).sum(dim=0)
                 pair = torch.stack([x, values[t]])
-                share = head_weights(step, pair, query[node], [True] * 2)[1]
+                share = attention_weights(step, pair, query[node], [True] * 2)[
+                    1
+                ]
             weight = weight * (1 - share)
             weight[t] += share
-        return model.content_weight * weight
+        return model.fusion.weight * weight
 
     node = NUM_USERS + item
     values = [h[item] for h in sources]
@@ -182,15 +254,15 @@ def dense_paths(model, data, user, item):
 
 
 @pytest.mark.parametrize("step_kind", ["gate", "attention"])
-@pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("missing", [False, True])
-def test_dense_reference(step_kind, heads, missing):
-    data = make_data(2, missing)
-    model = make_model(data, step_kind=step_kind, heads=heads)
-    known = dense_interactions(data).sum(dim=0).nonzero().view(-1).tolist()
+def test_dense_reference(step_kind, missing):
+    raw = make_data(2, missing)
+    data = make_graph(raw)
+    model = make_model(data, step_kind=step_kind)
+    known = dense_interactions(raw).sum(dim=0).nonzero().view(-1).tolist()
     for user, item in itertools.product(range(NUM_USERS), known):
-        expected, own = dense_paths(model, data, user, item)
-        found = explain(model, user, item)
+        expected, own = dense_paths(model, raw, user, item)
+        found = explain(model, data, user, item)
         assert found.paths == [
             "collaborative",
             "modality:m0",
@@ -207,11 +279,11 @@ def test_dense_reference(step_kind, heads, missing):
 
 @pytest.mark.parametrize("num_layers", [0, 1, 3])
 def test_lightgcn(num_layers):
-    data = make_data(1, missing=False)
+    data = make_graph(make_data(1, missing=False))
     model = make_model(data, cls=LightGCN, num_layers=num_layers)
-    user_emb, item_emb = (x.detach() for x in model())
+    user_emb, item_emb = (x.detach() for x in model(data))
     for user, item in itertools.product(range(NUM_USERS), range(NUM_ITEMS)):
-        found = explain(model, user, item)
+        found = explain(model, data, user, item)
         expected = float(user_emb[user] @ item_emb[item])
         assert found.score == pytest.approx(expected, rel=1e-9, abs=1e-12)
         assert sums(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
@@ -225,11 +297,12 @@ def test_lightgcn(num_layers):
 
 def test_one_layer_by_hand():
     """Two users, two items; user 0 chose both, user 1 the second one."""
-    data = make_data(1, missing=False)
-    data["user"].num_nodes = data["item"].num_nodes = 2
-    data["user", "interacts", "item"].edge_index = torch.tensor(
+    raw = make_data(0, missing=False)
+    raw["user"].num_nodes = raw["item"].num_nodes = 2
+    raw["user", "interacts", "item"].edge_index = torch.tensor(
         [[0, 0, 1], [0, 1, 1]]
     )
+    data = make_graph(raw)
     model = make_model(data, cls=LightGCN, channels=1, num_layers=1)
     with torch.no_grad():
         model.user_embedding.weight.copy_(torch.tensor([[2.0], [3.0]]))
@@ -237,7 +310,7 @@ def test_one_layer_by_hand():
     # Item 1 is (7 + 2 / 2 + 3 / sqrt(2)) / 2, user 0 is half of
     # 2 + 5 / sqrt(2) + 7 / 2.
     target = (7 + 1 + 3 / 2**0.5) / 2
-    found = explain(model, 0, 1)
+    found = explain(model, data, 0, 1)
     assert found.history.tolist() == [0, 1]
     torch.testing.assert_close(
         found.contributions.view(-1),
@@ -250,49 +323,52 @@ def test_one_layer_by_hand():
 
 @pytest.mark.parametrize("attention", [True, False])
 def test_modality_weights(attention):
-    data = make_data(2, missing=True)
-    leave_out(data, [2])
+    raw = make_data(2, missing=True)
+    leave_out(raw, [2])
+    data = make_graph(raw)
     model = make_model(data, attention=attention)
-    of_item = model.item_modality_weights()
-    of_user = model.encode().weight[:NUM_USERS]
+    cold = ColdItems.fit(model, data)
+    of_user, of_item = model.modality_weights(data)
     for user, item in itertools.product(range(NUM_USERS), range(NUM_ITEMS)):
-        found = explain(model, user, item)
+        found = explain(model, data, user, item, cold=cold)
         assert list(found.user_weights) == ["m0", "m1"]
         assert list(found.user_weights.values()) == pytest.approx(
             of_user[user].tolist()
         )
-        if found.is_new:
+        if found.is_cold:
             assert found.item_weights == found.pair_weights == {}
             continue
         assert list(found.item_weights.values()) == pytest.approx(
             of_item[item].tolist()
         )
-        pair = model.pair_modality_weights(
-            torch.tensor([user]), torch.tensor([item])
-        )
+        # Of a modality that both have, their products:
+        pair = of_user[user] * of_item[item]
+        pair = pair / pair.sum().clamp(min=1e-30)
         assert list(found.pair_weights.values()) == pytest.approx(
-            pair[0].tolist()
+            pair.tolist()
         )
 
 
 def test_raw_ids():
-    model = make_model(make_data(2, missing=False))
+    data = make_graph(make_data(2, missing=False))
+    model = make_model(data)
     users = np.array([f"u{i}" for i in range(NUM_USERS)])
     items = np.arange(100, 100 + NUM_ITEMS)
-    found = explain(model, 1, 2, users, items)
+    found = explain(model, data, 1, 2, users, items)
     assert (found.user, found.user_id) == (1, "u1")
     assert (found.item, found.item_id) == (2, 102)
     assert found.history_ids == [100 + i for i in found.history.tolist()]
     for raw in (found.user_id, found.item_id, *found.history_ids):
         assert type(raw) in (int, str)
-    plain = explain(model, 1, 2)
+    plain = explain(model, data, 1, 2)
     assert (plain.user_id, plain.item_id) == (1, 2)
     assert plain.history_ids == plain.history.tolist()
     assert json.loads(found.to_json()) == found.to_dict()
 
 
 def test_bad_input():
-    data = make_data(2, missing=False)
+    raw = make_data(2, missing=False)
+    data = make_graph(raw)
     model = make_model(data)
     for user, item, name in (
         (-1, 0, "user"),
@@ -301,20 +377,22 @@ def test_bad_input():
         (0, NUM_ITEMS, "item"),
     ):
         with pytest.raises(ValueError, match=f"'{name}' must be an index"):
-            explain(model, user, item)
+            explain(model, data, user, item)
     with pytest.raises(ValueError, match="'item_ids' must hold 6 ids"):
-        explain(model, 0, 0, item_ids=np.arange(5))
+        explain(model, data, 0, 0, item_ids=np.arange(5))
     with pytest.raises(ValueError, match=r"LightGCN, TMFUN \(got BPRMF"):
-        explain(BPRMF.from_data(data), 0, 0)
-    with pytest.raises(ValueError, match="not bound"):
-        explain(LightGCN(2, 2), 0, 0)
+        explain(BPRMF.from_data(data), data, 0, 0)
+    with pytest.raises(ValueError, match=r"apply .*ToRecGraph\(\)"):
+        explain(model, raw, 0, 0)
+    with pytest.raises(ValueError, match="made for 2 users, but"):
+        explain(LightGCN(2, 2), data, 0, 0)
 
     class Other(LightGCN):
         """Might compute anything."""
 
     with pytest.raises(ValueError, match="got Other"):
-        explain(Other.from_data(data), 0, 0)
+        explain(Other.from_data(data), data, 0, 0)
     with torch.no_grad():
         model.user_embedding.weight[0] = torch.nan
     with pytest.raises(ValueError, match="has the training diverged"):
-        explain(model, 0, 0)
+        explain(model, data, 0, 0)

@@ -32,7 +32,7 @@ def explanation():
         contributions=torch.tensor(VALUES, dtype=torch.double),
         user_weights={"visual": 0.25, "textual": 0.75},
         item_weights={"visual": 0.5, "textual": 0.5},
-        is_new=False,
+        is_cold=False,
     )
 
 
@@ -65,7 +65,7 @@ def test_dict(explanation):
     assert found == {
         "model": "TMFUN",
         "user": {"index": 3, "id": "u$3"},
-        "item": {"index": 7, "id": "i7", "is_new": False},
+        "item": {"index": 7, "id": "i7", "is_cold": False},
         "score": 0.5,
         "user_part": 0.5,
         "paths": dict(zip(PATHS, [-0.25, 0.125, -0.125, 0.25], strict=True)),

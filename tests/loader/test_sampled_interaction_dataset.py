@@ -6,7 +6,7 @@ from torch_geometric import EdgeIndex, typing
 from toy_data import dense_interactions, make_data, needs_sampler
 
 from tmfun_pyg.loader import InteractionSampler, SampledInteractionDataset
-from tmfun_pyg.nn import TMFUN, LightGCN
+from tmfun_pyg.nn import BPRMF, TMFUN, LightGCN
 from tmfun_pyg.transforms import ToRecGraph
 
 ALL = -1
@@ -298,12 +298,14 @@ def test_all_neighbors_make_whole_rows(missing):
 
 
 @needs_sampler
+@pytest.mark.parametrize("num_hops", [1, 3])
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("model_cls", SAMPLED_MODELS)
-def test_all_neighbors_equal_the_whole_graph(model_cls, missing):
+def test_all_neighbors_equal_the_whole_graph(model_cls, missing, num_hops):
     data = ToRecGraph()(make_data(2, missing))
-    model = draw_model(model_cls, data)
-    dataset = SampledInteractionDataset(data, [ALL] * 4, ALL, 2)
+    options = {} if model_cls is BPRMF else {"num_layers": num_hops}
+    model = draw_model(model_cls, data, **options)
+    dataset = SampledInteractionDataset(data, [ALL] * num_hops, ALL, 2)
     batch = dataset[torch.tensor([3, 0, 3, 5])]
     parts = model.loss(batch, *in_batch(batch))
     expected = model.loss(data, *in_whole_graph(batch))

@@ -49,30 +49,24 @@ def test_gradient_keeps_its_size_at_small_scales(views):
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
 
 
-@pytest.mark.parametrize("max_size", [1, 5, 9, 20, None])
-def test_part_of_a_batch(views, max_size):
+def test_arguments_reach_the_contrast(views):
     x, y = (view.detach() for view in views)
     index = torch.tensor([0, 1, 0, 2, 3, 4, 4, 5, 6])
-    mask = torch.tensor(
-        [True, True, True, False, True, True, True, True, True]
-    )
+    mask = index != 2
     same = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 3]), torch.arange(9) % 4
-    rows = slice(max_size)
-    expected = info_nce(
-        x[rows],
-        y[rows],
-        0.2,
-        index[rows],
-        mask[rows],
-        [group[rows] for group in same],
-    )
-    loss = ScaledContrast(0.01, 0.2, max_size)
-    torch.testing.assert_close(loss(x, y, index, mask, same), 0.01 * expected)
+    expected = 0.01 * info_nce(x, y, 0.2, index, mask, same)
+    found = ScaledContrast(0.01, 0.2)(x, y, index, mask, same)
+    torch.testing.assert_close(found, expected)
 
 
-def test_repr_and_errors():
-    assert str(ScaledContrast(0.1, 0.2, 5)) == (
-        "ScaledContrast(weight=0.1, temperature=0.2, max_size=5)"
-    )
-    with pytest.raises(ValueError, match=r"'max_size' .* \(got 0\)"):
-        ScaledContrast(0.1, 0.2, max_size=0)
+def test_the_scale_is_that_of_the_contrasted_rows():
+    x, y = torch.randn(2, 1030, 4)
+    loss = ScaledContrast(1e9, 0.2)
+    expected = loss(x[:1024], y[:1024])
+    x[1024:] *= 100
+    torch.testing.assert_close(loss(x, y), expected)
+
+
+def test_repr():
+    text = "ScaledContrast(weight=0.1, temperature=0.2)"
+    assert str(ScaledContrast(0.1, 0.2)) == text

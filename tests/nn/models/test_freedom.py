@@ -25,23 +25,24 @@ def edges_of(graph):
     return pairs
 
 
-def dense_embeddings(model, data, weights):
+def dense_embeddings(model, data):
     users, items = dense_light_gcn(
         data,
         model.user_embedding.weight,
         model.item_embedding.weight,
         model.num_layers,
     ).split([model.num_users, model.num_items])
-    s = sum(w * dense_similar(data, name) for name, w in weights.items())
+    graphs = [dense_similar(data, name) for name in model.modalities]
+    s = sum(graphs) / len(graphs)
     return users, items + s @ model.item_embedding.weight
 
 
-def dense_parts(model, data, weights, *batch, interactions=None):
+def dense_parts(model, data, *batch, interactions=None):
     """The losses, on other interactions if they are given."""
     pruned = data.clone()
     if interactions is not None:
         pruned["user", "interacts", "item"].edge_index = interactions
-    users, items = dense_embeddings(model, pruned, weights)
+    users, items = dense_embeddings(model, pruned)
     parts = dense_ranking_loss(model, users, items, *batch)
     parts["feature"] = 0.0
     for name in model.modalities:
@@ -60,13 +61,12 @@ class TestFREEDOM(RankingModelTests):
     model_cls = FREEDOM
     options = {
         "channels": 4,
-        "modality_weights": {"m0": 3.0, "m1": 1.0},
         "feature_weight": 0.7,
         "reg_weight": 0.1,
     }
 
     def dense_loss(self, model, data, *batch):
-        return dense_parts(model, data, {"m0": 0.75, "m1": 0.25}, *batch)
+        return dense_parts(model, data, *batch)
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2])
@@ -75,13 +75,11 @@ class TestFREEDOM(RankingModelTests):
 def test_dense_reference(batch, num_modalities, missing, prune):
     data = make_data(num_modalities, missing)
     graph = ToRecGraph()(data)
-    weights = {"m0": 1.0} if num_modalities == 1 else {"m0": 0.25, "m1": 0.75}
     model = FREEDOM.from_data(
         data,
         channels=4,
         num_layers=2,
         prune=prune,
-        modality_weights={name: 4 * w for name, w in weights.items()},
         feature_weight=0.7,
         reg_weight=0.1,
     )
@@ -90,16 +88,10 @@ def test_dense_reference(batch, num_modalities, missing, prune):
     kept = torch.tensor(sorted(edges_of(pruned))).t()
     whole = graph["user", "interacts", "item"].edge_index
     assert kept.size(1) == round((1 - prune) * whole.size(1))
-    expected = dense_embeddings(model, data, weights)
+    expected = dense_embeddings(model, data)
     torch.testing.assert_close(model(graph), expected, rtol=1e-5, atol=1e-5)
-    parts = dense_parts(model, data, weights, *batch, interactions=kept)
+    parts = dense_parts(model, data, *batch, interactions=kept)
     assert_same_loss(model, model.loss(pruned, *batch), parts)
-
-
-def test_modalities_weigh_the_same_by_default(data, graph):
-    model = FREEDOM.from_data(data, channels=4)
-    expected = dense_embeddings(model, data, {"m0": 0.5, "m1": 0.5})
-    torch.testing.assert_close(model(graph), expected)
 
 
 def test_pruning_is_for_epochs_of_training(graph):
@@ -165,9 +157,6 @@ def test_errors(data):
     for prune in (-0.1, 1.0):
         with pytest.raises(ValueError, match=r"'prune' must .* \(got"):
             FREEDOM.from_data(data, prune=prune)
-    for weights in ({"m0": 1.0}, {"m0": -1.0, "m1": 2.0}, {"m0": 0, "m1": 0}):
-        with pytest.raises(ValueError, match="'modality_weights' must name"):
-            FREEDOM.from_data(data, modality_weights=weights)
     model = FREEDOM.from_data(data)
     for name in ("m0", "m1"):
         del data["item", f"similar_{name}", "item"]

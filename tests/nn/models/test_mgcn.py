@@ -63,12 +63,12 @@ def dense_embeddings(model, data):
     return (behavior + fused).split([model.num_users, model.num_items])
 
 
-def dense_parts(model, data, user, pos_item, neg_item, contrast_size):
+def dense_parts(model, data, user, pos_item, neg_item):
     behavior, fused, mask = dense_branches(model, data)
     emb = dense_embeddings(model, data)
     parts = dense_ranking_loss(model, *emb, user, pos_item, neg_item)
     parts["contrastive"] = 0.7 * sum(
-        dense_info_nce(fused, behavior, node[:contrast_size], mask, 0.2)
+        dense_info_nce(fused, behavior, node, mask, 0.2)
         for node in (user, pos_item + model.num_users)
     )
     return parts
@@ -79,18 +79,16 @@ class TestMGCN(RankingModelTests):
     options = {
         "channels": 4,
         "contrastive_weight": 0.7,
-        "contrast_size": 6,
         "reg_weight": 0.1,
     }
 
     def dense_loss(self, model, data, *batch):
-        return dense_parts(model, data, *batch, 6)
+        return dense_parts(model, data, *batch)
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2])
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("contrast_size", [2, None])
-def test_dense_reference(batch, num_modalities, missing, contrast_size):
+def test_dense_reference(batch, num_modalities, missing):
     data = make_data(num_modalities, missing)
     graph = ToRecGraph()(data)
     model = MGCN.from_data(
@@ -98,13 +96,12 @@ def test_dense_reference(batch, num_modalities, missing, contrast_size):
         channels=4,
         num_layers=2,
         contrastive_weight=0.7,
-        contrast_size=contrast_size,
         reg_weight=0.1,
     )
     draw_parameters(model)
     expected = dense_embeddings(model, data)
     torch.testing.assert_close(model(graph), expected, rtol=1e-5, atol=1e-5)
-    parts = dense_parts(model, data, *batch, contrast_size)
+    parts = dense_parts(model, data, *batch)
     assert_same_loss(model, model.loss(graph, *batch), parts)
 
 
@@ -132,8 +129,6 @@ def test_encoding_of_rows(graph, batch):
         )
 
 
-def test_errors(data):
+def test_errors():
     with pytest.raises(ValueError, match="one modality for MGCN"):
         MGCN(7, 6, in_channels={})
-    with pytest.raises(ValueError, match=r"'contrast_size' .* \(got 0\)"):
-        MGCN.from_data(data, contrast_size=0)

@@ -49,15 +49,12 @@ def dense_embeddings(model, data, fused):
     return users, items + fused / norm
 
 
-def dense_parts(
-    model, data, user, pos_item, neg_item, contrast_size, **kwargs
-):
+def dense_parts(model, data, user, pos_item, neg_item, **kwargs):
     h, fused = dense_representations(model, data, **kwargs)
     emb = dense_embeddings(model, data, fused)
     parts = dense_ranking_loss(model, *emb, user, pos_item, neg_item)
-    node = pos_item[:contrast_size]
     parts["contrastive"] = 0.7 * sum(
-        dense_info_nce(x, fused, node, item_mask(data, name), 0.5)
+        dense_info_nce(x, fused, pos_item, item_mask(data, name), 0.5)
         for x, name in zip(h, model.modalities, strict=True)
     )
     return parts
@@ -70,19 +67,17 @@ class TestMICRO(RankingModelTests):
         "k": 3,
         "skip_weight": 0.3,
         "contrastive_weight": 0.7,
-        "contrast_size": 6,
         "reg_weight": 0.1,
     }
     state_of_data = ("neighbors", "_extra_state")
 
     def dense_loss(self, model, data, *batch):
-        return dense_parts(model, data, *batch, 6, k=3, skip_weight=0.3)
+        return dense_parts(model, data, *batch, k=3, skip_weight=0.3)
 
 
 @pytest.mark.parametrize("num_modalities", [1, 2])
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("contrast_size", [2, None])
-def test_dense_reference(batch, num_modalities, missing, contrast_size):
+def test_dense_reference(batch, num_modalities, missing):
     data = make_data(num_modalities, missing)
     kwargs = {"k": 2, "skip_weight": 0.3}
     model = MICRO.from_data(
@@ -90,7 +85,6 @@ def test_dense_reference(batch, num_modalities, missing, contrast_size):
         channels=4,
         num_layers=2,
         contrastive_weight=0.7,
-        contrast_size=contrast_size,
         reg_weight=0.1,
         **kwargs,
     )
@@ -100,7 +94,7 @@ def test_dense_reference(batch, num_modalities, missing, contrast_size):
     expected = dense_embeddings(model, data, fused)
     found = model.encode(graph)
     torch.testing.assert_close(found[:2], expected, rtol=1e-5, atol=1e-5)
-    parts = dense_parts(model, data, *batch, contrast_size, **kwargs)
+    parts = dense_parts(model, data, *batch, **kwargs)
     assert_same_loss(model, model.loss(graph, *batch), parts)
 
 
@@ -123,8 +117,6 @@ def test_restored_model_has_the_same_neighbors(graph):
     assert set(model.state_dict()) == names | added
 
 
-def test_errors(data):
+def test_errors():
     with pytest.raises(ValueError, match="one modality for MICRO"):
         MICRO(7, 6, in_channels={})
-    with pytest.raises(ValueError, match=r"'contrast_size' .* \(got 0\)"):
-        MICRO.from_data(data, contrast_size=0)

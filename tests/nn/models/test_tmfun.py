@@ -95,7 +95,11 @@ def test_rows_without_an_item_of_the_user(missing, off):
     else.
     """
     data = make_data(2, missing)
+    store = data["user", "interacts", "item"]
+    last = torch.tensor([[NUM_USERS - 1], [3]])  # The user's one item.
+    store.edge_index = torch.cat([store.edge_index, last], dim=1)
     graph = ToRecGraph()(data)
+    assert graph.is_complete != missing
     kwargs = {} if off is None else {off: False}
     model = TMFUN.from_data(data, channels=4, num_layers=2, **kwargs)
     draw_parameters(model)
@@ -110,6 +114,9 @@ def test_rows_without_an_item_of_the_user(missing, off):
     torch.testing.assert_close(found.content[0], content_user)
     torch.testing.assert_close(found.content[1], content_item[item])
     assert torch.equal(found.mask[0][:, -1], mask[: len(user)])
+    assert not mask[: len(user)].all()
+    has_weights = found.weight[0].any(dim=1)
+    assert torch.equal(has_weights, mask[: len(user)])
     torch.testing.assert_close(
         found.user, (collaborative + content)[: len(user)]
     )
@@ -206,14 +213,12 @@ def test_shortcuts_change_nothing(batch, missing, monkeypatch):
         torch.testing.assert_close(result, results[0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("contrast_size", [1, 3, 4, None])
-def test_contrast_of_a_part_of_the_batch(graph, batch, contrast_size):
-    model = TMFUN.from_data(graph, channels=4, contrast_size=contrast_size)
-    whole = TMFUN.from_data(graph, channels=4, contrast_size=None)
-    whole.load_state_dict(model.state_dict())
-    part = tuple(index[:contrast_size] for index in batch)
-    found = model.loss(graph, *batch)
-    expected = whole.loss(graph, *part)
+def test_large_batches_are_contrasted_in_part(graph, batch):
+    model = TMFUN.from_data(graph, channels=4)
+    part = [index[torch.arange(1024) % len(index)] for index in batch]
+    # Further rows, of one pair alone, which would count if they were read:
+    large = [torch.cat([index, index[:1].expand_as(index)]) for index in part]
+    found, expected = model.loss(graph, *large), model.loss(graph, *part)
     for name in ("contrastive", "pair_contrastive"):
         torch.testing.assert_close(found[name], expected[name])
 
@@ -352,8 +357,6 @@ def test_errors(data, graph, batch):
         TMFUN(7, 6, in_channels={})
     with pytest.raises(ValueError, match="'kind' must be"):
         TMFUN.from_data(data, step_kind="sum")
-    with pytest.raises(ValueError, match=r"'contrast_size' .* \(got 0\)"):
-        TMFUN.from_data(data, contrast_size=0)
     model = TMFUN.from_data(data)
     with pytest.raises(ValueError, match="'exclude' needs the 'user'"):
         model.encode(graph, exclude=batch[1])
