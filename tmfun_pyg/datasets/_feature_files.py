@@ -1,11 +1,11 @@
+import os
 import os.path as osp
-from typing import Any, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
 import numpy as np
 
+from tmfun_pyg.datasets._files import read_parquet, read_text
 from tmfun_pyg.datasets._ids import number_ids, to_ids_like
-from tmfun_pyg.datasets._parquet import read_parquet
-from tmfun_pyg.datasets._texts import encode_texts, read_text
 from tmfun_pyg.datasets.features import read_features
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
@@ -44,7 +44,7 @@ def read_feature_file(
             f"'{ids_path}' for '{path}')"
         )
     if osp.isdir(path):
-        names, matrix = encode_texts(path, encoder)
+        names, matrix = _encode_texts(path, encoder)
         return to_ids_like(names, item_ids, f"'{path}'"), matrix
     if suffix == ".npy":
         return _read_npy(path, ids_path, item_ids)
@@ -138,3 +138,53 @@ def _stack_lists(column: Any, source: str) -> np.ndarray:
 
 def _to_floats(matrix: np.ndarray) -> np.ndarray:
     return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float32)
+
+
+def _encode_texts(
+    folder: str, encoder: Optional[str]
+) -> Tuple[List[str], np.ndarray]:
+    """Encodes the texts of a folder of files ``<item id>.txt``.
+
+    Args:
+        folder (str): The folder. Empty texts are encoded as zeros.
+        encoder (str, optional): The folder of a sentence-transformers model.
+
+    Returns:
+        The item ids and a matrix with a row for each.
+
+    Raises:
+        ImportError: If sentence-transformers is not installed.
+        ValueError: If a file or the model is missing.
+    """
+    files = sorted(f for f in os.listdir(folder) if not f.startswith("."))
+    other = [file for file in files if not file.endswith(".txt")]
+    if other or not files:
+        raise ValueError(
+            f"'{folder}' must hold files '<item id>.txt' and no others (got "
+            f"{other[:1] or 'no file'})"
+        )
+    texts = [read_text(osp.join(folder, file)) for file in files]
+    filled = np.array([text.strip() != "" for text in texts])
+    if not filled.any():
+        raise ValueError(f"'{folder}' must hold texts (got empty files alone)")
+    if encoder is None or not osp.isdir(encoder):
+        raise ValueError(
+            f"'encoder' must be the folder of a sentence-transformers model "
+            f"for the texts in '{folder}' (got {encoder!r}); models are not "
+            f"downloaded"
+        )
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as err:
+        raise ImportError(
+            "encoding texts needs sentence-transformers: pip install "
+            '"tmfun-pyg[encode]"'
+        ) from err
+    rows = SentenceTransformer(encoder, local_files_only=True).encode(
+        [text for text in texts if text.strip()],
+        convert_to_numpy=True,
+        show_progress_bar=len(texts) > 1000,
+    )
+    matrix = np.zeros((len(texts), rows.shape[1]), dtype=rows.dtype)
+    matrix[filled] = rows
+    return [file.removesuffix(".txt") for file in files], matrix

@@ -5,16 +5,22 @@ import os.path as osp
 from typing import List, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 
-from tmfun_pyg.datasets._content import Content, build_content
-from tmfun_pyg.datasets._inter_file import COLUMNS, read_inter
-from tmfun_pyg.datasets._interactions import (
+from tmfun_pyg.datasets._content import (
+    Content,
     Interactions,
+    build_content,
     check_splits,
     first_of_pairs,
 )
-from tmfun_pyg.datasets._mapping import read_mapping, write_mapping
+from tmfun_pyg.datasets._mmrec_files import (
+    COLUMNS,
+    read_inter,
+    read_mapping,
+    write_mapping,
+)
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
 
 FEATURES = "_feat.npy"
@@ -85,8 +91,6 @@ def write(content: Content, name: str, folder: str) -> None:
     Raises:
         ValueError: If a raw id is empty.
     """
-    import pandas as pd
-
     user, item = torch.cat(content.splits, dim=1).numpy()
     num_pairs = [pairs.size(1) for pairs in content.splits]
     columns = user, item, np.repeat(range(3), num_pairs)

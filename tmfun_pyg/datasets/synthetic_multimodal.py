@@ -5,10 +5,10 @@ import numpy as np
 
 from tmfun_pyg.datasets._content import (
     Features,
+    Interactions,
     build_content,
     pre_transformed,
 )
-from tmfun_pyg.datasets._interactions import Interactions
 from tmfun_pyg.datasets._split import random_split
 from tmfun_pyg.datasets.features import check_modalities
 from tmfun_pyg.datasets.rec_dataset import RecDataset
