@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.datasets._mmrec_files import read_mapping, write_mapping
+from tmfun_pyg.datasets._mmrec import read_mapping, write_mapping
 from tmfun_pyg.datasets._processed import pack_ids, unpack_ids
 
 # The first user and the last two items have no interaction.

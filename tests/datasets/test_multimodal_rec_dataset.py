@@ -10,7 +10,7 @@ import torch
 from torch_geometric.transforms import Compose, ToUndirected
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.datasets._mmrec_files import read_inter
+from tmfun_pyg.datasets._mmrec import read_inter
 from tmfun_pyg.transforms import FeatureGraph
 
 TRAIN = [[0, 0, 1, 1, 2, 2], [0, 1, 2, 4, 0, 3]]

@@ -103,26 +103,27 @@ def _read_table(
     frame = frame.drop(columns=item_col)
     if frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object:
         source = f"'{path}', column '{frame.columns[0]}'"
-        return ids, _stack_lists(frame.iloc[:, 0], source)
-    other = [
-        f"'{column}' ({dtype})"
-        for column, dtype in frame.dtypes.items()
-        if dtype.kind not in "iuf"
-    ]
-    if other or frame.shape[1] == 0:
-        raise ValueError(
-            f"'{path}' must have one column of lists or numeric columns "
-            f"beside '{item_col}' (got {', '.join(other) or 'none'})"
-        )
-    return ids, _to_floats(frame.to_numpy())
+        matrix = _stack_lists(frame.iloc[:, 0], source)
+    else:
+        other = [
+            f"'{column}' ({dtype})"
+            for column, dtype in frame.dtypes.items()
+            if dtype.kind not in "iuf"
+        ]
+        if other or frame.shape[1] == 0:
+            raise ValueError(
+                f"'{path}' must have one column of lists or numeric columns "
+                f"beside '{item_col}' (got {', '.join(other) or 'none'})"
+            )
+        matrix = frame.to_numpy()
+    return ids, matrix.astype(np.promote_types(matrix.dtype, np.float32))
 
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:
     """Stacks a column of lists of equal length."""
-    length = np.array(
-        [len(row) if isinstance(row, np.ndarray) else 0 for row in column]
-    )
-    if (length != length[0]).any():
+    lists = column.map(lambda row: isinstance(row, np.ndarray))
+    length = column.where(lists, "").map(len)
+    if length.nunique() > 1:
         row = int((length != length[0]).argmax())
         raise ValueError(
             f"{source} must have lists of equal length (got {length[0]} "
@@ -133,11 +134,7 @@ def _stack_lists(column: Any, source: str) -> np.ndarray:
         raise ValueError(
             f"{source} must have lists of numbers (got {matrix.dtype} values)"
         )
-    return _to_floats(matrix)
-
-
-def _to_floats(matrix: np.ndarray) -> np.ndarray:
-    return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float32)
+    return matrix
 
 
 def _encode_texts(

@@ -138,7 +138,7 @@ class MultimodalRecDataset(RecDataset):
         )
         if self.force_reload or not osp.isfile(self.processed_paths[0]):
             self.process()
-        self._set_content(*_processed.load(self.processed_paths[0]))
+        self._set_content(_processed.load(self.processed_paths[0]))
 
     @classmethod
     def from_interactions(
@@ -244,7 +244,7 @@ class MultimodalRecDataset(RecDataset):
         super(MultimodalRecDataset, dataset).__init__(
             transform=transform, pre_transform=pre_transform
         )
-        dataset._set_content(*pre_transformed(content, pre_transform))
+        dataset._set_content(pre_transformed(content, pre_transform))
         return dataset
 
     # The constructor replaces PyG's hooks, which create folders before the

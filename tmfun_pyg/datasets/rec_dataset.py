@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData, InMemoryDataset
 
-from tmfun_pyg.datasets._content import SPLIT_KEYS
+from tmfun_pyg.datasets._content import SPLIT_KEYS, Content
 
 
 class RecDataset(InMemoryDataset):
@@ -38,19 +38,9 @@ class RecDataset(InMemoryDataset):
             )
         return self._fingerprint
 
-    def _set_content(
-        self,
-        data: HeteroData,
-        modalities: List[str],
-        user_ids: np.ndarray,
-        item_ids: np.ndarray,
-        num_duplicates: int,
-    ) -> None:
-        self.data = data
-        self.modalities = modalities
-        self.user_ids = user_ids
-        self.item_ids = item_ids
-        self.num_duplicates = num_duplicates
+    def _set_content(self, content: Content) -> None:
+        for name, value in content._asdict().items():
+            setattr(self, name, value)
         self._fingerprint = None
 
 
