@@ -27,6 +27,7 @@ from tmfun_pyg.training.checkpoint import (
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.ids import IdIndex
 from tmfun_pyg.utils.inference import inference
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     Scorer,
@@ -150,8 +151,7 @@ class Recommender:
             items (Iterable[int or str], optional): See :meth:`recommend`.
             exclude_seen (bool, optional): See :meth:`recommend`.
         """
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        check_at_least("k", k, 1)
         if isinstance(users, str):
             raise ValueError(f"'users' must be a list of ids (got '{users}')")
         scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids

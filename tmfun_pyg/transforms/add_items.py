@@ -8,6 +8,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.topk import stable_topk
 
 BLOCK = 2**24  # Similarities held at once: 128 MiB of float64.
@@ -40,8 +41,7 @@ class AddItems(BaseTransform):
     """
 
     def __init__(self, features: Mapping[str, Tensor], k: int = 10) -> None:
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        check_at_least("k", k, 1)
         if len(features) == 0:
             raise ValueError("features: found none, expected a modality")
         sizes = {name: x.size(0) for name, x in features.items()}

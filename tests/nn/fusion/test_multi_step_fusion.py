@@ -97,7 +97,7 @@ def test_no_steps():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="'num_steps' must not be negative"):
+    with pytest.raises(ValueError, match="'num_steps' must be at least 0"):
         MultiStepFusion(8, -1)
     with pytest.raises(ValueError, match="'kind' must be"):
         MultiStepFusion(8, 2, "sum")
