@@ -40,12 +40,12 @@ Plan = Dict[str, Any]
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes out of a folder, as long as this one lives."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise SystemExit(f"{folder}: another process is at work") from None
         yield
@@ -58,17 +58,15 @@ def write_json(path: Path, content: Any) -> None:
         part.write_text(text + "\n", encoding="utf-8")
 
 
-def check_plan(path: Path, plan: Plan) -> Dict[str, Any]:
-    """Reads a file, and refuses what was made under other conditions."""
-    found: Dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def check_plan(what: str, found: Dict[str, Any], plan: Plan) -> None:
+    """Refuses what was made under other conditions."""
     for key in plan:
         expected = json.loads(json.dumps(plan[key]))
-        if found[key] != expected:
+        if found.get(key) != expected:
             raise ValueError(
-                f"{path} was made with other {key}, remove its folder or "
-                f"choose another one (found {found[key]}, expected {expected})"
+                f"{what} was made with other {key}, remove it or choose "
+                f"another --out (found {found.get(key)}, expected {expected})"
             )
-    return found
 
 
 def describe(data: HeteroData, name: str) -> Dict[str, Any]:
@@ -146,7 +144,8 @@ class Runs:
         """Does the runs of a model that are not done yet."""
         plan = self.plan(name, params)
         for path in sorted(folder.glob("seed_*.json")):
-            check_plan(path, plan)
+            found = json.loads(path.read_text(encoding="utf-8"))
+            check_plan(str(path), found, plan)
         is_drawn = name in SPACES or name == "Random"
         num_runs = self.args.seeds if is_drawn else min(self.args.seeds, 1)
         for seed in range(num_runs):

@@ -1,85 +1,89 @@
-"""The search for hyper-parameters on the validation split.
+"""The search for hyper-parameters on the validation split, by Optuna.
 
-The defaults come first, then random choices from the grid, in an order that
-does not depend on the budget. Each trial leaves a file: a search that was
-killed goes on as if it had not been.
+All that it knows stands in a database, and what it tries next depends on the
+finished trials there alone: a search that was killed goes on as if it had not
+been.
 """
 
-import itertools
-import random
+import math
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any, Dict, List
+from typing import Any, Dict
 
-from _runs import Runs, check_plan, write_json
-from lightning.pytorch import Callback, LightningModule, Trainer
+import optuna
+from _runs import Plan, Runs, check_plan, locked
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LambdaCallback
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState
 
 from tmfun_pyg.training.callbacks import MONITOR
 
 Params = Dict[str, Any]
 
-SEED = 0  # Of the order of the choices, and of the training in a trial.
+SEED = 0  # Of what is tried, and of the training in a trial.
 WARM_UP = 10  # Epochs, and
 NUM_COMPLETE = 2  # trials, before which no trial is given up.
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def search(
-    runs: Runs,
-    folder: Path,
-    name: str,
-    space: Dict[str, List[Any]],
-    defaults: Params,
-    fixed: Params,
-) -> Params:
+def search(runs: Runs, folder: Path, plan: Plan, defaults: Params) -> Params:
     """Returns the choices of largest Recall@20 on validation.
 
     Args:
         runs: What trains a model.
-        folder: The folder of the model.
-        name: The name of the model.
-        space: The choices of each option.
+        folder: The folder of the model, which no other process works in. The
+            database is beside it, with a study of the folder's name.
+        plan: What is the same in all trials, and as "space" the choices of
+            each option.
         defaults: What is tried first.
-        fixed: The options that are not searched.
     """
-    grid = itertools.product(*space.values())
-    choices = [dict(zip(space, values, strict=True)) for values in grid]
-    random.Random(SEED).shuffle(choices)
-    choices.remove(defaults)
-    trials = [defaults, *choices][: runs.args.budget]
-    curves: List[List[float]] = []
-    for number, params in enumerate(trials):
-        path = folder / f"trial_{number}.json"
-        plan = runs.plan(name, {**params, **fixed})
-        if path.exists():
-            curves.append(check_plan(path, plan)["curve"])
-            continue
-        rule = MedianRule(curves)
-        weights = path.with_suffix("")
-        runs.train(name, plan["params"], SEED, weights, rule)
-        curves.append(rule.curve)
-        write_json(path, {**plan, "curve": rule.curve})
-        value = max(rule.curve)
+    study, space = _open(folder, plan), plan["space"]
+    choices = {key: CategoricalDistribution(space[key]) for key in space}
+    budget = min(runs.args.budget, math.prod(map(len, space.values())))
+    for killed in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(killed.number, state=TrialState.FAIL)
+    if all(trial.state == TrialState.FAIL for trial in study.trials):
+        study.enqueue_trial(defaults)
+    while len(done := study.get_trials(states=FINISHED)) < budget:
+        seed, tried = SEED + len(done), [trial.params for trial in done]
+        study.sampler = TPESampler(seed=seed, n_startup_trials=NUM_COMPLETE)
+        # Never the same again, which TPE might insist on:
+        while (trial := study.ask(choices)).params in tried:
+            study.tell(trial, state=TrialState.FAIL)
+            study.sampler = RandomSampler(seed := seed + 1)
+        params = {**trial.params, **plan["params"]}
+        path = folder / f"trial_{len(done)}"
+        rule = LambdaCallback(on_validation_end=partial(_report, trial))
+        value = runs.train(plan["model"], params, SEED, path, rule)[1][MONITOR]
+        if trial.should_prune():
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
         print(f"{path}: {params}, {MONITOR} {value:.4f}", flush=True)
+    complete = [t for t in done[:budget] if t.state == TrialState.COMPLETE]
     # The first of equals:
-    best = max(range(len(trials)), key=lambda number: max(curves[number]))
-    return trials[best]
+    return max(complete, key=lambda trial: trial.value).params
 
 
-class MedianRule(Callback):
-    """Stops a trial whose best value is below the median of earlier trials up
-    to the same epoch. It would not be chosen, since one of these is better.
-    """
+def _open(folder: Path, plan: Plan) -> optuna.Study:
+    path = folder.parent / "studies.db"
+    with locked(path.parent, wait=True):  # Its tables may have to be made.
+        study = optuna.create_study(
+            storage=f"sqlite:///{path}?timeout=120",  # Others may be writing.
+            pruner=optuna.pruners.MedianPruner(NUM_COMPLETE, WARM_UP),
+            study_name=folder.name,
+            direction="maximize",
+            load_if_exists=True,
+        )
+    if len(study.trials) == 0:
+        for key, value in plan.items():
+            study.set_user_attr(key, value)
+    check_plan(f"{path}: {folder.name}", study.user_attrs, plan)
+    return study
 
-    def __init__(self, curves: List[List[float]]) -> None:
-        self.curves = curves
-        self.curve: List[float] = []
 
-    def on_validation_end(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> None:
-        """Takes down the metric that trials are compared by."""
-        self.curve.append(float(trainer.callback_metrics[MONITOR]))
-        epoch = len(self.curve)
-        others = [max(curve[:epoch]) for curve in self.curves]
-        if epoch > WARM_UP and len(others) >= NUM_COMPLETE:
-            trainer.should_stop |= max(self.curve) < median(others)
+def _report(trial: Trial, trainer: Trainer, _: Any) -> None:
+    trial.report(trainer.callback_metrics[MONITOR], trainer.current_epoch)
+    trainer.should_stop |= trial.should_prune()

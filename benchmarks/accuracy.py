@@ -7,7 +7,7 @@ with the weights of its best epoch on validation.
 
 Without --root it runs on the synthetic data set. In --out it writes
 
-    <model>/trial_<n>.json    the search: Recall@20 on validation, by epoch
+    studies.db                the searches, of Optuna: a study each
     <model>/seed_<n>.json     each run: metrics, and how they came about
     <model>/seed_<n>.npz      Recall@20 and NDCG@20 of every test user
     results.md, .json, .png   the comparison
@@ -96,7 +96,8 @@ def choose(
     if args.params_of is not None:
         params = params_of(name, args.out / args.params_of)
     elif args.budget > 0 and len(space) > 0:
-        params = search(runs, folder, name, space, params, fixed)
+        plan = {**runs.plan(name, fixed), "space": space}
+        params = search(runs, folder, plan, params)
         found = {"trials": args.budget, **space}
     return {**params, **fixed}, found
 

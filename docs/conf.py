@@ -29,7 +29,6 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx-mathjax-offline",  # MathJax itself, in place of a link to a CDN.
 ]
-exclude_patterns = ["images/README.md"]  # For those who look at the files.
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

@@ -1,9 +1,8 @@
-"""All models of the package that can be trained."""
+"""All models of the package that are trained."""
 
 import inspect
 
 import tmfun_pyg.nn
-from tmfun_pyg.baselines import ContentKNN, MostPopular
 from tmfun_pyg.nn import RankingModel
 
 MODELS = [
@@ -12,5 +11,4 @@ MODELS = [
     if inspect.isclass(member := getattr(tmfun_pyg.nn, name))
     and issubclass(member, RankingModel)
     and not inspect.isabstract(member)
-    and member not in (ContentKNN, MostPopular)
 ]

@@ -10,11 +10,15 @@ DOCS = Path(__file__).parent.parent / "docs"
 @pytest.mark.parametrize(
     "package",
     [
+        "baselines",
         "datasets",
-        "explanation",
+        "evaluation",
+        "explain",
         "loader",
         "nn",
+        "recommender",
         "report",
+        "testing",
         "training",
         "transforms",
     ],

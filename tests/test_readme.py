@@ -8,9 +8,11 @@ def test_first_code_example_runs_as_printed(capsys):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     exec(compile(code, "README.md", "exec"), {})
     # Behind the progress bar of the trainer:
-    out = re.search(r"(0\.\d+)\n\[([\d\s]+)\]\s*$", capsys.readouterr().out)
-    assert float(out[1]) > 0.0646  # Of most-popular.
-    assert len(out[2].split()) == 10
+    recall, ids = re.search(
+        r"(0\.\d+)\n\[\[([\d\s\[\]]+)\]\]\s*$", capsys.readouterr().out
+    ).groups()
+    assert float(recall) > 0.0646  # Of most-popular.
+    assert len(re.findall(r"\d+", ids)) == 2 * 10
 
 
 def test_commands_are_those_of_ci():
@@ -21,3 +23,7 @@ def test_commands_are_those_of_ci():
     ]
     for command in commands:
         assert f"```bash\n{command}\n```" in README
+
+
+def test_is_short():
+    assert len(README.splitlines()) < 100

@@ -5,6 +5,8 @@ import torch
 from torch_geometric import typing
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg import testing
+
 NUM_USERS, NUM_ITEMS = 7, 6
 
 needs_sampler = pytest.mark.skipif(
@@ -19,34 +21,13 @@ def make_data(num_modalities: int, missing: bool) -> HeteroData:
     User 6 has no interaction. With ``missing``, item 0 has no modality, and
     item 1 lacks the first one.
     """
-    generator = torch.Generator().manual_seed(num_modalities)
-
-    def edges(size, p):
-        mask = torch.rand(size, generator=generator) < p
-        return mask.nonzero().t().contiguous()
-
-    data = HeteroData()
-    data["user"].num_nodes = NUM_USERS
-    data["item"].num_nodes = NUM_ITEMS
-    edge_index = edges((NUM_USERS - 1, NUM_ITEMS), 0.4)
-    data["user", "interacts", "item"].edge_index = torch.cat(
-        [edge_index, torch.tensor([[0], [0]])], dim=1
-    ).unique(dim=1)
-    for m in range(num_modalities):
-        name = f"m{m}"
-        x = torch.randn(NUM_ITEMS, 3 + m, generator=generator)
-        mask = torch.ones(NUM_ITEMS, dtype=torch.bool)
-        if missing:
-            mask[0] = False
-            mask[1] = m > 0
-            data["item"][f"mask_{name}"] = mask
-        data["item"][f"x_{name}"] = x
-        edge_index = edges((NUM_ITEMS, NUM_ITEMS), 0.5)
-        edge_index = edge_index[:, mask[edge_index].all(dim=0)]
-        store = data["item", f"similar_{name}", "item"]
-        store.edge_index = edge_index
-        store.edge_weight = torch.rand(edge_index.size(1), generator=generator)
-    return data
+    return testing.make_data(
+        NUM_USERS,
+        NUM_ITEMS,
+        range(3, 3 + num_modalities),
+        missing,
+        seed=num_modalities,
+    )
 
 
 def dense_interactions(data: HeteroData) -> torch.Tensor:

@@ -141,8 +141,8 @@ parts = [
         WIDTH / 2,
         466,
         f"Users have the mean of their items in {HM} and H, and go through "
-        "the same attention and gates. New items have no ID embedding: "
-        "their X is estimated from content.",
+        "the same attention and gates. Cold items have no ID embedding, only "
+        "content.",
         'font-size="16"',
     ),
     "</svg>\n",

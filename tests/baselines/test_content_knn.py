@@ -1,8 +1,15 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
 
 from tmfun_pyg.baselines import ContentKNN
+from tmfun_pyg.testing import RankingModelTests
+from tmfun_pyg.transforms import ToRecGraph
+
+
+class TestContentKNN(RankingModelTests):
+    model_cls = ContentKNN
 
 
 def cosine(x, y):
@@ -16,6 +23,7 @@ def dense_scores(data, names):
     out = torch.zeros(NUM_USERS, NUM_ITEMS)
     for name in names:
         x = data["item"][f"x_{name}"]
+        x = F.layer_norm(x, x.shape[1:])
         mask = data["item"].get(f"mask_{name}", torch.ones(len(x)).bool())
         x = x - x[mask].mean(dim=0)
         for user in range(NUM_USERS):
@@ -32,40 +40,42 @@ def dense_scores(data, names):
 def test_dense_reference(num_modalities, missing):
     data = make_data(num_modalities, missing)
     names = [f"m{m}" for m in range(num_modalities)]
-    user_emb, item_emb = ContentKNN.from_data(data)()
+    user_emb, item_emb = ContentKNN.from_data(data)(ToRecGraph()(data))
     assert user_emb.size(1) == sum(range(3, 3 + num_modalities))
     torch.testing.assert_close(
         user_emb @ item_emb.t(), dense_scores(data, names)
     )
 
 
-def test_what_is_missing_is_not_read(data):
-    expected = ContentKNN.from_data(data)()
+def test_what_is_missing_is_not_read(data, graph):
+    model = ContentKNN.from_data(data)
+    expected = model(graph)
     for name in ("m0", "m1"):
         x = data["item"][f"x_{name}"]
         x[~data["item"][f"mask_{name}"]] = torch.nan
-    for found, emb in zip(ContentKNN.from_data(data)(), expected, strict=True):
+    for found, emb in zip(model(ToRecGraph()(data)), expected, strict=True):
         assert torch.equal(found, emb)
 
 
-def test_where_features_lie_does_not_matter(data):
-    user_emb, item_emb = ContentKNN.from_data(data)()
-    data["item"].x_m0 = 5 * data["item"].x_m0 + 100
-    other_user, other_item = ContentKNN.from_data(data)()
-    torch.testing.assert_close(other_user, user_emb, atol=1e-4, rtol=0)
-    torch.testing.assert_close(other_item, item_emb, atol=1e-4, rtol=0)
-
-
-def test_nothing_to_train(data, batch):
+def test_where_features_lie_does_not_matter(data, graph):
     model = ContentKNN.from_data(data)
+    expected = model(graph)
+    data["item"].x_m0 = 5 * data["item"].x_m0 + 100
+    torch.testing.assert_close(
+        model(ToRecGraph()(data)), expected, atol=1e-4, rtol=0
+    )
+
+
+def test_nothing_to_train(graph):
+    model = ContentKNN.from_data(graph)
     assert list(model.parameters()) == []
     assert model.state_dict() == {}
-    assert model.loss(*batch) == {}
-    score, item = model.recommend(k=3)
-    assert score.isfinite().all()
-    assert item.size() == (NUM_USERS, 3)
+    user = torch.arange(NUM_USERS)
+    assert model.loss(graph, user, user, user.view(-1, 1)) == {}
+    assert model.scorer(graph).score(user).isfinite().all()
 
 
 def test_no_features():
+    data = make_data(0, False)
     with pytest.raises(ValueError, match="holds no features"):
-        ContentKNN.from_data(make_data(0, False))
+        ContentKNN.from_data(data)(ToRecGraph()(data))

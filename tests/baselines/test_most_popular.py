@@ -2,17 +2,20 @@ import torch
 from toy_data import dense_interactions
 
 from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.testing import RankingModelTests
 
 
-def test_ranks_by_count(data):
+class TestMostPopular(RankingModelTests):
+    model_cls = MostPopular
+
+
+def test_ranks_by_count(data, graph):
     model = MostPopular.from_data(data)
-    user_emb, item_emb = model()
     count = dense_interactions(data).sum(dim=0)
+    user = torch.tensor([6, 0])
     torch.testing.assert_close(
-        user_emb @ item_emb.t(), count.expand(model.num_users, -1)
+        model.scorer(graph).score(user), count.expand(2, -1)
     )
-    score, item = model.recommend(torch.tensor([6]), k=6)
-    order = count.sort(descending=True, stable=True)
-    assert torch.equal(score[0], order.values)
-    assert torch.equal(item[0], order.indices)
-    assert model.loss(item, item, item) == {}
+    assert list(model.parameters()) == []
+    assert model.state_dict() == {}
+    assert model.loss(graph, user, user, user.view(-1, 1)) == {}

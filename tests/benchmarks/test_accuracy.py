@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -149,7 +150,7 @@ def test_files_of_a_run(done: Tuple[Path, List]) -> None:
     assert names == {f"{n}.json" for n in seeds | {"MostPopular/seed_0"}}
     # Neither weights nor halves of files are left:
     left = {path.name.split(".")[-1] for path in out.rglob("*.*")}
-    assert left == {"json", "npz", "md", "png"}
+    assert left == {"db", "json", "npz", "md", "png"}
     assert not [path for path in out.glob("*/*") if path.is_dir()]
 
     data = ToRecGraph()(Small(0)[0])
@@ -178,17 +179,25 @@ def test_finished_runs_are_not_repeated(
 
 
 def test_other_conditions(
-    accuracy: ModuleType, copy: Tuple[Path, List], fits: List
+    accuracy: ModuleType,
+    copy: Tuple[Path, List],
+    fits: List,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, _ = copy
     args = ["--models", "LightGCN", "--seeds", "1"]
-    for budget, kind in (("0", "seed"), ("2", "trial")):
-        message = rf"{kind}_0.json was made with other settings.*expected"
+    other = ["--set", "LightGCN.num_layers=1"]
+    for budget, what in (("0", "seed_0.json"), ("2", "studies.db: LightGCN")):
+        message = rf"{what} was made with other settings.*expected"
         with pytest.raises(ValueError, match=message):
             run(accuracy, out, *args, "--budget", budget, "--patience", "1")
-    other = ["--set", "LightGCN.num_layers=1"]
-    with pytest.raises(ValueError, match=r"other params.*'num_layers': 1"):
-        run(accuracy, out, *args, "--budget", "0", *other)
+        message = rf"{what} was made with other params.*'num_layers': 1"
+        with pytest.raises(ValueError, match=message):
+            run(accuracy, out, *args, "--budget", budget, *other)
+    with monkeypatch.context() as patch:
+        patch.setitem(accuracy.SPACES, "LightGCN", {"lr": [0.01]})
+        with pytest.raises(ValueError, match=r"LightGCN was .* other space"):
+            run(accuracy, out, *args, "--budget", "2")
     assert fits == []
     shutil.rmtree(out / "LightGCN")
     run(accuracy, out, *args, "--budget", "0", *other)
@@ -322,9 +331,21 @@ class Kill(Callback):
             raise Killed
 
 
-def trials(out: Path, name: str = "LightGCN") -> List[Dict[str, Any]]:
-    paths = sorted((out / name).glob("trial_*.json"))
-    return [json.loads(path.read_text()) for path in paths]
+def states(out: Path, name: str = "LightGCN") -> List[str]:
+    storage = f"sqlite:///{out / 'studies.db'}"
+    study = optuna.load_study(study_name=name, storage=storage)
+    return [trial.state.name for trial in study.trials]
+
+
+def trials(out: Path, name: str = "LightGCN") -> List[Tuple[Any, ...]]:
+    """What was tried, its course and its value."""
+    storage = f"sqlite:///{out / 'studies.db'}"
+    study = optuna.load_study(study_name=name, storage=storage)
+    return [
+        (trial.params, trial.intermediate_values, trial.value)
+        for trial in study.trials
+        if trial.state.name in ("COMPLETE", "PRUNED")
+    ]
 
 
 @pytest.mark.parametrize("victim", [1, 3])
@@ -359,17 +380,24 @@ def test_killed_search_goes_on(
     expected = trials(tmp_path / "whole")
     assert len(expected) == 3
     assert trials(tmp_path / "killed") == expected
+    # Apart from choices that were drawn again:
+    found = states(tmp_path / "killed")
+    assert sorted({*found}) == ["COMPLETE", "FAIL"]
+    assert found.index("FAIL") <= victim - 1
     whole = read(tmp_path / "whole", "LightGCN")
     killed = read(tmp_path / "killed", "LightGCN")
     for key in ("params", "search", "val", "test"):
         assert killed[key] == whole[key]
     # The first trial was that of the defaults:
     defaults = {"lr": 2e-3, "reg_weight": 1e-4, "num_layers": 3}
-    assert expected[0]["params"] == defaults
-    # The best of them was taken:
-    best = max(expected, key=lambda trial: max(trial["curve"]))
-    assert whole["params"] == best["params"]
-    assert whole["val"]["recall@20"] == pytest.approx(max(best["curve"]))
+    assert expected[0][0] == defaults
+    # The best epoch of the best of them was taken:
+    for _, curve, value in expected:
+        assert list(curve) == [0, 1]
+        assert value == pytest.approx(max(curve.values()))
+    params, _, value = max(expected, key=lambda trial: trial[2])
+    assert whole["params"] == params
+    assert whole["val"]["recall@20"] == pytest.approx(value)
 
 
 def test_test_split_does_not_choose(
@@ -394,64 +422,99 @@ def test_test_split_does_not_choose(
 class StubRuns:
     """Trains nothing: validation is a function of parameters and epoch."""
 
-    def __init__(self, budget: int, value: Any) -> None:
+    def __init__(
+        self, budget: int, value: Any, epochs: int = 1, deadly: bool = False
+    ) -> None:
         self.args = SimpleNamespace(budget=budget)
-        self.value = value
+        self.value, self.epochs, self.deadly = value, epochs, deadly
         self.tried: List[Tuple[Any, int]] = []
-
-    def plan(self, name: str, params: Any) -> Dict[str, Any]:
-        return {"params": params}
 
     def train(
         self, name: str, params: Any, seed: int, weights: Path, rule: Any
-    ) -> None:
+    ) -> Tuple[None, Dict[str, float]]:
+        curve = []
         trainer: Any = SimpleNamespace(should_stop=False)
-        for epoch in range(25):
-            value = self.value(params, epoch)
-            trainer.callback_metrics = {"val_recall@20": value}
+        for epoch in range(self.epochs):
+            curve.append(self.value(params, epoch))
+            trainer.current_epoch = epoch
+            trainer.callback_metrics = {"val_recall@20": curve[-1]}
             rule.on_validation_end(trainer, None)
+            if self.deadly:
+                raise Killed
             if trainer.should_stop:
                 break
         self.tried.append((params, epoch))
+        return None, {"val_recall@20": max(curve)}
 
 
 def test_search_never_tries_the_same_twice(
     accuracy: ModuleType, tmp_path: Path
 ) -> None:
     space = {"a": [1, 2, 3], "b": [0.1, None]}
+    plan = {"model": "x", "params": {}, "space": space}
     defaults = {"a": 2, "b": 0.1}
 
-    def search(budget: int) -> Tuple[Any, List]:
-        runs = StubRuns(budget, lambda p, _: p["a"] + (p["b"] is None))
-        best = accuracy.search(runs, tmp_path, "x", space, defaults, {})
+    def search(name: str, budget: int, **options: Any) -> Tuple[Any, List]:
+        runs = StubRuns(budget, lambda p, _: p["a"] + (not p["b"]), **options)
+        best = accuracy.search(runs, tmp_path / name, plan, defaults)
         return best, [params for params, _ in runs.tried]
 
-    _, tried = search(4)
+    _, tried = search("x", 4)
     assert len(tried) == 4
     assert tried[0] == defaults
     # A larger budget goes on; the choices are six in all.
-    best, rest = search(100)
+    best, rest = search("x", 100)
     assert len(rest) == 2
     tried += rest
     assert all(params not in tried[:i] for i, params in enumerate(tried))
     assert best == {"a": 3, "b": None}
     # A smaller one takes what it would have found.
-    assert search(1) == (defaults, [])
+    assert search("x", 1) == (defaults, [])
+    # What comes next does not depend on what was killed before.
+    for budget in (1, 2, 3, 4):
+        with pytest.raises(Killed):
+            search("y", budget, deadly=True)
+        assert search("y", budget)[1] == [tried[budget - 1]]
 
 
 def test_bad_trials_are_stopped(accuracy: ModuleType, tmp_path: Path) -> None:
     module = importlib.import_module("_search")
-    runs = StubRuns(8, lambda params, epoch: -params["a"] * (epoch + 1))
-    best = accuracy.search(
-        runs, tmp_path, "x", {"a": list(range(8))}, {"a": 3}, {}
-    )
+    runs = StubRuns(8, lambda params, epoch: epoch - 30 * params["a"], 15)
+    plan = {"model": "x", "params": {}, "space": {"a": list(range(8))}}
+    best = accuracy.search(runs, tmp_path / "x", plan, {"a": 3})
     assert best == {"a": 0}
-    values = [params["a"] for params, _ in runs.tried]
-    for number, (params, epoch) in enumerate(runs.tried):
-        is_bad = number >= module.NUM_COMPLETE and params["a"] > median(
-            values[:number]
-        )
-        assert epoch == (module.WARM_UP if is_bad else 24)
+    complete: List[int] = []
+    for params, epoch in runs.tried:
+        few = len(complete) < module.NUM_COMPLETE
+        if few or params["a"] <= median(complete):
+            complete.append(params["a"])
+            assert epoch == 14
+        else:
+            assert epoch == module.WARM_UP
+    found = [name for name in states(tmp_path, "x") if name != "FAIL"]
+    assert found.count("COMPLETE") == len(complete) > module.NUM_COMPLETE
+    assert found.count("PRUNED") == 8 - len(complete) > 0
+
+
+def test_one_process_makes_the_database(
+    accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_study = optuna.create_study
+
+    def create(**kwargs: Any) -> optuna.Study:
+        with (
+            pytest.raises(SystemExit, match="another process"),
+            accuracy.locked(tmp_path),
+        ):
+            pass
+        return create_study(**kwargs)
+
+    monkeypatch.setattr(optuna, "create_study", create)
+    plan = {"model": "x", "params": {}, "space": {"a": [1, 2]}}
+    runs = StubRuns(1, lambda params, epoch: 0.0)
+    assert accuracy.search(runs, tmp_path / "x", plan, {"a": 2}) == {"a": 2}
+    with accuracy.locked(tmp_path):  # It is free again.
+        pass
 
 
 # The comparison

@@ -190,7 +190,7 @@ def test_other_data(capsys: Any) -> None:
 
 def test_shipped_configs(capsys: Any) -> None:
     with pytest.raises(SystemExit) as done:
-        main(["fit", "--config", "embedded", "--print-config"])
+        main(["fit", "--config", "synthetic", "--print-config"])
     assert done.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["lr"] == 0.005
@@ -198,7 +198,7 @@ def test_shipped_configs(capsys: Any) -> None:
     assert main(["fit", "--config", "tiktok"]) == 1
     assert "data.root: found none" in capsys.readouterr().err
     assert main(["fit", "--config", "nothing"]) == 1
-    assert "embedded, own_data, sports" in capsys.readouterr().err
+    assert "own_data, sports, synthetic" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

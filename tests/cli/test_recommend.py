@@ -57,17 +57,17 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     rng = np.random.default_rng(1)
     np.save("visual_feat.npy", rng.normal(size=(3, 8)).astype(np.float32))
     Path("ids.txt").write_text("100\n101\n102\n")
-    new = ["--new-items", "visual_feat.npy", "ids.txt"]
-    assert main([*args, *new, "--only-new", "true"]) == 0
+    new = ["--cold-items", "visual_feat.npy", "ids.txt"]
+    assert main([*args, *new, "--only-cold", "true"]) == 0
     rows = read_rows()
     assert {row["item_id"] for row in rows} <= {"100", "101", "102"}
     assert len(rows) == 4
     assert main([*args, *new, "--k", "99"]) == 0
     assert "have fewer than 99 items left" in capsys.readouterr().out
     for bad, match in (
-        (["--new-items", "visual_feat.npy"], "one file of item ids"),
-        (["--new-items", "a.npy", "b.npy", "ids.txt"], "for each of"),
-        (["--only-new", "true"], "found no --new_items"),
+        (["--cold-items", "visual_feat.npy"], "one file of item ids"),
+        (["--cold-items", "a.npy", "b.npy", "ids.txt"], "for each of"),
+        (["--only-cold", "true"], "found no --cold_items"),
         (["--users", "none.txt"], "none.txt: found no such file"),
         (["--k", "0"], "'k' must be at least 1 (got 0)"),
     ):

@@ -1,8 +1,8 @@
-import builtins
 import datetime
 import uuid
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +14,6 @@ from tmfun_pyg.datasets._split import (
 )
 from tmfun_pyg.transforms import FeatureGraph
 
-pd = pytest.importorskip("pandas")
 from_interactions = MultimodalRecDataset.from_interactions
 
 
@@ -538,17 +537,3 @@ def test_bad_files(tmp_path, name, text, message):
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"log\.csv' does not exist"):
         from_interactions(tmp_path / "log.csv", {})
-
-
-def test_without_pandas(monkeypatch):
-    log = make_log()
-    actual = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "pandas":
-            raise ImportError(name)
-        return actual(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r'pip install "tmfun-pyg\[data\]"'):
-        from_interactions(log, {})

@@ -5,7 +5,7 @@ CODE = """
 import sys
 
 # As if these were not installed.
-for name in ("pandas", "pyarrow", "lightning", "torchmetrics", "matplotlib"):
+for name in ("pyarrow", "lightning", "torchmetrics", "matplotlib"):
     sys.modules[name] = None
 
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
@@ -15,7 +15,7 @@ assert not any(name.startswith("tmfun_pyg.nn") for name in sys.modules)
 MultimodalRecDataset(sys.argv[1], "toy", pre_transform=FeatureGraph(2))
 SyntheticMultimodal(50, 40)
 try:
-    MultimodalRecDataset.from_interactions("log.csv", {})
+    MultimodalRecDataset.from_interactions("log.parquet", {})
 except ImportError as err:
     assert 'pip install "tmfun-pyg[data]"' in str(err)
 else:
@@ -23,5 +23,5 @@ else:
 """
 
 
-def test_needs_torch_and_pyg_alone(make_raw):
+def test_needs_core_dependencies_alone(make_raw):
     subprocess.run([sys.executable, "-c", CODE, make_raw()], check=True)

@@ -10,7 +10,7 @@ import torch
 from torch_geometric.transforms import Compose, ToUndirected
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.datasets._inter_file import read_inter
+from tmfun_pyg.datasets._mmrec import read_inter
 from tmfun_pyg.transforms import FeatureGraph
 
 TRAIN = [[0, 0, 1, 1, 2, 2], [0, 1, 2, 4, 0, 3]]
@@ -244,13 +244,14 @@ def nan_at(*items):
         ({"rows": f"0 {10**30} 0\n"}, "line 2, column 'itemID'"),
         ({"rows": "0 0 0\n0 1 3\n"}, "line 3, column 'x_label' must .*'3'"),
         ({"rows": "0 0 0\n0 1 train\n"}, "column 'x_label' must .*'train'"),
-        ({"rows": "0 0 0\n0 1\n0 2 0\n"}, r"line 3 must have 3 .*\(got 2\)"),
-        ({"rows": "0 0 0\n\n0 2 0\n"}, r"line 3 must have 3 .*\(got 1\)"),
-        ({"rows": "0 0 0 9\n"}, r"line 2 must have 3 .*\(got 4\)"),
+        ({"rows": "0 0 0\n0 1\n0 2 0\n"}, "line 3, column 'x_label' .*''"),
+        ({"rows": "0 0 0\n\n0 2 0\n"}, "line 3, column 'userID' .*''"),
+        ({"rows": "0 0 0 9\n"}, "toy.inter' must have 3 fields .*got more"),
+        ({"rows": "0 0 0\n0 1 1 9\n"}, "toy.inter' .*3 fields in line 3"),
         ({"rows": ""}, "toy.inter' must have rows"),
         (
             {"header": "userID,itemID,x_label"},
-            "line 1 must have the tab-separated col",
+            r"must have 1 fields .*\['userID,itemID,x_label'\]",
         ),
         (
             {"header": "userID\titemID\tlabel"},
@@ -322,7 +323,9 @@ def test_empty_inter(make_raw, nothing_written, content):
     root = make_raw()
     (root / "toy" / "toy.inter").write_bytes(content)
     nothing_written()
-    with pytest.raises(ValueError, match=r"toy\.inter', line 1 must have"):
+    with pytest.raises(
+        ValueError, match=r"toy\.inter' cannot be read: No col"
+    ):
         MultimodalRecDataset(root, "toy")
 
 

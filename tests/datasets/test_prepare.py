@@ -6,13 +6,13 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tmfun_pyg.datasets import MultimodalRecDataset, TikTok, prepare
-from tmfun_pyg.datasets._suspicions import suspect_features, suspect_users
+from tmfun_pyg.datasets.prepare_report import suspect_features, suspect_users
 
-pd = pytest.importorskip("pandas")
 pytest.importorskip("pyarrow")
 from_interactions = MultimodalRecDataset.from_interactions
 

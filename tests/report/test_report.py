@@ -196,7 +196,7 @@ def test_page(page: Path, trained: Path, dataset: Any) -> None:
 
     text = reader.text
     assert "120" in text
-    assert "judged by the validation split" in text
+    assert "evaluated on the validation split" in text
     assert "There are no test metrics" in text
     assert "LightGCN does not weigh modalities by attention" in text
     assert "32 of 40 items have all modalities" in text
@@ -346,7 +346,7 @@ def test_recorded_metrics(
     # Only now is the test split read, where there is nothing written down.
     page = report(run, tmp_path / "b", split="test", dataset=dataset)
     text = Reader(page).text
-    assert "judged by the test split" in text
+    assert "evaluated on the test split" in text
     assert "0.6000 ± 0.1414" in text
     path = run / "<b>lightgcn" / "seed_0" / "best.ckpt"
     expected = Recommender.load(path, dataset).evaluate("test")["recall@20"]

@@ -65,7 +65,7 @@ def test_errors() -> None:
         ({"audio": visual}, "modality 'audio'"),
         ({"visual": visual[:, :3]}, r"visual.*\[4, 3\], expected 8"),
         ({"visual": visual / 0}, "NaN or Inf in row 0"),
-        ({"text": text}, "1 new item.s. without any, the first in row 1"),
+        ({"text": text}, "1 cold item.s. without any, the first in row 1"),
     ):
         with pytest.raises(ValueError, match=match):
             AddItems(bad)(copy.copy(data))

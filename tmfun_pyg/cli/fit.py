@@ -1,10 +1,9 @@
-import csv
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Dict, List, Optional
+from typing import Any, List, Optional
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
@@ -60,25 +59,19 @@ class _AppendingLogger(CSVLogger):
     def keep(self, num_epochs: int) -> None:
         """Keeps the rows of the first epochs, of a run that goes on."""
         path = Path(self.log_dir, "metrics.csv")
-        if not path.exists():
+        if not path.exists() or path.stat().st_size == 0:
             return
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            rows = list(reader)
-        # Rows of other loggers may name no epoch.
-        epochs = [int(row["epoch"] or num_epochs) for row in rows]
-        kept = [place for place, e in enumerate(epochs) if e < num_epochs]
-        rows = rows[: max(kept, default=-1) + 1]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        columns = lines[0].split(",")
+        place, end = columns.index("epoch"), 1
+        for number, line in enumerate(lines[1:], start=2):
+            epoch = line.split(",")[place]
+            if epoch and int(epoch) < num_epochs:  # Some rows name none.
+                end = number
         # Lightning removes the file when it begins.
         self.experiment.metrics_keys = columns
-        with (
-            atomic_write(path) as part,
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+        with atomic_write(path) as part:
+            part.write_text("\n".join([*lines[:end], ""]), encoding="utf-8")
 
 
 def fit(args: List[str]) -> int:
@@ -94,10 +87,9 @@ def fit(args: List[str]) -> int:
 def _make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="tmfun fit",
-        usage="tmfun fit [--config FILE] [--data.root DIR] [--model NAME] "
-        "[other options, see --help]",
-        description="Trains a model, by default TMFUN on the embedded data "
-        "set.",
+        usage="tmfun fit [--config FILE] [--data.root DIR] [--model NAME] ...",
+        description="Trains a model, by default TMFUN on the synthetic "
+        "data set.",
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     parser.add_class_arguments(RunOptions)
@@ -130,36 +122,34 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     others = config.clone()
     others.model = None
     given = parser.instantiate_classes(others)
+    seed = config.seed_everything
     if config.out is None:
-        data_name, seed = given.data.name or "embedded", config.seed_everything
+        data_name = given.data.name or "synthetic"
         config.out = f"runs/{data_name}/{cls.__name__}/seed_{seed}"
     folder = Path(config.out)
     _check_folder(folder, config.resume)
 
-    seed_everything(config.seed_everything, workers=True)
+    seed_everything(seed, workers=True)
     dataset = given.data.load()
     data = ToRecGraph()(dataset[0])
     options = config.model.get("init_args") or {}
     model = cls.from_data(data, **dict(options))
     if not any(True for _ in model.parameters()):
-        raise ValueError(
-            f"--model {cls.__name__}: found a model without weights, expected "
-            f"one to be trained"
-        )
+        raise ValueError(f"--model {cls.__name__}: a model without weights")
     module = RecommenderModule(
         model, data, lr=config.lr, dataset=dataset, source=given.data
     )
-    loader = InteractionDataModule(
-        data, seed=config.seed_everything, **dict(config.loader)
-    )
+    loader = InteractionDataModule(data, seed=seed, **dict(config.loader))
     logger = _AppendingLogger(folder)
-    ours: Dict[str, List[Any]] = {
-        "logger": [logger],
-        "callbacks": default_callbacks(str(folder), config.patience),
-        "plugins": [AtomicCheckpointIO()],
-    }
-    trainer = Trainer(**_extend(given.trainer.as_dict(), ours))
-    resumed = _find_resumed(folder, trainer, logger) if config.resume else None
+    asked = given.trainer.as_dict()
+    for name, ours in (
+        ("logger", [logger]),
+        ("callbacks", default_callbacks(str(folder), config.patience)),
+        ("plugins", [AtomicCheckpointIO()]),
+    ):
+        asked[name] = [*ours, *_as_list(asked[name])]
+    trainer = Trainer(**asked)
+    resumed = _find_resumed(folder, logger) if config.resume else None
     if trainer.is_global_zero and not config.trainer.fast_dev_run:
         folder.mkdir(parents=True, exist_ok=True)
         parser.save(
@@ -177,9 +167,8 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
 
     best = folder / "best.ckpt"
     recommender = Recommender.load(best, dataset, cls)
-    epoch = recommender.epoch
-    print(f"\nValidation, after epoch {epoch} as the best:")
-    judge(recommender, "val", folder, best_epoch=epoch)
+    print(f"\nValidation, after epoch {recommender.epoch} as the best:")
+    judge(recommender, "val", folder, best_epoch=recommender.epoch)
     print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {best}")
     return 0
 
@@ -194,32 +183,18 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def _extend(
-    options: Dict[str, Any], ours: Dict[str, List[Any]]
-) -> Dict[str, Any]:
-    """Puts what a run needs ahead of what was asked for."""
-    absent = (bool, type(None))
-    for name, values in ours.items():
-        given = options[name]
-        given = given if isinstance(given, list) else [given]
-        others = [value for value in given if not isinstance(value, absent)]
-        options[name] = [*values, *others]
-    return options
+def _as_list(asked: Any) -> List[Any]:
+    """Returns what was asked for of what may be one, several or a switch."""
+    values = asked if isinstance(asked, list) else [asked]
+    return [x for x in values if not isinstance(x, (bool, type(None)))]
 
 
-def _find_resumed(
-    folder: Path, trainer: Trainer, logger: _AppendingLogger
-) -> Optional[Path]:
+def _find_resumed(folder: Path, logger: _AppendingLogger) -> Optional[Path]:
     last = folder / "last.ckpt"
     if not last.exists():
         print(f"{folder}: no epoch is finished there, starting anew")
         return None
     epoch = read_checkpoint(last)["epoch"]
-    if -1 < (trainer.max_epochs or -1) <= epoch:
-        raise ValueError(
-            f"--trainer.max_epochs {trainer.max_epochs}: found a run of "
-            f"{epoch + 1} epochs in {folder}, expected more to do"
-        )
     logger.keep(epoch + 1)
     print(f"Going on after epoch {epoch} of {folder}")
     return last

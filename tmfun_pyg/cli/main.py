@@ -85,7 +85,7 @@ def _parse_command(words: List[str]) -> str:
 
 
 def _with_underscores(word: str) -> str:
-    """Takes --new-items for --new_items, as the options are called."""
+    """Takes --cold-items for --cold_items, as the options are called."""
     if not word.startswith("--"):
         return word
     key, equals, value = word.partition("=")
@@ -103,13 +103,10 @@ def _quiet() -> None:
     for message in (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*Experiment logs directory .* exists and is not empty.*",
+        ".* directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message)
     # A warning is for people, too: without the line of code it came from.
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
-
-
-def _show_warning(message: object, *args: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(
+        f"warning: {message}", file=sys.stderr
+    )

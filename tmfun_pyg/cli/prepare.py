@@ -20,7 +20,7 @@ def prepare(
     k_core: int = 0,
     seed: int = 0,
     zero_rows: Literal["error", "mask"] = "error",
-    encoder: Optional[Path] = None,
+    encoder: Optional[str] = None,
     overwrite: bool = False,
 ) -> None:
     """Makes a data set of a log of interactions and features of items, and
@@ -47,22 +47,6 @@ def prepare(
         encoder: The folder of the sentence-transformers model for texts.
         overwrite: Whether to replace a data set of this name.
     """
-    report = prepare_folder(
-        log,
-        out,
-        name,
-        features,
-        feature_ids=feature_ids,
-        user_col=user_col,
-        item_col=item_col,
-        time_col=time_col,
-        split=split,
-        ratios=ratios,
-        k_core=k_core,
-        seed=seed,
-        zero_rows=zero_rows,
-        encoder=None if encoder is None else str(encoder),
-        overwrite=overwrite,
-    )
+    report = prepare_folder(**locals())  # Its arguments have these names.
     print(report)
     print(f"\nNext:\n  tmfun fit --config own_data --data.root {out / name}")

@@ -12,7 +12,7 @@ from tmfun_pyg.recommender import (
 )
 
 SEVERAL = {
-    "new_items": "Items that the model was not trained with: feature files "
+    "cold_items": "Items that the model was not trained with: feature files "
     "named after their modalities (visual.npy or visual_feat.npy; any name if "
     "there is one modality), and a .txt file with the id of an item in each "
     "line, in the order of the rows."
@@ -24,8 +24,8 @@ def recommend(
     out: Path,
     users: str = "all",
     k: int = 20,
-    new_items: Optional[List[str]] = None,
-    only_new: bool = False,
+    cold_items: Optional[List[str]] = None,
+    only_cold: bool = False,
     exclude_seen: bool = True,
 ) -> None:
     """Writes the items of highest score for each user. Users whom the model
@@ -36,17 +36,17 @@ def recommend(
         out: The file to write: .csv, .parquet or .jsonl.
         users: A file with the id of a user in each line, or "all".
         k: The length of the lists.
-        new_items: See above.
-        only_new: Whether to recommend none but the new items.
+        cold_items: See above.
+        only_cold: Whether to recommend none but the cold items.
         exclude_seen: Whether to leave out what a user has chosen already.
     """
     items = None
-    if new_items is not None:
-        ids, features = _read_items(new_items, recommender.dataset.modalities)
+    if cold_items is not None:
+        ids, features = _read_items(cold_items, recommender.dataset.modalities)
         recommender = recommender.add_items(ids, features)
-        items = ids if only_new else None
-    elif only_new:
-        raise ValueError("--only_new: found no --new_items, expected some")
+        items = ids if only_cold else None
+    elif only_cold:
+        raise ValueError("--only_cold: found no --cold_items, expected some")
     asked = None if users == "all" else _read_lines(Path(users), "--users")
     total = len(recommender.dataset.user_ids) if users == "all" else None
     with tqdm(total=total, unit=" users", disable=None) as bar:
@@ -73,22 +73,19 @@ def _read_items(
     names: List[str], modalities: List[str]
 ) -> Tuple[List[str], Dict[str, np.ndarray]]:
     lists = [Path(name) for name in names if name.endswith(".txt")]
-    tables = [Path(name) for name in names if name.endswith(".npy")]
-    if len(lists) != 1 or len(tables) == 0 or len(tables) + 1 != len(names):
-        raise ValueError(
-            f"--new_items: found {names}, expected feature files (.npy) and "
-            f"one file of item ids (.txt)"
-        )
-    features = {path.stem.removesuffix("_feat"): path for path in tables}
+    tables = [name for name in names if name.endswith(".npy")]
+    features = {Path(x).stem.removesuffix("_feat"): x for x in tables}
     if len(modalities) == len(tables) == 1:
         features = {modalities[0]: tables[0]}
-    if len(features) < len(tables) or not set(features) <= set(modalities):
+    fits = len(lists) == 1 and 0 < len(features) == len(names) - 1
+    if not fits or not features.keys() <= set(modalities):
         raise ValueError(
-            f"--new_items: found {names}, expected one file for each of "
-            f"{modalities}, named after it"
+            f"--cold_items: found {names}, expected one file of item ids "
+            f"(.txt) and one of features (.npy) for each of {modalities}, "
+            f"named after it"
         )
-    read = {name: read_features(str(path)) for name, path in features.items()}
-    return list(_read_lines(lists[0], "--new_items")), read
+    read = {name: read_features(path) for name, path in features.items()}
+    return list(_read_lines(lists[0], "--cold_items")), read
 
 
 def _read_lines(path: Path, option: str) -> Iterator[str]:
@@ -99,7 +96,6 @@ def _read_lines(path: Path, option: str) -> Iterator[str]:
             text = line.rstrip("\r\n")
             if text == "":
                 raise ValueError(
-                    f"{option} {path}, line {number}: found an empty line, "
-                    f"expected an id"
+                    f"{option} {path}, line {number}: found an empty line"
                 )
             yield text

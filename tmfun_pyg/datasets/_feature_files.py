@@ -1,11 +1,11 @@
+import os
 import os.path as osp
-from typing import Any, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
 import numpy as np
 
+from tmfun_pyg.datasets._files import read_parquet, read_text
 from tmfun_pyg.datasets._ids import number_ids, to_ids_like
-from tmfun_pyg.datasets._parquet import read_parquet
-from tmfun_pyg.datasets._texts import encode_texts, read_text
 from tmfun_pyg.datasets.features import read_features
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
@@ -44,7 +44,7 @@ def read_feature_file(
             f"'{ids_path}' for '{path}')"
         )
     if osp.isdir(path):
-        names, matrix = encode_texts(path, encoder)
+        names, matrix = _encode_texts(path, encoder)
         return to_ids_like(names, item_ids, f"'{path}'"), matrix
     if suffix == ".npy":
         return _read_npy(path, ids_path, item_ids)
@@ -103,26 +103,27 @@ def _read_table(
     frame = frame.drop(columns=item_col)
     if frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object:
         source = f"'{path}', column '{frame.columns[0]}'"
-        return ids, _stack_lists(frame.iloc[:, 0], source)
-    other = [
-        f"'{column}' ({dtype})"
-        for column, dtype in frame.dtypes.items()
-        if dtype.kind not in "iuf"
-    ]
-    if other or frame.shape[1] == 0:
-        raise ValueError(
-            f"'{path}' must have one column of lists or numeric columns "
-            f"beside '{item_col}' (got {', '.join(other) or 'none'})"
-        )
-    return ids, _to_floats(frame.to_numpy())
+        matrix = _stack_lists(frame.iloc[:, 0], source)
+    else:
+        other = [
+            f"'{column}' ({dtype})"
+            for column, dtype in frame.dtypes.items()
+            if dtype.kind not in "iuf"
+        ]
+        if other or frame.shape[1] == 0:
+            raise ValueError(
+                f"'{path}' must have one column of lists or numeric columns "
+                f"beside '{item_col}' (got {', '.join(other) or 'none'})"
+            )
+        matrix = frame.to_numpy()
+    return ids, matrix.astype(np.promote_types(matrix.dtype, np.float32))
 
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:
     """Stacks a column of lists of equal length."""
-    length = np.array(
-        [len(row) if isinstance(row, np.ndarray) else 0 for row in column]
-    )
-    if (length != length[0]).any():
+    lists = column.map(lambda row: isinstance(row, np.ndarray))
+    length = column.where(lists, "").map(len)
+    if length.nunique() > 1:
         row = int((length != length[0]).argmax())
         raise ValueError(
             f"{source} must have lists of equal length (got {length[0]} "
@@ -133,8 +134,54 @@ def _stack_lists(column: Any, source: str) -> np.ndarray:
         raise ValueError(
             f"{source} must have lists of numbers (got {matrix.dtype} values)"
         )
-    return _to_floats(matrix)
+    return matrix
 
 
-def _to_floats(matrix: np.ndarray) -> np.ndarray:
-    return matrix if matrix.dtype.kind == "f" else matrix.astype(np.float32)
+def _encode_texts(
+    folder: str, encoder: Optional[str]
+) -> Tuple[List[str], np.ndarray]:
+    """Encodes the texts of a folder of files ``<item id>.txt``.
+
+    Args:
+        folder (str): The folder. Empty texts are encoded as zeros.
+        encoder (str, optional): The folder of a sentence-transformers model.
+
+    Returns:
+        The item ids and a matrix with a row for each.
+
+    Raises:
+        ImportError: If sentence-transformers is not installed.
+        ValueError: If a file or the model is missing.
+    """
+    files = sorted(f for f in os.listdir(folder) if not f.startswith("."))
+    other = [file for file in files if not file.endswith(".txt")]
+    if other or not files:
+        raise ValueError(
+            f"'{folder}' must hold files '<item id>.txt' and no others (got "
+            f"{other[:1] or 'no file'})"
+        )
+    texts = [read_text(osp.join(folder, file)) for file in files]
+    filled = np.array([text.strip() != "" for text in texts])
+    if not filled.any():
+        raise ValueError(f"'{folder}' must hold texts (got empty files alone)")
+    if encoder is None or not osp.isdir(encoder):
+        raise ValueError(
+            f"'encoder' must be the folder of a sentence-transformers model "
+            f"for the texts in '{folder}' (got {encoder!r}); models are not "
+            f"downloaded"
+        )
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as err:
+        raise ImportError(
+            "encoding texts needs sentence-transformers: pip install "
+            '"tmfun-pyg[encode]"'
+        ) from err
+    rows = SentenceTransformer(encoder, local_files_only=True).encode(
+        [text for text in texts if text.strip()],
+        convert_to_numpy=True,
+        show_progress_bar=len(texts) > 1000,
+    )
+    matrix = np.zeros((len(texts), rows.shape[1]), dtype=rows.dtype)
+    matrix[filled] = rows
+    return [file.removesuffix(".txt") for file in files], matrix

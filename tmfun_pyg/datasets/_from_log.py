@@ -1,18 +1,22 @@
-from typing import Any, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
+import pandas as pd
+from torch import Tensor
 
-from tmfun_pyg.datasets._content import Content, build_content
-from tmfun_pyg.datasets._interactions import (
+from tmfun_pyg.datasets._content import (
+    Content,
+    Features,
     Interactions,
+    build_content,
     check_splits,
     warn_duplicates,
 )
-from tmfun_pyg.datasets._item_features import align_features
-from tmfun_pyg.datasets._k_core import keep_k_core
-from tmfun_pyg.datasets._log import Log
+from tmfun_pyg.datasets._ids import number_ids
+from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
-from tmfun_pyg.datasets.features import ZeroRows
+from tmfun_pyg.datasets.features import ZeroRows, check_features
+from tmfun_pyg.utils.messages import name_items
 
 
 def content_from_log(
@@ -28,16 +32,98 @@ def content_from_log(
     arguments see :meth:`MultimodalRecDataset.from_interactions`.
     """
     log = keep_k_core(full_log, k_core)
-    item_ids, tables = align_features(features, full_log, log, zero_rows)
-    label = log.label
+    item_ids, tables = _align_features(features, full_log, log, zero_rows)
+    rows = {name: log.rows[name].to_numpy() for name in log.rows}
+    label = rows.get("label")
     if label is None:
-        label = split_interactions(split, log.user, log.time, ratios, seed)
+        label = split_interactions(
+            split, rows["user"], rows.get("time"), ratios, seed
+        )
     check_splits(label, log.source)
     # Cold items stand between those of the log.
-    item = np.searchsorted(item_ids, log.item_ids)[log.item]
-    order = np.lexsort((item, log.user))
-    inter = Interactions(log.user[order], item[order], label[order])
+    item = np.searchsorted(item_ids, log.item_ids)[rows["item"]]
+    order = np.lexsort((item, rows["user"]))
+    inter = Interactions(rows["user"][order], item[order], label[order])
     warn_duplicates(log.num_duplicates, log.source)
     return build_content(
         inter, tables, log.user_ids, item_ids, log.num_duplicates
     )
+
+
+def _align_features(
+    features: Mapping[str, Any], full_log: Log, log: Log, zero_rows: ZeroRows
+) -> Tuple[np.ndarray, Features]:
+    """Joins the items of a log with those of features.
+
+    Args:
+        features (Dict[str, Any]): For each modality a pair
+            :obj:`(item_ids, matrix)`, or a matrix for the items of
+            ``full_log``.
+        full_log (Log): The log as it was read.
+        log (Log): Its k-core.
+        zero_rows (str): See :func:`check_features`.
+
+    Returns:
+        The ids of all items in sorted order, and their features.
+    """
+    item_ids = log.item_ids
+    tables: Dict[str, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for modality, value in features.items():
+        source = f"'features', modality '{modality}'"
+        ids, matrix = _read_value(value, full_log, source)
+        tables[modality] = ids, *check_features(matrix, source, zero_rows, ids)
+        # Compared by type first: numpy takes 7 and "7" for equal.
+        if (
+            ids.dtype.kind != log.item_ids.dtype.kind
+            or not np.isin(ids, log.item_ids).any()
+        ):
+            raise ValueError(
+                f"{source} must have item ids of {log.source} such as "
+                f"{log.item_ids.item(0)!r} (got ids such as {ids.item(0)!r}, "
+                f"none of them with interactions)"
+            )
+        item_ids = np.union1d(item_ids, ids)
+    dropped = np.setdiff1d(full_log.item_ids, log.item_ids)
+    item_ids = np.setdiff1d(item_ids, dropped, assume_unique=True)
+
+    out: Features = {}
+    for modality, (ids, matrix, present) in tables.items():
+        row = pd.Index(ids).get_indexer(item_ids)
+        # Zeros for items without a row.
+        matrix = np.where((row < 0)[:, None], np.float32(0), matrix[row])
+        out[modality] = matrix, present[row] & (row >= 0)
+    return item_ids, out
+
+
+def _read_value(
+    value: Any, full_log: Log, source: str
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the item ids of features, each once, and their matrix."""
+    ids, matrix = full_log.item_ids, value
+    expected = f"as many as {full_log.source} has items"
+    if isinstance(value, tuple):
+        if len(value) != 2:
+            raise ValueError(
+                f"{source} must be a pair (item_ids, matrix) (got a tuple of "
+                f"{len(value)})"
+            )
+        matrix = value[1]
+        number, distinct = number_ids(value[0], f"{source}, item_ids")
+        count = np.bincount(number)
+        if (count > 1).any():
+            raise ValueError(
+                f"{source}, item_ids must have each id once (got repeated "
+                f"{name_items(distinct[count > 1])})"
+            )
+        ids, expected = distinct[number], "as many as item_ids"
+    if isinstance(matrix, Tensor):
+        matrix = matrix.detach().cpu()
+        # numpy has no bfloat16.
+        matrix = matrix.float() if matrix.is_floating_point() else matrix
+    matrix = np.asarray(matrix)
+    if matrix.ndim > 0 and len(ids) != len(matrix):
+        raise ValueError(
+            f"{source} must have {len(ids)} rows, {expected} (got "
+            f"{len(matrix)})"
+        )
+    return ids, matrix

@@ -2,28 +2,21 @@ import re
 from typing import Any, Sequence, Tuple
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from tmfun_pyg.utils.ids import INTEGER
 
 # What `pandas.api.types.infer_dtype` calls ids that are not exact, or of
 # which equal ones may look different.
-REFUSED = {
-    "boolean",
-    "bytes",
-    "complex",
-    "decimal",
-    "floating",
-    "mixed-integer",
-    "mixed-integer-float",
-}
+REFUSED = re.compile("boolean|bytes|complex|decimal|floating|mixed-integer.*")
 
 
 def to_ids(names: Sequence[str]) -> np.ndarray:
     """Converts text to ids: int64 if all are plain integers, else str."""
-    if all(map(re.compile(INTEGER).fullmatch, names)):
-        return np.array(names).astype(np.int64)
-    return np.array(names, dtype=np.str_)
+    ids = np.array(names, dtype=np.str_)
+    is_integer = all(map(re.compile(INTEGER).fullmatch, names))
+    return ids.astype(np.int64) if is_integer else ids
 
 
 def to_ids_like(
@@ -36,14 +29,13 @@ def to_ids_like(
     """
     if like.dtype.kind == "U":
         return np.array(names, dtype=np.str_)
-    ids = to_ids(names)
-    if ids.dtype.kind == "U":
-        bad = next(name for name in names if not re.fullmatch(INTEGER, name))
-        raise ValueError(
-            f"{source} must have integers as item ids, like the log (got "
-            f"'{bad}')"
-        )
-    return ids
+    for name in names:
+        if not re.fullmatch(INTEGER, name):
+            raise ValueError(
+                f"{source} must have integers as item ids, like the log (got "
+                f"'{name}')"
+            )
+    return to_ids(names)
 
 
 def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
@@ -60,8 +52,6 @@ def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: If ids are missing, or of a type that is not exact.
     """
-    import pandas as pd
-
     if isinstance(ids, Tensor):
         ids = ids.cpu().numpy()
     number, distinct = pd.factorize(pd.Series(ids))
@@ -74,7 +64,7 @@ def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
         distinct = distinct.astype(distinct.categories.dtype)
     kind = pd.api.types.infer_dtype(distinct)
     example = distinct.max() if kind == "integer" else distinct[0]
-    if kind in REFUSED or (kind == "integer" and example >= 2**63):
+    if REFUSED.fullmatch(kind) or (kind == "integer" and example >= 2**63):
         raise ValueError(
             f"{source} must have 64-bit integers or strings as ids (got "
             f"'{example}' of type '{kind}'); convert them by .astype(str)"

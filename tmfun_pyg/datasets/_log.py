@@ -1,12 +1,20 @@
-from typing import Any, NamedTuple, Optional
+import os
+import os.path as osp
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+import pandas as pd
 
+from tmfun_pyg.datasets._content import first_of_pairs
+from tmfun_pyg.datasets._files import read_csv, read_parquet
 from tmfun_pyg.datasets._ids import number_ids
-from tmfun_pyg.datasets._interactions import first_of_pairs
+from tmfun_pyg.utils.ids import INTEGER
 
 # The column of a given split.
 LABEL = "x_label"
+SEPARATORS = {".csv": ",", ".inter": "\t"}
+# The columns of MMRec's files under their names in RecBole's.
+ALIASES = {"userID": "user_id", "itemID": "item_id"}
 
 
 class Log(NamedTuple):
@@ -16,11 +24,10 @@ class Log(NamedTuple):
         source (str): The name of the log in errors.
         user_ids (np.ndarray): The raw user ids in sorted order.
         item_ids (np.ndarray): The raw item ids in sorted order.
-        user (np.ndarray): The user index of each interaction.
-        item (np.ndarray): The item index of each interaction.
-        time (np.ndarray, optional): The rank of each interaction's time.
-        label (np.ndarray, optional): The given split of each interaction: 0,
-            1 or 2.
+        rows (pandas.DataFrame): The interactions in their order, with the
+            columns ``user`` and ``item`` (indices), ``time`` (the rank of
+            the time) if the log has times, and ``label`` (0, 1 or 2) if its
+            split is given.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
     """
@@ -28,43 +35,42 @@ class Log(NamedTuple):
     source: str
     user_ids: np.ndarray
     item_ids: np.ndarray
-    user: np.ndarray
-    item: np.ndarray
-    time: Optional[np.ndarray]
-    label: Optional[np.ndarray]
+    rows: pd.DataFrame
     num_duplicates: int
 
-    def select(self, kept: np.ndarray) -> "Log":
-        """Returns the log with the interactions of a mask or index."""
-        return self._replace(
-            user=self.user[kept],
-            item=self.item[kept],
-            time=None if self.time is None else self.time[kept],
-            label=None if self.label is None else self.label[kept],
-        )
 
-
-def number_log(
-    source: str,
-    frame: Any,
+def read_log(
+    interactions: Any,
     user_col: str,
     item_col: str,
     time_col: Optional[str],
-    labeled: bool,
+    given: Optional[bool],
 ) -> Log:
-    """Numbers the users and items of a DataFrame, and drops repeated
+    """Reads a log, numbers its users and items, and drops repeated
     interactions: of equal pairs, the one of the earliest split, time and row
     is kept.
 
+    Args:
+        interactions (pandas.DataFrame or str): The log, or its path.
+        user_col (str): The column of user ids.
+        item_col (str): The column of item ids.
+        time_col (str, optional): The column of times.
+        given (bool, optional): Whether its split is given.
+            (default: if it has the column)
+
     Raises:
-        ValueError: If a column is missing or has other values.
+        ImportError: If pyarrow is needed, but not installed.
+        ValueError: If a file is missing or has another format, or a column
+            is missing or has other values.
     """
-    columns = [user_col, item_col, time_col, LABEL if labeled else None]
-    missing = [c for c in columns if c and c not in frame.columns]
+    source, frame = _read_frame(interactions, user_col, item_col)
+    if given is None:
+        given = LABEL in frame
+    columns = [user_col, item_col, time_col, LABEL if given else None]
+    missing = [c for c in columns if c and c not in frame]
     if missing:
         raise ValueError(
-            f"{source} must have the column(s) {missing} (got "
-            f"{list(frame.columns)})"
+            f"{source} must have the column(s) {missing} (got {list(frame)})"
         )
     if len(frame) == 0:
         raise ValueError(f"{source} must have rows (got none)")
@@ -72,23 +78,101 @@ def number_log(
     column = f"{source}, column '{{}}'".format
     user, user_ids = number_ids(frame[user_col], column(user_col))
     item, item_ids = number_ids(frame[item_col], column(item_col))
-    time = label = None
+    rows = pd.DataFrame({"user": user, "item": item})
     if time_col:
-        time = _rank_times(frame[time_col], column(time_col))
-    if labeled:
-        label = _read_labels(frame[LABEL], column(LABEL))
-    keys = [key for key in (time, label) if key is not None]
-    kept = np.sort(first_of_pairs(user, item, *keys))
-    num_duplicates = len(frame) - len(kept)
-    log = Log(
-        source, user_ids, item_ids, user, item, time, label, num_duplicates
+        rows["time"] = _rank_times(frame[time_col], column(time_col))
+    if given:
+        rows["label"] = _read_labels(frame[LABEL], column(LABEL))
+    kept = np.sort(first_of_pairs(*rows.to_numpy().T))
+    rows = rows.iloc[kept]
+    return Log(source, user_ids, item_ids, rows, len(frame) - len(rows))
+
+
+def keep_k_core(log: Log, k: int) -> Log:
+    """Returns the k-core: users and items with fewer than ``k`` interactions
+    are dropped until none are left.
+
+    Raises:
+        ValueError: If the k-core is empty.
+    """
+    rows = log.rows
+    while True:
+        enough = np.bincount(rows["user"])[rows["user"]] >= k
+        enough &= np.bincount(rows["item"])[rows["item"]] >= k
+        if enough.all():
+            break
+        rows = rows[enough]
+    if rows.empty:
+        raise ValueError(
+            f"'k_core' must leave some interactions of {log.source} (got {k}, "
+            f"which leaves none)"
+        )
+    users, user = np.unique(rows["user"], return_inverse=True)
+    items, item = np.unique(rows["item"], return_inverse=True)
+    return log._replace(
+        user_ids=log.user_ids[users],
+        item_ids=log.item_ids[items],
+        rows=rows.assign(user=user, item=item),
     )
-    return log.select(kept)
 
 
-def _read_labels(labels: Any, source: str) -> np.ndarray:
-    import pandas as pd
+def _read_frame(
+    interactions: Any, user_col: str, item_col: str
+) -> Tuple[str, pd.DataFrame]:
+    """Returns the name of a log in errors, and its DataFrame."""
+    if isinstance(interactions, pd.DataFrame):
+        return "'interactions'", interactions
+    if not isinstance(interactions, (str, os.PathLike)):
+        raise ValueError(
+            f"'interactions' must be a pandas.DataFrame or the path of a "
+            f".csv, .parquet or .inter file (got a "
+            f"{type(interactions).__name__})"
+        )
+    path = os.fspath(interactions)
+    suffix = osp.splitext(path)[1].lower()
+    if suffix == ".parquet":
+        return f"'{path}'", read_parquet(path)
+    if suffix not in SEPARATORS:
+        raise ValueError(
+            f"'{path}' must be a .csv, .parquet or .inter file (got "
+            f"'{suffix}')"
+        )
+    names = list(read_csv(path, sep=SEPARATORS[suffix], nrows=0))
+    if suffix == ".inter":
+        names = _untyped(path, names, user_col, item_col)
+    # As strings first: "007" and "NA" are ids like any other.
+    frame = read_csv(
+        path,
+        sep=SEPARATORS[suffix],
+        header=0,
+        names=names,
+        dtype={user_col: str, item_col: str},
+        keep_default_na=False,
+        na_values=[""],
+    )
+    for column in {user_col, item_col}.intersection(names):
+        if frame[column].str.fullmatch(INTEGER, na=False).all():
+            frame[column] = frame[column].astype(np.int64)
+    return f"'{path}'", frame
 
+
+def _untyped(
+    path: str, header: List[str], user_col: str, item_col: str
+) -> List[str]:
+    """Returns column names without types, as in ``user_id:token``."""
+    names = [column.partition(":")[0] for column in header]
+    names = [
+        name if name in (user_col, item_col) else ALIASES.get(name, name)
+        for name in names
+    ]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"'{path}' must have columns of distinct names (got {header})"
+        )
+    return names
+
+
+def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
     label = pd.to_numeric(labels, errors="coerce")
     bad = ~label.isin([0, 1, 2]).to_numpy()
     if bad.any():
@@ -100,9 +184,7 @@ def _read_labels(labels: Any, source: str) -> np.ndarray:
     return label.to_numpy().astype(np.int64)
 
 
-def _rank_times(times: Any, source: str) -> np.ndarray:
-    import pandas as pd
-
+def _rank_times(times: pd.Series, source: str) -> np.ndarray:
     missing = times.isna().to_numpy()
     if missing.any():
         raise ValueError(

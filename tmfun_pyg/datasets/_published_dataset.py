@@ -1,8 +1,7 @@
 import os
-from typing import Callable, ClassVar, NamedTuple, Optional, Sequence, Union
+from typing import Any, ClassVar, NamedTuple, Union
 
 from tmfun_pyg.datasets._content import Content
-from tmfun_pyg.datasets.features import ZeroRows
 from tmfun_pyg.datasets.multimodal_rec_dataset import MultimodalRecDataset
 
 
@@ -30,24 +29,9 @@ class PublishedDataset(MultimodalRecDataset):
     )
 
     def __init__(
-        self,
-        root: Union[str, "os.PathLike[str]"],
-        modalities: Optional[Sequence[str]] = None,
-        transform: Optional[Callable] = None,
-        pre_transform: Optional[Callable] = None,
-        force_reload: bool = False,
-        *,
-        zero_rows: ZeroRows = "error",
+        self, root: Union[str, "os.PathLike[str]"], *args: Any, **kwargs: Any
     ) -> None:
-        super().__init__(
-            root,
-            self.folder,
-            modalities,
-            transform,
-            pre_transform,
-            force_reload,
-            zero_rows=zero_rows,
-        )
+        super().__init__(root, self.folder, *args, **kwargs)
 
     def _check_statistics(self, content: Content) -> None:
         found = Statistics(

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from typing import List, Literal, Optional, Sequence, Tuple
+from typing import List, Literal, Optional, Sequence, Tuple, get_args
 
 import numpy as np
 
@@ -34,8 +34,16 @@ def read_features(path: str) -> np.ndarray:
     return matrix
 
 
-def check_modalities(modalities: Sequence[str]) -> List[str]:
-    """Checks that modalities can be named in attributes and edge types."""
+def check_modalities(
+    modalities: Sequence[str], zero_rows: str = "error"
+) -> List[str]:
+    """Checks that modalities can be named in attributes and edge types, and
+    the option of rows of zeros.
+    """
+    if zero_rows not in get_args(ZeroRows):
+        raise ValueError(
+            f"'zero_rows' must be 'error' or 'mask' (got {zero_rows!r})"
+        )
     if isinstance(modalities, str):
         raise ValueError(
             f"'modalities' must be a list of names (got the string "
@@ -52,14 +60,6 @@ def check_modalities(modalities: Sequence[str]) -> List[str]:
             f"'modalities' must have each name once (got {list(modalities)})"
         )
     return list(modalities)
-
-
-def check_zero_rows(zero_rows: str) -> None:
-    """Raises a :class:`ValueError` for an unknown option."""
-    if zero_rows not in ("error", "mask"):
-        raise ValueError(
-            f"'zero_rows' must be 'error' or 'mask' (got {zero_rows!r})"
-        )
 
 
 def check_features(

@@ -3,17 +3,15 @@ import os.path as osp
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
 from tmfun_pyg.datasets import _mmrec, _processed
-from tmfun_pyg.datasets._content import Content, pre_transformed
-from tmfun_pyg.datasets._from_log import content_from_log
-from tmfun_pyg.datasets._interactions import warn_duplicates
-from tmfun_pyg.datasets._log import number_log
-from tmfun_pyg.datasets._log_file import read_frame
-from tmfun_pyg.datasets._split import Ratios, Split
-from tmfun_pyg.datasets.features import (
-    ZeroRows,
-    check_modalities,
-    check_zero_rows,
+from tmfun_pyg.datasets._content import (
+    Content,
+    pre_transformed,
+    warn_duplicates,
 )
+from tmfun_pyg.datasets._from_log import content_from_log
+from tmfun_pyg.datasets._log import read_log
+from tmfun_pyg.datasets._split import Ratios, Split
+from tmfun_pyg.datasets.features import ZeroRows, check_modalities
 from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 
@@ -108,7 +106,6 @@ class MultimodalRecDataset(RecDataset):
         *,
         zero_rows: ZeroRows = "error",
     ) -> None:
-        check_zero_rows(zero_rows)
         root = osp.abspath(osp.expanduser(os.fspath(root)))
         # Set before PyG's constructor is called, since the paths need them.
         self.root = root
@@ -118,7 +115,7 @@ class MultimodalRecDataset(RecDataset):
         self._processed_dir = _processed.find_dir(root, name, self._raw_dir)
         found = _mmrec.find_modalities(self.raw_dir)
         self.modalities = check_modalities(
-            found if modalities is None else modalities
+            found if modalities is None else modalities, zero_rows
         )
         if not all(osp.isfile(path) for path in self.raw_paths):
             self.download()
@@ -141,7 +138,7 @@ class MultimodalRecDataset(RecDataset):
         )
         if self.force_reload or not osp.isfile(self.processed_paths[0]):
             self.process()
-        self._set_content(*_processed.load(self.processed_paths[0]))
+        self._set_content(_processed.load(self.processed_paths[0]))
 
     @classmethod
     def from_interactions(
@@ -231,17 +228,15 @@ class MultimodalRecDataset(RecDataset):
                 (default: :obj:`None`)
 
         Raises:
-            ImportError: If pandas is not installed:
-                :obj:`pip install "tmfun-pyg[data]"`.
+            ImportError: If the log is a Parquet file, and pyarrow is not
+                installed: :obj:`pip install "tmfun-pyg[data]"`.
             ValueError: If an argument is out of range, or data has another
                 format; the message names the argument, and the column, row
                 or items.
         """
-        check_zero_rows(zero_rows)
-        check_modalities(list(features))
-        source, frame = read_frame(interactions, user_col, item_col)
+        check_modalities(list(features), zero_rows)
         given = split == "given"
-        log = number_log(source, frame, user_col, item_col, time_col, given)
+        log = read_log(interactions, user_col, item_col, time_col, given)
         content = content_from_log(
             log, features, split, ratios, k_core, seed, zero_rows
         )
@@ -249,7 +244,7 @@ class MultimodalRecDataset(RecDataset):
         super(MultimodalRecDataset, dataset).__init__(
             transform=transform, pre_transform=pre_transform
         )
-        dataset._set_content(*pre_transformed(content, pre_transform))
+        dataset._set_content(pre_transformed(content, pre_transform))
         return dataset
 
     # The constructor replaces PyG's hooks, which create folders before the

@@ -8,14 +8,9 @@ from typing import Any, Dict, Optional, Union
 from tmfun_pyg.datasets import _mmrec
 from tmfun_pyg.datasets._feature_files import read_feature_file
 from tmfun_pyg.datasets._from_log import content_from_log
-from tmfun_pyg.datasets._log import LABEL, number_log
-from tmfun_pyg.datasets._log_file import read_frame
+from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._split import Ratios, Split
-from tmfun_pyg.datasets.features import (
-    ZeroRows,
-    check_modalities,
-    check_zero_rows,
-)
+from tmfun_pyg.datasets.features import ZeroRows, check_modalities
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
 from tmfun_pyg.utils.files import atomic_folder
 
@@ -116,7 +111,7 @@ def prepare(
 
     Raises:
         ImportError: If an optional dependency is not installed:
-            :obj:`pip install "tmfun-pyg[data]"` for pandas and pyarrow,
+            :obj:`pip install "tmfun-pyg[data]"` for pyarrow (Parquet),
             :obj:`pip install "tmfun-pyg[encode]"` for sentence-transformers.
         ValueError: If an argument is out of range, if data has another
             format, or if the folder exists; the message names the argument
@@ -124,8 +119,7 @@ def prepare(
         OSError: If the folder cannot be written.
     """
     features, feature_ids = features or {}, feature_ids or {}
-    check_zero_rows(zero_rows)
-    check_modalities(list(features))
+    check_modalities(list(features), zero_rows)
     unknown = [name for name in feature_ids if name not in features]
     if unknown:
         raise ValueError(
@@ -140,12 +134,10 @@ def prepare(
     target = osp.join(osp.abspath(osp.expanduser(os.fspath(out))), name)
     _check_target(target, name, overwrite)
 
-    source, frame = read_frame(os.fspath(log), user_col, item_col)
+    given = None if split is None else split == "given"
+    full_log = read_log(os.fspath(log), user_col, item_col, time_col, given)
     if split is None:
-        split = "given" if LABEL in frame.columns else "random"
-    given = split == "given"
-    full_log = number_log(source, frame, user_col, item_col, time_col, given)
-    del frame
+        split = "given" if "label" in full_log.rows else "random"
     tables = {
         modality: read_feature_file(
             os.fspath(path),

@@ -4,14 +4,32 @@ from typing import Any, Dict, List
 import numpy as np
 import torch
 
-from tmfun_pyg.datasets._content import Content
-from tmfun_pyg.datasets._interactions import SPLITS
+from tmfun_pyg.datasets._content import SPLITS, Content
 from tmfun_pyg.datasets._log import Log
-from tmfun_pyg.datasets._suspicions import (
-    suspect_coverage,
-    suspect_features,
-    suspect_users,
-)
+
+# Suspicious are users with more than so many times the median number of
+# interactions, a larger mean cosine of items, and features of a smaller share
+# of the items.
+MANY_TIMES = 100
+LARGE_COSINE = 0.9
+SMALL_SHARE = 0.5
+TEXT = """\
+{name} ({settings})
+{users:,} users, {items:,} items, {interactions:,} interactions ({splits}), \
+density {density:.2e}
+interactions per user: median {per_user[median]:g}, most \
+{per_user[most]:,}, {per_user[share_with_one]:.1%} of the users with one; \
+{untrained_users:,} users have none for training
+interactions per item: median {per_item[median]:g}, most \
+{per_item[most]:,}, {per_item[share_with_one]:.1%} of the items with one; \
+{untrained_items:,} items have none for training
+cold items, with features but no interaction: {cold_items:,}
+repeated interactions, dropped: {duplicates:,}
+dropped by k_core: {dropped}"""
+MODALITY = """\
+modality '{name}': {features:,} features of {present:,} items, {missing:,} \
+without; norms {smallest_norm:.3g} to {largest_norm:.3g}, median \
+{median_norm:.3g}"""
 
 
 @dataclass
@@ -67,29 +85,16 @@ class PrepareReport:
     suspicious: List[str]
 
     def __str__(self) -> str:
-        settings = ", ".join(f"{k}={v!r}" for k, v in self.settings.items())
-        splits = ", ".join(f"{n:,} {name}" for name, n in self.splits.items())
-        lines = [
-            f"{self.name} ({settings})",
-            f"{self.users:,} users, {self.items:,} items, "
-            f"{self.interactions:,} interactions ({splits}), density "
-            f"{self.density:.2e}",
-            _describe_activity("user", self.per_user, self.untrained_users),
-            _describe_activity("item", self.per_item, self.untrained_items),
-            f"cold items, with features but no interaction: "
-            f"{self.cold_items:,}",
-            f"repeated interactions, dropped: {self.duplicates:,}",
-            "dropped by k_core: "
-            + ", ".join(f"{n:,} {name}" for name, n in self.dropped.items()),
-        ]
+        values = vars(self).copy()
+        values["settings"] = ", ".join(
+            f"{name}={value!r}" for name, value in self.settings.items()
+        )
+        for key in ("splits", "dropped"):
+            counts = values[key].items()
+            values[key] = ", ".join(f"{n:,} {name}" for name, n in counts)
+        lines = [TEXT.format_map(values)]
         for name, numbers in self.modalities.items():
-            lines.append(
-                f"modality '{name}': {numbers['features']:,} features of "
-                f"{numbers['present']:,} items, {numbers['missing']:,} "
-                f"without; norms {numbers['smallest_norm']:.3g} to "
-                f"{numbers['largest_norm']:.3g}, median "
-                f"{numbers['median_norm']:.3g}"
-            )
+            lines.append(MODALITY.format(name=name, **numbers))
         lines += [f"suspicious: {sentence}" for sentence in self.suspicious]
         return "\n".join(lines)
 
@@ -108,12 +113,11 @@ def describe(
 
     suspicious = suspect_users(content.user_ids, user_count)
     modalities: Dict[str, Dict[str, float]] = {}
+    everywhere = torch.ones(num_items, dtype=torch.bool)
     for modality in content.modalities:
-        matrix = content.data["item"][f"x_{modality}"].numpy()
-        present = np.ones(num_items, dtype=bool)
-        if f"mask_{modality}" in content.data["item"]:
-            present = content.data["item"][f"mask_{modality}"].numpy()
-            matrix = matrix[present]
+        store = content.data["item"]
+        present = store.get(f"mask_{modality}", everywhere).numpy()
+        matrix = store[f"x_{modality}"].numpy()[present]
         norm = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
         modalities[modality] = {
             "features": matrix.shape[1],
@@ -124,7 +128,12 @@ def describe(
             "largest_norm": float(norm.max()),
         }
         num_present = int(warm[present].sum())
-        suspicious += suspect_coverage(modality, num_present, num_warm)
+        if num_present < SMALL_SHARE * num_warm:
+            suspicious.append(
+                f"Modality '{modality}': only {num_present} of the {num_warm} "
+                f"items with interactions have it: are its ids those of the "
+                f"log?"
+            )
         item_ids = content.item_ids[present]
         suspicious += suspect_features(modality, item_ids, matrix, norm)
     return PrepareReport(
@@ -134,10 +143,9 @@ def describe(
         items=num_items,
         interactions=len(user),
         density=len(user) / (num_users * num_items),
-        splits={
-            split: pairs.size(1)
-            for split, pairs in zip(SPLITS, content.splits, strict=True)
-        },
+        splits=dict(
+            zip(SPLITS, (s.size(1) for s in content.splits), strict=True)
+        ),
         per_user=_count_activity(user_count),
         per_item=_count_activity(item_count[warm]),
         untrained_users=num_users - len(np.unique(train_user)),
@@ -147,7 +155,7 @@ def describe(
         dropped={
             "users": len(log.user_ids) - num_users,
             "items": len(log.item_ids) - num_warm,
-            "interactions": len(log.user) - len(user),
+            "interactions": len(log.rows) - len(user),
         },
         modalities=modalities,
         suspicious=suspicious,
@@ -162,11 +170,61 @@ def _count_activity(count: np.ndarray) -> Dict[str, float]:
     }
 
 
-def _describe_activity(
-    kind: str, numbers: Dict[str, float], untrained: int
-) -> str:
-    return (
-        f"interactions per {kind}: median {numbers['median']:g}, most "
-        f"{numbers['most']:,}, {numbers['share_with_one']:.1%} of the {kind}s "
-        f"with one; {untrained:,} {kind}s have none for training"
-    )
+def suspect_users(user_ids: np.ndarray, count: np.ndarray) -> List[str]:
+    """Reports users with extreme numbers of interactions."""
+    median = float(np.median(count))
+    num_extreme = int((count > MANY_TIMES * median).sum())
+    if num_extreme == 0:
+        return []
+    most = int(count.argmax())
+    share = count[most] / count.sum()
+    return [
+        f"{num_extreme} user(s) have more than {MANY_TIMES} times the median "
+        f"of {median:g} interactions, most of all user '{user_ids[most]}' "
+        f"with {count[most]} ({share:.1%} of all): are they bots?"
+    ]
+
+
+def suspect_features(
+    modality: str, item_ids: np.ndarray, matrix: np.ndarray, norm: np.ndarray
+) -> List[str]:
+    """Reports features that hardly distinguish items.
+
+    Args:
+        modality (str): The name of the modality.
+        item_ids (np.ndarray): The items that have it.
+        matrix (np.ndarray): Their features, one row per item.
+        norm (np.ndarray): The norms of these rows.
+    """
+    num_items, num_features = matrix.shape
+    out: List[str] = []
+    if num_items == 1:
+        return out
+    constant = np.flatnonzero(matrix.min(axis=0) == matrix.max(axis=0))
+    if len(constant) > 0:
+        out.append(
+            f"Modality '{modality}': {len(constant)} of {num_features} "
+            f"features are the same for all items, such as feature "
+            f"{constant[0]} (counted from 0)."
+        )
+
+    rows = matrix.view(f"V{matrix.itemsize * num_features}").reshape(-1)
+    _, place, times = np.unique(rows, return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(times[place] > 1)
+    if len(shared) > 0:
+        first, second = np.flatnonzero(place == place[shared[0]])[:2]
+        out.append(
+            f"Modality '{modality}': {len(shared)} of {num_items} items have "
+            f"the same features as another item, such as items "
+            f"'{item_ids[first]}' and '{item_ids[second]}'."
+        )
+
+    # The squared norm of a sum of unit vectors is the sum of all cosines.
+    total = np.einsum("i,ij->j", 1 / norm, matrix, dtype=np.float64)
+    cosine = (total @ total - num_items) / (num_items * (num_items - 1))
+    if cosine > LARGE_COSINE:
+        out.append(
+            f"Modality '{modality}': the mean cosine of two items is "
+            f"{cosine:.3f}, so that similarities hardly differ."
+        )
+    return out

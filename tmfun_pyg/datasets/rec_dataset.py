@@ -1,9 +1,12 @@
+import hashlib
 from typing import List, Optional
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch_geometric.data import HeteroData, InMemoryDataset
 
-from tmfun_pyg.datasets._fingerprint import fingerprint
+from tmfun_pyg.datasets._content import SPLIT_KEYS, Content
 
 
 class RecDataset(InMemoryDataset):
@@ -30,22 +33,45 @@ class RecDataset(InMemoryDataset):
         digits. It does not depend on where the files are.
         """
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(
+            self._fingerprint = _hash(
                 self.get(0), self.user_ids, self.item_ids
             )
         return self._fingerprint
 
-    def _set_content(
-        self,
-        data: HeteroData,
-        modalities: List[str],
-        user_ids: np.ndarray,
-        item_ids: np.ndarray,
-        num_duplicates: int,
-    ) -> None:
-        self.data = data
-        self.modalities = modalities
-        self.user_ids = user_ids
-        self.item_ids = item_ids
-        self.num_duplicates = num_duplicates
+    def _set_content(self, content: Content) -> None:
+        for name, value in content._asdict().items():
+            setattr(self, name, value)
         self._fingerprint = None
+
+
+def _hash(data: HeteroData, user_ids: np.ndarray, item_ids: np.ndarray) -> str:
+    """Returns a hash of ids, interactions with their splits, features and
+    masks, in 32 hexadecimal digits. What is derived from them, such as
+    feature graphs, is left out.
+    """
+    digest = hashlib.sha256()
+
+    def add(name: str, array: np.ndarray) -> None:
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+
+    for name, ids in (("user_ids", user_ids), ("item_ids", item_ids)):
+        if ids.dtype.kind == "U":
+            # Equal strings may be stored at different widths.
+            ids = ids.astype(f"U{max(1, int(np.char.str_len(ids).max()))}")
+            ids = ids.view(np.uint32)
+        add(name, ids)
+    store = data["user", "interacts", "item"]
+    for name in SPLIT_KEYS:
+        if name in store:
+            add(name, _to_numpy(store[name]))
+    item = data["item"].to_dict()
+    for name in sorted(item):
+        if name.startswith(("x_", "mask_")):
+            add(name, _to_numpy(item[name]))
+    return digest.hexdigest()[:32]
+
+
+def _to_numpy(value: Tensor) -> np.ndarray:
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -1,14 +1,14 @@
-import math
+from math import inf
 from typing import Callable, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from tmfun_pyg.datasets._content import (
     Features,
+    Interactions,
     build_content,
     pre_transformed,
 )
-from tmfun_pyg.datasets._interactions import Interactions
 from tmfun_pyg.datasets._split import random_split
 from tmfun_pyg.datasets.features import check_modalities
 from tmfun_pyg.datasets.rec_dataset import RecDataset
@@ -134,48 +134,44 @@ class SyntheticMultimodal(RecDataset):
         # that none depends on the arguments of another.
         seeds = np.random.SeedSequence(seed).spawn(1 + len(names))
         rng, *rngs = map(np.random.default_rng, seeds)
-        factor, inter = _draw_interactions(
-            rng, num_users, num_items, mean_interactions, popularity
-        )
+        shape = num_users, num_items
+        factor, inter = _draw_inter(rng, shape, mean_interactions, popularity)
         features: Features = {}
         own = np.arange(NUM_SHARED, NUM_FACTORS)
-        for m, name in enumerate(names):
+        for m, (name, rng) in enumerate(zip(names, rngs, strict=True)):
             seen = np.r_[:NUM_SHARED, own[m % len(own) :: len(names)]]
-            features[name] = _draw_features(
-                rngs[m],
-                factor[:, seen],
-                modalities[name],
-                signal,
-                noise,
-                missing.get(name, 0),
-            )
-        content = build_content(
-            inter, features, np.arange(num_users), np.arange(num_items)
-        )
-        self._set_content(*pre_transformed(content, pre_transform))
+            z, dim = factor[:, seen], modalities[name]
+            projection = rng.standard_normal((len(seen), dim))
+            projection /= len(seen) ** 0.5
+            other = rng.standard_normal(z.shape)
+            x = (signal * z + (1 - signal**2) ** 0.5 * other) @ projection
+            x += noise * rng.standard_normal(x.shape)
+            num_missing = round(missing.get(name, 0) * num_items)
+            present = np.ones(num_items, dtype=bool)
+            present[rng.permutation(num_items)[:num_missing]] = False
+            x[~present] = 0
+            features[name] = x.astype(np.float32), present
+        ids = np.arange(num_users), np.arange(num_items)
+        content = build_content(inter, features, *ids)
+        self._set_content(pre_transformed(content, pre_transform))
 
 
-def _check(
-    name: str, value: float, low: float, high: float = math.inf
-) -> None:
+def _check(name: str, value: float, low: float, high: float = inf) -> None:
     if not low <= value <= high:
         bound = f"at most {high}" if value > high else f"at least {low}"
         raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 
-def _draw_interactions(
-    rng: np.random.Generator,
-    num_users: int,
-    num_items: int,
-    mean: float,
-    popularity: float,
+def _draw_inter(
+    rng: np.random.Generator, shape: Tuple[int, int], mean: float, gamma: float
 ) -> Tuple[np.ndarray, Interactions]:
     """Returns the factors of the items, and the interactions, sorted."""
+    num_users, num_items = shape
     factor = rng.standard_normal((num_items, NUM_FACTORS), dtype=np.float32)
     taste = rng.standard_normal((num_users, NUM_FACTORS), dtype=np.float32)
     direction = factor / np.linalg.norm(factor, axis=1, keepdims=True)
     taste *= TASTE / np.linalg.norm(taste, axis=1, keepdims=True)
-    bias = -popularity * np.log1p(rng.permutation(num_items))
+    bias = -gamma * np.log1p(rng.permutation(num_items))
     count = rng.geometric(1 / (mean - MIN_INTERACTIONS + 1), num_users)
     count = np.minimum(count - 1 + MIN_INTERACTIONS, num_items // 2)
 
@@ -198,23 +194,3 @@ def _draw_interactions(
     user, place = np.nonzero(table < num_items)
     item = table[user, place]
     return factor, Interactions(user, item, random_split(user, RATIOS, rng))
-
-
-def _draw_features(
-    rng: np.random.Generator,
-    factor: np.ndarray,
-    dim: int,
-    signal: float,
-    noise: float,
-    missing: float,
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns the features, and the mask of items that have them."""
-    num_items, num_factors = factor.shape
-    projection = rng.standard_normal((num_factors, dim)) / num_factors**0.5
-    other = rng.standard_normal(factor.shape)
-    x = (signal * factor + (1 - signal**2) ** 0.5 * other) @ projection
-    x += noise * rng.standard_normal(x.shape)
-    present = np.ones(num_items, dtype=bool)
-    present[rng.permutation(num_items)[: round(missing * num_items)]] = False
-    x[~present] = 0
-    return x.astype(np.float32), present

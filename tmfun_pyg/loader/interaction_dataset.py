@@ -6,6 +6,7 @@ from torch.utils.data import Dataset
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
 from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
@@ -41,10 +42,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
         num_users: int,
         num_negatives: int = 1,
     ) -> None:
-        if num_negatives < 1:
-            raise ValueError(
-                f"'num_negatives' must be at least 1 (got {num_negatives})"
-            )
+        check_at_least("num_negatives", num_negatives, 1)
         edge_index = plain_edges(edge_index)
         self.edge_index = edge_index
         self.num_negatives = num_negatives

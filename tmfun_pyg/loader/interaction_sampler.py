@@ -9,6 +9,7 @@ from tmfun_pyg.loader.interaction_dataset import InteractionDataset
 from tmfun_pyg.loader.sampled_interaction_dataset import (
     SampledInteractionDataset,
 )
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class InteractionSampler(DistributedSampler[Tensor]):
@@ -52,12 +53,8 @@ class InteractionSampler(DistributedSampler[Tensor]):
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(
-                f"'batch_size' must be at least 1 (got {batch_size})"
-            )
-        if seed < 0:
-            raise ValueError(f"'seed' must not be negative (got {seed})")
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("seed", seed, 0)
         super().__init__(dataset, num_replicas, rank, seed=seed)
         if batch_size % num_replicas != 0:
             raise ValueError(

@@ -17,6 +17,7 @@ from tmfun_pyg.transforms.to_rec_graph import (
     ToRecGraph,
     is_rec_graph,
 )
+from tmfun_pyg.utils.messages import check_at_least
 
 # Similar items are read, but not what is around them in turn. As nodes of a
 # type of their own, into which no edges lead, they end the sampling.
@@ -95,10 +96,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
                 raise ValueError(
                     f"'{name}' must be positive or -1 for all (got {number})"
                 )
-        if num_negatives < 1:
-            raise ValueError(
-                f"'num_negatives' must be at least 1 (got {num_negatives})"
-            )
+        check_at_least("num_negatives", num_negatives, 1)
         self.num_hops = len(num_neighbors)
         self.num_negatives = num_negatives
         self.edge_index = data[INTERACTS].edge_index.as_tensor().cpu()

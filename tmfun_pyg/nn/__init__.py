@@ -1,52 +1,16 @@
 """Layers, models and losses; needs nothing but torch and torch_geometric."""
 
-from tmfun_pyg.nn.attention import ModalityAttention
-from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
-from tmfun_pyg.nn.fusion import ContentFusion, MultiStepFusion
-from tmfun_pyg.nn.loss import BPRLoss, L2Loss, ScaledContrast, info_nce
-from tmfun_pyg.nn.models import (
-    BM3,
-    BPRMF,
-    FREEDOM,
-    LATTICE,
-    MGCN,
-    MICRO,
-    MMGCN,
-    TMFUN,
-    VBPR,
-    ColdItems,
-    EmbeddingModel,
-    Embeddings,
-    LightGCN,
-    MultimodalModel,
-    RankingModel,
-    SimGCL,
-)
+from tmfun_pyg.nn import attention, conv, fusion, loss, models
+from tmfun_pyg.nn.attention import *  # noqa: F403
+from tmfun_pyg.nn.conv import *  # noqa: F403
+from tmfun_pyg.nn.fusion import *  # noqa: F403
+from tmfun_pyg.nn.loss import *  # noqa: F403
+from tmfun_pyg.nn.models import *  # noqa: F403
 
 __all__ = [
-    "BM3",
-    "BPRMF",
-    "FREEDOM",
-    "LATTICE",
-    "MGCN",
-    "MICRO",
-    "MMGCN",
-    "TMFUN",
-    "VBPR",
-    "BPRLoss",
-    "ColdItems",
-    "ContentFusion",
-    "EmbeddingModel",
-    "Embeddings",
-    "FeatureGraphConv",
-    "InteractionPropagation",
-    "L2Loss",
-    "LightGCN",
-    "ModalityAttention",
-    "MultiStepFusion",
-    "MultimodalModel",
-    "RankingModel",
-    "ScaledContrast",
-    "SimGCL",
-    "info_nce",
+    *attention.__all__,
+    *conv.__all__,
+    *fusion.__all__,
+    *loss.__all__,
+    *models.__all__,
 ]

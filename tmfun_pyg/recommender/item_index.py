@@ -5,7 +5,7 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
-from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 
 KINDS = ("flat", "ivf", "hnsw")
@@ -38,18 +38,17 @@ def build_index(item_emb: Tensor, kind: str = "flat") -> Any:
     check_kind(kind)
     faiss = import_extra("faiss", "ann")
     num_items, channels = item_emb.shape
-    metric = faiss.METRIC_INNER_PRODUCT
-    if kind == "flat":
-        index = faiss.IndexFlatIP(channels)
-    elif kind == "hnsw":
-        index = faiss.IndexHNSWFlat(channels, LINKS, metric)
+    num_cells = min(int(CELLS * num_items**0.5), num_items // MIN_PER_CELL)
+    num_cells = max(1, num_cells)
+    parts = {"ivf": f"IVF{num_cells},", "hnsw": f"HNSW{LINKS},"}
+    index = faiss.index_factory(
+        channels, parts.get(kind, "") + "Flat", faiss.METRIC_INNER_PRODUCT
+    )
+    if kind == "ivf":
+        index.nprobe = min(PROBES, num_cells)
+    if kind == "hnsw":
         index.hnsw.efConstruction = BUILD_WIDTH
         index.hnsw.efSearch = SEARCH_WIDTH
-    else:
-        num_cells = int(CELLS * num_items**0.5)
-        num_cells = max(1, min(num_cells, num_items // MIN_PER_CELL))
-        index = faiss.index_factory(channels, f"IVF{num_cells},Flat", metric)
-        index.nprobe = min(PROBES, num_cells)
     x = item_emb.detach().float().cpu().contiguous().numpy()
     index.train(x)
     index.add(x)
@@ -74,8 +73,7 @@ def describe_index(index: Any, kind: str) -> Dict[str, Any]:
     if kind == "ivf":
         return {"kind": kind, "nlist": index.nlist, "nprobe": index.nprobe}
     if kind == "hnsw":
-        ef_search = index.hnsw.efSearch
-        return {"kind": kind, "M": LINKS, "efSearch": ef_search}
+        return {"kind": kind, "M": LINKS, "efSearch": index.hnsw.efSearch}
     return {"kind": kind}
 
 

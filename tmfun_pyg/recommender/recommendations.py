@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, Iterator, NamedTuple
 
 import numpy as np
 
-from tmfun_pyg.recommender.extras import import_extra
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
 
@@ -60,11 +60,9 @@ def write_recommendations(
         OSError: If it can't be written.
     """
     path = Path(path)
-    writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
-    writers[".parquet"] = _write_parquet
-    if path.suffix not in writers:
+    if path.suffix not in WRITERS:
         raise ValueError(
-            f"'{path}' must be of type {', '.join(writers)} (got "
+            f"'{path}' must be of type {', '.join(WRITERS)} (got "
             f"'{path.suffix}')"
         )
     count = {"users": 0, "unknown": 0, "short": 0}
@@ -76,14 +74,8 @@ def write_recommendations(
             count["short"] += int(np.isinf(chunk.score).any(axis=1).sum())
             yield chunk
 
-    try:
-        with atomic_write(path) as part:
-            writers[path.suffix](part, counted())
-    except OSError as err:
-        raise OSError(
-            f"'{path}' cannot be written ({err}): expected a writable folder "
-            f"with enough space"
-        ) from err
+    with atomic_write(path) as part:
+        WRITERS[path.suffix](part, counted())
     return count
 
 
@@ -105,16 +97,16 @@ def _write_csv(path: Path, chunks: Iterator[Recommendations]) -> None:
         writer = csv.writer(file)
         writer.writerow(["user_id", "rank", "item_id", "score", "source"])
         for chunk in chunks:
-            columns = [c.tolist() for c in _columns(chunk).values()]
+            columns = (c.tolist() for c in _columns(chunk).values())
             writer.writerows(zip(*columns, strict=True))
 
 
 def _write_jsonl(path: Path, chunks: Iterator[Recommendations]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for chunk in chunks:
-            columns = zip(*(part.tolist() for part in chunk), strict=True)
-            for user, items, scores, known in columns:
-                left = sum(score > float("-inf") for score in scores)
+            parts = (part.tolist() for part in chunk)
+            for user, items, scores, known in zip(*parts, strict=True):
+                left = len(scores) - scores.count(float("-inf"))
                 row = {
                     "user_id": user,
                     "item_ids": items[:left],
@@ -132,3 +124,10 @@ def _write_parquet(path: Path, chunks: Iterator[Recommendations]) -> None:
         writer.write_table(table)
         for chunk in chunks:
             writer.write_table(pyarrow.table(_columns(chunk)))
+
+
+WRITERS = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

@@ -27,6 +27,7 @@ from tmfun_pyg.training.checkpoint import (
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.ids import IdIndex
 from tmfun_pyg.utils.inference import inference
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     Scorer,
@@ -84,9 +85,7 @@ class Recommender:
     def seen(self) -> UserItems:
         r"""The training items of every user, by indices."""
         edge_index = self.data["user", "interacts", "item"].edge_index
-        return UserItems.from_edge_index(
-            edge_index.as_tensor(), self.model.num_users
-        )
+        return UserItems.from_edge_index(edge_index, self.model.num_users)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -132,9 +131,8 @@ class Recommender:
             ValueError: If :obj:`k` is not positive, or if :obj:`items` holds
                 none, or an unknown one.
         """
-        chunks = list(self.recommend_iter(users, k, items, exclude_seen))
-        parts = zip(*chunks, strict=True)
-        return Recommendations(*(np.concatenate(part) for part in parts))
+        chunks = self.recommend_iter(users, k, items, exclude_seen)
+        return Recommendations(*map(np.concatenate, zip(*chunks, strict=True)))
 
     @torch.no_grad()
     def recommend_iter(
@@ -153,8 +151,7 @@ class Recommender:
             items (Iterable[int or str], optional): See :meth:`recommend`.
             exclude_seen (bool, optional): See :meth:`recommend`.
         """
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        check_at_least("k", k, 1)
         if isinstance(users, str):
             raise ValueError(f"'users' must be a list of ids (got '{users}')")
         scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids
@@ -165,8 +162,7 @@ class Recommender:
             index, place = candidate_items(index, len(item_ids))
             scorer, popular = scorer.select(index), popular.select(index)
             item_ids = item_ids[index.cpu().numpy()]
-            edges = self.data["user", "interacts", "item"].edge_index
-            user, item = edges.as_tensor()
+            user, item = self.data["user", "interacts", "item"].edge_index
             edges = torch.stack([user, place[item]])[:, place[item] >= 0]
             seen = UserItems.from_edge_index(edges, scorer.num_users)
         fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
@@ -388,12 +384,10 @@ class Recommender:
             for emb in self._embeddings("export")
         )
         ids = self.dataset.user_ids, self.dataset.item_ids
-        seen = UserItems(self.seen.rowptr.cpu(), self.seen.col.cpu())
-        content = Exported(user_emb, item_emb, *ids, seen)
-        name = type(self.model).__name__
-        return write_export(
-            folder, content, name, formats, index, k, overwrite
-        )
+        seen = UserItems(*(x.cpu() for x in self.seen))
+        parts = Exported(user_emb, item_emb, *ids, seen)
+        model = type(self.model).__name__
+        return write_export(folder, parts, model, formats, index, k, overwrite)
 
     def _embeddings(self, purpose: str) -> Tuple[Tensor, Tensor]:
         if not isinstance(self.scorer, EmbeddingScorer):
@@ -403,16 +397,14 @@ class Recommender:
             )
         return self.scorer.user_emb, self.scorer.item_emb
 
-    def _find(
-        self, name: str, asked: Iterable[Any], ids: np.ndarray
-    ) -> Tensor:
+    def _find(self, name: str, raw: Iterable[Any], ids: np.ndarray) -> Tensor:
         """Returns the indices of raw ids, all of which must be known."""
-        raw = [str(value) for value in asked]
-        place = IdIndex(ids).find(raw)
+        asked = [str(value) for value in raw]
+        place = IdIndex(ids).find(asked)
         if (place < 0).any():
             raise ValueError(
                 f"'{name}' must be in the data set, with ids such as "
-                f"{ids[0]} (got {raw[int(place.argmin())]})"
+                f"{ids[0]} (got {asked[int(place.argmin())]})"
             )
         return torch.from_numpy(place)
 

@@ -129,8 +129,9 @@ def analyze(rec: Recommender, split: str) -> Analysis:
     projection = None
     if isinstance(rec.scorer, EmbeddingScorer):
         projection = project_items(rec.scorer.item_emb)
-    why, weights = why_no_weights(rec.model, rec.data), None
-    if why is None and isinstance(rec.model, TMFUN):
+    why = why_no_weights(rec.model, rec.data)
+    weights = None
+    if isinstance(rec.model, TMFUN) and why == "":
         weights = modality_weights(rec.model, rec.data)
     return Analysis(
         kind, num_parameters, accuracy, projection, weights, no_weights=why

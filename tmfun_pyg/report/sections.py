@@ -197,13 +197,13 @@ def modality_weights(
     pictures = {}
     if weights.is_complete.any():
         complete = weights.weight[weights.is_complete]
-        pictures["Histogram"] = page.draw(
+        pictures["histogram"] = page.draw(
             f"{short}: weights over items",
             figures.histogram,
             *(label, "share of items"),
             dict(zip(names, complete.T, strict=True)),
         )
-        pictures["Chart of medians and quartiles"] = page.draw(
+        pictures["medians and quartiles"] = page.draw(
             f"{short}: weights by popularity",
             figures.errorbars,
             *(label, "item", "items"),
@@ -212,7 +212,7 @@ def modality_weights(
     why, items = zip(*choose_items(count, wanted), strict=True)
     ids = [str(item_ids[item]) for item in items]
     chosen = weights.weight[list(items)]
-    pictures["Stacked bars"] = page.draw(
+    pictures["stacked bars"] = page.draw(
         f"{short}: weights of single items",
         figures.stacked,
         *(label, ids, why),
@@ -253,7 +253,7 @@ def popularity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:
     args = figures.errorbars, label, "item", "held-out interactions", series
     first = series[POPULAR]
     return {
-        "figures": [page.draw(title, *args)],
+        "figure": page.draw(title, *args),
         "table": _binned_table("held-out interactions", series),
         "num_cold": int(first.size[0]) if first.bins.high[0] == 0 else 0,
     }

@@ -13,7 +13,7 @@ class DatasetOptions:
 
     Args:
         root (str, optional): The root directory of the data set, see
-            :class:`~tmfun_pyg.datasets.MultimodalRecDataset`. The embedded
+            :class:`~tmfun_pyg.datasets.MultimodalRecDataset`. The synthetic
             :class:`~tmfun_pyg.datasets.SyntheticMultimodal` if not given.
             (default: :obj:`None`)
         name (str, optional): The name of the data set, that of the root

@@ -111,25 +111,13 @@ class RecommenderModule(LightningModule):
             index = item.dst_pos_index, item.dst_neg_index
             batch = batch["user"].src_index, *index
         parts = self.model.loss(data, *batch)
-        batch_size = batch[0].numel()
         loss = torch.stack(list(parts.values())).sum()
         # A value read at each step would make the host wait for the device.
-        self.log_dict(
-            {f"train_{name}": part for name, part in parts.items()},
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-            batch_size=batch_size,
-        )
-        self.log(
-            "train_loss",
-            loss,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            sync_dist=True,
-            batch_size=batch_size,
-        )
+        log: Dict[str, Any] = {"on_step": False, "on_epoch": True}
+        log.update(sync_dist=True, batch_size=batch[0].numel())
+        logged = {f"train_{name}": part for name, part in parts.items()}
+        self.log_dict(logged, **log)
+        self.log("train_loss", loss, prog_bar=True, **log)
         if not self.automatic_optimization:
             self._step(loss)
         return loss
@@ -148,9 +136,7 @@ class RecommenderModule(LightningModule):
         r"""Computes the embeddings, once for all blocks of users."""
         scorer = self.model.scorer(self.data)
         edge_index = self.data["user", "interacts", "item"].edge_index
-        seen = UserItems.from_edge_index(
-            edge_index.as_tensor(), scorer.num_users
-        )
+        seen = UserItems.from_edge_index(edge_index, scorer.num_users)
         self._evaluator = RankingEvaluator(scorer, seen, self.ks, sync=True)
 
     def validation_step(
@@ -183,13 +169,6 @@ class RecommenderModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
         r"""Refuses the weights of other users, items or data."""
-        found = checkpoint.get("vocabulary", {})
-        for name, expected in self.description.get("vocabulary", {}).items():
-            if name in found and found[name] != expected:
-                raise ValueError(
-                    f"The '{name}' of the checkpoint ({_show(found[name])}) "
-                    f"are not those of the data set ({_show(expected)})"
-                )
         saved = checkpoint.get("recommender", {}).get("fingerprint")
         own = self.description.get("recommender", {}).get("fingerprint")
         if None not in (saved, own) and saved != own:
@@ -197,8 +176,3 @@ class RecommenderModule(LightningModule):
                 f"The checkpoint was made with a data set of the fingerprint "
                 f"{saved}, found another one: {own}"
             )
-
-
-def _show(values: List[Any]) -> str:
-    start = ", ".join(repr(value) for value in values[:3])
-    return f"{len(values)}: {start}{', ...' if len(values) > 3 else ''}"

@@ -1,4 +1,4 @@
-from typing import Dict, Mapping
+from typing import List, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.topk import stable_topk
 
 BLOCK = 2**24  # Similarities held at once: 128 MiB of float64.
@@ -40,8 +41,7 @@ class AddItems(BaseTransform):
     """
 
     def __init__(self, features: Mapping[str, Tensor], k: int = 10) -> None:
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        check_at_least("k", k, 1)
         if len(features) == 0:
             raise ValueError("features: found none, expected a modality")
         sizes = {name: x.size(0) for name, x in features.items()}
@@ -59,88 +59,78 @@ class AddItems(BaseTransform):
         r"""Adds the items to :obj:`data`."""
         if is_rec_graph(data):
             raise ValueError("Apply AddItems() before ToRecGraph()")
-        item = data["item"]
+        item, modalities = data["item"], modalities_of(data)
         num_items = item.num_nodes
-        assert num_items is not None
-        modalities = modalities_of(data)
-        masks = self._check(data, modalities)
+        self._check(data, modalities)
         for name in modalities:
             known = item[f"x_{name}"]
-            x = self.features.get(name)
-            if x is None:
-                x = known.new_zeros((self.num_new, known.size(1)))
-            x = x.to(known)
-            old_mask = item.get(f"mask_{name}")
-            if old_mask is None:
-                old_mask = masks[name].new_ones(num_items)
-            mask = torch.cat([old_mask, masks[name]])
+            x = known.new_zeros((self.num_new, known.size(1)))
+            x = self.features.get(name, x).to(known)
+            is_new = (x != 0).any(dim=1)
+            is_known = item.get(f"mask_{name}")
+            if is_known is None:
+                is_known = is_new.new_ones(num_items)
             edge_type = ("item", f"similar_{name}", "item")
             if edge_type in data.edge_types:
-                source = self._nearest(x, known, old_mask, masks[name])
-                new = num_items + masks[name].nonzero().view(-1)
-                target = new.repeat_interleave(source.size(1))
-                edges = torch.stack([source.flatten(), target])
+                source = self._nearest(x, known, is_known, is_new)
+                target = num_items + is_new.nonzero()
+                edges = torch.stack(
+                    [source.flatten(), target.expand_as(source).flatten()]
+                )
                 store = data[edge_type]
+                weight = store.edge_weight.new_full(
+                    (edges.size(1),), 1 / max(1, source.size(1))
+                )
                 store.edge_index = torch.cat([store.edge_index, edges], dim=1)
-                if "edge_weight" in store:
-                    weight = store.edge_weight.new_full(
-                        (edges.size(1),), 1 / max(1, source.size(1))
-                    )
-                    store.edge_weight = torch.cat([store.edge_weight, weight])
+                store.edge_weight = torch.cat([store.edge_weight, weight])
             item[f"x_{name}"] = torch.cat([known, x])
+            mask = torch.cat([is_known, is_new])
             if not mask.all():
                 item[f"mask_{name}"] = mask
         item.num_nodes = num_items + self.num_new
         return data
 
-    def _check(
-        self, data: HeteroData, modalities: "list[str]"
-    ) -> Dict[str, Tensor]:
-        """Returns which of the new items have which modality."""
-        masks: Dict[str, Tensor] = {}
+    def _check(self, data: HeteroData, modalities: List[str]) -> None:
+        has_any = torch.zeros(self.num_new, dtype=torch.bool)
         for name, x in self.features.items():
             if name not in modalities:
                 raise ValueError(
                     f"features: found the modality '{name}', expected some of "
                     f"{modalities}"
                 )
-            known = data["item"][f"x_{name}"]
-            if x.dim() != 2 or x.size(1) != known.size(1):
+            num_features = data["item"][f"x_{name}"].size(1)
+            if x.dim() != 2 or x.size(1) != num_features:
                 raise ValueError(
                     f"features['{name}']: found an array of shape "
-                    f"{list(x.shape)}, expected {known.size(1)} features an "
+                    f"{list(x.shape)}, expected {num_features} features an "
                     f"item, as in training"
                 )
-            if not bool(x.isfinite().all()):
-                row = int((~x.isfinite().all(dim=1)).nonzero()[0])
+            finite = x.isfinite().all(dim=1)
+            if not bool(finite.all()):
                 raise ValueError(
-                    f"features['{name}']: found NaN or Inf in row {row}, "
-                    f"expected finite values"
+                    f"features['{name}']: found NaN or Inf in row "
+                    f"{int(finite.int().argmin())}, expected finite values"
                 )
-            masks[name] = (x != 0).any(dim=1).to(known.device)
-        device = data["user", "interacts", "item"].edge_index.device
-        absent = torch.zeros(self.num_new, dtype=torch.bool, device=device)
-        masks = {name: masks.get(name, absent) for name in modalities}
-        bare = ~torch.stack(list(masks.values())).any(dim=0)
-        if bool(bare.any()):
+            has_any |= (x != 0).any(dim=1).cpu()
+        if not bool(has_any.all()):
             raise ValueError(
-                f"features: found {int(bare.sum())} new item(s) without any, "
-                f"the first in row {int(bare.nonzero()[0])}, expected content "
-                f"to score it from"
+                f"features: found {int((~has_any).sum())} cold item(s) "
+                f"without any, the first in row "
+                f"{int(has_any.int().argmin())}, expected content to score "
+                f"it from"
             )
-        return masks
 
     def _nearest(
-        self, x: Tensor, known: Tensor, old_mask: Tensor, mask: Tensor
+        self, x: Tensor, known: Tensor, is_known: Tensor, is_new: Tensor
     ) -> Tensor:
         """Returns the nearest known items of each new one."""
-        candidates = old_mask.nonzero().view(-1)
+        candidates = is_known.nonzero().view(-1)
         old = F.normalize(known[candidates].double())
-        new = F.normalize(x[mask].double())
+        new = F.normalize(x[is_new].double())
         k = min(self.k, candidates.numel())
         size = max(1, BLOCK // max(1, candidates.numel()))
         blocks = [stable_topk(b @ old.t(), k)[1] for b in new.split(size)]
-        return candidates[torch.cat(blocks)] if blocks else candidates[:0]
+        return candidates[torch.cat(blocks)]
 
     def __repr__(self) -> str:
         return (

@@ -7,7 +7,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
-from tmfun_pyg.utils.messages import name_items
+from tmfun_pyg.utils.messages import check_at_least, name_items
 from tmfun_pyg.utils.neighbors import (
     approximate_neighbors,
     exact_neighbors,
@@ -61,8 +61,7 @@ class FeatureGraph(BaseTransform):
     """
 
     def __init__(self, k: int = 10, recall: Optional[float] = None) -> None:
-        if k < 1:
-            raise ValueError(f"'k' must be at least 1 (got {k})")
+        check_at_least("k", k, 1)
         if recall is not None and not 0 < recall <= 1:
             raise ValueError(
                 f"'recall' must be above 0 and at most 1 (got {recall})"

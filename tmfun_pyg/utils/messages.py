@@ -6,3 +6,13 @@ def name_items(items: np.ndarray) -> str:
     shown = ", ".join(str(item) for item in items[:5])
     more = ", ..." if len(items) > 5 else ""
     return f"{len(items)} item(s): {shown}{more}"
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    r"""Checks an argument.
+
+    Raises:
+        ValueError: If the value is less than :obj:`least`.
+    """
+    if value < least:
+        raise ValueError(f"'{name}' must be at least {least} (got {value})")

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.topk import stable_topk
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -189,8 +190,7 @@ def blocked_topk(
     Raises:
         ValueError: If :obj:`k` is not positive.
     """
-    if k < 1:
-        raise ValueError(f"'k' must be at least 1 (got {k})")
+    check_at_least("k", k, 1)
     if user is None:
         user = torch.arange(scorer.num_users, device=scorer.device)
     blocks = [

@@ -22,9 +22,9 @@ def spmm(
     :math:`\mathbf{X}` and, if asked for, the weights, where
     :meth:`torch_geometric.EdgeIndex.matmul` fails for bipartite graphs.
 
-    The product is computed in the precision of the weights, also under
-    :class:`torch.autocast`: sums over neighbors lose digits in half precision,
-    and few sparse kernels offer it.
+    The product is computed in the precision of the weights, at least single
+    precision if there are none, also under :class:`torch.autocast`: sums over
+    neighbors lose digits in half precision, and few sparse kernels offer it.
 
     Args:
         edge_index (EdgeIndex): The places of the entries of :math:`\mathbf{A}`
@@ -39,7 +39,8 @@ def spmm(
             transposed matrix. (default: :obj:`False`)
     """
     if edge_weight is None:
-        edge_weight = x.new_ones(edge_index.size(1))
+        dtype = torch.promote_types(x.dtype, torch.float)
+        edge_weight = x.new_ones(edge_index.size(1), dtype=dtype)
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(edge_weight.dtype)
         return _SpMM.apply(edge_weight, x, edge_index, transpose)

@@ -4,6 +4,7 @@ from torch import Tensor
 from torch_geometric.index import index2ptr
 
 from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.edges import plain_edges
 
 
 class UserItems(NamedTuple):
@@ -26,11 +27,11 @@ class UserItems(NamedTuple):
         r"""Builds the rows from (user, item) pairs in any order.
 
         Args:
-            edge_index (torch.Tensor): The pairs, of shape
+            edge_index (torch.Tensor or EdgeIndex): The pairs, of shape
                 :obj:`[2, num_interactions]`.
             num_users (int): The number of users.
         """
-        user, item = edge_index
+        user, item = plain_edges(edge_index)
         num_items = int(item.max()) + 1 if item.numel() > 0 else 0
         perm = (user * num_items + item).argsort()
         return cls(index2ptr(user[perm], num_users), item[perm])

@@ -5,37 +5,30 @@ from tmfun_pyg.nn import ModalityAttention
 
 
 def reference(att, x, query, mask):
-    """The formula, node by node and head by head."""
-    num_nodes, num_modalities, channels = x.shape
-    size = channels // att.heads
-    out = torch.zeros(num_nodes, channels)
-    weights = torch.zeros(num_nodes, num_modalities)
-    for n in range(num_nodes):
+    """The formula, node by node."""
+    out = torch.zeros(x.size(0), x.size(2))
+    weights = torch.zeros(x.shape[:2])
+    for n in range(x.size(0)):
         present = mask[n].nonzero().view(-1).tolist()
-        for head in range(att.heads):
-            part = slice(head * size, (head + 1) * size)
-            scores = []
-            for m in present:
-                key = att.lin_key.weight @ x[n, m] + att.lin_key.bias
-                if query is not None:
-                    key = key + att.lin_query.weight @ query[n]
-                scores.append(att.att[head] @ key.tanh()[part])
-            if not scores:
-                continue
-            alpha = torch.stack(scores).softmax(dim=0)
-            for m, a in zip(present, alpha, strict=True):
-                out[n, part] += a * x[n, m, part]
-                weights[n, m] += a / att.heads
+        scores = []
+        for m in present:
+            key = att.lin_key.weight @ x[n, m] + att.lin_key.bias
+            if query is not None:
+                key = key + att.lin_query.weight @ query[n]
+            scores.append(att.att[0] @ key.tanh())
+        if not scores:
+            continue
+        alpha = torch.stack(scores).softmax(dim=0)
+        for m, a in zip(present, alpha, strict=True):
+            out[n] += a * x[n, m]
+            weights[n, m] = a
     return out, weights
 
 
-@pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize("query_channels", [None, 5])
-def test_formula(heads, query_channels):
-    att = ModalityAttention(8, query_channels, heads)
-    assert str(att) == (
-        f"ModalityAttention(8, query_channels={query_channels}, heads={heads})"
-    )
+def test_formula(query_channels):
+    att = ModalityAttention(8, query_channels)
+    assert str(att) == f"ModalityAttention(8, query_channels={query_channels})"
     torch.nn.init.normal_(att.lin_key.bias)
     x = torch.randn(6, 3, 8)
     query = None if query_channels is None else torch.randn(6, query_channels)
@@ -71,14 +64,14 @@ def test_hand_worked_example():
 
 
 def test_without_mask_equals_full_mask():
-    att = ModalityAttention(8, 8, heads=2)
+    att = ModalityAttention(8, 8)
     x, query = torch.randn(5, 3, 8), torch.randn(5, 8)
     everywhere = torch.ones(5, 3, dtype=torch.bool)
     torch.testing.assert_close(att(x, query), att(x, query, everywhere))
 
 
 def test_one_modality_is_passed_through():
-    att = ModalityAttention(8, heads=2)
+    att = ModalityAttention(8)
     x = torch.randn(5, 1, 8)
     torch.testing.assert_close(att(x), x[:, 0])
 
@@ -91,17 +84,6 @@ def test_modality_order_does_not_matter():
     out2, weight2 = att(x[:, perm], query, return_attention_weights=True)
     torch.testing.assert_close(out2, out)
     torch.testing.assert_close(weight2, weight[:, perm])
-
-
-def test_dictionaries_equal_tensors():
-    att = ModalityAttention(8)
-    x = torch.randn(5, 2, 8)
-    mask = torch.tensor([[True, True]] * 4 + [[False, True]])
-    x_dict = {"visual": x[:, 0], "textual": x[:, 1]}
-    torch.testing.assert_close(att(x_dict), att(x))
-    torch.testing.assert_close(
-        att(x_dict, mask={"visual": mask[:, 0]}), att(x, mask=mask)
-    )
 
 
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf])
@@ -121,7 +103,7 @@ def test_missing_modalities_are_never_read(garbage):
 
 
 def test_gradients():
-    att = ModalityAttention(4, 3, heads=2).double()
+    att = ModalityAttention(4, 3).double()
     x = torch.randn(3, 2, 4, dtype=torch.double, requires_grad=True)
     query = torch.randn(3, 3, dtype=torch.double, requires_grad=True)
     mask = torch.tensor([[True, True], [True, False], [False, False]])
@@ -141,8 +123,6 @@ def test_reset_parameters():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="multiple of 'heads'"):
-        ModalityAttention(8, heads=3)
     att, x = ModalityAttention(8), torch.randn(5, 2, 8)
     with pytest.raises(ValueError, match=r"got \[5, 2, 4\]"):
         att(x[..., :4])
@@ -156,22 +136,3 @@ def test_errors():
         att(x, mask=torch.ones(5, 2))
     with pytest.raises(ValueError, match=r"of shape \[5, 2\]"):
         att(x, mask=torch.ones(5, 3, dtype=torch.bool))
-    with pytest.raises(ValueError, match="names modalities"):
-        att({"a": x[:, 0]}, mask={"b": torch.ones(5, dtype=torch.bool)})
-    with pytest.raises(ValueError, match="both dictionaries"):
-        att(x, mask={"a": torch.ones(5, dtype=torch.bool)})
-
-
-@pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize("masked", [False, True])
-def test_channel_weights(heads, masked):
-    conv = ModalityAttention(4, query_channels=3, heads=heads)
-    x, query = torch.randn(5, 3, 4), torch.randn(5, 3)
-    mask = None
-    if masked:
-        mask = torch.rand(5, 3) < 0.5
-        mask[0] = False
-    out, mean = conv(x, query, mask, return_attention_weights=True)
-    weight = conv.channel_weights(x, query, mask)
-    torch.testing.assert_close((weight * x).sum(dim=1), out)
-    torch.testing.assert_close(weight.mean(dim=2), mean)

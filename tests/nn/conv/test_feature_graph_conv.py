@@ -41,102 +41,228 @@ def layouts(edge_index, edge_weight, size):
     return out
 
 
-def sorted_edge_index(edge_index, edge_weight, size, **kwargs):
-    out, perm = EdgeIndex(edge_index, sparse_size=size, **kwargs).sort_by(
-        "col"
-    )
-    return out, edge_weight if perm is None else edge_weight[perm]
+def edge_indices(edge_index, edge_weight, size):
+    """The same graph as EdgeIndex in every order, weights beside it."""
+    out = {"unsorted": (EdgeIndex(edge_index, sparse_size=size), edge_weight)}
+    for order, side in (("row", 0), ("col", 1)):
+        perm = edge_index[side].argsort(stable=True)
+        index = EdgeIndex(
+            edge_index[:, perm], sparse_size=size, sort_order=order
+        )
+        out[order] = index, edge_weight[perm]
+    out["cached"] = out["col"][0].clone().fill_cache_(), out["col"][1]
+    return out
 
 
-@pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("residual", [False, True])
+def dense_gate(conv, feat):
+    """The gate, for those that are built with default arguments."""
+    first, _, second = conv.gate
+    hidden = feat @ first.weight.t() + first.bias
+    hidden = torch.where(hidden > 0, hidden, 0.01 * hidden)
+    out = hidden @ second.weight.t() + second.bias
+    return 1 / (1 + torch.exp(-out))
+
+
 @pytest.mark.parametrize("normalize", [False, True])
-def test_assert_module(graph, num_layers, residual, normalize):
+@pytest.mark.parametrize("feat_channels", [None, 3])
+def test_assert_module(graph, normalize, feat_channels):
     edge_index, _, _ = graph
-    conv = FeatureGraphConv(num_layers, normalize, residual)
-    assert str(conv) == f"FeatureGraphConv(num_layers={num_layers})"
-    assert list(conv.parameters()) == []
-    x = torch.randn(6, 4)
-    assert_module(conv, x, edge_index, expected_size=(6, 4))
+    conv = FeatureGraphConv(4, feat_channels, normalize=normalize)
+    assert str(conv) == f"FeatureGraphConv(4, feat_channels={feat_channels})"
+    assert (len(list(conv.parameters())) == 0) == (feat_channels is None)
+    # One node more than edges, which it takes for features of edges.
+    x, feat = torch.randn(7, 4), torch.randn(7, 3)
+    kwargs = {} if feat_channels is None else {"feat": feat}
+    assert_module(conv, x, edge_index, expected_size=(7, 4), **kwargs)
 
 
-def test_dense_reference_in_all_layouts(graph):
+@pytest.mark.parametrize("gated", [False, True])
+def test_dense_reference_in_all_layouts(graph, gated):
     edge_index, edge_weight, dense = graph
     x = torch.randn(6, 4)
-    conv = FeatureGraphConv(num_layers=2)
-    expected = dense @ dense @ x
-    torch.testing.assert_close(conv(x, edge_index, edge_weight), expected)
-    for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
-        torch.testing.assert_close(conv(x, adj_t), expected)
-    ei, weight = sorted_edge_index(edge_index, edge_weight, (6, 6))
-    torch.testing.assert_close(conv(x, ei, weight), expected)
-
-
-def test_residual(graph):
-    edge_index, edge_weight, dense = graph
-    x = torch.randn(6, 4)
-    conv = FeatureGraphConv(num_layers=2, residual=True)
-    step = torch.eye(6) + dense
+    conv = FeatureGraphConv(4, 3 if gated else None)
+    feat = torch.randn(6, 3) if gated else None
+    expected = dense @ (x * dense_gate(conv, feat) if gated else x)
     torch.testing.assert_close(
-        conv(x, edge_index, edge_weight), step @ step @ x
+        conv(x, edge_index, edge_weight, feat), expected
     )
+    for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
+        torch.testing.assert_close(conv(x, adj_t, feat=feat), expected)
+    for ei, weight in edge_indices(edge_index, edge_weight, (6, 6)).values():
+        torch.testing.assert_close(conv(x, ei, weight, feat), expected)
+
+
+def test_without_weights_all_edges_count_one(graph):
+    edge_index, edge_weight, dense = graph
+    x = torch.randn(6, 4)
+    conv = FeatureGraphConv(4)
+    expected = (dense > 0).float() @ x
+    torch.testing.assert_close(conv(x, edge_index), expected)
+    for ei, _ in edge_indices(edge_index, edge_weight, (6, 6)).values():
+        torch.testing.assert_close(conv(x, ei), expected)
+
+
+def test_gate_without_activation(graph):
+    edge_index, edge_weight, dense = graph
+    x, feat = torch.randn(6, 4), torch.randn(6, 3)
+    conv = FeatureGraphConv(4, 3, act=None)
+    first, second = conv.gate  # A product of two matrices in all.
+    logit = (feat @ first.weight.t() + first.bias) @ second.weight.t()
+    expected = dense @ (x * (logit + second.bias).sigmoid())
+    torch.testing.assert_close(
+        conv(x, edge_index, edge_weight, feat), expected
+    )
+
+
+@pytest.mark.parametrize("act", ["tanh", torch.nn.Tanh()])
+def test_gate_with_another_activation(graph, act):
+    edge_index, edge_weight, dense = graph
+    x, feat = torch.randn(6, 4), torch.randn(6, 3)
+    conv = FeatureGraphConv(4, 3, act=act)
+    first, second = conv.gate[0], conv.gate[2]
+    logit = (feat @ first.weight.t() + first.bias).tanh() @ second.weight.t()
+    expected = dense @ (x * (logit + second.bias).sigmoid())
+    torch.testing.assert_close(
+        conv(x, edge_index, edge_weight, feat), expected
+    )
+
+
+def test_gate_is_computed_once_for_each_source_node():
+    edge_index = torch.tensor([[0, 0, 0, 1], [0, 1, 2, 3]])
+    conv = FeatureGraphConv(4, 3)
+    shapes = []
+    conv.gate.register_forward_hook(
+        lambda module, args, out: shapes.append(tuple(args[0].shape))
+    )
+    x, feat = torch.randn(2, 4), torch.randn(2, 3)
+    conv((x, None), edge_index, feat=feat, size=(2, 5))
+    assert shapes == [(2, 3)]
+
+
+def test_lazy_feature_size(graph):
+    edge_index, edge_weight, _ = graph
+    x, feat = torch.randn(6, 4), torch.randn(6, 3)
+    conv = FeatureGraphConv(4, feat_channels=-1)
+    out = conv(x, edge_index, edge_weight, feat)
+    assert conv.gate[0].weight.shape == (4, 3)
+    other = FeatureGraphConv(4, feat_channels=3)
+    other.load_state_dict(conv.state_dict())
+    torch.testing.assert_close(other(x, edge_index, edge_weight, feat), out)
+
+
+def test_reset_parameters(graph):
+    conv = FeatureGraphConv(4, 3)
+    before = {k: v.clone() for k, v in conv.state_dict().items()}
+    conv.reset_parameters()
+    after = conv.state_dict()
+    assert all(not torch.equal(before[key], after[key]) for key in before)
 
 
 def test_normalize_dense_reference_in_all_layouts(graph):
     edge_index, edge_weight, dense = graph
     x = torch.randn(6, 4)
-    conv = FeatureGraphConv(normalize=True)
+    conv = FeatureGraphConv(4, normalize=True)
     in_degree, out_degree = dense.sum(dim=1), dense.sum(dim=0)
     scale = torch.outer(in_degree, out_degree).rsqrt()
     expected = torch.where(dense > 0, dense * scale, dense) @ x
     torch.testing.assert_close(conv(x, edge_index, edge_weight), expected)
     for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
         torch.testing.assert_close(conv(x, adj_t), expected)
-    ei, weight = sorted_edge_index(edge_index, edge_weight, (6, 6))
-    torch.testing.assert_close(conv(x, ei, weight), expected)
+    for ei, weight in edge_indices(edge_index, edge_weight, (6, 6)).values():
+        torch.testing.assert_close(conv(x, ei, weight), expected)
 
 
 def test_normalize_equals_lg_conv_on_an_undirected_graph(graph):
     edge_index, edge_weight = to_undirected(*graph[:2])
     x = torch.randn(6, 4)
     torch.testing.assert_close(
-        FeatureGraphConv(normalize=True)(x, edge_index, edge_weight),
+        FeatureGraphConv(4, normalize=True)(x, edge_index, edge_weight),
         LGConv()(x, edge_index, edge_weight),
     )
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_bipartite_in_all_layouts(normalize):
+@pytest.mark.parametrize("gated", [False, True])
+def test_bipartite_in_all_layouts(normalize, gated):
     edge_index = torch.tensor([[0, 1, 2, 3, 3], [0, 0, 1, 1, 0]])
     edge_weight = torch.rand(5) + 0.5
     x = torch.randn(4, 8), torch.randn(2, 8)
-    conv = FeatureGraphConv(normalize=normalize)
+    conv = FeatureGraphConv(8, 3 if gated else None, normalize=normalize)
     dense = torch.zeros(2, 4)
     dense[edge_index[1], edge_index[0]] = edge_weight
     if normalize:
         scale = torch.outer(dense.sum(dim=1), dense.sum(dim=0)).rsqrt()
         dense = dense * scale
-    expected = dense @ x[0]
-    torch.testing.assert_close(conv(x, edge_index, edge_weight), expected)
-    torch.testing.assert_close(
-        conv((x[0], None), edge_index, edge_weight, size=(4, 2)), expected
-    )
-    for adj_t in layouts(edge_index, edge_weight, (4, 2)).values():
-        torch.testing.assert_close(conv(x, adj_t), expected)
-        torch.testing.assert_close(conv((x[0], None), adj_t), expected)
-    ei, weight = sorted_edge_index(edge_index, edge_weight, (4, 2))
-    torch.testing.assert_close(conv((x[0], None), ei, weight), expected)
+    feat = torch.randn(4, 3) if gated else None
+    expected = dense @ (x[0] * dense_gate(conv, feat) if gated else x[0])
+    feats = [feat]
+    if gated:  # Those of target nodes are not read.
+        feats += [(feat, None), (feat, torch.randn(2, 7))]
+    for feat in feats:
+        torch.testing.assert_close(
+            conv(x, edge_index, edge_weight, feat), expected
+        )
+        torch.testing.assert_close(
+            conv((x[0], None), edge_index, edge_weight, feat, size=(4, 2)),
+            expected,
+        )
+        for adj_t in layouts(edge_index, edge_weight, (4, 2)).values():
+            for pair in (x, (x[0], None)):
+                torch.testing.assert_close(
+                    conv(pair, adj_t, feat=feat), expected
+                )
+        graphs = edge_indices(edge_index, edge_weight, (4, 2))
+        for ei, weight in graphs.values():
+            for pair in (x, (x[0], None)):
+                torch.testing.assert_close(
+                    conv(pair, ei, weight, feat), expected
+                )
 
-    residual = FeatureGraphConv(normalize=normalize, residual=True)
-    torch.testing.assert_close(
-        residual(x, edge_index, edge_weight), expected + x[1]
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("size", [(6, 6), (4, 7)])
+def test_gradients_in_all_orders(normalize, size):
+    """Also of a bipartite EdgeIndex, which PyG's own product does not have."""
+    dense = torch.rand(size[1], size[0], dtype=torch.double)
+    dense = dense.where(dense > 0.5, 0.0)
+    dense[0] = 0.0
+    edge_index = dense.nonzero().t().flip(0)
+    edge_weight = dense[edge_index[1], edge_index[0]]
+    conv = FeatureGraphConv(3, 2, normalize=normalize).double()
+    x = torch.randn(size[0], 3, dtype=torch.double, requires_grad=True)
+    feat = torch.randn(size[0], 2, dtype=torch.double, requires_grad=True)
+    probe = torch.randn(size[1], 3, dtype=torch.double)
+
+    weight = edge_weight.clone().requires_grad_()
+    matrix = torch.zeros_like(dense).index_put(
+        (edge_index[1], edge_index[0]), weight
     )
+    if normalize:
+        scale = torch.outer(matrix.sum(dim=1), matrix.sum(dim=0))
+        scale = scale.where(scale > 0, 1.0).rsqrt()
+        matrix = matrix * scale
+    inputs = [x, feat, *conv.parameters()]
+    out = matrix @ (x * dense_gate(conv, feat))
+    *expected, of_weight = torch.autograd.grad(
+        (out * probe).sum(), [*inputs, weight]
+    )
+    graphs = edge_indices(edge_index, torch.arange(len(weight)), size)
+    graphs["plain"] = edge_index, torch.arange(len(weight))
+    for index, perm in graphs.values():
+        weight = edge_weight[perm].requires_grad_()
+        found = conv((x, None), index, weight, feat, size=size)
+        torch.testing.assert_close(found, out)
+        *grads, grad = torch.autograd.grad(
+            (found * probe).sum(), [*inputs, weight]
+        )
+        torch.testing.assert_close(grads, expected)
+        torch.testing.assert_close(grad, of_weight[perm])
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_gradients_of_features_and_edge_weights(graph, normalize):
     edge_index, edge_weight, _ = graph
-    conv = FeatureGraphConv(num_layers=2, normalize=normalize)
+    conv = FeatureGraphConv(3, normalize=normalize)
     x = torch.randn(6, 3, dtype=torch.double, requires_grad=True)
     weight = edge_weight.double().requires_grad_()
     assert torch.autograd.gradcheck(
@@ -146,7 +272,7 @@ def test_gradients_of_features_and_edge_weights(graph, normalize):
 
 def test_gradients_of_sparse_values(graph):
     edge_index, edge_weight, _ = graph
-    conv = FeatureGraphConv()
+    conv = FeatureGraphConv(3)
     x = torch.randn(6, 3)
     weight = edge_weight.clone().requires_grad_()
     probe = torch.randn(6, 3)
@@ -167,39 +293,28 @@ def test_gradients_of_sparse_values(graph):
         )
 
 
-def test_adj_gives_the_gradient_of_autograd(graph):
-    edge_index, edge_weight, dense = graph
-    probe = torch.randn(6, 4)
-    x = torch.randn(6, 4, requires_grad=True)
-    (dense @ dense @ x * probe).sum().backward()
-    forward = layouts(edge_index, edge_weight, (6, 6))
-    backward = layouts(edge_index.flip(0), edge_weight, (6, 6))
-    conv = FeatureGraphConv(num_layers=2)
-    for name in forward:
-        y = x.detach().clone().requires_grad_()
-        out = conv(y, forward[name], adj=backward[name])
-        torch.testing.assert_close(out, dense @ dense @ x)
-        (out * probe).sum().backward()
-        torch.testing.assert_close(y.grad, x.grad)
-
-
 def test_undirected_edge_index_gradient(graph):
     edge_index, edge_weight = to_undirected(*graph[:2])
-    ei, weight = sorted_edge_index(
-        edge_index, edge_weight, (6, 6), is_undirected=True
+    perm = edge_index[1].argsort(stable=True)
+    ei = EdgeIndex(
+        edge_index[:, perm],
+        sparse_size=(6, 6),
+        sort_order="col",
+        is_undirected=True,
     )
+    weight = edge_weight[perm]
     probe = torch.randn(6, 4)
     grads = []
     for index, w in ((edge_index, edge_weight), (ei, weight)):
         x = torch.ones(6, 4, requires_grad=True)
-        (FeatureGraphConv()(x, index, w) * probe).sum().backward()
+        (FeatureGraphConv(4)(x, index, w) * probe).sum().backward()
         grads.append(x.grad)
     torch.testing.assert_close(grads[0], grads[1])
 
 
 def test_node_permutation(graph):
     edge_index, edge_weight, _ = graph
-    conv = FeatureGraphConv(num_layers=2, normalize=True)
+    conv = FeatureGraphConv(4, normalize=True)
     x = torch.randn(6, 4)
     perm = torch.randperm(6)  # Old node perm[i] becomes new node i.
     renamed = perm.argsort()[edge_index]
@@ -209,14 +324,34 @@ def test_node_permutation(graph):
     )
 
 
-def test_bf16_autocast_sums_in_full_precision(graph):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_bf16_autocast_sums_in_full_precision(graph, weighted):
     edge_index, edge_weight, dense = graph
-    adj_t = layouts(edge_index, edge_weight, (6, 6))["csr"]
     x = torch.randn(6, 4).bfloat16()
+    conv = FeatureGraphConv(4)
+    ei, weight = edge_indices(edge_index, edge_weight, (6, 6))["col"]
+    if not weighted:
+        weight, dense = None, dense.ne(0).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = FeatureGraphConv()(x, adj_t, adj=adj_t)
+        out = conv(x, ei, weight)
     assert out.dtype == torch.float
     torch.testing.assert_close(out, dense @ x.float())
+
+
+def test_bf16_autocast_with_a_gate_is_near(graph):
+    edge_index, edge_weight, _ = graph
+    x, feat = torch.randn(6, 4), torch.randn(6, 3)
+    conv = FeatureGraphConv(4, 3)
+    for index, weight in edge_indices(
+        edge_index, edge_weight, (6, 6)
+    ).values():
+        expected = conv(x, index, weight, feat)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = conv(x, index, weight, feat)
+        torch.testing.assert_close(
+            out, expected, rtol=0.05, atol=0.05, check_dtype=False
+        )
+        out.sum().backward()
 
 
 @pytest.fixture
@@ -239,29 +374,33 @@ def hetero_graph():
     return x, edge_index, edge_weight, dense
 
 
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_inside_hetero_conv(hetero_graph, num_layers):
+def test_inside_hetero_conv(hetero_graph):
+    """Weights and features are keyed by relation, so that layers that take
+    neither are not given any.
+    """
     x, edge_index, edge_weight, dense = hetero_graph
-    # The relations between users and items are left to other layers, which
-    # do not take weights:
-    similar = [relation for relation in dense if relation[0] == relation[2]]
-    weights = {relation: edge_weight[relation] for relation in similar}
+    feat = {
+        ("item", "similar_visual", "item"): torch.randn(6, 3),
+        ("item", "similar_textual", "item"): torch.randn(6, 2),
+    }
+    weights = {relation: edge_weight[relation] for relation in feat}
     convs = {
-        relation: FeatureGraphConv(num_layers)
-        if relation in similar
+        relation: FeatureGraphConv(4, feat[relation].size(1))
+        if relation in feat
         else SAGEConv(4, 4)
         for relation in dense
     }
-    out = HeteroConv(convs)(x, edge_index, edge_weight_dict=weights)
+    conv = HeteroConv(convs)
+    out = conv(x, edge_index, edge_weight_dict=weights, feat_dict=feat)
 
     expected = {"user": 0, "item": 0}
-    for relation, conv in convs.items():
+    for relation, layer in convs.items():
         src, _, dst = relation
-        if relation in similar:
-            step = torch.linalg.matrix_power(dense[relation], num_layers)
-            message = step @ x[src]
+        if relation in feat:
+            gate = dense_gate(layer, feat[relation])
+            message = dense[relation] @ (x[src] * gate)
         else:
-            message = conv((x[src], x[dst]), edge_index[relation])
+            message = layer((x[src], x[dst]), edge_index[relation])
         expected[dst] = expected[dst] + message
     torch.testing.assert_close(out, expected)
 
@@ -270,35 +409,42 @@ class SmallGNN(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.lin1 = torch.nn.Linear(4, 5)
-        self.conv1 = FeatureGraphConv(residual=True)
-        self.conv2 = FeatureGraphConv(normalize=True)
+        self.conv1 = FeatureGraphConv(5, 3)
+        self.conv2 = FeatureGraphConv(5, normalize=True)
         self.lin2 = torch.nn.Linear(5, 2)
 
-    def forward(self, x, edge_index, edge_weight):
-        x = self.conv1(self.lin1(x), edge_index, edge_weight).relu()
+    def forward(self, x, feat, edge_index, edge_weight):
+        x = self.lin1(x)
+        x = x + self.conv1(x, edge_index, edge_weight, feat).relu()
         return self.lin2(self.conv2(x, edge_index, edge_weight))
 
 
 def test_under_to_hetero(hetero_graph):
+    """Features are those of nodes there, and come in pairs."""
     x, edge_index, edge_weight, dense = hetero_graph
+    feat = {name: torch.randn(len(value), 3) for name, value in x.items()}
     model = to_hetero(SmallGNN(), (list(x), list(dense)), aggr="sum")
-    out = model(x, edge_index, edge_weight)
+    out = model(x, feat, edge_index, edge_weight)
 
-    def sum_over_relations(h, step):
-        out = dict.fromkeys(h, 0)
+    def sum_over_relations(step):
+        out = dict.fromkeys(x, 0)
         for relation, matrix in dense.items():
-            src, _, dst = relation
-            out[dst] = out[dst] + step(matrix, h[src], h[dst])
+            out[relation[2]] = out[relation[2]] + step(relation, matrix)
         return out
 
-    def normalized(matrix):
+    def gated(relation, matrix):
+        src = relation[0]
+        layer = model.conv1["__".join(relation)]
+        return matrix @ (h[src] * dense_gate(layer, feat[src]))
+
+    def normalized(relation, matrix):
         scale = torch.outer(matrix.sum(dim=1), matrix.sum(dim=0)).rsqrt()
-        return torch.where(matrix > 0, matrix * scale, matrix)
+        return torch.where(matrix > 0, matrix * scale, matrix) @ h[relation[0]]
 
     h = {name: model.lin1[name](value) for name, value in x.items()}
-    h = sum_over_relations(h, lambda a, src, dst: a @ src + dst)
-    h = {name: value.relu() for name, value in h.items()}
-    h = sum_over_relations(h, lambda a, src, _: normalized(a) @ src)
+    messages = sum_over_relations(gated)
+    h = {name: h[name] + messages[name].relu() for name in h}
+    h = sum_over_relations(normalized)
     expected = {name: model.lin2[name](value) for name, value in h.items()}
     torch.testing.assert_close(out, expected)
 
@@ -326,31 +472,27 @@ def assert_compiles(conv, x, *args, **options):
 )
 def test_compiled_without_graph_breaks(graph):
     edge_index, edge_weight, _ = graph
-    conv = FeatureGraphConv(num_layers=2, normalize=True, residual=True)
-    x = torch.randn(6, 4)
-    assert_compiles(conv, x, edge_index, edge_weight, fullgraph=True)
+    conv = FeatureGraphConv(4, 3, normalize=True)
+    x, feat = torch.randn(6, 4), torch.randn(6, 3)
+    assert_compiles(conv, x, edge_index, edge_weight, feat, fullgraph=True)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_compiled_in_all_layouts(graph, normalize):
+@pytest.mark.parametrize("gated", [False, True])
+def test_compiled_in_all_layouts(graph, gated):
     # Sparse products stay eager: what is left needs no C++ compiler.
     edge_index, edge_weight, _ = graph
-    conv = FeatureGraphConv(num_layers=2, normalize=normalize)
+    conv = FeatureGraphConv(4, 3 if gated else None, normalize=not gated)
+    feat = torch.randn(6, 3) if gated else None
     x = torch.randn(6, 4)
-    forward = layouts(edge_index, edge_weight, (6, 6))
-    backward = layouts(edge_index.flip(0), edge_weight, (6, 6))
-    for name, adj_t in forward.items():
-        assert_compiles(conv, x, adj_t, backend="aot_eager")
-        if not normalize:
-            args = (adj_t, None, None, backward[name])
-            assert_compiles(conv, x, *args, backend="aot_eager")
-    args = sorted_edge_index(edge_index, edge_weight, (6, 6))
-    assert_compiles(conv, x, *args, backend="aot_eager")
+    for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
+        assert_compiles(conv, x, adj_t, None, feat, backend="aot_eager")
+    args = edge_indices(edge_index, edge_weight, (6, 6))["col"]
+    assert_compiles(conv, x, *args, feat, backend="aot_eager")
 
 
 def test_explains_edges_by_messages(graph):
     edge_index, edge_weight, dense = graph
-    conv = FeatureGraphConv()
+    conv = FeatureGraphConv(4)
     conv.explain = True
     conv._edge_mask = torch.full((6,), 100.0)  # A mask that lets all pass.
     conv._apply_sigmoid = True
@@ -360,19 +502,16 @@ def test_explains_edges_by_messages(graph):
 
 def test_errors(graph):
     edge_index, edge_weight, _ = graph
-    x = torch.randn(6, 4)
+    x, feat = torch.randn(6, 4), torch.randn(6, 3)
     adj_t = to_torch_csr_tensor(edge_index, size=(6, 6))
-    with pytest.raises(ValueError, match="'num_layers' must be at least 1"):
-        FeatureGraphConv(num_layers=0)
     with pytest.raises(ValueError, match="beside a sparse matrix"):
-        FeatureGraphConv()(x, adj_t, edge_weight)
-    with pytest.raises(ValueError, match="must be 1 for bipartite"):
-        FeatureGraphConv(num_layers=2)((x, x), edge_index)
-    with pytest.raises(ValueError, match="features of target nodes"):
-        FeatureGraphConv(residual=True)((x, None), edge_index)
+        FeatureGraphConv(4)(x, adj_t, edge_weight)
     with pytest.raises(ValueError, match="'normalize' needs 'size'"):
-        FeatureGraphConv(normalize=True)((x, None), edge_index)
-    with pytest.raises(ValueError, match="'adj' goes with a sparse matrix"):
-        FeatureGraphConv()(x, edge_index, adj=adj_t)
-    with pytest.raises(ValueError, match="not to be normalized"):
-        FeatureGraphConv(normalize=True)(x, adj_t, adj=adj_t)
+        FeatureGraphConv(4, normalize=True)((x, None), edge_index)
+    for missing in (None, (None, feat)):
+        with pytest.raises(ValueError, match=r"'feat' must be given .*=3"):
+            FeatureGraphConv(4, 3)(x, edge_index, feat=missing)
+    with pytest.raises(ValueError, match="'feat' must not be given"):
+        FeatureGraphConv(4)(x, edge_index, feat=feat)
+    with pytest.raises(ValueError, match="'flow' must be"):
+        FeatureGraphConv(4, flow="target_to_source")

@@ -5,8 +5,8 @@ from tmfun_pyg.nn import ModalityAttention, MultiStepFusion
 
 
 def test_one_attention_step_is_a_plain_attention_merge():
-    fusion = MultiStepFusion(8, 1, "attention", query_channels=6, heads=2)
-    att = ModalityAttention(8, 6, heads=2)
+    fusion = MultiStepFusion(8, 1, "attention", query_channels=6)
+    att = ModalityAttention(8, 6)
     att.load_state_dict(fusion.steps[0].state_dict())
     x, source, query = torch.randn(5, 8), torch.randn(5, 8), torch.randn(5, 6)
     torch.testing.assert_close(
@@ -80,11 +80,10 @@ def test_masked_sources_are_not_read(kind):
         assert bool(parameter.grad.isfinite().all())
 
 
-def test_mixed_kinds_and_gradients():
-    fusion = MultiStepFusion(4, 2, ["gate", "attention"], 3, heads=2).double()
-    assert str(fusion) == (
-        "MultiStepFusion(4, num_steps=2, kinds=['gate', 'attention'])"
-    )
+@pytest.mark.parametrize("kind", ["gate", "attention"])
+def test_gradients(kind):
+    fusion = MultiStepFusion(4, 2, kind, 3).double()
+    assert str(fusion) == f"MultiStepFusion(4, num_steps=2, kind={kind!r})"
     x, s, t = torch.randn(3, 3, 4, dtype=torch.double, requires_grad=True)
     q = torch.randn(3, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(
@@ -98,12 +97,10 @@ def test_no_steps():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="'num_steps' must not be negative"):
+    with pytest.raises(ValueError, match="'num_steps' must be at least 0"):
         MultiStepFusion(8, -1)
     with pytest.raises(ValueError, match="'kind' must be"):
         MultiStepFusion(8, 2, "sum")
-    with pytest.raises(ValueError, match="'kind' must have one entry"):
-        MultiStepFusion(8, 2, ["gate"])
     with pytest.raises(ValueError, match="'gate_bias' must have one entry"):
         MultiStepFusion(8, 2, gate_bias=[0.0])
     x = torch.randn(5, 8)
@@ -120,7 +117,7 @@ def test_errors():
 @pytest.mark.parametrize("kind", ["gate", "attention"])
 @pytest.mark.parametrize("query_channels", [None, 3])
 def test_shares(kind, query_channels):
-    fusion = MultiStepFusion(4, 2, kind, query_channels, heads=2)
+    fusion = MultiStepFusion(4, 2, kind, query_channels)
     x, *sources = torch.randn(3, 5, 4).unbind()
     query = None if query_channels is None else torch.randn(5, 3)
     masks = [None, torch.tensor([True, False, True, False, True])]

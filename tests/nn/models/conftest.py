@@ -3,6 +3,8 @@ import torch
 from torch_geometric.data import HeteroData
 from toy_data import make_data
 
+from tmfun_pyg.transforms import ToRecGraph
+
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
@@ -13,6 +15,11 @@ def seed() -> None:
 @pytest.fixture
 def data() -> HeteroData:
     return make_data(num_modalities=2, missing=True)
+
+
+@pytest.fixture
+def graph(data: HeteroData) -> HeteroData:
+    return ToRecGraph()(data)
 
 
 @pytest.fixture

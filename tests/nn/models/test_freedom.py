@@ -2,66 +2,47 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dense_content import (
-    assert_same_loss,
-    assert_state_is_free_of_data,
     dense_ranking_loss,
     dense_similar,
     draw_parameters,
     item_mask,
     normalized_features,
 )
-from torch_geometric.data import HeteroData
 from toy_data import dense_interactions, dense_light_gcn, make_data
 
 from tmfun_pyg.nn import FREEDOM
+from tmfun_pyg.testing import RankingModelTests, assert_same_loss
+from tmfun_pyg.transforms import ToRecGraph
 
 
 def edges_of(graph):
-    """The edges that a graph holds, as pairs."""
-    return {
-        tuple(e) for e in graph.to_user.adj_t.to_dense().nonzero().tolist()
-    }
+    """The interactions that a graph holds, as pairs."""
+    edge_index = graph["user", "interacts", "item"].edge_index.as_tensor()
+    pairs = {tuple(e) for e in edge_index.t().tolist()}
+    reverse = graph["item", "rev_interacts", "user"].edge_index.as_tensor()
+    assert pairs == {tuple(e) for e in reverse.flip(0).t().tolist()}
+    assert len(pairs) == edge_index.size(1) == reverse.size(1)
+    return pairs
 
 
-def dense_embeddings(model, data, weights):
+def dense_embeddings(model, data):
     users, items = dense_light_gcn(
         data,
         model.user_embedding.weight,
         model.item_embedding.weight,
         model.num_layers,
     ).split([model.num_users, model.num_items])
-    s = sum(w * dense_similar(data, name) for name, w in weights.items())
-    h = model.item_embedding.weight
-    for _ in range(model.feature_conv.num_layers):
-        h = s @ h
-    return users, items + h
+    graphs = [dense_similar(data, name) for name in model.modalities]
+    s = sum(graphs) / len(graphs)
+    return users, items + s @ model.item_embedding.weight
 
 
-@pytest.mark.parametrize("num_modalities", [1, 2])
-@pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("prune", [0.0, 0.5])
-def test_dense_reference(batch, num_modalities, missing, prune):
-    data = make_data(num_modalities, missing)
-    weights = {"m0": 1.0} if num_modalities == 1 else {"m0": 0.25, "m1": 0.75}
-    model = FREEDOM.from_data(
-        data,
-        channels=4,
-        num_layers=2,
-        num_feature_layers=2,
-        prune=prune,
-        modality_weights={name: 4 * w for name, w in weights.items()},
-        feature_weight=0.7,
-        reg_weight=0.1,
-    )
-    draw_parameters(model)
-    expected = dense_embeddings(model, data, weights)
-    model.start_epoch(3)
-    torch.testing.assert_close(model(), expected, rtol=1e-5, atol=1e-5)
-
+def dense_parts(model, data, *batch, interactions=None):
+    """The losses, on other interactions if they are given."""
     pruned = data.clone()
-    kept = sorted(edges_of(model.pruned_graph))
-    pruned["user", "interacts", "item"].edge_index = torch.tensor(kept).t()
-    users, items = dense_embeddings(model, pruned, weights)
+    if interactions is not None:
+        pruned["user", "interacts", "item"].edge_index = interactions
+    users, items = dense_embeddings(model, pruned)
     parts = dense_ranking_loss(model, users, items, *batch)
     parts["feature"] = 0.0
     for name in model.modalities:
@@ -73,57 +54,88 @@ def test_dense_reference(batch, num_modalities, missing, prune):
                 if mask[i] and mask[j]:
                     term = -F.logsigmoid(users[u] @ (x[i] - x[j]))
                     parts["feature"] += 0.7 * term / batch[2].numel()
-    assert_same_loss(model, model.loss(*batch), parts)
+    return parts
 
 
-def test_modalities_weigh_the_same_by_default(data):
-    model = FREEDOM.from_data(data, channels=4)
-    expected = dense_embeddings(model, data, {"m0": 0.5, "m1": 0.5})
-    torch.testing.assert_close(model(), expected)
+class TestFREEDOM(RankingModelTests):
+    model_cls = FREEDOM
+    options = {
+        "channels": 4,
+        "feature_weight": 0.7,
+        "reg_weight": 0.1,
+    }
+
+    def dense_loss(self, model, data, *batch):
+        return dense_parts(model, data, *batch)
 
 
-def test_pruning_is_for_training(data, batch):
-    model = FREEDOM.from_data(data, channels=4, prune=0.5)
+@pytest.mark.parametrize("num_modalities", [1, 2])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("prune", [0.0, 0.5])
+def test_dense_reference(batch, num_modalities, missing, prune):
+    data = make_data(num_modalities, missing)
+    graph = ToRecGraph()(data)
+    model = FREEDOM.from_data(
+        data,
+        channels=4,
+        num_layers=2,
+        prune=prune,
+        feature_weight=0.7,
+        reg_weight=0.1,
+    )
     draw_parameters(model)
-    whole = edges_of(model.graph)
-    assert edges_of(model.pruned_graph) == whole
-    expected, unpruned = model(), model.loss(*batch)
-    model.start_epoch(0)
-    assert len(edges_of(model.pruned_graph)) == round(0.5 * len(whole))
-    assert edges_of(model.pruned_graph) < whole
-    torch.testing.assert_close(model(), expected)
-    assert not torch.equal(model.loss(*batch)["bpr"], unpruned["bpr"])
-    model.eval()
-    torch.testing.assert_close(model.loss(*batch), unpruned)
-    torch.testing.assert_close(model.bind(data).train().loss(*batch), unpruned)
+    pruned = model.prepare(graph, epoch=3)
+    kept = torch.tensor(sorted(edges_of(pruned))).t()
+    whole = graph["user", "interacts", "item"].edge_index
+    assert kept.size(1) == round((1 - prune) * whole.size(1))
+    expected = dense_embeddings(model, data)
+    torch.testing.assert_close(model(graph), expected, rtol=1e-5, atol=1e-5)
+    parts = dense_parts(model, data, *batch, interactions=kept)
+    assert_same_loss(model, model.loss(pruned, *batch), parts)
 
 
-def test_pruning_depends_on_the_epoch_alone(data):
-    models = [FREEDOM.from_data(data, prune=0.5) for _ in range(2)]
+def test_pruning_is_for_epochs_of_training(graph):
+    """And not for evaluation, which names none."""
+    model = FREEDOM.from_data(graph, channels=4, prune=0.5)
+    whole = edges_of(graph)
+    assert edges_of(model.prepare(graph)) == whole
+    kept = edges_of(model.prepare(graph, epoch=0))
+    assert len(kept) == round(0.5 * len(whole))
+    assert kept < whole
+    # Not from what is left of the epoch before:
+    assert edges_of(model.prepare(graph)) == whole
+    assert edges_of(model.eval().prepare(graph, epoch=0)) == kept
+
+
+def test_pruning_depends_on_the_epoch_alone(graph):
+    models = [FREEDOM.from_data(graph, prune=0.5) for _ in range(2)]
     drawn = []
     for epoch in range(5):
-        for model in models:
-            torch.rand(1)  # Other draws do not matter.
-            model.start_epoch(epoch)
-        first, second = (edges_of(model.pruned_graph) for model in models)
+        first, second = (
+            edges_of(model.prepare(graph, epoch)) for model in models
+        )
+        torch.rand(1)  # Other draws do not matter.
         assert first == second
         drawn.append(frozenset(first))
     assert len(set(drawn)) > 1
-    models[0].start_epoch(0)
-    assert edges_of(models[0].pruned_graph) == drawn[0]
+    assert edges_of(models[0].prepare(graph, epoch=0)) == drawn[0]
 
 
-def test_edges_are_drawn_by_degree(data):
+def test_one_edge_is_kept_at_least(graph):
+    model = FREEDOM.from_data(graph, prune=0.999)
+    assert len(edges_of(model.prepare(graph, epoch=0))) == 1
+
+
+def test_edges_are_drawn_by_degree(data, graph):
     """The first draw has the probabilities of the weights."""
     r = dense_interactions(data)
     weight = r / (r.sum(1, keepdim=True) * r.sum(0)).clamp(min=1).sqrt()
     num_edges = int(r.sum())
     model = FREEDOM.from_data(data, channels=4, prune=1 - 1 / num_edges)
     count = torch.zeros_like(r)
-    num_epochs = 2000
+    num_epochs = 1000
     for epoch in range(num_epochs):
-        model.start_epoch(epoch)
-        ((user, item),) = edges_of(model.pruned_graph)
+        ((user, item),) = edges_of(model.prepare(graph, epoch))
         count[user, item] += 1
     expected = num_epochs * weight / weight.sum()
     assert expected[r > 0].max() > 1.5 * expected[r > 0].min()
@@ -133,42 +145,20 @@ def test_edges_are_drawn_by_degree(data):
     assert count[r == 0].sum() == 0
 
 
-def test_missing_features_are_never_read(data, batch):
-    model = FREEDOM.from_data(data, channels=4)
-    expected = model(), model.loss(*batch)
-    data["item"].x_m0[:2] = 1e6
-    data["item"].x_m1[0] = 1e6
-    model.bind(data)
-    torch.testing.assert_close((model(), model.loss(*batch)), expected)
-
-
-def test_without_loss_on_features(data, batch):
-    model = FREEDOM.from_data(data, feature_weight=0.0)
-    assert set(model.loss(*batch)) == {"bpr", "reg"}
+def test_without_loss_on_features(graph, batch):
+    model = FREEDOM.from_data(graph, feature_weight=0.0)
+    assert set(model.loss(model.prepare(graph), *batch)) == {"bpr", "reg"}
     assert len(model.projections) == 0
 
 
-def test_state(data):
-    model = FREEDOM.from_data(data)
-    model.start_epoch(0)
-    assert_state_is_free_of_data(model)
-
-
 def test_errors(data):
-    with pytest.raises(ValueError, match="names no modality: FREEDOM"):
+    with pytest.raises(ValueError, match="one modality for FREEDOM"):
         FREEDOM(7, 6, in_channels={})
     for prune in (-0.1, 1.0):
         with pytest.raises(ValueError, match=r"'prune' must .* \(got"):
             FREEDOM.from_data(data, prune=prune)
-    for weights in ({"m0": 1.0}, {"m0": -1.0, "m1": 2.0}, {"m0": 0, "m1": 0}):
-        with pytest.raises(ValueError, match="'modality_weights' must name"):
-            FREEDOM.from_data(data, modality_weights=weights)
-    bare = HeteroData()
-    bare["user"].num_nodes, bare["item"].num_nodes = 7, 6
+    model = FREEDOM.from_data(data)
     for name in ("m0", "m1"):
-        bare["item"][f"x_{name}"] = data["item"][f"x_{name}"]
-    bare["user", "interacts", "item"].edge_index = data[
-        "user", "interacts", "item"
-    ].edge_index
+        del data["item", f"similar_{name}", "item"]
     with pytest.raises(ValueError, match=r"apply tmfun_pyg\.transforms"):
-        FREEDOM.from_data(bare)
+        model(ToRecGraph()(data))

@@ -3,7 +3,6 @@ import copy
 import pytest
 import torch
 from dense_content import (
-    assert_same_loss,
     dense_learned_graph,
     dense_ranking_loss,
     draw_parameters,
@@ -12,7 +11,8 @@ from torch_geometric.testing import withDevice
 from toy_data import dense_light_gcn, make_data
 
 from tmfun_pyg.nn import LATTICE
-from tmfun_pyg.nn.models.sparse_pattern import SparsePattern
+from tmfun_pyg.testing import RankingModelTests, assert_same_loss
+from tmfun_pyg.transforms import ToRecGraph
 
 
 def dense_embeddings(model, data, k, skip_weight):
@@ -29,59 +29,71 @@ def dense_embeddings(model, data, k, skip_weight):
             logit / logit.sum(), model.modalities, strict=True
         )
     )
-    h = model.item_embedding.weight
-    for _ in range(model.num_feature_layers):
-        h = a @ h
+    h = a @ model.item_embedding.weight
     norm = h.pow(2).sum(dim=1, keepdim=True)
     h = torch.where(norm > 0, h / norm.where(norm > 0, 1.0).sqrt(), 0.0)
     return users, items + h
 
 
+def neighbors(model):
+    return torch.cat([g.neighbors for g in model.learned.values()], dim=1)
+
+
+class TestLATTICE(RankingModelTests):
+    model_cls = LATTICE
+    options = {"channels": 4, "k": 3, "skip_weight": 0.3, "reg_weight": 0.1}
+    state_of_data = ("neighbors", "_extra_state")
+
+    def dense_loss(self, model, data, *batch):
+        emb = dense_embeddings(model, data, 3, 0.3)
+        return dense_ranking_loss(model, *emb, *batch)
+
+
 @pytest.mark.parametrize("num_modalities", [1, 2])
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize(("k", "num_feature_layers"), [(1, 1), (3, 2), (9, 1)])
-def test_dense_reference(
-    batch, num_modalities, missing, k, num_feature_layers
-):
+@pytest.mark.parametrize("k", [1, 3, 9])
+def test_dense_reference(batch, num_modalities, missing, k):
     data = make_data(num_modalities, missing)
     kwargs = {"k": k, "skip_weight": 0.3}
     model = LATTICE.from_data(
-        data,
-        channels=4,
-        num_layers=2,
-        num_feature_layers=num_feature_layers,
-        reg_weight=0.1,
-        **kwargs,
+        data, channels=4, num_layers=2, reg_weight=0.1, **kwargs
     )
     draw_parameters(model)
-    model.start_epoch(0)
+    graph = model.prepare(ToRecGraph()(data), epoch=0)
     expected = dense_embeddings(model, data, **kwargs)
-    torch.testing.assert_close(model(), expected, rtol=1e-5, atol=1e-5)
+    found = model.encode(graph)[:2]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     parts = dense_ranking_loss(model, *expected, *batch)
-    assert_same_loss(model, model.loss(*batch), parts)
+    assert_same_loss(model, model.loss(graph, *batch), parts)
 
 
-def test_neighbors_are_searched_when_needed(data, batch):
-    kwargs = {"k": 2, "skip_weight": 0.0}
+def test_neighbors_are_searched_in_each_epoch_and_kept():
+    data = make_data(2, missing=False)
+    graph = ToRecGraph()(data)
+    kwargs = {"k": 1, "skip_weight": 0.0}
     model = LATTICE.from_data(data, channels=4, **kwargs)
-    torch.testing.assert_close(
-        model(), dense_embeddings(model, data, **kwargs)
+    torch.testing.assert_close(  # Searched, as there were none.
+        model(graph), dense_embeddings(model, data, **kwargs)
     )
-
-    def neighbors():
-        return torch.cat([g.pattern.index for g in model.learned.values()])
-
-    start, state = neighbors(), copy.deepcopy(model.state_dict())
+    start, state = neighbors(model), copy.deepcopy(model.state_dict())
     draw_parameters(model)
-    model.loss(*batch)
-    assert torch.equal(neighbors(), start)
-    model.start_epoch(0)
-    assert not torch.equal(neighbors(), start)
+    expected = model(graph)
+    assert torch.equal(neighbors(model), start)
+    model.prepare(graph, epoch=0)
+    assert not torch.equal(neighbors(model), start)
+    assert not torch.allclose(model(graph)[1], expected[1])
+    torch.testing.assert_close(
+        model(graph), dense_embeddings(model, data, **kwargs)
+    )
+    model.reset_parameters()
+    assert all(g.neighbors is None for g in model.learned.values())
+
+    # Those of a checkpoint take the place of others:
     model.load_state_dict(state)
-    assert torch.equal(neighbors(), start)
-    other = LATTICE(7, 6, model.in_channels, channels=4, **kwargs)
-    other.load_state_dict(state)  # There is nothing to search yet.
-    torch.testing.assert_close(other.bind(data)(), model())
+    assert torch.equal(neighbors(model), start)
+    torch.testing.assert_close(
+        model(graph), dense_embeddings(model, data, **kwargs)
+    )
 
 
 def test_opposite_items_have_finite_gradients(data, batch):
@@ -96,68 +108,39 @@ def test_opposite_items_have_finite_gradients(data, batch):
     model = LATTICE.from_data(data, channels=4)
     for learned in model.learned.values():
         torch.nn.init.zeros_(learned.lin.bias)
-    model.start_epoch(0)
-    assert model.learned["m0"].pattern.index.tolist() == [1, 0]
-    assert model.learned["m1"].pattern.index.tolist() == []
+    graph = model.prepare(ToRecGraph()(data), epoch=0)
+    assert model.learned["m0"].neighbors.tolist() == [[0, 1], [1, 0]]
+    assert model.learned["m1"].neighbors.tolist() == [[], []]
     users, items = dense_light_gcn(
         data, model.user_embedding.weight, model.item_embedding.weight, 2
     ).split([7, 6])
-    torch.testing.assert_close(model(), (users, items))
-    sum(model.loss(*batch).values()).backward()
+    torch.testing.assert_close(model.encode(graph)[:2], (users, items))
+    sum(model.loss(graph, *batch).values()).backward()
     for parameter in model.parameters():
         assert bool(parameter.grad.isfinite().all())
 
 
-def test_missing_features_are_never_read(data, batch):
+def test_items_without_content_are_those_of_lightgcn(data, graph):
     model = LATTICE.from_data(data, channels=4, skip_weight=0.0)
-    expected = model(), model.loss(*batch)
-    data["item"].x_m0[:2] = 1e6
-    data["item"].x_m1[0] = 1e6
-    model.bind(data)
-    torch.testing.assert_close((model(), model.loss(*batch)), expected)
     light = dense_light_gcn(
         data, model.user_embedding.weight, model.item_embedding.weight, 2
     )
-    torch.testing.assert_close(model()[1][0], light[7])
-
-
-@pytest.mark.parametrize("num_nodes", [1, 5])
-def test_sparse_pattern(num_nodes):
-    matrix = torch.rand(num_nodes, num_nodes, dtype=torch.double)
-    row, col = (matrix < 0.4).nonzero().t()
-    pattern = SparsePattern(row, col, num_nodes)
-    x, y = torch.randn(2, num_nodes, 3, dtype=torch.double)
-    value = torch.randn(row.numel(), dtype=torch.double)
-    dense = torch.zeros_like(matrix).index_put((row, col), value)
-    torch.testing.assert_close(pattern.matmul(value, x), dense @ x)
-    torch.testing.assert_close(pattern.dots(x), (x @ x.t())[row, col])
-    torch.testing.assert_close(pattern.sample(x, y), (x @ y.t())[row, col])
-    for tensor in (x, value):
-        tensor.requires_grad_()
-    torch.autograd.gradcheck(pattern.dots, x)
-    torch.autograd.gradcheck(pattern.matmul, (value, x))
-    # Gradients of a sum are one number, expanded:
-    (pattern.matmul(value, x).sum() + pattern.dots(x).sum()).backward()
-    grads = value.grad, x.grad
-    value.grad = x.grad = None
-    dense = torch.zeros_like(matrix).index_put((row, col), value)
-    ((dense @ x).sum() + (x @ x.t())[row, col].sum()).backward()
-    torch.testing.assert_close(grads, (value.grad, x.grad))
+    torch.testing.assert_close(model(graph)[1][0], light[7])
 
 
 @withDevice
-def test_on_any_device(data, batch, device):
-    model = LATTICE.from_data(data, channels=4)
-    expected, parts = model(), model.loss(*batch)
+def test_on_any_device(graph, batch, device):
+    model = LATTICE.from_data(graph, channels=4)
+    expected, parts = model(graph), model.loss(model.prepare(graph), *batch)
     sum(parts.values()).backward()
     grads = [parameter.grad for parameter in model.parameters()]
     model.zero_grad()
     model = model.to(device)
-    model.start_epoch(0)
-    found = model.loss(*(index.to(device) for index in batch))
+    graph = model.prepare(copy.copy(graph).to(device), epoch=0)
+    found = model.loss(graph, *(index.to(device) for index in batch))
     for name in parts:
         torch.testing.assert_close(found[name].cpu(), parts[name])
-    torch.testing.assert_close(model()[1].cpu(), expected[1])
+    torch.testing.assert_close(model.encode(graph)[1].cpu(), expected[1])
     sum(found.values()).backward()
     for parameter, grad in zip(model.parameters(), grads, strict=True):
         torch.testing.assert_close(
@@ -165,11 +148,12 @@ def test_on_any_device(data, batch, device):
         )
 
 
-def test_bf16_autocast_is_near(data, batch):
-    model = LATTICE.from_data(data, channels=16)
-    expected = model.loss(*batch)
+def test_bf16_autocast_is_near(graph, batch):
+    model = LATTICE.from_data(graph, channels=16)
+    graph = model.prepare(graph)
+    expected = model.loss(graph, *batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        parts = model.loss(*batch)
+        parts = model.loss(graph, *batch)
     for name in parts:
         torch.testing.assert_close(
             parts[name], expected[name], rtol=0.05, atol=1e-4
@@ -177,13 +161,14 @@ def test_bf16_autocast_is_near(data, batch):
     sum(parts.values()).backward()
 
 
-def test_restored_model_has_the_same_neighbors(data):
-    model, other = (LATTICE.from_data(data, k=1) for _ in range(2))
+def test_restored_model_has_the_same_neighbors(graph):
+    model, other = (LATTICE.from_data(graph, k=1) for _ in range(2))
+    model.prepare(graph)
     for parameter in model.parameters():  # After the search of an epoch.
         torch.nn.init.normal_(parameter)
-    expected = model()
+    expected = model(graph)
     other.load_state_dict(model.state_dict())
-    for found, reference in zip(other(), expected, strict=True):
+    for found, reference in zip(other(graph), expected, strict=True):
         assert torch.equal(found, reference)
     names = {name for name, _ in model.named_parameters()}
     added = {f"learned.{m}._extra_state" for m in model.modalities}
@@ -191,12 +176,10 @@ def test_restored_model_has_the_same_neighbors(data):
 
 
 def test_errors(data):
-    with pytest.raises(ValueError, match="names no modality: LATTICE"):
+    with pytest.raises(ValueError, match="one modality for LATTICE"):
         LATTICE(7, 6, in_channels={})
     with pytest.raises(ValueError, match=r"'k' must be .* \(got 0\)"):
         LATTICE.from_data(data, k=0)
-    with pytest.raises(ValueError, match="'num_feature_layers' must be"):
-        LATTICE.from_data(data, num_feature_layers=0)
     for weight in (-0.1, 1.1):
         with pytest.raises(ValueError, match="'skip_weight' must be from"):
             LATTICE.from_data(data, skip_weight=weight)

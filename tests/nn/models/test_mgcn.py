@@ -1,8 +1,6 @@
 import pytest
 import torch
 from dense_content import (
-    assert_same_loss,
-    assert_state_is_free_of_data,
     dense_info_nce,
     dense_ranking_loss,
     dense_similar,
@@ -18,6 +16,8 @@ from toy_data import (
 )
 
 from tmfun_pyg.nn import MGCN
+from tmfun_pyg.testing import RankingModelTests, assert_same_loss
+from tmfun_pyg.transforms import ToRecGraph
 
 
 def dense_branches(model, data):
@@ -31,11 +31,10 @@ def dense_branches(model, data):
     h, present = [], []
     for name in model.modalities:
         x = normalized_features(data, name)
-        for linear in model.purifiers[name]:
+        first, second = model.convs[name].gate
+        for linear in (first, second):  # No activation between them.
             x = x @ linear.weight.t() + linear.bias
-        items = item_emb * x.sigmoid()
-        for _ in range(model.feature_conv.num_layers):
-            items = dense_similar(data, name) @ items
+        items = dense_similar(data, name) @ (item_emb * x.sigmoid())
         h.append(torch.cat([normalized @ items, items]))
         mask = item_mask(data, name)
         present.append(torch.cat([(r @ mask.float()) > 0, mask]))
@@ -59,58 +58,77 @@ def dense_branches(model, data):
     return behavior, torch.stack(rows), torch.stack(present).any(dim=0)
 
 
+def dense_embeddings(model, data):
+    behavior, fused, _ = dense_branches(model, data)
+    return (behavior + fused).split([model.num_users, model.num_items])
+
+
+def dense_parts(model, data, user, pos_item, neg_item):
+    behavior, fused, mask = dense_branches(model, data)
+    emb = dense_embeddings(model, data)
+    parts = dense_ranking_loss(model, *emb, user, pos_item, neg_item)
+    parts["contrastive"] = 0.7 * sum(
+        dense_info_nce(fused, behavior, node, mask, 0.2)
+        for node in (user, pos_item + model.num_users)
+    )
+    return parts
+
+
+class TestMGCN(RankingModelTests):
+    model_cls = MGCN
+    options = {
+        "channels": 4,
+        "contrastive_weight": 0.7,
+        "reg_weight": 0.1,
+    }
+
+    def dense_loss(self, model, data, *batch):
+        return dense_parts(model, data, *batch)
+
+
 @pytest.mark.parametrize("num_modalities", [1, 2])
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("contrast_size", [2, None])
-@pytest.mark.parametrize("num_feature_layers", [1, 2])
-def test_dense_reference(
-    batch, num_modalities, missing, contrast_size, num_feature_layers
-):
+def test_dense_reference(batch, num_modalities, missing):
     data = make_data(num_modalities, missing)
+    graph = ToRecGraph()(data)
     model = MGCN.from_data(
         data,
         channels=4,
         num_layers=2,
-        num_feature_layers=num_feature_layers,
         contrastive_weight=0.7,
-        contrast_size=contrast_size,
         reg_weight=0.1,
     )
     draw_parameters(model)
-    behavior, fused, mask = dense_branches(model, data)
-    expected = (behavior + fused).split([NUM_USERS, model.num_items])
-    torch.testing.assert_close(model(), expected, rtol=1e-5, atol=1e-5)
-
-    parts = dense_ranking_loss(model, *expected, *batch)
-    parts["contrastive"] = 0.7 * sum(
-        dense_info_nce(fused, behavior, node[:contrast_size], mask, 0.2)
-        for node in (batch[0], batch[1] + NUM_USERS)
-    )
-    assert_same_loss(model, model.loss(*batch), parts)
+    expected = dense_embeddings(model, data)
+    torch.testing.assert_close(model(graph), expected, rtol=1e-5, atol=1e-5)
+    parts = dense_parts(model, data, *batch)
+    assert_same_loss(model, model.loss(graph, *batch), parts)
 
 
-def test_without_contrast(data, batch):
-    model = MGCN.from_data(data, contrastive_weight=0.0)
-    assert set(model.loss(*batch)) == {"bpr", "reg"}
+def test_without_contrast(graph, batch):
+    model = MGCN.from_data(graph, contrastive_weight=0.0)
+    assert set(model.loss(graph, *batch)) == {"bpr", "reg"}
 
 
-def test_missing_features_are_never_read(data, batch):
-    model = MGCN.from_data(data, channels=4)
-    expected = model(), model.loss(*batch)
-    data["item"].x_m0[:2] = 1e6
-    data["item"].x_m1[0] = 1e6
-    model.bind(data)
-    torch.testing.assert_close((model(), model.loss(*batch)), expected)
+def test_items_without_content_are_known_by_behavior(data, graph):
+    model = MGCN.from_data(graph, channels=4)
     behavior, _, _ = dense_branches(model, data)
-    torch.testing.assert_close(model()[1][0], behavior[NUM_USERS])
+    torch.testing.assert_close(model(graph)[1][0], behavior[NUM_USERS])
 
 
-def test_state(data):
-    assert_state_is_free_of_data(MGCN.from_data(data))
+def test_encoding_of_rows(graph, batch):
+    """All that is told of the rows of a batch is told of these rows."""
+    model = MGCN.from_data(graph, channels=4)
+    user, item, _ = batch
+    every = model.encode(graph)
+    found = model.encode(graph, user, item)
+    for name in ("behavior", "content", "mask"):
+        pair = getattr(every, name)
+        torch.testing.assert_close(
+            tuple(getattr(found, name)), (pair.user[user], pair.item[item])
+        )
 
 
-def test_errors(data):
-    with pytest.raises(ValueError, match="names no modality: MGCN"):
+def test_errors():
+    with pytest.raises(ValueError, match="one modality for MGCN"):
         MGCN(7, 6, in_channels={})
-    with pytest.raises(ValueError, match=r"'contrast_size' .* \(got 0\)"):
-        MGCN.from_data(data, contrast_size=0)

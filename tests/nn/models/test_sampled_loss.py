@@ -1,24 +1,27 @@
-from functools import partial
-
 import pytest
 import torch
 from toy_data import NUM_ITEMS, NUM_USERS, make_data, needs_sampler
 
 from tmfun_pyg.loader import SampledInteractionDataset
-from tmfun_pyg.nn import TMFUN, EmbeddingTable, LightGCN
+from tmfun_pyg.nn import BPRMF, TMFUN, LightGCN, SimGCL
+from tmfun_pyg.testing import assert_same_loss
+from tmfun_pyg.transforms import ToRecGraph
 
 pytestmark = needs_sampler
 ALL = -1
 
 
-def in_whole_graph(batch):
+def rows_of(batch):
     """The users, positives and negatives of a batch."""
     user, item = batch["user"], batch["item"]
-    return (
-        user.n_id[user.src_index],
-        item.n_id[item.dst_pos_index],
-        item.n_id[item.dst_neg_index],
-    )
+    return user.src_index, item.dst_pos_index, item.dst_neg_index
+
+
+def in_whole_graph(batch):
+    """The same as nodes of the graph that the batch was drawn from."""
+    user, *items = rows_of(batch)
+    n_id = batch["item"].n_id
+    return batch["user"].n_id[user], *(n_id[item] for item in items)
 
 
 def make_model(model_cls, data, **kwargs):
@@ -30,52 +33,50 @@ def make_model(model_cls, data, **kwargs):
 
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("model_cls", [LightGCN, TMFUN])
-def test_all_neighbors_equal_the_whole_graph(model_cls, num_layers, missing):
-    data = make_data(2, missing)
-    model = make_model(model_cls, data, num_layers=num_layers)
-    dataset = SampledInteractionDataset(data, [ALL] * num_layers, ALL, 2)
+@pytest.mark.parametrize("model_cls", [LightGCN, SimGCL, TMFUN])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_all_neighbors_equal_the_whole_graph(
+    model_cls, num_layers, missing, sparse
+):
+    graph = ToRecGraph()(make_data(2, missing))
+    model = make_model(model_cls, graph, num_layers=num_layers, sparse=sparse)
+    model.eval()  # Without noise.
+    dataset = SampledInteractionDataset(graph, [ALL] * num_layers, ALL, 2)
     batch = dataset[torch.tensor([3, 0, 3, 5])]
-    parts = model.sampled_loss(batch)
-    expected = model.loss(*in_whole_graph(batch))
-    assert set(parts) == set(expected)
-    for name in parts:
-        torch.testing.assert_close(parts[name], expected[name])
-
-    parameters = list(model.parameters())
-    found = torch.autograd.grad(sum(parts.values()), parameters)
-    wanted = torch.autograd.grad(sum(expected.values()), parameters)
-    for grad, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-6)
+    assert_same_loss(
+        model,
+        model.loss(batch, *rows_of(batch)),
+        model.loss(graph, *in_whole_graph(batch)),
+    )
 
 
 def test_expectation_is_that_of_the_whole_graph():
     """One layer is linear in what is drawn."""
     torch.manual_seed(0)
-    data = make_data(1, missing=False)
-    model = make_model(LightGCN, data, num_layers=1)
-    user_emb, item_emb = model()
+    graph = ToRecGraph()(make_data(1, missing=False))
+    model = make_model(LightGCN, graph, num_layers=1)
     sums = [
         torch.zeros(2, n, 4, dtype=torch.double)
         for n in (NUM_USERS, NUM_ITEMS)
     ]
     counts = [torch.zeros(n) for n in (NUM_USERS, NUM_ITEMS)]
     with torch.no_grad():
+        whole = model(graph)
         for _ in range(1000):
-            dataset = SampledInteractionDataset(data, [2])
+            dataset = SampledInteractionDataset(graph, [2])
             batch = dataset[torch.arange(len(dataset))]
-            graph = model.make_graph(batch)
-            out = model.propagation(*model.id_embeddings(graph), graph)
             for name, emb, total, count in zip(
-                ("user", "item"), out, sums, counts, strict=True
+                ("user", "item"),
+                model.encode(batch),
+                sums,
+                counts,
+                strict=True,
             ):
                 n_id = batch[name].n_id
                 total[0, n_id] += emb
                 total[1, n_id] += emb.double() ** 2
                 count[n_id] += 1
-    for emb, (first, second), count in zip(
-        (user_emb, item_emb), sums, counts, strict=True
-    ):
+    for emb, (first, second), count in zip(whole, sums, counts, strict=True):
         seen = count > 0
         mean = first[seen] / count[seen].view(-1, 1)
         variance = second[seen] / count[seen].view(-1, 1) - mean**2
@@ -84,14 +85,15 @@ def test_expectation_is_that_of_the_whole_graph():
         assert bool((error > 1e-3).any())  # Something was left to chance.
 
 
-def test_sparse_gradients_reach_the_rows_of_the_batch_alone():
-    data = make_data(2, missing=False)
-    model = make_model(
-        TMFUN, data, num_layers=1, table=partial(EmbeddingTable, sparse=True)
-    )
-    dataset = SampledInteractionDataset(data, [1], 1)
-    batch = dataset[torch.tensor([0])]
-    sum(model.sampled_loss(batch).values()).backward()
+@pytest.mark.parametrize("model_cls", [BPRMF, LightGCN, SimGCL, TMFUN])
+def test_sparse_gradients_reach_the_rows_of_the_batch_alone(model_cls):
+    graph = ToRecGraph()(make_data(2, missing=False))
+    model = make_model(model_cls, graph, sparse=True)
+    num_hops = max(model.num_layers, 1)
+    batch = SampledInteractionDataset(graph, [1] * num_hops, 1)[
+        torch.tensor([0])
+    ]
+    sum(model.loss(batch, *rows_of(batch)).values()).backward()
     for name, table in (
         ("user", model.user_embedding),
         ("item", model.item_embedding),
@@ -106,29 +108,45 @@ def test_sparse_gradients_reach_the_rows_of_the_batch_alone():
         assert len(rows) > 0
 
 
-def test_several_steps_over_feature_graphs_are_refused():
-    data = make_data(1, missing=False)
-    batch = SampledInteractionDataset(data, [2])[torch.tensor([0])]
-    model = TMFUN.from_data(data, num_layers=1, num_feature_layers=2)
-    with pytest.raises(ValueError, match=r"'num_feature_layers' .*\(got 2\)"):
-        model.sampled_loss(batch)
-
-
 @pytest.mark.parametrize("off", ["modality_graphs", "item_graph"])
 def test_parts_of_content_in_samples(off):
-    data = make_data(2, missing=True)
-    model = make_model(TMFUN, data, num_layers=1, **{off: False})
-    batch = SampledInteractionDataset(data, [ALL], ALL)[torch.arange(4)]
-    parts = model.sampled_loss(batch)
-    expected = model.loss(*in_whole_graph(batch))
-    for name in expected:
-        torch.testing.assert_close(parts[name], expected[name])
+    graph = ToRecGraph()(make_data(2, missing=True))
+    model = make_model(TMFUN, graph, num_layers=1, **{off: False})
+    dataset = SampledInteractionDataset(graph, [ALL], ALL)
+    batch = dataset[torch.arange(4)]
+    assert_same_loss(
+        model,
+        model.loss(batch, *rows_of(batch)),
+        model.loss(graph, *in_whole_graph(batch)),
+    )
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_an_item_of_the_user_left_out_in_samples(missing):
+    graph = ToRecGraph()(make_data(2, missing))
+    model = make_model(TMFUN, graph, num_layers=2)
+    dataset = SampledInteractionDataset(graph, [ALL] * 2, ALL)
+    batch = dataset[torch.arange(len(dataset))]
+    user, pos_item, _ = rows_of(batch)
+    found = model.encode(batch, user, pos_item, exclude=pos_item)
+    user, pos_item, _ = in_whole_graph(batch)
+    expected = model.encode(graph, user, pos_item, exclude=pos_item)
+    torch.testing.assert_close(found[:5], expected[:5])
+
+
+def test_few_neighbors_have_finite_gradients():
+    """Where nothing was drawn of what a node has."""
+    graph = ToRecGraph()(make_data(2, missing=True))
+    model = make_model(TMFUN, graph, num_layers=1)
+    batch = SampledInteractionDataset(graph, [1], 1)[torch.arange(3)]
+    sum(model.loss(batch, *rows_of(batch)).values()).backward()
+    for name, parameter in model.named_parameters():
+        assert bool(parameter.grad.isfinite().all()), name
 
 
 def test_too_few_hops():
-    data = make_data(1, missing=False)
-    dataset = SampledInteractionDataset(data, [2])
+    graph = ToRecGraph()(make_data(1, missing=False))
+    batch = SampledInteractionDataset(graph, [2])[torch.tensor([0])]
+    model = LightGCN.from_data(graph, num_layers=2)
     with pytest.raises(ValueError, match=r"each of the 2 layers .*got 1"):
-        LightGCN.from_data(data, num_layers=2).sampled_loss(
-            dataset[torch.tensor([0])]
-        )
+        model.loss(batch, *rows_of(batch))

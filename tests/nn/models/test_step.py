@@ -1,14 +1,15 @@
 """What a training step must not do."""
 
+import importlib
+
 import pytest
 import torch
-import torch.nn.functional as F
 from every_model import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy_data import make_data
 
 from tmfun_pyg.nn import BPRMF
-from tmfun_pyg.nn.models.multimodal_graph import MultimodalGraph
+from tmfun_pyg.transforms import ToRecGraph
 
 # Operations that a GPU's host has to wait for, or that convert a layout:
 WAITS = {
@@ -23,17 +24,23 @@ CONVERTS = {
     "to_sparse_csr",
     "_convert_indices_from_csr_to_coo",
 }
+SORTS = {"sort", "argsort"}
 
 
 class Operations(TorchDispatchMode):
-    """Collects the names of all operations."""
+    """Collects the names of all operations, with the sizes of what is sorted
+    by them.
+    """
 
     def __init__(self):
         super().__init__()
-        self.names = set()
+        self.names, self.sorted_sizes = set(), set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
+        name = func.overloadpacket.__name__
+        self.names.add(name)
+        if name in SORTS:
+            self.sorted_sizes.add(args[0].numel())
         return func(*args, **(kwargs or {}))
 
 
@@ -41,18 +48,17 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("model_cls", MODELS)
 def test_the_host_never_waits(model_cls, missing, batch, monkeypatch):
     """Runs on the CPU what a GPU would be given."""
-    user_means = MultimodalGraph.user_means
-
-    def as_on_a_gpu(self, sources, user=None):
-        means = user_means(self, sources)
-        return means if user is None else [F.embedding(user, m) for m in means]
-
-    monkeypatch.setattr(MultimodalGraph, "user_means", as_on_a_gpu)
-    model = model_cls.from_data(make_data(2, missing), channels=4)
+    module = importlib.import_module("tmfun_pyg.nn.models.user_content")
+    monkeypatch.setattr(module, "_has_few_entries", lambda *_: False)
+    graph = ToRecGraph()(make_data(2, missing))
+    model = model_cls.from_data(graph, channels=4)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    prepared = model.prepare(graph, epoch=0)
     with Operations() as operations:
-        sum(model.loss(*batch).values()).backward()
+        sum(model.loss(prepared, *batch).values()).backward()
         optimizer.step()
     if model_cls is not BPRMF:  # All others have products.
         assert operations.names & {"addmm", "mm"}
     assert not operations.names & (WAITS | CONVERTS)
+    # Of the graph, everything is sorted once and for all:
+    assert all(size <= len(batch[0]) for size in operations.sorted_sizes)

@@ -1,4 +1,4 @@
-from typing import Any, Callable, Final, Optional, Tuple, Union
+from typing import Any, Final, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -58,14 +58,15 @@ class FeatureGraphConv(MessagePassing):
         feat_channels (int, optional): Size of the features that gate them, or
             :obj:`-1` to derive it from the first input. No gate if
             :obj:`None`. (default: :obj:`None`)
-        act (str or Callable, optional): The non-linearity of the gate's hidden
-            layer, or :obj:`None`. (default: :obj:`"leaky_relu"`)
+        act (str or torch.nn.Module, optional): The non-linearity of the gate's
+            hidden layer, or :obj:`None`. (default: :obj:`"leaky_relu"`)
         normalize (bool, optional): If set to :obj:`True`, normalizes the edge
             weights as above in every call. Leave it off where the graph comes
             normalized, as from :class:`~tmfun_pyg.transforms.FeatureGraph`.
             (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
-            :class:`torch_geometric.nn.conv.MessagePassing`.
+            :class:`torch_geometric.nn.conv.MessagePassing`, but no other
+            :obj:`flow`.
 
     Shapes:
         - **input:**
@@ -85,11 +86,15 @@ class FeatureGraphConv(MessagePassing):
         self,
         channels: int,
         feat_channels: Optional[int] = None,
-        act: Union[str, Callable, None] = "leaky_relu",
+        act: Union[str, torch.nn.Module, None] = "leaky_relu",
         normalize: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(aggr="add", **kwargs)
+        if self.flow != "source_to_target":
+            raise ValueError(
+                f"'flow' must be 'source_to_target' (got {self.flow!r})"
+            )
         self.channels = channels
         self.feat_channels = feat_channels
         self.normalize = normalize

@@ -6,6 +6,7 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.spmm import to_csr
 
 Pair = Tuple[Tensor, Tensor]
@@ -35,10 +36,7 @@ class InteractionPropagation(torch.nn.Module):
 
     def __init__(self, num_layers: int) -> None:
         super().__init__()
-        if num_layers < 0:
-            raise ValueError(
-                f"'num_layers' must be at least 0 (got {num_layers})"
-            )
+        check_at_least("num_layers", num_layers, 0)
         self.num_layers = num_layers
 
     def forward(

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch_geometric.nn.inits import glorot, reset
 
 from tmfun_pyg.nn.attention import ModalityAttention
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class MultiStepFusion(torch.nn.Module):
@@ -65,10 +66,7 @@ class MultiStepFusion(torch.nn.Module):
         gate_bias: Union[float, Sequence[float]] = 0.0,
     ) -> None:
         super().__init__()
-        if num_steps < 0:
-            raise ValueError(
-                f"'num_steps' must not be negative (got {num_steps})"
-            )
+        check_at_least("num_steps", num_steps, 0)
         if kind not in ("gate", "attention"):
             raise ValueError(
                 f"'kind' must be 'gate' or 'attention' (got {kind!r})"

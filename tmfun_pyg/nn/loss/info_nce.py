@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+# How many rows of a batch are contrasted at most: the cost grows with the
+# square.
+MAX_ROWS = 1024
 # A chunk of similarities takes at most 64 MiB in single precision:
 CHUNK_SIMILARITIES = 2**24
 
@@ -16,6 +19,7 @@ def info_nce(
     index: Optional[Tensor] = None,
     mask: Optional[Tensor] = None,
     same: Sequence[Tensor] = (),
+    max_rows: Optional[int] = MAX_ROWS,
 ) -> Tensor:
     r"""The InfoNCE loss between two views of the same nodes, from the
     `"Representation Learning with Contrastive Predictive Coding"
@@ -46,6 +50,9 @@ def info_nce(
             shape :obj:`[N]`. Rows of the same group in one of them are no
             negatives of each other, such as pairs of a user and an item that
             share the user or the item. (default: :obj:`()`)
+        max_rows (int, optional): Only so many rows, the first ones, take
+            part, since the cost grows with the square; all of them if
+            :obj:`None`. (default: :obj:`1024`)
 
     Raises:
         ValueError: If the shapes differ, the views are empty, or
@@ -66,6 +73,10 @@ def info_nce(
     if temperature <= 0:
         raise ValueError(f"'temperature' must be positive (got {temperature})")
 
+    part = slice(max_rows)
+    x, y, same = x[part], y[part], [group[part] for group in same]
+    index = None if index is None else index[part]
+    mask = None if mask is None else mask[part]
     with torch.autocast(x.device.type, enabled=False):
         # Half precision is too coarse for exponents of 1 / temperature:
         dtype = torch.promote_types(x.dtype, torch.float)
@@ -81,6 +92,7 @@ def info_nce(
 
 def _share(index: Tensor, dtype: torch.dtype) -> Tensor:
     """Returns one over the number of rows of the same node, for each row."""
+    index = index.contiguous()
     ascending = index.sort().values
     end = torch.searchsorted(ascending, index, right=True)
     return 1 / (end - torch.searchsorted(ascending, index)).to(dtype)

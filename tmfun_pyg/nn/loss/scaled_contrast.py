@@ -3,7 +3,7 @@ from typing import Optional, Sequence
 import torch
 from torch import Tensor
 
-from tmfun_pyg.nn.loss.info_nce import info_nce
+from tmfun_pyg.nn.loss.info_nce import MAX_ROWS, info_nce
 
 # The weight relative to the scale of the embeddings is no larger than this:
 MAX_RATIO = 50.0
@@ -27,28 +27,12 @@ class ScaledContrast(torch.nn.Module):
     Args:
         weight (float): The weight :math:`\lambda`.
         temperature (float): The temperature of InfoNCE.
-        max_size (int, optional): At most how many rows of a batch are
-            contrasted, all of them if :obj:`None`. The cost grows with the
-            square. (default: :obj:`None`)
-
-    Raises:
-        ValueError: If :obj:`max_size` is not positive.
     """
 
-    def __init__(
-        self,
-        weight: float,
-        temperature: float,
-        max_size: Optional[int] = None,
-    ) -> None:
+    def __init__(self, weight: float, temperature: float) -> None:
         super().__init__()
-        if max_size is not None and max_size < 1:
-            raise ValueError(
-                f"'contrast_size' must be at least 1 (got {max_size})"
-            )
         self.weight = weight
         self.temperature = temperature
-        self.max_size = max_size
 
     def forward(
         self,
@@ -70,22 +54,11 @@ class ScaledContrast(torch.nn.Module):
             same (Sequence[torch.Tensor], optional): As there.
                 (default: :obj:`()`)
         """
-        rows = slice(self.max_size)
-        x, y = x[rows], y[rows]
-        loss = info_nce(
-            x,
-            y,
-            self.temperature,
-            None if index is None else index[rows],
-            None if mask is None else mask[rows],
-            [group[rows] for group in same],
-        )
-        scale = (x.norm(dim=1) * y.norm(dim=1)).mean().detach()
+        loss = info_nce(x, y, self.temperature, index, mask, same)
+        x, y = x[:MAX_ROWS].detach(), y[:MAX_ROWS].detach()
+        scale = (x.norm(dim=1) * y.norm(dim=1)).mean()
         return (MAX_RATIO * scale).clamp(max=self.weight) * loss
 
     def extra_repr(self) -> str:
         """Shows the options."""
-        return (
-            f"weight={self.weight}, temperature={self.temperature}, "
-            f"max_size={self.max_size}"
-        )
+        return f"weight={self.weight}, temperature={self.temperature}"

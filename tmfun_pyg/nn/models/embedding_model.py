@@ -6,7 +6,8 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.loss import BPRLoss, L2Loss
-from tmfun_pyg.nn.models.ranking_model import RankingModel, check_at_least
+from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class EmbeddingModel(RankingModel):

@@ -10,8 +10,9 @@ from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import Similar, similar
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.neighbors import exact_neighbors, round_features
 from tmfun_pyg.utils.spmm import sddmm, spmm
 

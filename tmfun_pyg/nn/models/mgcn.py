@@ -11,7 +11,7 @@ from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.utils.spmm import spmm
 
@@ -95,10 +95,6 @@ class MGCN(MultimodalModel):
             the contrastive loss. (default: :obj:`0.01`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
-        contrast_size (int, optional): At most how many interactions of a
-            batch have their users and items contrasted, all of them if
-            :obj:`None`. The cost grows with the square.
-            (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term. (default: :obj:`1e-4`)
 
@@ -115,7 +111,6 @@ class MGCN(MultimodalModel):
         num_layers: int = 2,
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
-        contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
     ) -> None:
         super().__init__(
@@ -126,11 +121,8 @@ class MGCN(MultimodalModel):
             num_layers,
             reg_weight,
         )
-        if contrast_size is not None:
-            check_at_least("contrast_size", contrast_size, 1)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
-        self.contrast_size = contrast_size
         self.propagation = InteractionPropagation(num_layers)
         self.convs = torch.nn.ModuleDict(
             {
@@ -227,14 +219,13 @@ class MGCN(MultimodalModel):
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }
         if self.contrastive_weight > 0:
-            rows = slice(self.contrast_size)
             losses = [
                 info_nce(
-                    z[:num_pos][rows],
-                    x[:num_pos][rows],
+                    z[:num_pos],
+                    x[:num_pos],
                     self.temperature,
-                    node[rows],
-                    mask[:num_pos][rows][:, -1],
+                    node,
+                    mask[:num_pos, -1],
                 )
                 for z, x, node, mask in zip(
                     out.content,

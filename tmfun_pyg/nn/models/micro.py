@@ -9,7 +9,6 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.learned_graph import LearnedGraphModel
-from tmfun_pyg.nn.models.ranking_model import check_at_least
 
 
 class MICROEncoding(NamedTuple):
@@ -80,9 +79,6 @@ class MICRO(LearnedGraphModel):
             contrastive loss. (default: :obj:`0.03`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.5`)
-        contrast_size (int, optional): At most how many interactions of a
-            batch have their items contrasted, all of them if :obj:`None`.
-            The cost grows with the square. (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
 
@@ -101,7 +97,6 @@ class MICRO(LearnedGraphModel):
         skip_weight: float = 0.9,
         contrastive_weight: float = 0.03,
         temperature: float = 0.5,
-        contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
     ) -> None:
         super().__init__(
@@ -114,11 +109,8 @@ class MICRO(LearnedGraphModel):
             skip_weight,
             reg_weight,
         )
-        if contrast_size is not None:
-            check_at_least("contrast_size", contrast_size, 1)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
-        self.contrast_size = contrast_size
         self.attention = ModalityAttention(channels)
         self.reset_parameters()
 
@@ -155,7 +147,7 @@ class MICRO(LearnedGraphModel):
         parts = self.ranking_loss(data, out, user, pos_item, neg_item)
         if self.contrastive_weight > 0:
             # Contrast is between items of every process, the same on each.
-            item = gather_rows(pos_item)[: self.contrast_size]
+            item = gather_rows(pos_item)
             y = F.embedding(item, out.fused)
             masks = F.embedding(item, data["item"].mask).unbind(dim=1)
             losses = [

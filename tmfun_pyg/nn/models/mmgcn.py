@@ -7,7 +7,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, reset
 
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.nn.models.ranking_model import Embeddings
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]

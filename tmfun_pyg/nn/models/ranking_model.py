@@ -8,6 +8,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, is_sampled_batch
 from tmfun_pyg.utils.inference import inference
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 
 ModelType = TypeVar("ModelType", bound="RankingModel")
@@ -238,13 +239,3 @@ class RankingModel(torch.nn.Module, ABC):
                     f"{name} was made for {size} {node_type}s, but 'data' "
                     f"has {found}"
                 )
-
-
-def check_at_least(name: str, value: float, least: float) -> None:
-    r"""Checks an argument.
-
-    Raises:
-        ValueError: If the value is less than :obj:`least`.
-    """
-    if value < least:
-        raise ValueError(f"'{name}' must be at least {least} (got {value})")

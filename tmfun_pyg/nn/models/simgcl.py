@@ -9,8 +9,9 @@ from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
-from tmfun_pyg.nn.models.ranking_model import Embeddings, check_at_least
+from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]
@@ -41,8 +42,8 @@ class SimGCL(EmbeddingModel):
     inner products of :math:`\mathbf{X}`. The loss is :math:`\textrm{BPR} +
     \lambda \cdot \textrm{InfoNCE}(\mathbf{X}^{\prime},
     \mathbf{X}^{\prime\prime}) + \lambda_r L_2`, with the contrast between
-    different users and between different positive items of a batch, or of as
-    much of it as :obj:`contrast_size` says. Our reading are the mean over
+    different users and between different positive items of a batch, or of its
+    first 1,024 interactions. Our reading are the mean over
     nodes in the contrast, and the L2 term on rows of :math:`\mathbf{E}`.
 
     The noise is a constant. A view is therefore :math:`\mathbf{X}` plus a
@@ -63,10 +64,6 @@ class SimGCL(EmbeddingModel):
             nothing of the BPR loss. (default: :obj:`0.01`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
-        contrast_size (int, optional): At most how many interactions of a
-            batch have their users and items contrasted, all of them if
-            :obj:`None`. The cost grows with the square.
-            (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-4`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
@@ -74,8 +71,7 @@ class SimGCL(EmbeddingModel):
             (default: :obj:`False`)
 
     Raises:
-        ValueError: If :obj:`num_layers` or :obj:`contrast_size` is not
-            positive.
+        ValueError: If :obj:`num_layers` is not positive.
     """
 
     supports_sampling = True
@@ -89,7 +85,6 @@ class SimGCL(EmbeddingModel):
         eps: float = 0.1,
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
-        contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
         sparse: bool = False,
     ) -> None:
@@ -97,12 +92,9 @@ class SimGCL(EmbeddingModel):
             num_users, num_items, channels, num_layers, reg_weight, sparse
         )
         check_at_least("num_layers", num_layers, 1)
-        if contrast_size is not None:
-            check_at_least("contrast_size", contrast_size, 1)
         self.eps = eps
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
-        self.contrast_size = contrast_size
         # The mean of layers 1 to L is that of layers 0 to L - 1, of A E:
         self.propagation = InteractionPropagation(num_layers - 1)
         self.reset_parameters()
@@ -166,7 +158,6 @@ class SimGCL(EmbeddingModel):
         """Contrasts two views of embeddings over nodes, which may be
         repeated.
         """
-        node = node[: self.contrast_size]
         rows = F.embedding(node, x)
         x, y = (
             rows + (F.embedding(node, view) - rows).detach()

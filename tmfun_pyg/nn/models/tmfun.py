@@ -118,9 +118,6 @@ class TMFUN(MultimodalModel):
             (default: :obj:`0.01`)
         temperature (float, optional): The temperature of both contrasts.
             (default: :obj:`0.2`)
-        contrast_size (int, optional): At most how many interactions of a
-            batch are contrasted, all of them if :obj:`None`. The cost grows
-            with the square. (default: :obj:`1024`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
         modality_graphs (bool, optional): If set to :obj:`False`, the gated
@@ -159,7 +156,6 @@ class TMFUN(MultimodalModel):
         contrastive_weight: float = 0.01,
         pair_weight: float = 0.01,
         temperature: float = 0.2,
-        contrast_size: Optional[int] = 1024,
         reg_weight: float = 1e-4,
         modality_graphs: bool = True,
         item_graph: bool = True,
@@ -203,7 +199,7 @@ class TMFUN(MultimodalModel):
             later_steps,
         )
         self.contrast, self.pair_contrast = (
-            ScaledContrast(weight, temperature, contrast_size)
+            ScaledContrast(weight, temperature)
             if contrastive and weight > 0
             else None
             for weight in (contrastive_weight, pair_weight)

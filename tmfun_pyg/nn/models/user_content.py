@@ -37,12 +37,17 @@ def user_content(
             out if it is one of the user's, of shape :obj:`[num_rows]`.
             (default: :obj:`None`)
 
+    Raises:
+        ValueError: If :obj:`exclude` is given without :obj:`user`.
+
     Returns:
         The means, one for each source, and a mask with a column for each
         source, as :obj:`data['user'].mask`.
     """
     mask = data["user"].mask
     if user is None:
+        if exclude is not None:
+            raise ValueError("'exclude' needs the 'user' of each entry")
         return [_mean(data, x, c) for c, x in enumerate(sources)], mask
     mask = F.embedding(user, mask)
     if _has_few_entries(data, user):

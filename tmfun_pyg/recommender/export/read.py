@@ -3,7 +3,7 @@
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Tuple
+from typing import Any, Iterator, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tmfun_pyg.utils.user_items import UserItems
 
-FORMAT_VERSION = 1
+VERSION = 1
 MANIFEST = "manifest.json"
+DTYPES = {"int": np.int64, "str": np.str_}
 
 
 class Exported(NamedTuple):
@@ -50,19 +51,29 @@ def load_exported(folder: Any) -> Exported:
     folder = Path(folder).expanduser()
     with _reading(folder / MANIFEST) as path:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest.get("format_version")
-        _expect(f"format_version {FORMAT_VERSION}", version, version == 1)
-        sizes = [int(manifest[f"num_{name}s"]) for name in ("user", "item")]
-        channels = int(manifest["channels"])
-        kinds = [manifest["id_types"][name] for name in ("user", "item")]
+        _check_same("format_version", manifest.get("format_version"), VERSION)
+        sizes = manifest["num_users"], manifest["num_items"]
+        channels, types = manifest["channels"], manifest["id_types"]
     embs, ids = [], []
-    for name, size, kind in zip(("user", "item"), sizes, kinds, strict=True):
+    for name, size in zip(("user", "item"), sizes, strict=True):
         with _reading(folder / f"{name}_embedding.npy") as path:
-            embs.append(_read_matrix(path, (size, channels)))
+            emb = np.load(path, allow_pickle=False)
+            _check_same("shape", emb.shape, (size, channels))
+            embs.append(torch.from_numpy(emb))
         with _reading(folder / f"{name}_ids.txt") as path:
-            ids.append(_read_ids(path, size, kind))
+            text = path.read_bytes().decode("utf-8")  # Keeps each "\r".
+            *lines, rest = text.split("\n")
+            _check_same("lines", (len(lines), rest), (size, ""))
+            ids.append(np.array(lines, DTYPES[types[name]]))
     with _reading(folder / "seen.npz") as path:
-        seen = _read_seen(path, *sizes)
+        with np.load(path, allow_pickle=False) as arrays:
+            rowptr, col = arrays["seen_rowptr"], arrays["seen_col"]
+        _check_same("rows", len(rowptr) - 1, sizes[0])
+        _check_same("their ends", [rowptr[0], rowptr[-1]], [0, len(col)])
+        is_item = (col >= 0) & (col < sizes[1])
+        if (np.diff(rowptr) < 0).any() or not is_item.all():
+            raise ValueError(f"expected items from 0 to {sizes[1] - 1}")
+    seen = UserItems(torch.from_numpy(rowptr), torch.from_numpy(col))
     return Exported(embs[0], embs[1], ids[0], ids[1], seen)
 
 
@@ -76,38 +87,6 @@ def _reading(path: Path) -> Iterator[Path]:
         raise ValueError(f"'{path}' cannot be read ({err})") from err
 
 
-def _expect(expected: str, found: Any, holds: Any) -> None:
-    if not holds:
-        raise ValueError(f"expected {expected}, found {found}")
-
-
-def _read_matrix(path: Path, size: Tuple[int, int]) -> Tensor:
-    array = np.load(path, allow_pickle=False)
-    found = f"{array.dtype} of shape {list(array.shape)}"
-    expected = f"float32 of shape {list(size)}"
-    _expect(expected, found, found == expected)
-    return torch.from_numpy(array)
-
-
-def _read_ids(path: Path, size: int, kind: str) -> np.ndarray:
-    text = path.read_bytes().decode("utf-8")  # "\r" is no end of a line.
-    *lines, rest = text.split("\n")
-    whole = len(lines) == size and rest == ""
-    _expect(f"{size} lines", f"{len(lines)} and {rest!r}", whole)
-    return np.array(lines, dtype=np.int64 if kind == "int" else np.str_)
-
-
-def _read_seen(path: Path, num_users: int, num_items: int) -> UserItems:
-    with np.load(path, allow_pickle=False) as arrays:
-        rowptr, col = arrays["seen_rowptr"], arrays["seen_col"]
-    _expect(
-        f"the rows of {num_users} users with items from 0 to {num_items - 1}",
-        "others",
-        rowptr.shape == (num_users + 1,)
-        and rowptr.dtype == col.dtype == np.int64
-        and col.shape == (rowptr[-1],)
-        and rowptr[0] == 0
-        and (np.diff(rowptr) >= 0).all()
-        and ((col >= 0) & (col < num_items)).all(),
-    )
-    return UserItems(torch.from_numpy(rowptr), torch.from_numpy(col))
+def _check_same(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise ValueError(f"expected {what} {expected}, found {found}")

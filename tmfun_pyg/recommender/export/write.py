@@ -4,24 +4,20 @@ import json
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Dict, Sequence, Set
+from typing import Any, Dict, Sequence
 
 import numpy as np
 import torch
 
-from tmfun_pyg.recommender.export.read import (
-    FORMAT_VERSION,
-    MANIFEST,
-    Exported,
-)
+from tmfun_pyg.recommender.export.read import MANIFEST, VERSION, Exported
 from tmfun_pyg.recommender.export.scorer_module import ScorerModule
-from tmfun_pyg.recommender.extras import import_extra
 from tmfun_pyg.recommender.item_index import (
     build_index,
     check_kind,
     describe_index,
     index_recall,
 )
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_folder
 
 FILES = {
@@ -29,7 +25,7 @@ FILES = {
     "item_embedding.npy": "the embeddings of the items, a row each",
     "user_ids.txt": "the raw id of each row of users, one a line",
     "item_ids.txt": "the raw id of each row of items, one a line",
-    "seen.npz": "the items each user chose in training: those of user u are "
+    "seen.npz": "the items that user u chose in training: "
     "seen_col[seen_rowptr[u]:seen_rowptr[u + 1]]",
     "embeddings.safetensors": "user_embedding and item_embedding",
     "items.faiss": "an index of the items for maximum inner product",
@@ -42,7 +38,6 @@ FORMATS = {
     "faiss": ("faiss", "ann"),
     "scorer": ("torch", ""),
 }
-ID_TYPES = {"U": "str", "i": "int"}
 # How recall of an approximate index is measured:
 NUM_SAMPLED, RECALL_AT = 1000, 20
 
@@ -72,6 +67,7 @@ def write_export(
         overwrite (bool, optional): Whether to replace an earlier export.
             (default: :obj:`False`)
     """
+    num_users, num_items = len(content.user_ids), len(content.item_ids)
     if isinstance(formats, str) or not set(formats) <= set(FORMATS):
         raise ValueError(
             f"'formats' must be a list of {', '.join(FORMATS)} (got "
@@ -79,22 +75,39 @@ def write_export(
         )
     modules = {name: import_extra(*FORMATS[name]) for name in formats}
     check_kind(index)
-    if "scorer" in formats and not 1 <= k <= len(content.item_ids):
+    if "scorer" in formats and not 1 <= k <= num_items:
         raise ValueError(
-            f"'k' must be from 1 to the {len(content.item_ids)} items (got "
-            f"{k})"
+            f"'k' must be from 1 to the {num_items} items (got {k})"
         )
     target = Path(folder).expanduser().resolve()
     _check_folder(target, overwrite)
 
-    manifest = _describe(content, model, {*formats} - {"scorer"})
+    user_emb, item_emb, user_ids, item_ids, seen = content
+    rowptr, col = (x.numpy() for x in seen)
+    packages = {"tmfun_pyg", "torch", "numpy", *formats} - {"scorer"}
+    manifest: Dict[str, Any] = {
+        "format_version": VERSION,
+        "model": model,
+        "num_users": num_users,
+        "num_items": num_items,
+        "channels": user_emb.size(1),
+        "num_seen": len(col),
+        "dtype": "float32",
+        "metric": "inner_product",
+        "versions": {
+            n: import_module(n).__version__ for n in sorted(packages)
+        },
+        "id_types": {},
+    }
     with atomic_folder(target) as part:
-        user_emb, item_emb = content.user_emb, content.item_emb
-        np.save(part / "user_embedding.npy", user_emb.numpy())
-        np.save(part / "item_embedding.npy", item_emb.numpy())
-        _write_ids(part / "user_ids.txt", content.user_ids)
-        _write_ids(part / "item_ids.txt", content.item_ids)
-        rowptr, col = (x.numpy() for x in content.seen)
+        for name, emb, ids in (
+            ("user", user_emb, user_ids),
+            ("item", item_emb, item_ids),
+        ):
+            np.save(part / f"{name}_embedding.npy", emb.numpy())
+            _write_ids(part / f"{name}_ids.txt", ids)
+            is_integer = ids.dtype.kind == "i"
+            manifest["id_types"][name] = "int" if is_integer else "str"
         np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
         if "safetensors" in formats:
             embs = {"user_embedding": user_emb, "item_embedding": item_emb}
@@ -103,9 +116,19 @@ def write_export(
         if "faiss" in formats:
             built = build_index(item_emb, index)
             modules["faiss"].write_index(built, str(part / "items.faiss"))
-            manifest["index"] = _describe_index(built, index, content)
+            manifest["index"] = about = describe_index(built, index)
+            if index != "flat":
+                sample = user_emb[:: -(-num_users // NUM_SAMPLED)]
+                at = min(RECALL_AT, num_items)
+                recall = index_recall(built, sample, item_emb, at)
+                about[f"recall@{at}"] = recall
         if "scorer" in formats:
-            _write_scorer(part / "scorer.pt2", content, k)
+            program = torch.export.export(
+                ScorerModule(content, k),
+                (torch.zeros(2, dtype=torch.long),),
+                dynamic_shapes={"user": {0: torch.export.Dim("batch_size")}},
+            )
+            torch.export.save(program, part / "scorer.pt2")
             manifest["scorer"] = {"k": k}
         written = os.listdir(part)
         manifest["files"] = {n: f for n, f in FILES.items() if n in written}
@@ -114,42 +137,18 @@ def write_export(
     return manifest
 
 
-def _describe(
-    content: Exported, model: str, packages: Set[str]
-) -> Dict[str, Any]:
-    ids = {"user": content.user_ids, "item": content.item_ids}
-    packages = {"tmfun_pyg", "torch", "numpy", *packages}
-    return {
-        "format_version": FORMAT_VERSION,
-        "model": model,
-        "num_users": len(content.user_ids),
-        "num_items": len(content.item_ids),
-        "channels": content.user_emb.size(1),
-        "num_seen": content.seen.col.numel(),
-        "dtype": "float32",
-        "metric": "inner_product",
-        "id_types": {n: ID_TYPES[raw.dtype.kind] for n, raw in ids.items()},
-        "versions": {n: _version(n) for n in sorted(packages)},
-    }
-
-
-def _version(package: str) -> str:
-    return str(import_module(package).__version__)
-
-
 def _check_folder(folder: Path, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not overwrite or not folder.is_dir():
+    names = set(os.listdir(folder)) if folder.exists() else set()
+    if names and not overwrite:
         raise ValueError(
             f"'{folder}' exists already: name another folder, or pass "
             f"overwrite=True to replace an earlier export"
         )
-    others = sorted(set(os.listdir(folder)) - {MANIFEST, *FILES})
-    if others:
+    foreign = names - {MANIFEST, *FILES}
+    if foreign:
         raise ValueError(
             f"'{folder}' is not replaced: expected an earlier export, found "
-            f"{others[0]!r} in it as well"
+            f"{min(foreign)!r} in it as well"
         )
 
 
@@ -158,28 +157,6 @@ def _write_ids(path: Path, ids: np.ndarray) -> None:
     broken = [line for line in lines if "\n" in line or "\r" in line]
     if broken:
         raise ValueError(
-            f"'{path.stem}' must hold no line breaks, since they are written "
-            f"one a line (got {broken[0]!r})"
+            f"'{path.stem}' must hold no line breaks (got {broken[0]!r})"
         )
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-
-
-def _describe_index(
-    index: Any, kind: str, content: Exported
-) -> Dict[str, Any]:
-    details = describe_index(index, kind)
-    if kind != "flat":
-        user_emb, item_emb = content.user_emb, content.item_emb
-        sample = user_emb[:: -(-len(user_emb) // NUM_SAMPLED)]
-        at = min(RECALL_AT, len(item_emb))
-        details[f"recall@{at}"] = index_recall(index, sample, item_emb, at)
-    return details
-
-
-def _write_scorer(path: Path, content: Exported, k: int) -> None:
-    program = torch.export.export(
-        ScorerModule(content, k),
-        (torch.zeros(2, dtype=torch.long),),
-        dynamic_shapes={"user": {0: torch.export.Dim("batch_size")}},
-    )
-    torch.export.save(program, path)

@@ -1,0 +1,193 @@
+"""Dense references for TMFUN, on the data of toy_data."""
+
+import torch
+import torch.nn.functional as F
+from dense_content import (
+    dense_ranking_loss,
+    dense_similar,
+    item_mask,
+    normalized_features,
+)
+from toy_data import dense_interactions, dense_light_gcn
+
+
+def dense_user_means(r, items, mask, user=None, exclude=None):
+    """The mean over those of a user's items that have content, item by item,
+    and whether there are any.
+    """
+    if user is None:
+        user = range(len(r))
+    means, present = [], []
+    for n, u in enumerate(user):
+        own = [i for i in range(r.size(1)) if r[u, i] and mask[i]]
+        if exclude is not None:
+            own = [i for i in own if i != exclude[n]]
+        total = sum((items[i] for i in own), 0 * items[0])
+        means.append(total / max(len(own), 1))
+        present.append(len(own) > 0)
+    return torch.stack(means), torch.tensor(present)
+
+
+def dense_sources(model, data):
+    """What is known of the items, source by source, and which of them have
+    each source.
+    """
+    r = dense_interactions(data)
+    is_cold = r.sum(dim=0) == 0
+    item_emb = model.item_embedding.weight * ~is_cold.view(-1, 1)
+    masks = [item_mask(data, name) for name in model.modalities]
+    graphs = [dense_similar(data, name) for name in model.modalities]
+    sources = []
+    for name, s in zip(model.modalities, graphs, strict=True):
+        first, _, second = model.convs[name].gate
+        hidden = normalized_features(data, name) @ first.weight.t()
+        hidden = F.leaky_relu(hidden + first.bias)
+        z = item_emb * (hidden @ second.weight.t() + second.bias).sigmoid()
+        sources.append(s @ z if model.modality_graphs else z)
+    present = list(masks)
+    if model.item_graph:
+        weight = torch.stack(masks, dim=1) * model.graph_logit.exp()
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
+        sources.append(
+            sum(
+                weight[:, m : m + 1] * (s @ item_emb)
+                for m, s in enumerate(graphs)
+            )
+        )
+        present.append(torch.stack(masks).any(dim=0))
+    return item_emb, sources, present
+
+
+def dense_branches(model, data, user=None, exclude=None):
+    """The collaborative and content parts of users (some of them perhaps) and,
+    below them, of all items, and who has any content.
+    """
+    r = dense_interactions(data)
+    item_emb, sources, present = dense_sources(model, data)
+    collaborative = dense_light_gcn(
+        data,
+        model.user_embedding.weight,
+        item_emb,
+        model.propagation.num_layers,
+    )
+    if user is not None:
+        users, items = collaborative[: len(r)], collaborative[len(r) :]
+        collaborative = torch.cat([users[user], items])
+
+    h, masks = [], []
+    for items, mask in zip(sources, present, strict=True):
+        means, has = dense_user_means(r, items, mask, user, exclude)
+        h.append(torch.cat([means, items]))
+        masks.append(torch.cat([has, mask]))
+    size = len(model.modalities)
+    stacked = torch.stack(h[:size], dim=1)
+    mask = torch.stack(masks[:size], dim=1)
+    fusion = model.fusion
+    if fusion.attention is None:
+        total = mask.sum(dim=1, keepdim=True).clamp(min=1)
+        content = (stacked * mask.unsqueeze(2)).sum(dim=1) / total
+    else:
+        content = fusion.attention(stacked, collaborative, mask)
+    for step, source, has in zip(
+        fusion.later_steps.steps, h, masks, strict=False
+    ):
+        share = step(collaborative).sigmoid() * has.view(-1, 1)
+        content = (1 - share) * content + share * source
+    return collaborative, fusion.weight * content, mask.any(dim=1)
+
+
+def dense_embeddings(model, data):
+    collaborative, content, _ = dense_branches(model, data)
+    return (collaborative + content).split([model.num_users, model.num_items])
+
+
+def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
+    """All parts of the loss, of the whole batch."""
+    collaborative, content, mask = dense_branches(model, data)
+    user_emb, item_emb = dense_embeddings(model, data)
+    parts = dense_ranking_loss(
+        model, user_emb, item_emb, user, pos_item, neg_item
+    )
+    if model.contrast is not None:
+        length = content.norm(dim=1) * collaborative.norm(dim=1)
+        parts["contrastive"] = torch.zeros(())
+        for rows in (user, pos_item + model.num_users):
+            node = rows.unique()
+            node = node[mask[node]]
+            weight = ratio * length[rows].mean().item()
+            parts["contrastive"] = parts["contrastive"] + _info_nce(
+                content[node],
+                collaborative[node],
+                min(weight, model.contrast.weight),
+                model.contrast.temperature,
+            )
+    if model.pair_contrast is not None:
+        x, y = user_emb[user], item_emb[pos_item]
+        other = (user.view(-1, 1) != user) & (
+            pos_item.view(-1, 1) != pos_item
+        ) | torch.eye(len(user), dtype=torch.bool)
+        weight = ratio * (x.norm(dim=1) * y.norm(dim=1)).mean().item()
+        parts["pair_contrastive"] = _info_nce(
+            x,
+            y,
+            min(weight, model.pair_contrast.weight),
+            model.pair_contrast.temperature,
+            other,
+        )
+    return parts
+
+
+def _info_nce(x, y, weight, temperature, allowed=None):
+    logits = F.normalize(x, dim=1) @ F.normalize(y, dim=1).t() / temperature
+    if allowed is not None:
+        logits = logits.where(allowed, -torch.inf)
+    return weight * F.cross_entropy(logits, torch.arange(len(x)))
+
+
+def dense_cold_scores(model, data):
+    """The scores of items as if all were cold: by least squares on the rows of
+    the warm items and one row more for each weight, and by a matrix of how
+    often items are chosen together.
+    """
+    collaborative, content, _ = dense_branches(model, data)
+    r = dense_interactions(data).double()
+    num_users = len(r)
+    warm = r.sum(dim=0) > 0
+    parts = []
+    for name in model.modalities:
+        x = normalized_features(data, name).double()
+        mask = item_mask(data, name)
+        parts.append((x - x[warm & mask].mean(dim=0)) * mask.view(-1, 1))
+    features = torch.cat(parts, dim=1)
+    penalty = features[warm].pow(2).sum() / 256
+    size = features.size(1)
+    ridge = torch.cat([features[warm], penalty.sqrt() * torch.eye(size)])
+
+    def regress(target):
+        zeros = torch.zeros(size, target.size(1))
+        target = torch.cat([target[warm], zeros.double()])
+        return torch.linalg.lstsq(ridge, target, driver="gelsd").solution
+
+    x = collaborative[num_users:].double()
+    mean = x[warm].mean(dim=0)
+    estimate = features @ regress(x - mean) + mean + content[num_users:]
+    user_emb = (collaborative + content)[:num_users].double()
+    by_embedding = user_emb @ estimate.t()
+
+    share = r / r.sum(dim=1, keepdim=True).clamp(min=1)
+    together = share.t() @ r
+    together.fill_diagonal_(0.0)
+    metric = regress(regress(together).t())
+    value, vector = torch.linalg.eigh((metric + metric.t()) / 2)
+    value[: -model.channels] = 0.0
+    value[value < 1e-8 * metric.norm()] = 0.0
+    metric = vector @ value.diag() @ vector.t()
+    by_profile = share @ features @ metric @ features.t()
+
+    def spread(score):
+        return score[:, warm].var(dim=1, correction=0).mean().sqrt()
+
+    if by_profile[:, warm].abs().max() == 0.0:
+        return by_embedding / 2
+    scale = spread(by_embedding) / spread(by_profile)
+    return (by_embedding + scale * by_profile) / 2

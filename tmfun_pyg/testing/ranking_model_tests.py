@@ -1,0 +1,261 @@
+import copy
+import io
+import pickle
+from typing import Any, Dict, Tuple, Type
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch_geometric.data import HeteroData
+from torch_geometric.testing import onlyCUDA, onlyNeighborSampler
+
+from tmfun_pyg.loader import SampledInteractionDataset
+from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.testing.data import make_data
+from tmfun_pyg.transforms import ToRecGraph
+
+# Unlike any size of a layer, and unlike each other:
+NUM_USERS, NUM_ITEMS = 11, 13
+COLD = torch.tensor([2, 12])
+
+
+class RankingModelTests:
+    r"""What every :class:`~tmfun_pyg.nn.RankingModel` has to hold to. The test
+    class of a model inherits it:
+
+    .. code-block:: python
+
+        from tmfun_pyg.testing import RankingModelTests
+
+        class TestMyModel(RankingModelTests):
+            model_cls = MyModel
+            options = {"channels": 4, "num_layers": 2}
+
+    Each check takes a small data set on the CPU and weights drawn at random.
+    Those of cold items and of sampled batches go by what the model says it
+    supports.
+    """
+
+    #: The class of the model.
+    model_cls: Type[RankingModel]
+    #: The options that it is built with.
+    options: Dict[str, Any] = {}  # noqa: RUF012 (overridden, not changed)
+    #: The names of parameters that the loss does not read.
+    without_gradient: Tuple[str, ...] = ()
+    #: The ends of the names of state and attributes that hold something of a
+    #: data set all the same.
+    state_of_data: Tuple[str, ...] = ()
+    #: As many hops as the model has layers, or more.
+    num_hops: int = 2
+
+    def dense_loss(self, model: Any, data: HeteroData, *batch: Any) -> Any:
+        r"""Returns what the parts of the loss should be in evaluation mode,
+        computed in another way. To be overridden.
+
+        Args:
+            model (RankingModel): The model.
+            data (HeteroData): The raw data set.
+            *batch (torch.Tensor): Users, positive items and negative items.
+        """
+        return None
+
+    def make_model(self, data: HeteroData) -> RankingModel:
+        r"""Builds the model, far from its starting point."""
+        torch.manual_seed(0)
+        model = self.model_cls.from_data(data, **self.options)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter)
+        return model
+
+    def setup_method(self) -> None:
+        r"""Makes what the checks take."""
+        sizes = NUM_USERS, NUM_ITEMS
+        self.data = make_data(*sizes, missing=True, cold=COLD.tolist())
+        self.graph = ToRecGraph()(self.data)
+        self.other_data = make_data(*sizes, missing=True, seed=1)
+        self.model = self.make_model(self.data)
+        edge_index = self.data["user", "interacts", "item"].edge_index
+        user, item = edge_index[:, ::4].contiguous()
+        neg_item = torch.stack([item.flip(0), item.roll(1)], dim=1)
+        self.batch: Tuple[Tensor, ...] = (user, item, neg_item)
+
+    def embed(self, graph: HeteroData, epoch: Any = None) -> Any:
+        r"""Returns the embeddings of users and items in evaluation mode."""
+        graph = self.model.eval().prepare(graph, epoch)
+        return tuple(x.clone() for x in self.model.encode(graph)[:2])
+
+    def loss(self, graph: HeteroData, epoch: Any = None) -> Dict[str, Tensor]:
+        r"""Returns the parts of the loss of the batch."""
+        return self.model.loss(self.model.prepare(graph, epoch), *self.batch)
+
+    def test_is_built_by_sizes(self) -> None:
+        r"""Data sets of the same sizes give the same model."""
+        name, state = str(self.model), self._state()
+        assert self.model.options == self.options
+        for data in (self.graph, self.other_data):
+            self.model = self.make_model(data)
+            assert str(self.model) == name
+            assert _is_same(self._state(), state)
+
+    def test_keeps_nothing_of_what_it_reads(self) -> None:
+        r"""The model is the same afterwards, and reads other data as if there
+        had been none before.
+        """
+        other = ToRecGraph()(self.other_data)
+        expected = self.embed(other, epoch=0)
+        self.model = self.make_model(self.data)
+        before = copy.deepcopy(self._state())
+        self.embed(self.graph, epoch=0)
+        self.loss(self.graph, epoch=0)
+        assert _is_same(self._state(), before)
+        assert _is_same(self.embed(other, epoch=0), expected)
+
+    def test_refuses_what_it_was_not_made_for(self) -> None:
+        r"""Graphs of other sizes, raw graphs, and samples where they are not
+        supported raise a ValueError.
+        """
+        sizes = (NUM_USERS + 1, NUM_ITEMS), (NUM_USERS, NUM_ITEMS + 1)
+        refused = [self.data, *(ToRecGraph()(make_data(*n)) for n in sizes)]
+        if not self.model.supports_sampling:
+            refused.append(copy.copy(self.graph))
+            refused[-1]["item"].n_id = torch.arange(NUM_ITEMS)
+        for graph in refused:
+            with pytest.raises(ValueError):  # noqa: PT011 (in any words)
+                self.model.encode(graph)
+
+    def test_encodes_rows(self) -> None:
+        r"""Rows asked for are rows of what there is for all."""
+        expected = self.embed(self.graph)
+        assert _is_same(self.model(self.graph), expected)
+        graph = self.model.prepare(self.graph)
+        user, item, _ = self.batch
+        for rows in ((user, item), (user, None), (None, item)):
+            pairs = zip(expected, rows, strict=True)
+            wanted = tuple(x if i is None else x[i] for x, i in pairs)
+            found = self.model.encode(graph, *rows)[:2]
+            assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+    def test_trains_all_parameters(self) -> None:
+        r"""The loss is finite, and all parameters get gradients that are."""
+        parts = self.loss(self.graph, epoch=0)
+        for name, value in parts.items():
+            assert value.dim() == 0, name
+            assert value.isfinite(), name
+        sum(parts.values(), torch.zeros((), requires_grad=True)).backward()
+        for name, parameter in self.model.named_parameters():
+            if name not in self.without_gradient:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+                assert parameter.grad.any(), name
+
+    def test_dense_reference(self) -> None:
+        r"""Loss and gradients are those of :meth:`dense_loss`."""
+        model = self.model.eval()
+        expected = self.dense_loss(model, self.data, *self.batch)
+        if expected is None:
+            pytest.skip("there is no dense reference")
+        assert_same_loss(model, self.loss(self.graph), expected)
+
+    def test_cold_items(self) -> None:
+        r"""A cold item is known by its content alone, and says nothing about
+        others.
+        """
+        if not self.model.supports_cold_items:
+            pytest.skip("the model does not support cold items")
+        expected = self.embed(self.graph)
+        assert expected[1][COLD].any(dim=1).all()
+        for parameter in self.model.parameters():
+            if parameter.size(0) == NUM_ITEMS:
+                parameter.data[COLD] += 1.0
+        assert _is_same(self.embed(self.graph), expected)
+        for (source, _, target), store in self.graph.edge_items():
+            if source == target:
+                is_cold = torch.isin(store.edge_index.as_tensor()[0], COLD)
+                store.edge_weight = store.edge_weight.masked_fill(is_cold, 0)
+        assert_close(self.embed(self.graph), expected)
+
+    @onlyNeighborSampler
+    def test_samples_of_all_neighbors(self) -> None:
+        r"""With nothing left out, a sample is as good as the whole."""
+        if not self.model.supports_sampling:
+            pytest.skip("the model does not support sampled batches")
+        hops = [-1] * self.num_hops
+        dataset = SampledInteractionDataset(self.graph, hops, -1, 2)
+        sample = dataset[torch.arange(0, len(dataset), 4)]
+        user, item = sample["user"], sample["item"]
+        index = user.src_index, item.dst_pos_index, item.dst_neg_index
+        found = self.model.eval().loss(sample, *index)
+        self.batch = user.n_id[index[0]], *(item.n_id[i] for i in index[1:])
+        assert_same_loss(self.model, found, self.loss(self.graph))
+
+    def test_save_and_load(self) -> None:
+        r"""State and options make the same model again."""
+        expected = self.embed(self.graph)
+        file = io.BytesIO()
+        torch.save(self.model.state_dict(), file)
+        options = pickle.loads(pickle.dumps(self.model.options))
+        other = self.model_cls.from_data(self.data, **options).eval()
+        state = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+        other.load_state_dict(state)
+        for model in (other, copy.deepcopy(self.model)):
+            assert _is_same(model(self.graph), expected)
+
+    def test_leaves_the_graph_alone(self) -> None:
+        r"""Nothing is written but to a copy, and what is drawn for an epoch
+        depends on its number alone.
+        """
+        before = copy.deepcopy(self.graph.to_dict())
+        self.loss(self.graph, epoch=0)
+        expected = self.embed(self.graph, epoch=1)
+        assert _is_same(self.embed(self.graph, epoch=1), expected)
+        assert _is_same(self.graph.to_dict(), before)
+
+    @onlyCUDA
+    def test_on_a_gpu(self) -> None:
+        r"""Embeddings and loss are those on the CPU."""
+        results = []
+        for device in ("cpu", "cuda"):
+            self.model.to(device)
+            self.batch = tuple(index.to(device) for index in self.batch)
+            graph = copy.copy(self.graph).to(device)
+            results.append([*self.embed(graph), *self.loss(graph).values()])
+        assert_close([x.cpu() for x in results[1]], results[0])
+
+    def _state(self) -> Dict[str, Any]:
+        state = dict(self.model.state_dict(keep_vars=True))
+        for prefix, module in self.model.named_modules():
+            for name, value in {**module._buffers, **vars(module)}.items():
+                if isinstance(value, (Tensor, HeteroData)):
+                    state[f"{prefix}.{name}"] = value
+        kept = [n for n in state if not n.endswith(self.state_of_data)]
+        return {name: state[name] for name in kept}
+
+
+def assert_same_loss(model: RankingModel, *losses: Dict[str, Tensor]) -> None:
+    r"""Asserts that the parts of two losses are the same to five digits, and
+    the gradients of their sums to four.
+
+    Args:
+        model (RankingModel): Whose parameters the gradients are of.
+        *losses (Dict[str, torch.Tensor]): The parts of the one that is tested
+            and of the other, by name.
+    """
+    assert_close(*losses, rtol=1e-5, atol=1e-5)
+    grads = []
+    for parts in losses:
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        torch.stack(list(parts.values())).sum().backward()
+        grads.append({n: p.grad for n, p in model.named_parameters()})
+    assert_close(*grads, rtol=1e-4, atol=1e-5)
+
+
+def _is_same(x: Any, y: Any) -> bool:
+    if isinstance(x, dict):
+        return x.keys() == y.keys() and all(_is_same(x[k], y[k]) for k in x)
+    if isinstance(x, tuple):
+        return len(x) == len(y) and all(map(_is_same, x, y))
+    if isinstance(x, Tensor):
+        return x.shape == y.shape and torch.equal(x, y)
+    return x == y
