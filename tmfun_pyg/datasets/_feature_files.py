@@ -175,10 +175,9 @@ def _encode_texts(
             "encoding texts needs sentence-transformers: pip install "
             '"tmfun-pyg[encode]"'
         ) from err
-    rows = SentenceTransformer(encoder, local_files_only=True).encode(
-        filled,
-        convert_to_numpy=True,
-        show_progress_bar=len(texts) > 1000,
+    model = SentenceTransformer(encoder, local_files_only=True)
+    rows = model.encode(
+        filled, convert_to_numpy=True, show_progress_bar=len(texts) > 1000
     )
     matrix = np.zeros((len(texts), rows.shape[1]), dtype=rows.dtype)
     matrix[[bool(text.strip()) for text in texts]] = rows

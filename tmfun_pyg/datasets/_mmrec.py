@@ -179,13 +179,10 @@ def write_mapping(path: str, column: str, ids: np.ndarray) -> None:
             f"(got an empty string)"
         )
     # Carriage returns are not quoted otherwise.
-    quote_all = "\r" in "".join(names)
-    pd.DataFrame({"raw_id": names, column: range(len(names))}).to_csv(
-        path,
-        sep="\t",
-        index=False,
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
+    quoting = csv.QUOTE_ALL if "\r" in "".join(names) else csv.QUOTE_MINIMAL
+    frame = pd.DataFrame({"raw_id": names, column: range(len(names))})
+    frame.to_csv(
+        path, sep="\t", index=False, lineterminator="\n", quoting=quoting
     )
 
 

@@ -27,11 +27,7 @@ def split_interactions(
         raise ValueError(
             f"'split' must be one of {get_args(Split)} (got {split!r})"
         )
-    if (
-        len(ratios) != 3
-        or not all(ratio > 0 for ratio in ratios)
-        or not np.isclose(sum(ratios), 1)
-    ):
+    if len(ratios) != 3 or min(ratios) <= 0 or not np.isclose(sum(ratios), 1):
         raise ValueError(
             f"'ratios' must be three positive numbers (training, validation, "
             f"test) that sum to 1 (got {ratios})"

@@ -111,9 +111,8 @@ class MultimodalRecDataset(RecDataset):
         *,
         zero_rows: ZeroRows = "error",
     ) -> None:
-        root = osp.abspath(osp.expanduser(os.fspath(root)))
         # Set before PyG's constructor is called, since the paths need them.
-        self.root = root
+        self.root = root = osp.abspath(osp.expanduser(os.fspath(root)))
         self.name = name
         self.zero_rows = zero_rows
         self.raw_dir = _mmrec.find_raw_dir(root, name)
