@@ -51,6 +51,18 @@ class Content(NamedTuple):
         store = self.data["user", "interacts", "item"]
         return [store[key] for key in SPLIT_KEYS]
 
+    def transformed(self, pre_transform: Optional[Callable]) -> "Content":
+        """Applies ``pre_transform`` to the graph."""
+        if pre_transform is None:
+            return self
+        data: Any = pre_transform(self.data)
+        if not isinstance(data, HeteroData):
+            raise ValueError(
+                f"'pre_transform' must return a HeteroData object (got "
+                f"{type(data).__name__})"
+            )
+        return self._replace(data=data)
+
 
 def build_content(
     inter: Interactions,
@@ -73,26 +85,10 @@ def build_content(
         chosen = inter.label == label
         pairs = np.stack([inter.user[chosen], inter.item[chosen]])
         store[key] = torch.from_numpy(pairs)
-    user, item = store.edge_index[:, store.edge_index[1].argsort(stable=True)]
-    data["item", "rev_interacts", "user"].edge_index = torch.stack(
-        [item, user]
-    )
+    rev = store.edge_index.flip(0)
+    rev = rev[:, rev[0].argsort(stable=True)]
+    data["item", "rev_interacts", "user"].edge_index = rev
     return Content(data, list(features), user_ids, item_ids, num_duplicates)
-
-
-def pre_transformed(
-    content: Content, pre_transform: Optional[Callable]
-) -> Content:
-    """Applies ``pre_transform`` to the graph."""
-    if pre_transform is None:
-        return content
-    data: Any = pre_transform(content.data)
-    if not isinstance(data, HeteroData):
-        raise ValueError(
-            f"'pre_transform' must return a HeteroData object (got "
-            f"{type(data).__name__})"
-        )
-    return content._replace(data=data)
 
 
 def first_of_pairs(
@@ -110,8 +106,8 @@ def first_of_pairs(
 def check_splits(label: np.ndarray, source: str) -> None:
     """Raises a :class:`ValueError` if a split has no interaction."""
     count = np.bincount(label, minlength=3)
-    if (count == 0).any():
-        split = int((count == 0).argmax())
+    split = int(count.argmin())
+    if count[split] == 0:
         raise ValueError(
             f"{source} must have at least one {SPLITS[split]} interaction "
             f"(got none with label {split})"

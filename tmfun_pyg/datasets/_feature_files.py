@@ -43,51 +43,53 @@ def read_feature_file(
             f"'feature_ids' must be given for .npy files alone (got "
             f"'{ids_path}' for '{path}')"
         )
+    source = f"'{path}'"
     if osp.isdir(path):
         names, matrix = _encode_texts(path, encoder)
-        return to_ids_like(names, item_ids, f"'{path}'"), matrix
-    if suffix == ".npy":
-        return _read_npy(path, ids_path, item_ids)
-    if suffix == ".parquet":
-        return _read_table(path, item_col, item_ids)
-    raise ValueError(
-        f"'features' must be .npy or .parquet files, or existing folders of "
-        f".txt files (got '{path}')"
-    )
-
-
-def _read_npy(
-    path: str, ids_path: Optional[str], item_ids: np.ndarray
-) -> Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]:
-    matrix = read_features(path)
-    if ids_path is None:
-        stem = osp.splitext(path)[0]
-        found = [stem + end for end in IDS_SUFFIXES if osp.isfile(stem + end)]
-        if len(found) > 1:
-            raise ValueError(
-                f"'{path}' must have one file of item ids beside it (got "
-                f"{found}); name it in 'feature_ids'"
-            )
-        if not found:
+    elif suffix == ".npy":
+        matrix = read_features(path)
+        ids_path = ids_path or _find_ids(path)
+        if ids_path is None:
             return matrix
-        ids_path = found[0]
-    names = read_text(ids_path).removesuffix("\n").split("\n")
+        names, source = _read_ids(ids_path), f"'{ids_path}'"
+        if matrix.ndim > 0 and len(names) != len(matrix):
+            raise ValueError(
+                f"{source} must have {len(matrix)} item ids, one for each "
+                f"row of '{path}' (got {len(names)})"
+            )
+    elif suffix == ".parquet":
+        names, matrix = _read_table(path, item_col)
+    else:
+        raise ValueError(
+            f"'features' must be .npy or .parquet files, or existing folders "
+            f"of .txt files (got '{path}')"
+        )
+    return to_ids_like(names, item_ids, source), matrix
+
+
+def _find_ids(path: str) -> Optional[str]:
+    """Returns the file of item ids beside a ``.npy`` file, if it exists."""
+    stem = osp.splitext(path)[0]
+    found = [stem + end for end in IDS_SUFFIXES if osp.isfile(stem + end)]
+    if len(found) > 1:
+        raise ValueError(
+            f"'{path}' must have one file of item ids beside it (got "
+            f"{found}); name it in 'feature_ids'"
+        )
+    return found[0] if found else None
+
+
+def _read_ids(path: str) -> List[str]:
+    names = read_text(path).removesuffix("\n").split("\n")
     if "" in names:
         raise ValueError(
-            f"'{ids_path}', line {names.index('') + 1} must be an item id "
-            f"(got an empty line)"
+            f"'{path}', line {names.index('') + 1} must be an item id (got an "
+            f"empty line)"
         )
-    if matrix.ndim > 0 and len(names) != len(matrix):
-        raise ValueError(
-            f"'{ids_path}' must have {len(matrix)} item ids, one for each "
-            f"row of '{path}' (got {len(names)})"
-        )
-    return to_ids_like(names, item_ids, f"'{ids_path}'"), matrix
+    return names
 
 
-def _read_table(
-    path: str, item_col: str, item_ids: np.ndarray
-) -> Tuple[np.ndarray, np.ndarray]:
+def _read_table(path: str, item_col: str) -> Tuple[List[str], np.ndarray]:
     frame = read_parquet(path)
     frame = frame.loc[:, ~frame.columns.str.fullmatch(INDEX_COLUMN)]
     if item_col not in frame.columns or len(frame) == 0:
@@ -95,11 +97,8 @@ def _read_table(
             f"'{path}' must have rows and the column '{item_col}' (got "
             f"{len(frame)} rows and the columns {list(frame.columns)})"
         )
-    source = f"'{path}', column '{item_col}'"
-    number, ids = number_ids(frame[item_col], source)
-    names = ids.astype(np.str_).tolist()
-    ids = to_ids_like(names, item_ids, source)[number]
-
+    number, ids = number_ids(frame[item_col], f"'{path}', column '{item_col}'")
+    names = ids.astype(np.str_)[number].tolist()
     frame = frame.drop(columns=item_col)
     if frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object:
         source = f"'{path}', column '{frame.columns[0]}'"
@@ -116,13 +115,12 @@ def _read_table(
                 f"beside '{item_col}' (got {', '.join(other) or 'none'})"
             )
         matrix = frame.to_numpy()
-    return ids, matrix.astype(np.promote_types(matrix.dtype, np.float32))
+    return names, matrix.astype(np.promote_types(matrix.dtype, np.float32))
 
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:
     """Stacks a column of lists of equal length."""
-    lists = column.map(lambda row: isinstance(row, np.ndarray))
-    length = column.where(lists, "").map(len)
+    length = column.map(lambda x: len(x) if isinstance(x, np.ndarray) else 0)
     if length.nunique() > 1:
         row = int((length != length[0]).argmax())
         raise ValueError(
@@ -161,8 +159,8 @@ def _encode_texts(
             f"{other[:1] or 'no file'})"
         )
     texts = [read_text(osp.join(folder, file)) for file in files]
-    filled = np.array([text.strip() != "" for text in texts])
-    if not filled.any():
+    filled = [text for text in texts if text.strip()]
+    if not filled:
         raise ValueError(f"'{folder}' must hold texts (got empty files alone)")
     if encoder is None or not osp.isdir(encoder):
         raise ValueError(
@@ -177,11 +175,10 @@ def _encode_texts(
             "encoding texts needs sentence-transformers: pip install "
             '"tmfun-pyg[encode]"'
         ) from err
-    rows = SentenceTransformer(encoder, local_files_only=True).encode(
-        [text for text in texts if text.strip()],
-        convert_to_numpy=True,
-        show_progress_bar=len(texts) > 1000,
+    model = SentenceTransformer(encoder, local_files_only=True)
+    rows = model.encode(
+        filled, convert_to_numpy=True, show_progress_bar=len(texts) > 1000
     )
     matrix = np.zeros((len(texts), rows.shape[1]), dtype=rows.dtype)
-    matrix[filled] = rows
+    matrix[[bool(text.strip()) for text in texts]] = rows
     return [file.removesuffix(".txt") for file in files], matrix

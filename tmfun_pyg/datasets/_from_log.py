@@ -4,14 +4,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tmfun_pyg.datasets._content import (
-    Content,
-    Features,
-    Interactions,
-    build_content,
-    check_splits,
-    warn_duplicates,
-)
+from tmfun_pyg.datasets import _content
+from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._ids import number_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
@@ -33,19 +27,15 @@ def content_from_log(
     """
     log = keep_k_core(full_log, k_core)
     item_ids, tables = _align_features(features, full_log, log, zero_rows)
-    rows = {name: log.rows[name].to_numpy() for name in log.rows}
-    label = rows.get("label")
-    if label is None:
-        label = split_interactions(
-            split, rows["user"], rows.get("time"), ratios, seed
-        )
-    check_splits(label, log.source)
+    label = split_interactions(split, log.rows, ratios, seed)
+    _content.check_splits(label, log.source)
     # Cold items stand between those of the log.
-    item = np.searchsorted(item_ids, log.item_ids)[rows["item"]]
-    order = np.lexsort((item, rows["user"]))
-    inter = Interactions(rows["user"][order], item[order], label[order])
-    warn_duplicates(log.num_duplicates, log.source)
-    return build_content(
+    user = log.rows["user"].to_numpy()
+    item = np.searchsorted(item_ids, log.item_ids)[log.rows["item"]]
+    order = np.lexsort((item, user))
+    inter = Interactions(user[order], item[order], label[order])
+    _content.warn_duplicates(log.num_duplicates, log.source)
+    return _content.build_content(
         inter, tables, log.user_ids, item_ids, log.num_duplicates
     )
 

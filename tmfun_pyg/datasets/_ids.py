@@ -55,11 +55,7 @@ def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
     if isinstance(ids, Tensor):
         ids = ids.cpu().numpy()
     number, distinct = pd.factorize(pd.Series(ids))
-    if (number < 0).any():
-        raise ValueError(
-            f"{source} must have an id in every row (row "
-            f"{(number < 0).argmax()}, counted from 0, has none)"
-        )
+    check_complete(number < 0, "an id", source)
     if isinstance(distinct.dtype, pd.CategoricalDtype):
         distinct = distinct.astype(distinct.categories.dtype)
     kind = pd.api.types.infer_dtype(distinct)
@@ -80,3 +76,12 @@ def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
             f"{len(distinct)} ids, but {len(names)} strings)"
         )
     return place[number], names
+
+
+def check_complete(missing: np.ndarray, value: str, source: str) -> None:
+    """Raises a :class:`ValueError` if a row has no value."""
+    if missing.any():
+        raise ValueError(
+            f"{source} must have {value} in every row (row "
+            f"{missing.argmax()}, counted from 0, has none)"
+        )

@@ -1,13 +1,13 @@
 import os
 import os.path as osp
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._content import first_of_pairs
 from tmfun_pyg.datasets._files import read_csv, read_parquet
-from tmfun_pyg.datasets._ids import number_ids
+from tmfun_pyg.datasets._ids import check_complete, number_ids
 from tmfun_pyg.utils.ids import INTEGER
 
 # The column of a given split.
@@ -137,39 +137,29 @@ def _read_frame(
             f"'{path}' must be a .csv, .parquet or .inter file (got "
             f"'{suffix}')"
         )
-    names = list(read_csv(path, sep=SEPARATORS[suffix], nrows=0))
-    if suffix == ".inter":
-        names = _untyped(path, names, user_col, item_col)
+    header = names = list(read_csv(path, sep=SEPARATORS[suffix], nrows=0))
+    ids = [user_col, item_col]
+    if suffix == ".inter":  # Names may have a type, as in "user_id:token".
+        names = [name.partition(":")[0] for name in header]
+        names = [n if n in ids else ALIASES.get(n, n) for n in names]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"'{path}' must have columns of distinct names (got {header})"
+        )
     # As strings first: "007" and "NA" are ids like any other.
     frame = read_csv(
         path,
         sep=SEPARATORS[suffix],
         header=0,
         names=names,
-        dtype={user_col: str, item_col: str},
+        dtype=dict.fromkeys(ids, str),
         keep_default_na=False,
         na_values=[""],
     )
-    for column in {user_col, item_col}.intersection(names):
+    for column in set(ids).intersection(names):
         if frame[column].str.fullmatch(INTEGER, na=False).all():
             frame[column] = frame[column].astype(np.int64)
     return f"'{path}'", frame
-
-
-def _untyped(
-    path: str, header: List[str], user_col: str, item_col: str
-) -> List[str]:
-    """Returns column names without types, as in ``user_id:token``."""
-    names = [column.partition(":")[0] for column in header]
-    names = [
-        name if name in (user_col, item_col) else ALIASES.get(name, name)
-        for name in names
-    ]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"'{path}' must have columns of distinct names (got {header})"
-        )
-    return names
 
 
 def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
@@ -185,12 +175,7 @@ def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
 
 
 def _rank_times(times: pd.Series, source: str) -> np.ndarray:
-    missing = times.isna().to_numpy()
-    if missing.any():
-        raise ValueError(
-            f"{source} must have a time in every row (row {missing.argmax()}, "
-            f"counted from 0, has none)"
-        )
+    check_complete(times.isna().to_numpy(), "a time", source)
     if not pd.api.types.is_numeric_dtype(times):
         try:
             times = pd.to_datetime(times, format="ISO8601", utc=True)

@@ -9,13 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tmfun_pyg.datasets._content import (
-    Content,
-    Interactions,
-    build_content,
-    check_splits,
-    first_of_pairs,
-)
+from tmfun_pyg.datasets import _content
+from tmfun_pyg.datasets._content import Content, Interactions
 from tmfun_pyg.datasets._files import read_csv
 from tmfun_pyg.datasets._ids import to_ids
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
@@ -82,11 +77,13 @@ def read(
                 f"'{path}' must have {len(item_ids)} rows, the number of "
                 f"items in '{source}' (got {num_rows})"
             )
-    kept = first_of_pairs(rows.user, rows.item, rows.label)
+    kept = _content.first_of_pairs(rows.user, rows.item, rows.label)
     inter = Interactions(*(column[kept] for column in rows))
-    check_splits(inter.label, f"'{inter_path}'")
+    _content.check_splits(inter.label, f"'{inter_path}'")
     num_duplicates = len(rows.user) - len(kept)
-    return build_content(inter, features, user_ids, item_ids, num_duplicates)
+    return _content.build_content(
+        inter, features, user_ids, item_ids, num_duplicates
+    )
 
 
 def write(content: Content, name: str, folder: str) -> None:
@@ -161,8 +158,7 @@ def read_mapping(path: str, column: str) -> np.ndarray:
     raw, number = frame.iloc[:, 0], frame.iloc[:, 1]
     bad = (raw == "") | raw.duplicated()
     _check(path, raw, bad, "an id that is not empty or repeated")
-    bad = ~number.str.fullmatch("[0-9]{1,18}") | number.str.match("0.")
-    bad |= number.duplicated()
+    bad = ~number.str.fullmatch("(0|[1-9][0-9]{0,17})") | number.duplicated()
     _check(path, number, bad, "an index from 0 on that is not repeated")
     index = number.astype(np.int64)
     size = len(index)
@@ -183,13 +179,10 @@ def write_mapping(path: str, column: str, ids: np.ndarray) -> None:
             f"(got an empty string)"
         )
     # Carriage returns are not quoted otherwise.
-    quote_all = "\r" in "".join(names)
-    pd.DataFrame({"raw_id": names, column: range(len(names))}).to_csv(
-        path,
-        sep="\t",
-        index=False,
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
+    quoting = csv.QUOTE_ALL if "\r" in "".join(names) else csv.QUOTE_MINIMAL
+    frame = pd.DataFrame({"raw_id": names, column: range(len(names))})
+    frame.to_csv(
+        path, sep="\t", index=False, lineterminator="\n", quoting=quoting
     )
 
 

@@ -34,11 +34,9 @@ class PublishedDataset(MultimodalRecDataset):
         super().__init__(root, self.folder, *args, **kwargs)
 
     def _check_statistics(self, content: Content) -> None:
-        found = Statistics(
-            len(content.user_ids),
-            len(content.item_ids),
-            sum(pairs.size(1) for pairs in content.splits),
-        )
+        sizes = len(content.user_ids), len(content.item_ids)
+        interactions = sum(pairs.size(1) for pairs in content.splits)
+        found = Statistics(*sizes, interactions)
         if found != self.statistics:
             raise ValueError(
                 f"'{self.raw_paths[0]}' must have {self.statistics} as "

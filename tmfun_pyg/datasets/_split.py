@@ -1,43 +1,46 @@
-from typing import Literal, Optional, Tuple, get_args
+from typing import Literal, Tuple, get_args
 
 import numpy as np
+import pandas as pd
 
 Split = Literal["random", "leave_last_out", "global_time", "given"]
 Ratios = Tuple[float, float, float]
 
 
 def split_interactions(
-    split: Split,
-    user: np.ndarray,
-    time: Optional[np.ndarray],
-    ratios: Ratios,
-    seed: int,
+    split: Split, rows: pd.DataFrame, ratios: Ratios, seed: int
 ) -> np.ndarray:
     """Returns the split of each interaction: 0, 1 or 2.
+
+    Args:
+        split (str): How interactions are split.
+        rows (pandas.DataFrame): The interactions of a log.
+        ratios (Tuple[float, float, float]): The shares of the splits.
+        seed (int): The seed of the random split.
 
     Raises:
         ValueError: If an argument is out of range or missing.
     """
+    if "label" in rows:
+        return rows["label"].to_numpy()
     if split not in get_args(Split):
         raise ValueError(
             f"'split' must be one of {get_args(Split)} (got {split!r})"
         )
-    if (
-        len(ratios) != 3
-        or not all(ratio > 0 for ratio in ratios)
-        or not np.isclose(sum(ratios), 1)
-    ):
+    if len(ratios) != 3 or min(ratios) <= 0 or not np.isclose(sum(ratios), 1):
         raise ValueError(
             f"'ratios' must be three positive numbers (training, validation, "
             f"test) that sum to 1 (got {ratios})"
         )
+    user = rows["user"].to_numpy()
     if split == "random":
         return random_split(user, ratios, np.random.default_rng(seed))
-    if time is None:
+    if "time" not in rows:
         raise ValueError(
             f"'time_col' must be the column of times for split='{split}' "
             f"(got None)"
         )
+    time = rows["time"].to_numpy()
     if split == "leave_last_out":
         return leave_last_out(user, time)
     return global_time(time, ratios)
@@ -71,13 +74,11 @@ def leave_last_out(user: np.ndarray, time: np.ndarray) -> np.ndarray:
     it for training. Of equal times, the later row is the later one.
     """
     order = np.lexsort((time, user))
-    _, first, count = np.unique(
-        user[order], return_index=True, return_counts=True
-    )
-    last = first + count - 1
+    groups = pd.Series(user[order]).groupby(user[order])
+    later, count = groups.cumcount(ascending=False), groups.transform("size")
     label = np.zeros(len(user), dtype=np.int64)
-    label[order[last[count > 1]]] = 2
-    label[order[last[count > 2] - 1]] = 1
+    label[order[(later == 0) & (count > 1)]] = 2
+    label[order[(later == 1) & (count > 2)]] = 1
     return label
 
 

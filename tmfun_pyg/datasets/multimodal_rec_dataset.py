@@ -3,11 +3,7 @@ import os.path as osp
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
 from tmfun_pyg.datasets import _mmrec, _processed
-from tmfun_pyg.datasets._content import (
-    Content,
-    pre_transformed,
-    warn_duplicates,
-)
+from tmfun_pyg.datasets._content import Content, warn_duplicates
 from tmfun_pyg.datasets._from_log import content_from_log
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._split import Ratios, Split
@@ -90,8 +86,17 @@ class MultimodalRecDataset(RecDataset):
         item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
+        raw_dir (str): The folder of the raw files.
+        processed_dir (str): The folder of the processed files.
+        processed_file_names (str): The processed file, whose name depends on
+            raw files and options.
     """
 
+    # The constructor replaces PyG's hooks, which create folders before the
+    # raw files are checked, and keep one `pre_transform.pt` for all processed
+    # files.
+    has_download = has_process = False
+    raw_dir = processed_dir = processed_file_names = ""
     # Where the raw files are published, if they are.
     place: str = ""
 
@@ -106,13 +111,12 @@ class MultimodalRecDataset(RecDataset):
         *,
         zero_rows: ZeroRows = "error",
     ) -> None:
-        root = osp.abspath(osp.expanduser(os.fspath(root)))
         # Set before PyG's constructor is called, since the paths need them.
-        self.root = root
+        self.root = root = osp.abspath(osp.expanduser(os.fspath(root)))
         self.name = name
         self.zero_rows = zero_rows
-        self._raw_dir = _mmrec.find_raw_dir(root, name)
-        self._processed_dir = _processed.find_dir(root, name, self._raw_dir)
+        self.raw_dir = _mmrec.find_raw_dir(root, name)
+        self.processed_dir = _processed.find_dir(root, name, self.raw_dir)
         found = _mmrec.find_modalities(self.raw_dir)
         self.modalities = check_modalities(
             found if modalities is None else modalities, zero_rows
@@ -126,15 +130,12 @@ class MultimodalRecDataset(RecDataset):
             )
         # Computed once: files that change while they are read must not be
         # found under the name of their new state.
-        self._processed_name = _processed.file_name(
+        self.processed_file_names = _processed.file_name(
             self.raw_paths, type(self).__name__, zero_rows, repr(pre_transform)
         )
+        force_reload |= not _processed.is_stable(pre_transform)
         super().__init__(
-            root,
-            transform,
-            pre_transform,
-            force_reload=force_reload
-            or not _processed.is_stable(pre_transform),
+            root, transform, pre_transform, force_reload=force_reload
         )
         if self.force_reload or not osp.isfile(self.processed_paths[0]):
             self.process()
@@ -244,41 +245,13 @@ class MultimodalRecDataset(RecDataset):
         super(MultimodalRecDataset, dataset).__init__(
             transform=transform, pre_transform=pre_transform
         )
-        dataset._set_content(pre_transformed(content, pre_transform))
+        dataset._set_content(content.transformed(pre_transform))
         return dataset
-
-    # The constructor replaces PyG's hooks, which create folders before the
-    # raw files are checked, and keep one `pre_transform.pt` for all processed
-    # files.
-    @property
-    def has_download(self) -> bool:
-        r"""Always :obj:`False`, see :meth:`download`."""
-        return False
-
-    @property
-    def has_process(self) -> bool:
-        r"""Always :obj:`False`, see :meth:`process`."""
-        return False
-
-    @property
-    def raw_dir(self) -> str:
-        r"""The folder of the raw files."""
-        return self._raw_dir
-
-    @property
-    def processed_dir(self) -> str:
-        r"""The folder of the processed files."""
-        return self._processed_dir
 
     @property
     def raw_file_names(self) -> List[str]:
         r"""The interactions, the features, and the raw ids if they exist."""
         return _mmrec.raw_files(self.raw_dir, self.name, self.modalities)
-
-    @property
-    def processed_file_names(self) -> str:
-        r"""The processed file, whose name depends on raw files and options."""
-        return self._processed_name
 
     def download(self) -> None:
         r"""Names the missing raw files; nothing is downloaded.
@@ -302,7 +275,7 @@ class MultimodalRecDataset(RecDataset):
             self.raw_dir, self.name, self.modalities, self.zero_rows
         )
         self._check_statistics(content)
-        content = pre_transformed(content, self.pre_transform)
+        content = content.transformed(self.pre_transform)
         _processed.save(content, self.processed_paths[0])
         warn_duplicates(content.num_duplicates, f"'{self.raw_paths[0]}'")
 

@@ -138,16 +138,12 @@ def prepare(
     full_log = read_log(os.fspath(log), user_col, item_col, time_col, given)
     if split is None:
         split = "given" if "label" in full_log.rows else "random"
-    tables = {
-        modality: read_feature_file(
-            os.fspath(path),
-            feature_ids.get(modality),
-            item_col,
-            full_log.item_ids,
-            encoder,
+    tables = {}
+    for modality, path in features.items():
+        ids_path = feature_ids.get(modality)
+        tables[modality] = read_feature_file(
+            os.fspath(path), ids_path, item_col, full_log.item_ids, encoder
         )
-        for modality, path in features.items()
-    }
     content = content_from_log(
         full_log, tables, split, ratios, k_core, seed, zero_rows
     )

@@ -105,6 +105,7 @@ def describe(
     """Returns the statistics of a data set that was built from a log."""
     num_users, num_items = len(content.user_ids), len(content.item_ids)
     user, item = torch.cat(content.splits, dim=1).numpy()
+    sizes = [pairs.size(1) for pairs in content.splits]
     train_user, train_item = content.splits[0].numpy()
     user_count = np.bincount(user, minlength=num_users)
     item_count = np.bincount(item, minlength=num_items)
@@ -143,9 +144,7 @@ def describe(
         items=num_items,
         interactions=len(user),
         density=len(user) / (num_users * num_items),
-        splits=dict(
-            zip(SPLITS, (s.size(1) for s in content.splits), strict=True)
-        ),
+        splits=dict(zip(SPLITS, sizes, strict=True)),
         per_user=_count_activity(user_count),
         per_item=_count_activity(item_count[warm]),
         untrained_users=num_users - len(np.unique(train_user)),

@@ -3,12 +3,7 @@ from typing import Callable, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from tmfun_pyg.datasets._content import (
-    Features,
-    Interactions,
-    build_content,
-    pre_transformed,
-)
+from tmfun_pyg.datasets._content import Features, Interactions, build_content
 from tmfun_pyg.datasets._split import random_split
 from tmfun_pyg.datasets.features import check_modalities
 from tmfun_pyg.datasets.rec_dataset import RecDataset
@@ -153,7 +148,7 @@ class SyntheticMultimodal(RecDataset):
             features[name] = x.astype(np.float32), present
         ids = np.arange(num_users), np.arange(num_items)
         content = build_content(inter, features, *ids)
-        self._set_content(pre_transformed(content, pre_transform))
+        self._set_content(content.transformed(pre_transform))
 
 
 def _check(name: str, value: float, low: float, high: float = inf) -> None:
