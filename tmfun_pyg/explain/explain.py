@@ -1,11 +1,11 @@
 import math
-from typing import List, Optional, Sequence
+from typing import Optional
 
 import numpy as np
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.explain.contributions import FORMULAS, contributions
-from tmfun_pyg.explain.explanation import Explanation, Id
+from tmfun_pyg.explain.explanation import Explanation
 from tmfun_pyg.nn import ColdItems, RankingModel
 
 
@@ -75,6 +75,8 @@ def explain(
         raise ValueError(
             f"'model' must be one of {names} (got {type(model).__name__})"
         )
+    user_ids = np.arange(model.num_users) if user_ids is None else user_ids
+    item_ids = np.arange(model.num_items) if item_ids is None else item_ids
     for name, index, size, ids in (
         ("user", user, model.num_users, user_ids),
         ("item", item, model.num_items, item_ids),
@@ -83,40 +85,26 @@ def explain(
             raise ValueError(
                 f"'{name}' must be an index from 0 to {size - 1} (got {index})"
             )
-        if ids is not None and len(ids) != size:
+        if len(ids) != size:
             raise ValueError(
                 f"'{name}_ids' must hold {size} ids (got {len(ids)})"
             )
 
+    if cold is not None and not cold.is_cold[item]:
+        cold = None
     found = contributions(model, data, user, item, cold)
-    score = float(found.score)
-    if not math.isfinite(score):
+    if not math.isfinite(found.score):
         raise ValueError(
-            f"The score of item {item} for user {user} is {score}: has the "
-            f"training diverged?"
+            f"The score of item {item} for user {user} is {found.score}: has "
+            f"the training diverged?"
         )
-    order = found.value.sum(dim=1).argsort(descending=True, stable=True)
-    history = found.item[order].cpu()
     return Explanation(
         model=type(model).__name__,
         user=int(user),
         item=int(item),
-        user_id=_raw(user_ids, [user])[0],
-        item_id=_raw(item_ids, [item])[0],
-        score=score,
-        user_part=float(found.own),
-        paths=found.paths,
-        history=history,
-        history_ids=_raw(item_ids, history.tolist()),
-        contributions=found.value[order].cpu(),
-        user_weights=found.user_weights,
-        item_weights=found.item_weights,
-        is_cold=found.is_cold,
+        user_id=user_ids.item(user),
+        item_id=item_ids.item(item),
+        history_ids=item_ids[found.history.numpy()].tolist(),
+        is_cold=cold is not None,
+        **found._asdict(),
     )
-
-
-def _raw(ids: Optional[np.ndarray], index: Sequence[int]) -> List[Id]:
-    """Returns raw ids as plain Python values, or else the indices."""
-    if ids is None:
-        return [int(i) for i in index]
-    return ids[list(index)].tolist()

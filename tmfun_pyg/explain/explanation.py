@@ -1,21 +1,24 @@
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple, Union
+from pathlib import Path
+from typing import Any, Dict, List, Tuple, Union
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.explain import HeteroExplanation
 
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Id = Union[int, str]
-Parts = Dict[str, float]
-# Stands among the paths in text and picture:
-USER_PART = "user_part"
+# What paths are called in text and picture; the last is no path of items.
+NAMES = {
+    "collaborative": "user-item graph",
+    "item_graph": "item graph",
+    "user_part": "user",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +74,8 @@ class Explanation:
             name: self.user_weights[name] * weight
             for name, weight in self.item_weights.items()
         }
-        total = sum(products.values())
-        if total == 0:  # They have no modality in common.
-            return products
+        # It is zero if they have no modality in common.
+        total = sum(products.values()) or 1.0
         return {name: value / total for name, value in products.items()}
 
     def to_text(self, num_items: int = 5) -> str:
@@ -87,17 +89,16 @@ class Explanation:
         Raises:
             ValueError: If :obj:`num_items` is negative.
         """
-        labels, rows = self._rows(num_items)
         lines = [
             f"{self.model} gives item {self.item_id} a score of "
             f"{self.score:.4g} for user {self.user_id}, the sum of:"
         ]
-        for label, parts in zip(labels, rows, strict=True):
-            by_path = ""
+        for label, parts in self._rows(num_items):
+            line = f"{sum(parts.values()):>+12.4g}  {label}"
             if len(parts) > 1:
                 shares = (f"{_name(p)} {v:+.4g}" for p, v in parts.items())
-                by_path = f" ({', '.join(shares)})"
-            lines.append(f"{sum(parts.values()):>+12.4g}  {label}{by_path}")
+                line += f" ({', '.join(shares)})"
+            lines.append(line)
         for whom, weights in (
             ("user", self.user_weights),
             ("item", self.item_weights),
@@ -109,10 +110,7 @@ class Explanation:
         if len(self.history) == 0:
             lines.append("The user has no training item.")
         if self.is_cold:
-            lines.append(
-                "Nobody has chosen the item in training: its embedding was "
-                "estimated from its content."
-            )
+            lines.append("The item is cold: its embedding is an estimate.")
         return "\n".join(lines)
 
     def to_dict(self) -> Dict[str, Any]:
@@ -135,18 +133,16 @@ class Explanation:
         :obj:`"item_graph"` the item feature graph and, of cold items,
         :obj:`"profile"` the profiles learned from content.
         """
+        *rows, _ = self._rows(len(self.history))
         history = [
             {
                 "index": index,
                 "id": raw,
-                "contribution": sum(row),
-                "paths": self._by_path(row),
+                "contribution": sum(parts.values()),
+                "paths": parts,
             }
-            for index, raw, row in zip(
-                self.history.tolist(),
-                self.history_ids,
-                self.contributions.tolist(),
-                strict=True,
+            for index, raw, (_, parts) in zip(
+                self.history.tolist(), self.history_ids, rows, strict=True
             )
         ]
         return {
@@ -159,7 +155,7 @@ class Explanation:
             },
             "score": self.score,
             "user_part": self.user_part,
-            "paths": self._by_path(self.contributions.sum(dim=0).tolist()),
+            "paths": self._by_path(self.contributions.sum(dim=0)),
             "history": history,
             "modality_weights": {
                 "user": self.user_weights,
@@ -174,11 +170,7 @@ class Explanation:
             self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False
         )
 
-    def plot(
-        self,
-        path_or_ax: "Union[str, os.PathLike[str], Axes]",
-        num_items: int = 10,
-    ) -> None:
+    def plot(self, path_or_ax: Any, num_items: int = 10) -> None:
         r"""Draws the contributions as horizontal bars, stacked by path.
 
         Args:
@@ -194,25 +186,34 @@ class Explanation:
             ValueError: If :obj:`num_items` is negative, or the type of the
                 picture is not known.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as err:
-            raise ImportError(
-                "a picture needs matplotlib: pip install 'tmfun-pyg[plot]'"
-            ) from err
-        labels, rows = self._rows(num_items)
-        if not isinstance(path_or_ax, (str, os.PathLike)):
-            self._draw(path_or_ax, labels, rows)
+        figures = import_extra("matplotlib.figure", "plot")
+        rows = self._rows(num_items)
+        if isinstance(path_or_ax, (str, os.PathLike)):
+            # No pyplot, which would choose a window system.
+            figure = figures.Figure((8, 1.8 + 0.35 * len(rows)))
+            figure.set_layout_engine("constrained")
+            self.plot(figure.subplots(), num_items)
+            path = Path(path_or_ax)
+            with atomic_write(path) as part:
+                figure.savefig(part, format=path.suffix[1:] or "png", dpi=150)
             return
-        path = os.fspath(path_or_ax)
-        # No pyplot, which would choose a window system and keep the figure.
-        figure = Figure(
-            figsize=(8, 1.8 + 0.35 * len(rows)), layout="constrained"
-        )
-        self._draw(figure.subplots(), labels, rows)
-        kind = os.path.splitext(path)[1][1:] or "png"
-        with atomic_write(path) as part:
-            figure.savefig(part, format=kind, dpi=150)
+        ax, place = path_or_ax, np.arange(len(rows))
+        ax.use_sticky_edges = False  # Or bars end at the frame.
+        # Negative parts are stacked to the left of zero, others to the right:
+        ends = np.zeros((2, len(rows)))
+        for name in (*self.paths, "user_part"):
+            value = np.array([parts.get(name, 0.0) for _, parts in rows])
+            side = (value < 0).astype(int), place
+            ax.barh(place, value, left=ends[side], label=_plain(_name(name)))
+            ends[side] += value
+        ax.plot(ends.sum(0), place, "kD", markersize=4, label="sum")
+        ax.axvline(0.0, color="0.3", linewidth=0.8)
+        ax.set_yticks(place, [_plain(label) for label, _ in rows])
+        ax.invert_yaxis()
+        ax.set_xlabel("contribution to the score")
+        title = f"Item {self.item_id} for user {self.user_id}: score "
+        ax.set_title(_plain(title + f"{self.score:.4g}"))
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
     def to_pyg(self) -> HeteroExplanation:
         r"""Returns the subgraph of the user and the user's training items,
@@ -234,10 +235,10 @@ class Explanation:
         edges.edge_mask = self.contributions.sum(dim=1)
         return out
 
-    def _by_path(self, row: List[float]) -> Dict[str, float]:
-        return dict(zip(self.paths, row, strict=True))
+    def _by_path(self, row: Tensor) -> Dict[str, float]:
+        return dict(zip(self.paths, row.tolist(), strict=True))
 
-    def _rows(self, num_items: int) -> Tuple[List[str], List[Parts]]:
+    def _rows(self, num_items: int) -> List[Tuple[str, Dict[str, float]]]:
         """Returns labels and parts of what is shown, which sum to the
         score.
         """
@@ -246,48 +247,15 @@ class Explanation:
                 f"'num_items' must not be negative (got {num_items})"
             )
         labels = [f"item {raw}" for raw in self.history_ids[:num_items]]
-        rows = self.contributions[:num_items].tolist()
+        parts = [*map(self._by_path, self.contributions[:num_items])]
         others = self.contributions[num_items:]
         if len(others) > 0:
-            other = "other " if labels else ""
-            plural = "s" if len(others) > 1 else ""
+            other, plural = "other " * bool(parts), "s" * (len(others) > 1)
             labels.append(f"{len(others)} {other}item{plural} of the user")
-            rows.append(others.sum(dim=0).tolist())
-        return (
-            [*labels, "the user's own embedding"],
-            [*map(self._by_path, rows), {USER_PART: self.user_part}],
-        )
-
-    def _draw(self, ax: "Axes", labels: List[str], rows: List[Parts]) -> None:
-        place = range(len(rows))
-        ax.use_sticky_edges = False  # Or bars end at the frame.
-        # Negative parts are stacked to the left of zero, others to the right:
-        ends = {True: [0.0] * len(rows), False: [0.0] * len(rows)}
-        for number, path in enumerate([*self.paths, USER_PART]):
-            value = [row.get(path, 0.0) for row in rows]
-            left = [ends[v < 0][i] for i, v in enumerate(value)]
-            ax.barh(
-                place,
-                value,
-                left=left,
-                color=f"C{number}",
-                label=_plain(_name(path)),
-            )
-            for i, v in enumerate(value):
-                ends[v < 0][i] += v
-        total = [sum(row.values()) for row in rows]
-        ax.plot(total, place, "D", color="black", markersize=4, label="sum")
-        ax.axvline(0.0, color="0.3", linewidth=0.8)
-        ax.set_yticks(place, [_plain(label) for label in labels])
-        ax.invert_yaxis()
-        ax.set_xlabel("contribution to the score")
-        ax.set_title(
-            _plain(
-                f"Item {self.item_id} for user {self.user_id}: score "
-                f"{self.score:.4g}"
-            )
-        )
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+            parts.append(self._by_path(others.sum(dim=0)))
+        labels.append("the user's own embedding")
+        parts.append({"user_part": self.user_part})
+        return list(zip(labels, parts, strict=True))
 
     def __repr__(self) -> str:
         return (
@@ -297,13 +265,7 @@ class Explanation:
 
 
 def _name(path: str) -> str:
-    """Names a path for people."""
-    names = {
-        "collaborative": "user-item graph",
-        "item_graph": "item graph",
-        USER_PART: "user",
-    }
-    return names.get(path) or path.removeprefix("modality:")
+    return NAMES.get(path, path.removeprefix("modality:"))
 
 
 def _plain(text: str) -> str:

@@ -1,14 +1,14 @@
 """The page and its figures."""
 
 import re
-from typing import Any, Callable, Dict, NamedTuple, Sequence
+from typing import Any, Callable, Dict, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from tmfun_pyg.report.figures import render
-from tmfun_pyg.report.text import printable
+from tmfun_pyg.report.text import number, printable, title_of
 
 
 class Picture(NamedTuple):
@@ -21,18 +21,6 @@ class Picture(NamedTuple):
 
     title: str
     source: str
-
-
-class Table(NamedTuple):
-    r"""A table on the page.
-
-    Args:
-        header (Sequence[str]): The names of the columns.
-        rows (Sequence[Sequence[str]]): The cells, row by row.
-    """
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 class Page:
@@ -76,4 +64,5 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        env.filters.update(number=number, title_of=title_of)
         return env.get_template("page.html.jinja").render(content)

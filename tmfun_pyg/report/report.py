@@ -17,6 +17,7 @@ from tmfun_pyg.report.analysis import (
     training_counts,
 )
 from tmfun_pyg.report.runs import SPLITS, Runs, read_runs
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
 
@@ -69,12 +70,7 @@ def report(
             damaged, if the runs are of several data sets, or if an argument
             is out of range.
     """
-    try:
-        import matplotlib
-    except ImportError as err:
-        raise ImportError(
-            'a report needs matplotlib: pip install "tmfun-pyg[plot]"'
-        ) from err
+    matplotlib = import_extra("matplotlib", "plot")
     from tmfun_pyg.report import sections
     from tmfun_pyg.report.page import Page
 
@@ -109,7 +105,6 @@ def report(
         runs=runs,
         sizes=describe(rec.dataset),
         analyses=analyses,
-        models=sections.models_table(runs, analyses),
         learning=sections.learning_curves(
             page, runs, popular.metrics if split == "val" else {}
         ),

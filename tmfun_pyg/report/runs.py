@@ -38,6 +38,23 @@ class Run:
     curves: Dict[str, Dict[int, float]]
     written: Splits
 
+    def line(self, column: str) -> Tuple[Dict[int, float], Optional[int]]:
+        r"""Returns the values of a column by epoch, and the best epoch.
+
+        Args:
+            column (str): The name of the column.
+        """
+        return self.curves.get(column, {}), self.best_epoch
+
+    @property
+    def not_finite(self) -> Dict[str, List[int]]:
+        r"""The epochs of values that are not finite, by column."""
+        bad = {
+            name: [e for e, value in curve.items() if not math.isfinite(value)]
+            for name, curve in self.curves.items()
+        }
+        return {name: epochs for name, epochs in bad.items() if epochs}
+
     @property
     def label(self) -> str:
         r"""The name, with the seed if there is one."""
@@ -83,9 +100,9 @@ class Run:
         Raises:
             ValueError: If there is neither.
         """
-        for name in CHECKPOINTS:
-            if (self.path / name).is_file():
-                return self.path / name
+        for path in (self.path / name for name in CHECKPOINTS):
+            if path.is_file():
+                return path
         raise ValueError(f"'{self.path}' holds none of {list(CHECKPOINTS)}")
 
 
@@ -209,8 +226,7 @@ def read_curves(path: Path) -> Dict[str, Dict[int, float]]:
                 row.pop("step", None)
                 for name, cell in row.items():
                     if cell != "" and epoch != "":
-                        value = float(cell)
-                        curves.setdefault(name, {})[int(epoch)] = value
+                        curves.setdefault(name, {})[int(epoch)] = float(cell)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as err:
         raise ValueError(
             f"'{path}', line {line}: cannot be read as a log of Lightning's "
@@ -219,7 +235,7 @@ def read_curves(path: Path) -> Dict[str, Dict[int, float]]:
     if not any(name.startswith("val_") for name in curves):
         raise ValueError(f"'{path}' holds no validation such as '{MONITOR}'")
     return {
-        name: dict(sorted(curves[name].items())) for name in sorted(curves)
+        n: dict(sorted(curve.items())) for n, curve in sorted(curves.items())
     }
 
 

@@ -1,4 +1,27 @@
-"""Text of unknown origin, such as raw ids."""
+"""Text of numbers, of metrics, and of unknown origin, such as raw ids."""
+
+import math
+from typing import Optional
+
+NAMES = {
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "precision": "Precision",
+    "map": "MAP",
+}
+
+
+def title_of(metric: str) -> str:
+    r"""Returns a metric's name as it is written, such as :obj:`"NDCG@20"`."""
+    name, _, k = metric.partition("@")
+    return f"{NAMES.get(name, name)}@{k}"
+
+
+def number(value: Optional[float], error: float = math.nan) -> str:
+    r"""Returns a value as text, with its error unless that is NaN."""
+    is_known = value is not None and not math.isnan(value)
+    text = f"{value:.4f}" if is_known else "\N{EN DASH}"
+    return text if math.isnan(error) else f"{text} ± {error:.4f}"
 
 
 def printable(text: object) -> str:
