@@ -10,11 +10,11 @@ Test Recall@20 / NDCG@20 on the synthetic data set (seed 0, 2026-11-25):
     TMFUN        0.2461 / 0.1231
 
 On TikTok, published (by the DiffMM paper, with a third modality, text) and
-reproduced (image and audio; mean over 5 seeds, see benchmarks/README.md):
+reproduced (image and audio; the second command, seed 0, 2026-11-25):
 
     MostPopular        -         0.0596 / 0.0254
-    LightGCN     0.0653 / 0.0282 0.0897 / 0.0405
-    TMFUN              -         0.1097 / 0.0458
+    LightGCN     0.0653 / 0.0282 0.0872 / 0.0400
+    TMFUN              -         0.1082 / 0.0458
 """
 
 import argparse
