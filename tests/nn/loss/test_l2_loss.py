@@ -9,6 +9,5 @@ def test_by_hand():
         [[[0.0, 1.0], [3.0, 0.0]], [[1.0, 1.0], [3.0, 0.0]]]
     )
     loss = L2Loss(0.5)
-    assert str(loss) == "L2Loss(weight=0.5)"
     expected = 0.5 * ((2 + 4) / 2 + (1 + 9 + 2 + 9) / 2)
     assert loss(pos_emb, neg_emb).item() == expected

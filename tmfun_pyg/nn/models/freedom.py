@@ -201,10 +201,3 @@ class FREEDOM(MultimodalModel):
         mask = present[:, :1] & present[:, 1:]
         loss = F.logsigmoid(score[:, :1] - score[:, 1:])
         return -loss.masked_fill(~mask, 0.0).mean()
-
-    def __repr__(self) -> str:
-        return (
-            f"{self.__class__.__name__}({self.num_users}, {self.num_items}, "
-            f"modalities={self.modalities}, channels={self.channels}, "
-            f"num_layers={self.num_layers}, prune={self.prune})"
-        )
