@@ -127,9 +127,7 @@ def drawn_matrices(batch, raw):
         weight = drawn / (of_row * of_col.t()).sqrt()
         matrices.append(weight * of_row / count.clamp(min=1))
     for name in ("m0", "m1"):
-        drawn = local_matrix(
-            batch, ("similar_item", f"similar_{name}", "item")
-        )
+        drawn = local_matrix(batch, ("similar_item", f"similar_{name}", "item"))
         store = raw["item", f"similar_{name}", "item"]
         whole = torch.zeros(6, 6)
         whole[store.edge_index[0], store.edge_index[1]] = store.edge_weight

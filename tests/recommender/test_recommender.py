@@ -43,9 +43,7 @@ class CoCounts(RankingModel):
 
     def scorer(self, data: HeteroData) -> ItemScorer:
         user, item = data["user", "interacts", "item"].edge_index
-        chosen = torch.zeros(
-            self.num_users, self.num_items, dtype=torch.double
-        )
+        chosen = torch.zeros(self.num_users, self.num_items, dtype=torch.double)
         chosen[user, item] = 1.0
         weight = chosen.t() @ chosen
         return ItemScorer(chosen, weight.fill_diagonal_(0.0))
@@ -265,16 +263,10 @@ def test_evaluate_and_explain(make_recommender: Any) -> None:
 def test_bad_arguments(make_recommender: Any) -> None:
     recommender = make_recommender()
     for call, match in (
-        (
-            lambda: recommender.recommend(k=0),
-            r"'k' must be at least 1 \(got 0",
-        ),
+        (lambda: recommender.recommend(k=0), r"'k' must be at least 1 \(got 0"),
         (lambda: recommender.recommend("ü3"), r"a list of ids \(got 'ü3'\)"),
         (lambda: recommender.recommend(items=[]), "'items' must hold"),
-        (
-            lambda: recommender.recommend(items=["i03", "x"]),
-            "'items' .* i0.*x",
-        ),
+        (lambda: recommender.recommend(items=["i03", "x"]), "'items' .* i0.*x"),
         (lambda: recommender.similar_items(["x"]), r"'ids' must .*\(got x\)"),
         (lambda: recommender.similar_items(["i03"], k=0), "'k' must be"),
         (lambda: recommender.explain("x", "i03"), r"'user' must .*\(got x\)"),

@@ -14,11 +14,7 @@ from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
     dataset = SyntheticMultimodal(
-        1000,
-        800,
-        mean_interactions=4.5,
-        pre_transform=FeatureGraph(),
-        **kwargs,
+        1000, 800, mean_interactions=4.5, pre_transform=FeatureGraph(), **kwargs
     )
     data = ToRecGraph()(dataset[0])
     seed_everything(0)

@@ -61,9 +61,7 @@ def learning_curves(page: Page, runs: Runs, popular: Metrics) -> Any:
     for name, of_name in runs.models.items():
         names = {c for r in of_name for c in r.curves if c.startswith("train")}
         parts = {
-            column.removeprefix("train_").replace("_", " "): lines(column)[
-                name
-            ]
+            column.removeprefix("train_").replace("_", " "): lines(column)[name]
             for column in sorted(names, key=lambda c: (c != "train_loss", c))
         }
         if len(parts) > 0:

@@ -212,9 +212,7 @@ def _score(q: Tensor, square: Tensor, rows: Tensor, other: Tensor) -> Tensor:
     """Scores a few other rows of each row, with :obj:`-1` for none."""
     size = max(1, BLOCK_GATHERED // (other.size(1) * max(q.size(1), 1)))
     parts = zip(rows.split(size), other.split(size), strict=True)
-    score = torch.cat(
-        [(q[j] @ q[i].unsqueeze(2)).squeeze(2) for i, j in parts]
-    )
+    score = torch.cat([(q[j] @ q[i].unsqueeze(2)).squeeze(2) for i, j in parts])
     score.mul_(2).sub_(square[other])
     excluded = (other == rows.unsqueeze(1)) | (other < 0)
     return score.masked_fill_(excluded, -torch.inf)

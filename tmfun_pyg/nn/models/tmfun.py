@@ -186,9 +186,7 @@ class TMFUN(MultimodalModel):
         )
         if self.item_graph:
             self.item_conv = FeatureGraphConv(channels)
-            self.graph_logit = torch.nn.Parameter(
-                torch.empty(len(in_channels))
-            )
+            self.graph_logit = torch.nn.Parameter(torch.empty(len(in_channels)))
         self.fusion = ContentFusion(
             channels,
             len(in_channels),
@@ -302,11 +300,7 @@ class TMFUN(MultimodalModel):
         return logit.masked_fill(~mask, lowest).softmax(dim=1)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive losses and the L2 term."""
         # Contrast is between all nodes of a batch, of every process: each
