@@ -193,10 +193,10 @@ def dense_paths(model, data, user, item):
         store = data["item", f"similar_{name}", "item"]
         s = torch.zeros(NUM_ITEMS, NUM_ITEMS).double()
         s[store.edge_index[1], store.edge_index[0]] = store.edge_weight.double()
-        gate = model.convs[name].gate(x).sigmoid()
+        gate = model.item_content.convs[name].gate(x).sigmoid()
         sources.append(s @ (item_id * gate))
         plain.append(s @ item_id)
-    logit = model.graph_logit.exp()
+    logit = model.item_content.graph_logit.exp()
     total = sum(w * m for w, m in zip(logit, masks, strict=True))
     sources.append(
         sum(

@@ -178,10 +178,14 @@ def dense_tmfun(model, batch, raw):
 
     sources, plain = [], []
     for name, s in zip(("m0", "m1"), similar, strict=True):
-        gate = model.convs[name].gate(standard[f"x_{name}"][near]).sigmoid()
+        gate = (
+            model.item_content.convs[name]
+            .gate(standard[f"x_{name}"][near])
+            .sigmoid()
+        )
         sources.append(s @ (source_id * gate))
         plain.append(s @ source_id)
-    beta = model.graph_logit.exp() * mask[:, :2]
+    beta = model.item_content.graph_logit.exp() * mask[:, :2]
     beta = beta / beta.sum(dim=1, keepdim=True).clamp(min=1e-9)
     sources.append(beta[:, :1] * plain[0] + beta[:, 1:] * plain[1])
 
