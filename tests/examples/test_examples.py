@@ -34,7 +34,7 @@ def test_train_tmfun(
         return SyntheticMultimodal(50, 60, **kwargs)
 
     monkeypatch.setattr(dataset_options, "SyntheticMultimodal", make_dataset)
-    for name in ("matplotlib", "pandas"):  # It needs neither.
+    for name in ("jinja2", "matplotlib", "pyarrow"):  # It needs no extra.
         monkeypatch.setitem(sys.modules, name, None)
     out = run("train_tmfun.py", "--epochs", "2", "--out", str(tmp_path))
     rows = re.findall(r"^(\w+)((?: +\d\.\d{4}){4})$", out, re.MULTILINE)
