@@ -321,6 +321,24 @@ def test_all_neighbors_equal_the_whole_graph(model_cls, missing, num_hops):
 
 
 @needs_sampler
+def test_without_feature_graphs(raw):
+    for edge_type in raw.edge_types:
+        if edge_type != INTERACTS:
+            del raw[edge_type]
+    data = ToRecGraph()(raw)
+    batch = SampledInteractionDataset(data, [ALL], ALL)[torch.arange(4)]
+    model = draw_model(
+        TMFUN, data, num_layers=1, modality_graphs=False, item_graph=False
+    )
+    parts = model.loss(batch, *in_batch(batch))
+    expected = model.loss(data, *in_whole_graph(batch))
+    for name in expected:
+        torch.testing.assert_close(parts[name], expected[name])
+    with pytest.raises(ValueError, match=r"has no edges .*FeatureGraph"):
+        draw_model(TMFUN, data, num_layers=1).loss(batch, *in_batch(batch))
+
+
+@needs_sampler
 def test_every_neighbor_is_equally_likely(data):
     """Over the orders that data sets are brought into."""
     torch.manual_seed(0)
