@@ -360,7 +360,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(path, out, "own")
     before = (out / "own" / "own.inter").read_bytes()
-    with pytest.raises(ValueError, match="own' must not exist; pass over"):
+    with pytest.raises(ValueError, match="own' exists already; pass over"):
         prepare(path, out, "own", seed=1)
 
     def fail(*args, **kwargs):

@@ -296,8 +296,8 @@ class TMFUN(MultimodalModel):
     def modality_weights(self, data: HeteroData) -> Pair:
         r"""Returns the weight of each modality in the early step of each user
         and of each item, of shape :obj:`[num_users, num_modalities]` and
-        :obj:`[num_items, num_modalities]`. Who lacks all of them has weights
-        of zero.
+        :obj:`[num_items, num_modalities]`. Nodes without
+        any modality have weights of zero.
         """
         return self.encode(self.prepare(data)).weight
 
