@@ -41,8 +41,4 @@ def describe_environment() -> Dict[str, Any]:
     hardware["threads"] = torch.get_num_threads()
     if torch.cuda.is_available():
         hardware["gpu"] = torch.cuda.get_device_name()
-    return {
-        "commit": find_commit(),
-        "versions": versions,
-        "hardware": hardware,
-    }
+    return {"commit": find_commit(), "versions": versions, "hardware": hardware}

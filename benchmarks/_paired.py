@@ -56,8 +56,7 @@ def compare_all(out: Path, rows: List[Row], reference: str) -> Dict[str, Any]:
         "users": len(values["user"]),
         "resamples": NUM_RESAMPLES,
         "tests": {
-            label: {key: next(results) for key in METRICS}
-            for label in by_label
+            label: {key: next(results) for key in METRICS} for label in by_label
         },
     }
 

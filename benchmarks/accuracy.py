@@ -26,13 +26,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
-from _options import (
-    MODELS,
-    SPACES,
-    add_arguments,
-    default_of,
-    load_data,
-)
+from _options import MODELS, SPACES, add_arguments, default_of, load_data
 from _paired import compare_all, paired_lines
 from _report import Row, model_table, read_rows, write_report
 from _runs import Runs, locked

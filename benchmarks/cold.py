@@ -21,13 +21,7 @@ from pathlib import Path
 from typing import Any, Dict
 
 import torch
-from _options import (
-    MODELS,
-    SPACES,
-    add_arguments,
-    default_of,
-    load_data,
-)
+from _options import MODELS, SPACES, add_arguments, default_of, load_data
 from _report import model_table, read_rows, write_report
 from _runs import Runs, locked
 from torch_geometric.data import HeteroData
@@ -41,10 +35,7 @@ DEFAULT = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
 # By which interactions models are judged, and among which items:
 RANKINGS = ("cold_among_cold", "cold_among_all", "warm_among_all")
 METRICS = {
-    f"{split.replace('_', ' ')} {metric[0].upper()}@20": (
-        split,
-        f"{metric}@20",
-    )
+    f"{split.replace('_', ' ')} {metric[0].upper()}@20": (split, f"{metric}@20")
     for split in RANKINGS
     for metric in ("recall", "ndcg")
 }

@@ -39,14 +39,16 @@ def dense_sources(model, data):
     graphs = [dense_similar(data, name) for name in model.modalities]
     sources = []
     for name, s in zip(model.modalities, graphs, strict=True):
-        first, _, second = model.convs[name].gate
+        first, _, second = model.item_content.convs[name].gate
         hidden = normalized_features(data, name) @ first.weight.t()
         hidden = F.leaky_relu(hidden + first.bias)
         z = item_emb * (hidden @ second.weight.t() + second.bias).sigmoid()
-        sources.append(s @ z if model.modality_graphs else z)
+        sources.append(s @ z if model.item_content.modality_graphs else z)
     present = list(masks)
     if model.item_graph:
-        weight = torch.stack(masks, dim=1) * model.graph_logit.exp()
+        weight = (
+            torch.stack(masks, dim=1) * model.item_content.graph_logit.exp()
+        )
         weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-9)
         sources.append(
             sum(

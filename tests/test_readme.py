@@ -17,8 +17,7 @@ def test_first_code_example_runs_as_printed(capsys):
 
 def test_commands_are_those_of_ci():
     commands = [
-        "pip install -c constraints.txt -e . && "
-        "python examples/train_tmfun.py",
+        "pip install -c constraints.txt -e . && python examples/train_tmfun.py",
         'pip install -c constraints.txt -e ".[test]" && pytest',
     ]
     for command in commands:

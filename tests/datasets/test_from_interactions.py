@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.datasets._split import (
-    global_time,
-    leave_last_out,
-    random_split,
-)
+from tmfun_pyg.datasets._split import global_time, leave_last_out, random_split
 from tmfun_pyg.transforms import FeatureGraph
 
 from_interactions = MultimodalRecDataset.from_interactions
@@ -39,9 +35,7 @@ def pairs(dataset, split=None):
     }
     chosen = splits.values() if split is None else [splits[split]]
     user, item = torch.cat(list(chosen), dim=1).numpy()
-    return set(
-        zip(dataset.user_ids[user], dataset.item_ids[item], strict=True)
-    )
+    return set(zip(dataset.user_ids[user], dataset.item_ids[item], strict=True))
 
 
 def pairs_of(log):
@@ -91,9 +85,7 @@ def test_types_of_ids(make, dtype):
 def test_categories():
     log = make_log()
     expected = pairs_of(log)
-    log[["user_id", "item_id"]] = log[["user_id", "item_id"]].astype(
-        "category"
-    )
+    log[["user_id", "item_id"]] = log[["user_id", "item_id"]].astype("category")
     assert pairs(from_interactions(log, {})) == expected
 
 
@@ -228,11 +220,7 @@ def test_features_by_id():
     visual = rng.standard_normal((len(ids), 4))
     aligned = torch.randn(len(known), 3, dtype=torch.bfloat16)
     dataset = from_interactions(
-        log,
-        {
-            "visual": (np.array(ids)[order], visual[order]),
-            "text": aligned,
-        },
+        log, {"visual": (np.array(ids)[order], visual[order]), "text": aligned}
     )
     assert dataset.modalities == ["visual", "text"]
     assert dataset.item_ids.tolist() == ["A-cold-2", *known, "cold-1"]
@@ -388,11 +376,7 @@ def with_value(column, value, row=7):
             {},
             "'item_id' must .*0.5' of type 'floating'",
         ),
-        (
-            with_value("item_id", 3),
-            {},
-            "'item_id' must .*type 'mixed-integer'",
-        ),
+        (with_value("item_id", 3), {}, "'item_id' must .*type 'mixed-integer'"),
         (
             make_log().assign(item_id=np.uint64(2**63)),
             {},

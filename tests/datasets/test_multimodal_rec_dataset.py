@@ -323,9 +323,7 @@ def test_empty_inter(make_raw, nothing_written, content):
     root = make_raw()
     (root / "toy" / "toy.inter").write_bytes(content)
     nothing_written()
-    with pytest.raises(
-        ValueError, match=r"toy\.inter' cannot be read: No col"
-    ):
+    with pytest.raises(ValueError, match=r"toy\.inter' cannot be read: No col"):
         MultimodalRecDataset(root, "toy")
 
 

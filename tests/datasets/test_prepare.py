@@ -93,9 +93,9 @@ def files(tmp_path):
     for name in ("aligned", "named"):
         np.save(tmp_path / f"{name}.npy", matrix[name])
     (tmp_path / "named_ids.txt").write_text("\n".join(some), "utf-8")
-    pd.DataFrame(
-        {"v": list(matrix["lists"]), "item_id": some},
-    ).to_parquet(tmp_path / "lists.parquet")
+    pd.DataFrame({"v": list(matrix["lists"]), "item_id": some}).to_parquet(
+        tmp_path / "lists.parquet"
+    )
     frame = pd.DataFrame(matrix["columns"], columns=["a", "b"])
     frame["b"] = matrix["columns"][:, 1] = np.arange(29) + 1
     # An index that pandas writes along is no feature.
@@ -360,7 +360,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(path, out, "own")
     before = (out / "own" / "own.inter").read_bytes()
-    with pytest.raises(ValueError, match="own' must not exist; pass over"):
+    with pytest.raises(ValueError, match="own' exists already; pass over"):
         prepare(path, out, "own", seed=1)
 
     def fail(*args, **kwargs):
@@ -456,10 +456,7 @@ LISTS = [[1.0, 2.0]] * 29
             lambda f: npy(f, [*IDS[:2], "", *IDS[3:]]),
             "line 3 must be an item id",
         ),
-        (
-            lambda f: npy(f, IDS[:29] + IDS[:1]),
-            r"must have each id once .* 20",
-        ),
+        (lambda f: npy(f, IDS[:29] + IDS[:1]), r"must have each id once .* 20"),
         (
             lambda f: npy(f, [f"n{i}" for i in IDS]),
             "none of them with interactions",

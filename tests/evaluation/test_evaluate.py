@@ -103,11 +103,7 @@ def test_against_slow_reference(
     ks = [1, 5, 20, 30, 50]  # More than there are items, too.
 
     out = evaluate(
-        (user_emb.to(device), item_emb.to(device)),
-        data,
-        split,
-        ks,
-        batch_size,
+        (user_emb.to(device), item_emb.to(device)), data, split, ks, batch_size
     )
     expected: Dict[str, float] = {}
     for k in ks:
@@ -218,11 +214,7 @@ class _Fixed(RankingModel):
         return Embeddings(user_emb, torch.randn(self.num_items, 4))
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         return {}
 

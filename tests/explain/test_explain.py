@@ -192,13 +192,11 @@ def dense_paths(model, data, user, item):
         x = normalized_features(data, name).double()
         store = data["item", f"similar_{name}", "item"]
         s = torch.zeros(NUM_ITEMS, NUM_ITEMS).double()
-        s[store.edge_index[1], store.edge_index[0]] = (
-            store.edge_weight.double()
-        )
-        gate = model.convs[name].gate(x).sigmoid()
+        s[store.edge_index[1], store.edge_index[0]] = store.edge_weight.double()
+        gate = model.item_content.convs[name].gate(x).sigmoid()
         sources.append(s @ (item_id * gate))
         plain.append(s @ item_id)
-    logit = model.graph_logit.exp()
+    logit = model.item_content.graph_logit.exp()
     total = sum(w * m for w, m in zip(logit, masks, strict=True))
     sources.append(
         sum(
@@ -344,9 +342,7 @@ def test_modality_weights(attention):
         # Of a modality that both have, their products:
         pair = of_user[user] * of_item[item]
         pair = pair / pair.sum().clamp(min=1e-30)
-        assert list(found.pair_weights.values()) == pytest.approx(
-            pair.tolist()
-        )
+        assert list(found.pair_weights.values()) == pytest.approx(pair.tolist())
 
 
 def test_raw_ids():

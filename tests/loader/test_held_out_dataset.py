@@ -87,10 +87,7 @@ def test_bad_items() -> None:
     data = make_data()
     for items, message in (
         (torch.tensor([0, 3]), "1 interactions .* such as 2"),
-        (
-            torch.tensor([], dtype=torch.long),
-            r"at least one item \(got none\)",
-        ),
+        (torch.tensor([], dtype=torch.long), r"at least one item \(got none\)"),
         (torch.tensor([0, 4]), r"from 0 to 3 \(got 0 to 4\)"),
         (torch.tensor([-1, 2]), r"from 0 to 3 \(got -1 to 2\)"),
         (torch.ones(3, dtype=torch.bool), r"mask of 4 items .* \[3\]"),

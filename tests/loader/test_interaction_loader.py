@@ -7,9 +7,7 @@ from torch_geometric import EdgeIndex
 
 from tmfun_pyg.loader import InteractionDataset, InteractionSampler
 
-EDGE_INDEX = torch.tensor(
-    [[0, 0, 1, 2, 2, 2, 3], [1, 4, 0, 0, 1, 2, 3]],
-)
+EDGE_INDEX = torch.tensor([[0, 0, 1, 2, 2, 2, 3], [1, 4, 0, 0, 1, 2, 3]])
 
 
 def make_loader(
@@ -79,9 +77,7 @@ def test_parts_make_up_the_batches_of_one_process(
     # Filled up from the start, as often as it takes:
     expected = order.repeat(1, 3)[:, : sum(sizes)].split(sizes, dim=1)
     loaders = [
-        make_loader(
-            batch_size=batch_size, num_replicas=num_replicas, rank=rank
-        )
+        make_loader(batch_size=batch_size, num_replicas=num_replicas, rank=rank)
         for rank in range(num_replicas)
     ]
     for loader in loaders:

@@ -127,9 +127,7 @@ def drawn_matrices(batch, raw):
         weight = drawn / (of_row * of_col.t()).sqrt()
         matrices.append(weight * of_row / count.clamp(min=1))
     for name in ("m0", "m1"):
-        drawn = local_matrix(
-            batch, ("similar_item", f"similar_{name}", "item")
-        )
+        drawn = local_matrix(batch, ("similar_item", f"similar_{name}", "item"))
         store = raw["item", f"similar_{name}", "item"]
         whole = torch.zeros(6, 6)
         whole[store.edge_index[0], store.edge_index[1]] = store.edge_weight
@@ -180,10 +178,14 @@ def dense_tmfun(model, batch, raw):
 
     sources, plain = [], []
     for name, s in zip(("m0", "m1"), similar, strict=True):
-        gate = model.convs[name].gate(standard[f"x_{name}"][near]).sigmoid()
+        gate = (
+            model.item_content.convs[name]
+            .gate(standard[f"x_{name}"][near])
+            .sigmoid()
+        )
         sources.append(s @ (source_id * gate))
         plain.append(s @ source_id)
-    beta = model.graph_logit.exp() * mask[:, :2]
+    beta = model.item_content.graph_logit.exp() * mask[:, :2]
     beta = beta / beta.sum(dim=1, keepdim=True).clamp(min=1e-9)
     sources.append(beta[:, :1] * plain[0] + beta[:, 1:] * plain[1])
 
@@ -316,6 +318,24 @@ def test_all_neighbors_equal_the_whole_graph(model_cls, missing, num_hops):
         gradients(model, parts), gradients(model, expected), strict=True
     ):
         torch.testing.assert_close(grad, other, rtol=1e-4, atol=1e-6)
+
+
+@needs_sampler
+def test_without_feature_graphs(raw):
+    for edge_type in raw.edge_types:
+        if edge_type != INTERACTS:
+            del raw[edge_type]
+    data = ToRecGraph()(raw)
+    batch = SampledInteractionDataset(data, [ALL], ALL)[torch.arange(4)]
+    model = draw_model(
+        TMFUN, data, num_layers=1, modality_graphs=False, item_graph=False
+    )
+    parts = model.loss(batch, *in_batch(batch))
+    expected = model.loss(data, *in_whole_graph(batch))
+    for name in expected:
+        torch.testing.assert_close(parts[name], expected[name])
+    with pytest.raises(ValueError, match=r"has no edges .*FeatureGraph"):
+        draw_model(TMFUN, data, num_layers=1).loss(batch, *in_batch(batch))
 
 
 @needs_sampler

@@ -109,7 +109,7 @@ def test_bad_items(make_recommender: Any, features: Any) -> None:
         (["x", "i03", "y"], r"new to the data set.* 1 item\(s\): i03"),
         (["x", "y", "x"], r"each given once.* 1 item\(s\): x"),
         (["x", "y"], "a row for each of 2 ids .*3"),
-        ([], "a row for each of 0 ids"),
+        ([], "at least one id"),
     ):
         with pytest.raises(ValueError, match=match):
             recommender.add_items(ids, features)

@@ -252,10 +252,7 @@ def test_bad_arguments(recommender, folder):
 
 @pytest.mark.parametrize(
     ("package", "name", "extra"),
-    [
-        ("safetensors", "safetensors.torch", "export"),
-        ("faiss", "faiss", "ann"),
-    ],
+    [("safetensors", "safetensors.torch", "export"), ("faiss", "faiss", "ann")],
 )
 def test_missing_package(
     recommender, folder, monkeypatch, package, name, extra

@@ -43,9 +43,7 @@ class CoCounts(RankingModel):
 
     def scorer(self, data: HeteroData) -> ItemScorer:
         user, item = data["user", "interacts", "item"].edge_index
-        chosen = torch.zeros(
-            self.num_users, self.num_items, dtype=torch.double
-        )
+        chosen = torch.zeros(self.num_users, self.num_items, dtype=torch.double)
         chosen[user, item] = 1.0
         weight = chosen.t() @ chosen
         return ItemScorer(chosen, weight.fill_diagonal_(0.0))
@@ -265,16 +263,10 @@ def test_evaluate_and_explain(make_recommender: Any) -> None:
 def test_bad_arguments(make_recommender: Any) -> None:
     recommender = make_recommender()
     for call, match in (
-        (
-            lambda: recommender.recommend(k=0),
-            r"'k' must be at least 1 \(got 0",
-        ),
+        (lambda: recommender.recommend(k=0), r"'k' must be at least 1 \(got 0"),
         (lambda: recommender.recommend("ü3"), r"a list of ids \(got 'ü3'\)"),
         (lambda: recommender.recommend(items=[]), "'items' must hold"),
-        (
-            lambda: recommender.recommend(items=["i03", "x"]),
-            "'items' .* i0.*x",
-        ),
+        (lambda: recommender.recommend(items=["i03", "x"]), "'items' .* i0.*x"),
         (lambda: recommender.similar_items(["x"]), r"'ids' must .*\(got x\)"),
         (lambda: recommender.similar_items(["i03"], k=0), "'k' must be"),
         (lambda: recommender.explain("x", "i03"), r"'user' must .*\(got x\)"),
@@ -286,3 +278,31 @@ def test_bad_arguments(make_recommender: Any) -> None:
     cold.cold_items = True
     with pytest.raises(ValueError, match="LightGCN"):
         cold.recommend()
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_short_lists_end_without_ids(make_recommender: Any, names: Any) -> None:
+    """An item that is not recommended must not look like one that is."""
+    recommender = make_recommender(names=names)
+    found = recommender.recommend([recommender.dataset.user_ids[0]], 999)
+    is_left = np.isfinite(found.score[0])
+    assert 0 < is_left.sum() <= len(recommender.dataset.item_ids)
+    assert set(found.item_id[0, ~is_left].tolist()) == {"" if names else -1}
+
+
+@pytest.mark.parametrize("users", [[1.0], [None], [True], np.array([0.5])])
+def test_ids_of_another_kind(make_recommender: Any, users: Any) -> None:
+    """They are mistakes, and no unknown users."""
+    with pytest.raises(ValueError, match="'users' must hold integers or str"):
+        make_recommender(names=False).recommend(users)
+
+
+def test_forms_of_ids(make_recommender: Any) -> None:
+    recommender = make_recommender(names=False)
+    ids = recommender.dataset.user_ids[:3]
+    expected = recommender.recommend(ids.tolist(), 4)
+    found = recommender.recommend(torch.from_numpy(ids), 4)
+    assert (found.item_id == expected.item_id).all()
+    assert found.known.all()
+    with pytest.raises(ValueError, match="'ids' must be a list of ids"):
+        recommender.similar_items("abc")

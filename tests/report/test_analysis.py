@@ -59,9 +59,7 @@ def hits_one_by_one(split: str, k: int) -> List[Tuple[int, int, bool]]:
 def test_hits_against_loop(k: int) -> None:
     expected = hits_one_by_one("val", k)
     judged = torch.tensor(sorted({user for user, _, _ in expected}))
-    item, hit = find_hits(
-        scorer(), STORE.val_edge_label_index, SEEN, judged, k
-    )
+    item, hit = find_hits(scorer(), STORE.val_edge_label_index, SEEN, judged, k)
     assert sorted(zip(item.tolist(), hit.tolist(), strict=True)) == sorted(
         (item, hit) for _, item, hit in expected
     )

@@ -65,9 +65,7 @@ def test_bad_log(tmp_path: Path, log: Any, message: str) -> None:
     path = tmp_path / "metrics.csv"
     if log is not None:
         path.write_bytes(log.encode("utf-8", "surrogatepass"))
-    with pytest.raises(
-        ValueError, match=rf"metrics\.csv'.*{message}"
-    ) as error:
+    with pytest.raises(ValueError, match=rf"metrics\.csv'.*{message}") as error:
         read_curves(path)
     assert "\n" not in str(error.value)
 
@@ -173,7 +171,5 @@ def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no run"):
         read_runs(tmp_path)
     write(tmp_path / "a" / "best.ckpt", "")
-    with pytest.raises(
-        ValueError, match=r"a/metrics\.csv', line 1: .*No such"
-    ):
+    with pytest.raises(ValueError, match=r"a/metrics\.csv', line 1: .*No such"):
         read_runs(tmp_path)

@@ -171,9 +171,7 @@ MISTAKES = [
     (DetachesUsers, "dense_reference"),
     (KnowsColdItems, "cold_items"),
     (LearnsFromColdItems, "cold_items"),
-    pytest.param(
-        ReadsSamples, "samples_of_all_neighbors", marks=needs_sampler
-    ),
+    pytest.param(ReadsSamples, "samples_of_all_neighbors", marks=needs_sampler),
     (ForgetsWeights, "save_and_load"),
     (WritesToTheGraph, "leaves_the_graph_alone"),
     (WritesInPlace, "leaves_the_graph_alone"),

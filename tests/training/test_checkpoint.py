@@ -102,7 +102,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"text\.ckpt' cannot be read"):
         read_checkpoint(tmp_path / "text.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="does not say what data set"):
+    with pytest.raises(ValueError, match="must be a checkpoint of"):
         read_checkpoint(tmp_path / "other.ckpt")
 
     class Bad:

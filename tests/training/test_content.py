@@ -14,11 +14,7 @@ from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
     dataset = SyntheticMultimodal(
-        1000,
-        800,
-        mean_interactions=4.5,
-        pre_transform=FeatureGraph(),
-        **kwargs,
+        1000, 800, mean_interactions=4.5, pre_transform=FeatureGraph(), **kwargs
     )
     data = ToRecGraph()(dataset[0])
     seed_everything(0)
@@ -26,13 +22,13 @@ def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
     if model_cls is not MostPopular:
         Trainer(
             accelerator="cpu",
-            max_epochs=20,
+            max_epochs=12,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             limit_val_batches=0,
         ).fit(
-            RecommenderModule(model, data, lr=1e-2),
+            RecommenderModule(model, data, lr=2e-2),
             InteractionDataModule(data, batch_size=512),
         )
     return evaluate(model, data, "test")["recall@20"]

@@ -62,9 +62,7 @@ class Record(Callback):
     def __init__(self) -> None:
         self.seen: Dict[str, Any] = {"batches": [], "losses": []}
 
-    def on_train_start(
-        self, trainer: Trainer, module: LightningModule
-    ) -> None:
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.seen["initial"] = {
             name: value.clone() for name, value in module.state_dict().items()
         }
@@ -199,10 +197,7 @@ def main(folder: Path) -> None:
     datamodule = InteractionDataModule(make_data())
     checkpoint = folder / "two" / "best.ckpt"
     for name in ("one", "many"):  # Blocks of users.
-        for split, judge in (
-            ("val", trainer.validate),
-            ("test", trainer.test),
-        ):
+        for split, judge in (("val", trainer.validate), ("test", trainer.test)):
             (out[f"{split} of {name}"],) = judge(
                 module, datamodule, checkpoint, verbose=False
             )

@@ -62,16 +62,16 @@ def test_errors() -> None:
     data, features = make()
     visual, text = features["visual"], features["text"]
     for bad, match in (
-        ({"audio": visual}, "modality 'audio'"),
-        ({"visual": visual[:, :3]}, r"visual.*\[4, 3\], expected 8"),
+        ({"audio": visual}, r"must be of .*\(got 'audio'\)"),
+        ({"visual": visual[:, :3]}, r"visual.*, 8\] \(got \[4, 3\]\)"),
         ({"visual": visual / 0}, "NaN or Inf in row 0"),
-        ({"text": text}, "1 cold item.s. without any, the first in row 1"),
+        ({"text": text}, "some content of each item .got none in row 1"),
     ):
         with pytest.raises(ValueError, match=match):
             AddItems(bad)(copy.copy(data))
     with pytest.raises(ValueError, match="'visual': 4, 'text': 3"):
         AddItems({"visual": visual, "text": text[:3]})
-    with pytest.raises(ValueError, match="found none"):
+    with pytest.raises(ValueError, match="must hold a modality"):
         AddItems({})
     with pytest.raises(ValueError, match=r"'k' must be at least 1 \(got 0\)"):
         AddItems(features, k=0)

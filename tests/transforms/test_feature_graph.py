@@ -221,21 +221,21 @@ def test_bad_arguments(x, kwargs, message):
 
 def test_bad_features(x):
     x[[4, 70]] = 0
-    with pytest.raises(ValueError, match=r"x_m.*2 item\(s\): 4, 70, .*mask_m"):
+    with pytest.raises(ValueError, match=r"x_m.*2 item\(s\): 4, 70\): .*mask_m"):
         connect(x)
     mask = torch.ones(83, dtype=torch.bool)
     mask[0] = mask[4] = False
     with pytest.raises(ValueError, match=r"all-zero rows for 1 item\(s\): 70"):
         connect(x, mask)
     x[5, 2] = float("inf")
-    with pytest.raises(ValueError, match=r"x_m.*Inf for 1 item\(s\): 5,"):
+    with pytest.raises(ValueError, match=r"x_m.*Inf for 1 item\(s\): 5\)"):
         connect(x)
 
 
 def test_no_features():
     data = HeteroData()
     data["item"].num_nodes = 3
-    with pytest.raises(ValueError, match="expected at least one"):
+    with pytest.raises(ValueError, match="must hold features"):
         FeatureGraph()(data)
 
 

@@ -97,7 +97,7 @@ def test_without_reverse_relation(data):
 
 @pytest.mark.parametrize("ratio", [-0.1, 0, 1, 1.5, float("nan")])
 def test_bad_ratio(ratio):
-    with pytest.raises(ValueError, match="expected more than 0 and less"):
+    with pytest.raises(ValueError, match="must be above 0 and below 1"):
         HoldOutItems(ratio)
 
 

@@ -316,9 +316,7 @@ def test_content_of_a_drawn_batch():
     assert data["user"].mask.tolist() == [[True] * 2] * 2
     x = torch.tensor([[3.0], [9.0], [5.0]]) * data["item"].mask
     column = x * data["item"].degree.sqrt().view(-1, 1)
-    mean = spmm(
-        data[INTERACTS].edge_index, column, data[INTERACTS].edge_weight
-    )
+    mean = spmm(data[INTERACTS].edge_index, column, data[INTERACTS].edge_weight)
     torch.testing.assert_close(
         mean * data["user"].scale, torch.tensor([[5.0] * 2, [3.0] * 2])
     )
@@ -461,9 +459,7 @@ def assert_same_products(data, raw):
             x = torch.randn(a.size(1), 3).to(cache.device).requires_grad_()
             weight = store.edge_weight.clone().requires_grad_()
             out = spmm(edge_index, x, weight, transpose)
-            torch.testing.assert_close(
-                out.detach().cpu(), a @ x.detach().cpu()
-            )
+            torch.testing.assert_close(out.detach().cpu(), a @ x.detach().cpu())
             grad = torch.randn_like(out)
             out.backward(grad)
             torch.testing.assert_close(x.grad.cpu(), a.t() @ grad.cpu())

@@ -6,10 +6,7 @@ from torch_geometric.testing import withDevice
 
 from tmfun_pyg.transforms import FeatureGraph
 from tmfun_pyg.utils import neighbors as _neighbors
-from tmfun_pyg.utils.neighbors import (
-    approximate_neighbors,
-    exact_neighbors,
-)
+from tmfun_pyg.utils.neighbors import approximate_neighbors, exact_neighbors
 
 
 def draw(num_rows, dim, size=2**24, seed=0):

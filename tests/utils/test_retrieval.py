@@ -114,9 +114,7 @@ def test_any_scorer() -> None:
     assert value.tolist() == [[3, 1], [2, 2], [0, -1], [9, 8]]
     # All users, each once, in blocks of the size asked for:
     assert scorer.users == [[0, 1, 2], [3]]
-    assert torch.equal(
-        scorer.matrix, matrix
-    )  # What is left out, is in copies.
+    assert torch.equal(scorer.matrix, matrix)  # What is left out, is in copies.
 
 
 @withDevice

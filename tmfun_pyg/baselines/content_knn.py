@@ -76,11 +76,7 @@ class ContentKNN(RankingModel):
         return Embeddings(*emb).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Returns no parts: there is nothing to train."""
         return {}

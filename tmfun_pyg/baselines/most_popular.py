@@ -32,11 +32,7 @@ class MostPopular(RankingModel):
         return Embeddings(one, count).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Returns no parts: there is nothing to train."""
         return {}

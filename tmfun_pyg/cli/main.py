@@ -68,9 +68,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
 
 
 def _parse_command(words: List[str]) -> str:
-    listed = "\n".join(
-        f"  {name:<11}{text}" for name, text in COMMANDS.items()
-    )
+    listed = "\n".join(f"  {name:<11}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "tmfun",
         description="Multimodal recommendation: from a log of interactions "

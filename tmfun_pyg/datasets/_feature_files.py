@@ -7,6 +7,7 @@ import numpy as np
 from tmfun_pyg.datasets._files import read_parquet, read_text
 from tmfun_pyg.datasets._ids import number_ids, to_ids_like
 from tmfun_pyg.datasets.features import read_features
+from tmfun_pyg.utils.extras import import_extra
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
 # The columns in which pandas stores an index without a name.
@@ -168,14 +169,8 @@ def _encode_texts(
             f"for the texts in '{folder}' (got {encoder!r}); models are not "
             f"downloaded"
         )
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as err:
-        raise ImportError(
-            "encoding texts needs sentence-transformers: pip install "
-            '"tmfun-pyg[encode]"'
-        ) from err
-    model = SentenceTransformer(encoder, local_files_only=True)
+    library = import_extra("sentence_transformers", "encode")
+    model = library.SentenceTransformer(encoder, local_files_only=True)
     rows = model.encode(
         filled, convert_to_numpy=True, show_progress_bar=len(texts) > 1000
     )

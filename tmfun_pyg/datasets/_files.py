@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from tmfun_pyg.utils.extras import import_extra
+
 
 def read_text(path: str) -> str:
     """Returns the text of a file in UTF-8.
@@ -60,13 +62,8 @@ def read_parquet(path: str) -> pd.DataFrame:
         ImportError: If pyarrow is not installed.
         ValueError: If the file is missing, or no Parquet file.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as err:
-        raise ImportError(
-            'reading Parquet needs pyarrow: pip install "tmfun-pyg[data]"'
-        ) from err
+    pa = import_extra("pyarrow", "data")
+    pq = import_extra("pyarrow.parquet", "data")
     try:
         # Without partitioning: folder names are not parsed as columns.
         table = pq.read_table(path, partitioning=None)

@@ -134,8 +134,7 @@ def _read_frame(
         return f"'{path}'", read_parquet(path)
     if suffix not in SEPARATORS:
         raise ValueError(
-            f"'{path}' must be a .csv, .parquet or .inter file (got "
-            f"'{suffix}')"
+            f"'{path}' must be a .csv, .parquet or .inter file (got '{suffix}')"
         )
     header = names = list(read_csv(path, sep=SEPARATORS[suffix], nrows=0))
     ids = [user_col, item_col]

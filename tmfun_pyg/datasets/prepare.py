@@ -173,7 +173,7 @@ def _check_target(target: str, name: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ValueError(
-            f"'{target}' must not exist; pass overwrite=True to replace it"
+            f"'{target}' exists already; pass overwrite=True to replace it"
         )
     files = os.listdir(target) if osp.isdir(target) else [name]
     own = _mmrec.raw_files(target, name, _mmrec.find_modalities(target))

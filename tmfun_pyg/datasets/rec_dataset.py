@@ -33,9 +33,7 @@ class RecDataset(InMemoryDataset):
         digits. It does not depend on where the files are.
         """
         if self._fingerprint is None:
-            self._fingerprint = _hash(
-                self.get(0), self.user_ids, self.item_ids
-            )
+            self._fingerprint = _hash(self.get(0), self.user_ids, self.item_ids)
         return self._fingerprint
 
     def _set_content(self, content: Content) -> None:

@@ -98,9 +98,7 @@ def write_trec_run(
 
 
 def write_qrels(
-    path: PathLike,
-    data: Union[RecDataset, HeteroData],
-    split: str = "test",
+    path: PathLike, data: Union[RecDataset, HeteroData], split: str = "test"
 ) -> None:
     r"""Writes the held-out interactions of a split as TREC relevance
     judgements (qrels): a line :obj:`<user> 0 <item> 1` for each.
@@ -173,9 +171,7 @@ def _to_names(argument: str, ids: Ids) -> np.ndarray:
         raise ValueError(
             f"'{argument}' holds '{distinct[count.argmax()]}' more than once"
         )
-    bad = [
-        name for name in distinct.tolist() if not re.fullmatch(r"\S+", name)
-    ]
+    bad = [name for name in distinct.tolist() if not re.fullmatch(r"\S+", name)]
     if bad:
         raise ValueError(
             f"'{argument}' holds {bad[0]!r}, which is empty or holds white "

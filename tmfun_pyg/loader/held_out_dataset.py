@@ -85,9 +85,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         num_users = data["user"].num_nodes
         num_items = data["item"].num_nodes
         if items is not None:
-            index, place = candidate_items(
-                items.to(held_out.device), num_items
-            )
+            index, place = candidate_items(items.to(held_out.device), num_items)
             other = held_out[1][place[held_out[1]] < 0]
             if other.numel() > 0:
                 raise ValueError(

@@ -37,10 +37,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
     """
 
     def __init__(
-        self,
-        edge_index: Tensor,
-        num_users: int,
-        num_negatives: int = 1,
+        self, edge_index: Tensor, num_users: int, num_negatives: int = 1
     ) -> None:
         check_at_least("num_negatives", num_negatives, 1)
         edge_index = plain_edges(edge_index)

@@ -73,8 +73,7 @@ class InteractionSampler(DistributedSampler[Tensor]):
         self.dataset.generator.manual_seed(seeds[1 + self.rank])
         # On the host, since devices of two kinds may shuffle differently:
         order = torch.randperm(
-            len(self.dataset),
-            generator=torch.Generator().manual_seed(seeds[0]),
+            len(self.dataset), generator=torch.Generator().manual_seed(seeds[0])
         )
         # As many more, from the start, as make the parts equal:
         order = order[torch.arange(self.total_size) % len(order)]

@@ -9,6 +9,7 @@ import torch
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import AddItems
+from tmfun_pyg.utils.ids import ids_as_text
 from tmfun_pyg.utils.messages import name_items
 
 
@@ -60,7 +61,9 @@ def add_items(
 
 
 def _check_ids(item_ids: Sequence[Any], known: np.ndarray) -> np.ndarray:
-    ids = np.array([str(raw) for raw in item_ids], dtype=np.str_)
+    ids = np.array(ids_as_text("item_ids", item_ids), dtype=np.str_)
+    if len(ids) == 0:
+        raise ValueError("'item_ids' must hold at least one id (got none)")
     if known.dtype.kind == "i":
         try:
             ids = ids.astype(np.int64)

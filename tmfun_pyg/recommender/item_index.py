@@ -38,14 +38,13 @@ def build_index(item_emb: Tensor, kind: str = "flat") -> Any:
     check_kind(kind)
     faiss = import_extra("faiss", "ann")
     num_items, channels = item_emb.shape
-    num_cells = min(int(CELLS * num_items**0.5), num_items // MIN_PER_CELL)
-    num_cells = max(1, num_cells)
-    parts = {"ivf": f"IVF{num_cells},", "hnsw": f"HNSW{LINKS},"}
+    cells = max(1, min(int(CELLS * num_items**0.5), num_items // MIN_PER_CELL))
+    parts = {"ivf": f"IVF{cells},", "hnsw": f"HNSW{LINKS},"}
     index = faiss.index_factory(
         channels, parts.get(kind, "") + "Flat", faiss.METRIC_INNER_PRODUCT
     )
     if kind == "ivf":
-        index.nprobe = min(PROBES, num_cells)
+        index.nprobe = min(PROBES, cells)
     if kind == "hnsw":
         index.hnsw.efConstruction = BUILD_WIDTH
         index.hnsw.efSearch = SEARCH_WIDTH

@@ -20,8 +20,8 @@ class Recommendations(NamedTuple):
         item_id (np.ndarray): The raw ids of their items, best first, of shape
             :obj:`[num_rows, k]`.
         score (np.ndarray): The scores of the items, :obj:`-inf` where a user
-            has fewer than :math:`k` items left and :obj:`item_id` means
-            nothing, of shape :obj:`[num_rows, k]`.
+            has fewer than :math:`k` items left and :obj:`item_id` is
+            :obj:`-1` or :obj:`""`, of shape :obj:`[num_rows, k]`.
         known (np.ndarray): Whether the model knows the user, of shape
             :obj:`[num_rows]`. The others get the most popular items, with
             numbers of interactions as scores.

@@ -25,7 +25,7 @@ from tmfun_pyg.training.checkpoint import (
     restore_model,
 )
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.ids import IdIndex
+from tmfun_pyg.utils.ids import IdIndex, ids_as_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import (
@@ -41,7 +41,7 @@ CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
 
 @dataclass(eq=False, repr=False)
 class Recommender:
-    r"""A trained model and its data set, asked and answering in raw ids.
+    r"""Serves a trained model and its data set. Takes and returns raw ids.
 
     .. code-block:: python
 
@@ -152,8 +152,8 @@ class Recommender:
             exclude_seen (bool, optional): See :meth:`recommend`.
         """
         check_at_least("k", k, 1)
-        if isinstance(users, str):
-            raise ValueError(f"'users' must be a list of ids (got '{users}')")
+        if isinstance(users, str):  # Ahead of its characters.
+            ids_as_text("users", users)
         scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids
         popular = MostPopular.from_data(self.data).scorer(self.data)
         has_items = seen.rowptr.diff() > 0
@@ -169,7 +169,7 @@ class Recommender:
         user_ids = self.dataset.user_ids
         user_index = IdIndex(user_ids)
         for asked in _chunks(user_ids if users is None else users):
-            row = user_index.find([str(raw) for raw in asked])
+            row = user_index.find(ids_as_text("users", asked))
             user = torch.from_numpy(row).to(scorer.device)
             known = (user >= 0) & has_items[user]
             score, item = (x.repeat(len(user), 1) for x in fallback)
@@ -179,7 +179,7 @@ class Recommender:
             score[known], item[known] = best[0].to(score), best[1]
             yield Recommendations(
                 np.array(asked) if asked else user_ids[:0],
-                item_ids[item.cpu().numpy()],
+                _ids_or_none(item_ids, item.cpu().numpy()),
                 score.cpu().numpy(),
                 known.cpu().numpy(),
             )
@@ -226,7 +226,7 @@ class Recommender:
 
         Raises:
             ValueError: If the model has no scores for cold items, if an id
-                is known already, stands twice or is of another type than
+                exists already, is given twice or is of another type than
                 those of the data set, or if the features are not what is
                 expected.
         """
@@ -238,7 +238,7 @@ class Recommender:
             model, dataset, None, self.epoch, model.estimates_cold_items
         )
         if larger.cold_items:
-            # With more rows, the same may be rounded otherwise.
+            # Other sizes may be rounded otherwise: keep the known embeddings.
             users, items = self._embeddings("add_items")
             new, width = larger._encoding, model.channels
             items = torch.cat([items[:, :width], new.item[len(items) :]])
@@ -399,7 +399,7 @@ class Recommender:
 
     def _find(self, name: str, raw: Iterable[Any], ids: np.ndarray) -> Tensor:
         """Returns the indices of raw ids, all of which must be known."""
-        asked = [str(value) for value in raw]
+        asked = ids_as_text(name, raw)
         place = IdIndex(ids).find(asked)
         if (place < 0).any():
             raise ValueError(
@@ -414,3 +414,8 @@ def _chunks(values: Iterable[Any]) -> Iterator[list]:
     rest = iter(values)
     yield list(islice(rest, CHUNK))
     yield from iter(lambda: list(islice(rest, CHUNK)), [])
+
+
+def _ids_or_none(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Returns raw ids, and ``-1`` or ``""`` for an index of -1."""
+    return np.where(index < 0, -1 if ids.dtype.kind == "i" else "", ids[index])

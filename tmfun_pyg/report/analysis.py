@@ -16,7 +16,6 @@ from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
 
 K = 20  # The length of the lists.
-MAX_POINTS = 5000
 
 
 class Accuracy(NamedTuple):
@@ -75,18 +74,16 @@ class ModalityWeights(NamedTuple):
         weight = self.weight[self.is_complete]
         bins = quantile_bins(count)
         place = bins.place(count)
-        low, median, high = np.stack(
-            [
-                np.quantile(weight[place == b], [0.25, 0.5, 0.75], axis=0)
-                for b in range(len(bins.high))
-            ],
-            axis=-1,
-        )
-        error = np.stack([median - low, high - median], axis=1)
-        return {
-            name: Binned(bins, np.bincount(place), median[i], error[i])
-            for i, name in enumerate(self.modalities)
-        }
+        of_bins = [weight[place == b] for b in range(len(bins.high))]
+        out = {}
+        for i, name in enumerate(self.modalities):
+            quartiles = [
+                np.quantile(w[:, i], [0.25, 0.5, 0.75]) for w in of_bins
+            ]
+            low, median, high = np.transpose(quartiles)
+            error = np.stack([median - low, high - median])
+            out[name] = Binned(bins, np.bincount(place), median, error)
+        return out
 
 
 class Analysis(NamedTuple):
@@ -120,22 +117,17 @@ def analyze(rec: Recommender, split: str) -> Analysis:
         split (str): The split to judge it by.
     """
     kind = type(rec.model).__name__
-    num_parameters = sum(p.numel() for p in rec.model.parameters())
+    size = sum(p.numel() for p in rec.model.parameters())
     try:
         accuracy = judge(rec.scorer, rec.data, rec.seen, split)
     except ValueError as err:  # Such as embeddings that are not finite.
-        why = str(err)
-        return Analysis(kind, num_parameters, problem=why, no_weights=why)
+        return Analysis(kind, size, problem=str(err), no_weights=str(err))
     projection = None
     if isinstance(rec.scorer, EmbeddingScorer):
         projection = project_items(rec.scorer.item_emb)
     why = why_no_weights(rec.model, rec.data)
-    weights = None
-    if isinstance(rec.model, TMFUN) and why == "":
-        weights = modality_weights(rec.model, rec.data)
-    return Analysis(
-        kind, num_parameters, accuracy, projection, weights, no_weights=why
-    )
+    weights = None if why else modality_weights(rec.model, rec.data)
+    return Analysis(kind, size, accuracy, projection, weights, no_weights=why)
 
 
 def judge(
@@ -199,7 +191,7 @@ def training_counts(data: HeteroData, node_type: str) -> np.ndarray:
     return data[node_type].degree.long().cpu().numpy()
 
 
-def project_items(x: Tensor, max_points: int = MAX_POINTS) -> Projection:
+def project_items(x: Tensor, max_points: int = 5000) -> Projection:
     r"""Projects items on their first two principal components. Where there
     are too many to be shown, it draws some by a fixed seed.
 
@@ -240,7 +232,7 @@ def why_no_weights(model: Any, data: HeteroData) -> str:
     return ""
 
 
-def modality_weights(model: TMFUN, data: HeteroData) -> ModalityWeights:
+def modality_weights(model: Any, data: HeteroData) -> ModalityWeights:
     r"""Returns the attention weights of all items.
 
     Args:

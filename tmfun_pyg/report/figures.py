@@ -17,21 +17,17 @@ from matplotlib.ticker import MaxNLocator
 from tmfun_pyg.report.bins import Binned
 from tmfun_pyg.report.text import printable, shorten
 
+Look = Dict[str, Any]
 POPULAR = "most-popular"
 # After Okabe and Ito, for all kinds of color vision; darker where pale.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#aa4a8d", "#8a6d00"]
 COLORS += ["#3a94cc", "#444c56"]
 MARKERS = "os^Dv<>"
 DASHES = ["-", "--", ":", "-."]
-REFERENCE: Dict[str, Any] = {
-    "color": "#6a737d",
-    "linestyle": "--",
-    "marker": "x",
-}
+REFERENCE: Look = {"color": "#6a737d", "linestyle": "--", "marker": "x"}
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "+++", "ooo"]
-STYLE: Dict[str, Any] = {
+STYLE: Look = {
     "font.size": 9,
-    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -39,13 +35,13 @@ STYLE: Dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=COLORS),
     "grid.color": "#d8dde3",
+    "errorbar.capsize": 2,
+    "legend.fontsize": 8,
     "legend.frameon": False,
-    "lines.markersize": 5,
+    "legend.handlelength": 2.4,
     "text.parse_math": False,  # Ids are no formulas.
     "svg.hashsalt": "tmfun_pyg",  # Else ids in a file would be random.
 }
-
-Curve = Dict[int, float]
 
 
 def render(plot: Callable[..., Figure], *args: Any) -> Tuple[str, bytes]:
@@ -71,31 +67,28 @@ def render(plot: Callable[..., Figure], *args: Any) -> Tuple[str, bytes]:
 
 def curves(
     title: str,
-    label: str,
-    lines: Dict[str, List[Tuple[Curve, Optional[int]]]],
+    ylabel: str,
+    lines: Dict[str, List[Tuple[Dict[int, float], Optional[int]]]],
     levels: Dict[str, float] = {},  # noqa: B006
 ) -> Figure:
     r"""Draws values by epoch, on a logarithmic axis if they differ much.
 
     Args:
         title (str): The title.
-        label (str): What the values are.
+        ylabel (str): What the values are.
         lines (Dict[str, List[Tuple[Dict[int, float], int]]]): By name a line
             for each seed, and its best epoch, which has a marker (all epochs
             if there is no best).
         levels (Dict[str, float], optional): Horizontal lines by name.
             (default: :obj:`{}`)
     """
-    fig, ax = _axes(title, "epoch", label, rows=len(lines) + len(levels))
+    fig, ax = _axes(title, "epoch", ylabel, rows=len(lines) + len(levels))
     for index, (name, seeds) in enumerate(lines.items()):
         for seed, (curve, best) in enumerate(seeds):
-            ax.plot(
-                list(curve),
-                list(curve.values()),
-                markevery=[list(curve).index(best)] if best in curve else 1,
-                label=_label(name) if seed == 0 else None,
-                **_look(index),
-            )
+            x, y = list(curve), list(curve.values())
+            marked = [x.index(best)] if best in curve else 1
+            label = _label(name) if seed == 0 else None
+            ax.plot(x, y, markevery=marked, label=label, **_look(index))
     for name, value in levels.items():
         ax.axhline(value, **{**REFERENCE, "marker": ""}, label=_label(name))
     drawn = [v for c in lines.values() for one, _ in c for v in one.values()]
@@ -123,7 +116,7 @@ def bars(title: str, label: str, values: Dict[str, List[float]]) -> Figure:
         ax.barh(place, np.mean(seeds), color=color, height=0.55)
         if len(seeds) > 1:
             error = np.std(seeds, ddof=1)
-            ax.errorbar(np.mean(seeds), place, 0, error, color="k", capsize=4)
+            ax.errorbar(np.mean(seeds), place, 0, error, color="k")
             ax.plot(seeds, [place - 0.38] * len(seeds), ".", color=color)
     _name_rows(ax, np.arange(len(values)), list(values))
     return fig
@@ -146,17 +139,11 @@ def errorbars(
     width = min(0.4, 0.1 * (len(series) - 1))
     shift = np.linspace(-0.5, 0.5, len(series)) * width
     for index, (name, binned) in enumerate(series.items()):
-        ax.errorbar(
-            np.arange(len(binned.size)) + shift[index],
-            binned.mean,
-            yerr=np.nan_to_num(binned.error),
-            capsize=2,
-            elinewidth=1,
-            label=_label(name),
-            **_look(index, name),
-        )
+        x = np.arange(len(binned.size)) + shift[index]
+        look = {"label": _label(name), "elinewidth": 1, **_look(index, name)}
+        ax.errorbar(x, binned.mean, np.nan_to_num(binned.error), **look)
     ticks = zip(binned.bins.labels, binned.size, strict=True)
-    labels = [f"{label}\n{size:,}" for label, size in ticks]
+    labels = [f"{count}\n{size:,}" for count, size in ticks]
     ax.set_xticks(np.arange(len(labels)), labels, fontsize=8)
     ax.set_xlim(-0.5, len(labels) - 0.5)
     return _with_legend(fig)
@@ -184,7 +171,7 @@ def histogram(
 
 def stacked(
     title: str,
-    label: str,
+    xlabel: str,
     rows: Sequence[str],
     groups: Sequence[str],
     parts: Dict[str, np.ndarray],
@@ -193,28 +180,20 @@ def stacked(
 
     Args:
         title (str): The title.
-        label (str): What the parts are.
+        xlabel (str): What the parts are.
         rows (Sequence[str]): The names of the bars.
         groups (Sequence[str]): The group of each bar; there is a gap between
             groups.
         parts (Dict[str, np.ndarray]): By name a value for each bar.
     """
     height = 1.0 + 0.24 * len(rows)
-    fig, ax = _axes(title, label, height=height, rows=len(parts), grid="x")
+    fig, ax = _axes(title, xlabel, height=height, rows=len(parts), grid="x")
     breaks = [a != b for a, b in pairwise(groups)]
     place = np.arange(len(rows)) + 0.5 * np.cumsum([0, *breaks])
     left = np.zeros(len(rows))
     for index, (name, value) in enumerate(parts.items()):
-        ax.barh(
-            place,
-            value,
-            left=left,
-            height=0.75,
-            hatch=HATCHES[index % len(HATCHES)],
-            edgecolor="white",
-            linewidth=0.5,
-            label=_label(name),
-        )
+        hatch, label = HATCHES[index % len(HATCHES)], _label(name)
+        ax.barh(place, value, 0.75, left, hatch=hatch, ec="white", label=label)
         left += value
     _name_rows(ax, place, rows)
     ax.set_xlim(0, 1)
@@ -239,14 +218,13 @@ def scatter(
     colors = matplotlib.colormaps["plasma_r"](np.linspace(0.1, 1, len(points)))
     for (name, xy), color in zip(points.items(), colors, strict=True):
         # Thousands of points are smaller as pixels.
-        ax.scatter(
-            xy[:, 0], xy[:, 1], 5, color=color, rasterized=True, label=name
-        )
+        x, y = xy.T
+        ax.scatter(x, y, 5, color=color, rasterized=True, label=name)
     ax.set_aspect("equal", adjustable="datalim")
     return _with_legend(fig, markerscale=2)
 
 
-def _look(index: int, name: str = "") -> Dict[str, Any]:
+def _look(index: int, name: str = "") -> Look:
     """Returns the look of a series, which does not rest on color alone."""
     if name == POPULAR:
         return REFERENCE
@@ -286,11 +264,5 @@ def _name_rows(ax: Axes, place: np.ndarray, names: Sequence[str]) -> None:
 
 
 def _with_legend(fig: Figure, **kwargs: Any) -> Figure:
-    fig.legend(
-        loc="outside lower center",
-        ncols=2,
-        fontsize=8,
-        handlelength=2.4,
-        **kwargs,
-    )
+    fig.legend(loc="outside lower center", ncols=2, **kwargs)
     return fig

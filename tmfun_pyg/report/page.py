@@ -1,7 +1,8 @@
 """The page and its figures."""
 
+import math
 import re
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -9,18 +10,6 @@ from matplotlib.figure import Figure
 
 from tmfun_pyg.report.figures import render
 from tmfun_pyg.report.text import number, printable, title_of
-
-
-class Picture(NamedTuple):
-    r"""A figure on the page.
-
-    Args:
-        title (str): Its title.
-        source (str): The figure as a data URI.
-    """
-
-    title: str
-    source: str
 
 
 class Page:
@@ -35,8 +24,9 @@ class Page:
 
     def draw(
         self, title: str, plot: Callable[..., Figure], *args: Any
-    ) -> Picture:
-        r"""Draws a figure, whose file is named after its title.
+    ) -> Dict[str, str]:
+        r"""Draws a figure, whose file is named after its title, and returns
+        the :obj:`title` and, as a data URI, the :obj:`source`.
 
         Args:
             title (str): The title.
@@ -48,7 +38,7 @@ class Page:
         while name in self.pictures:
             name += "-"
         source, self.pictures[name] = render(plot, title, *args)
-        return Picture(title, source)
+        return {"title": title, "source": source}
 
     def html(self, **content: Any) -> str:
         r"""Returns the page.
@@ -64,5 +54,6 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        env.tests["finite"] = math.isfinite
         env.filters.update(number=number, title_of=title_of)
         return env.get_template("page.html.jinja").render(content)

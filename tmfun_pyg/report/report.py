@@ -1,9 +1,6 @@
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
-
-import lightning
-import torch
-import torch_geometric
 
 from tmfun_pyg import __version__
 from tmfun_pyg.baselines import MostPopular
@@ -19,6 +16,8 @@ from tmfun_pyg.report.analysis import (
 from tmfun_pyg.report.runs import SPLITS, Runs, read_runs
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
+
+PACKAGES = ("torch", "torch_geometric", "lightning", "matplotlib")
 
 
 def report(
@@ -70,14 +69,12 @@ def report(
             damaged, if the runs are of several data sets, or if an argument
             is out of range.
     """
-    matplotlib = import_extra("matplotlib", "plot")
+    import_extra("matplotlib", "plot")
     from tmfun_pyg.report import sections
     from tmfun_pyg.report.page import Page
 
     if split not in SPLITS:
-        raise ValueError(
-            f"'split' must be one of {list(SPLITS)} (got {split!r})"
-        )
+        raise ValueError(f"'split' must be one of {[*SPLITS]} (got {split!r})")
     root = Path(run)
     out = root / "report" if out is None else Path(out)
     if out.exists() and not out.is_dir():
@@ -91,13 +88,11 @@ def report(
     results = {known: runs.results(known) for known in SPLITS}
     results[split].pop(sections.POPULAR, None)  # Now it is the last of all.
     results[split][sections.POPULAR] = [popular.metrics]
-    accuracies = {
-        name: analysis.accuracy
-        for name, analysis in analyses.items()
-        if analysis.accuracy is not None
-    }
+    accuracies = {n: a.accuracy for n, a in analyses.items() if a.accuracy}
     accuracies[sections.POPULAR] = popular
 
+    level = popular.metrics if split == "val" else {}
+    counts = training_counts(rec.data, "item")
     page = Page()
     html = page.html(
         split=split,
@@ -105,26 +100,19 @@ def report(
         runs=runs,
         sizes=describe(rec.dataset),
         analyses=analyses,
-        learning=sections.learning_curves(
-            page, runs, popular.metrics if split == "val" else {}
-        ),
+        learning=sections.learning_curves(page, runs, level),
         metrics=sections.metrics(page, results, split),
         weights={
             name: sections.modality_weights(
-                page, name, analysis.weights, rec.dataset.item_ids, wanted
+                page, name, a.weights, rec.dataset.item_ids, wanted
             )
-            for name, analysis in analyses.items()
-            if analysis.weights is not None
+            for name, a in analyses.items()
+            if a.weights
         },
         activity=sections.activity(page, accuracies),
         popularity=sections.popularity(page, accuracies),
-        projection=sections.projection(
-            page, analyses, training_counts(rec.data, "item")
-        ),
-        versions={
-            module.__name__: module.__version__
-            for module in (torch, torch_geometric, lightning, matplotlib)
-        },
+        projection=sections.projection(page, analyses, counts),
+        versions={n: import_module(n).__version__ for n in PACKAGES},
         version=__version__,
     )
     files = {f"figures/{name}.png": png for name, png in page.pictures.items()}

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 MONITOR = "val_recall@20"
 LOG, METRICS = "metrics.csv", "metrics.json"
 CHECKPOINTS = ("best.ckpt", "last.ckpt")
+CONFIGS = ("config.yaml", "hparams.yaml")
 SPLITS = {"val": "validation", "test": "test"}
 
 Metrics = Dict[str, float]
@@ -47,15 +48,6 @@ class Run:
         return self.curves.get(column, {}), self.best_epoch
 
     @property
-    def not_finite(self) -> Dict[str, List[int]]:
-        r"""The epochs of values that are not finite, by column."""
-        bad = {
-            name: [e for e, value in curve.items() if not math.isfinite(value)]
-            for name, curve in self.curves.items()
-        }
-        return {name: epochs for name, epochs in bad.items() if epochs}
-
-    @property
     def label(self) -> str:
         r"""The name, with the seed if there is one."""
         seed = "" if self.seed is None else f", seed {self.seed}"
@@ -76,22 +68,19 @@ class Run:
         return max(known, key=curve.__getitem__, default=None)
 
     def metrics(self, split: str) -> Metrics:
-        r"""Returns the validation metrics of the best epoch (the last ones
-        if there is no best), or the test metrics if the training has written
-        some.
+        r"""Returns the metrics of the best epoch (the last ones if there is
+        no best) if they were logged, as those of validation are, or else
+        those that the training has written, if any.
 
         Args:
             split (str): Either :obj:`"val"` or :obj:`"test"`.
         """
-        if split == "test":
-            return self.written.get("test", {})
-        best = self.best_epoch
-        out = {}
+        best, logged = self.best_epoch, {}
         for name, curve in self.curves.items():
             epoch = max(curve) if best is None else best
-            if re.match("val_.*@", name) and epoch in curve:
-                out[name.removeprefix("val_")] = curve[epoch]
-        return out
+            if re.match(f"{split}_.*@", name) and epoch in curve:
+                logged[name.removeprefix(f"{split}_")] = curve[epoch]
+        return logged or self.written.get(split, {})
 
     @property
     def checkpoint(self) -> Path:
@@ -112,9 +101,8 @@ class Runs(NamedTuple):
     Args:
         root (Path): The folder.
         models (Dict[str, List[Run]]): The runs by name, in order of seeds.
-        written (Dict[str, Dict[int, Dict[str, Dict[str, float]]]]): The
-            metrics that the training has written on several models, by name,
-            seed and split.
+        others (Dict[str, List[Run]]): Runs of further models, of which there
+            are only the metrics that the training has written.
         options (Dict[str, str]): How the models were trained, as text: for
             each name the options of its first run, and what the training has
             written on all of them.
@@ -122,7 +110,7 @@ class Runs(NamedTuple):
 
     root: Path
     models: Dict[str, List[Run]]
-    written: Dict[str, Dict[Optional[int], Splits]]
+    others: Dict[str, List[Run]]
     options: Dict[str, str]
 
     def results(self, split: str) -> Dict[str, List[Metrics]]:
@@ -132,15 +120,12 @@ class Runs(NamedTuple):
         Args:
             split (str): The split.
         """
-        out = {
-            name: [run.metrics(split) for run in runs]
-            for name, runs in self.models.items()
-        }
-        for name, by_seed in self.written.items():
-            seeds = [splits.get(split, {}) for splits in by_seed.values()]
-            out.setdefault(name, seeds)
-        known = {name: [m for m in seeds if m] for name, seeds in out.items()}
-        return {name: seeds for name, seeds in known.items() if seeds}
+        out = {}
+        for name, runs in {**self.models, **self.others}.items():
+            known = [metrics for r in runs if (metrics := r.metrics(split))]
+            if known:
+                out[name] = known
+        return out
 
 
 def read_runs(root: Path) -> Runs:
@@ -153,30 +138,31 @@ def read_runs(root: Path) -> Runs:
         ValueError: If there is no run, or if a file is missing or damaged.
     """
     _, results, notes = _read_metrics(root / METRICS)
-    by_name: Dict[str, List[Run]] = {}
+    found: Dict[str, List[Run]] = {}
     options = {METRICS: notes} if notes else {}
     for path in _find_runs(root):
         name, seed = _name_of(root, path)
         written, _, _ = _read_metrics(path / METRICS)
         written = written or results.get(name, {}).get(seed, {})
         run = Run(path, name, seed, read_curves(path / LOG), written)
-        by_name.setdefault(name, []).append(run)
+        found.setdefault(name, []).append(run)
 
     # Models are in the order of the summary, then by name.
-    names = [name for name in results if name in by_name]
-    names += sorted(by_name.keys() - set(names))
-    models = {
-        name: sorted(by_name[name], key=lambda run: (run.seed or 0, run.path))
-        for name in names
-    }
-    for runs in models.values():
-        for file in ("config.yaml", "hparams.yaml"):
-            source = runs[0].path / file
-            if source.is_file():
-                title = source.relative_to(root).as_posix()
-                options[title] = source.read_text("utf-8", errors="replace")
+    models: Dict[str, List[Run]] = {}
+    others: Dict[str, List[Run]] = {}
+    for name in [*results, *sorted(found.keys() - results.keys())]:
+        if name not in found:
+            every = results[name].values()
+            others[name] = [Run(root, name, None, {}, one) for one in every]
+            continue
+        runs = sorted(found[name], key=lambda run: (run.seed or 0, run.path))
+        models[name] = runs
+        for path in (runs[0].path / config for config in CONFIGS):
+            if path.is_file():
+                text = path.read_text("utf-8", errors="replace")
+                options[path.relative_to(root).as_posix()] = text
                 break
-    return Runs(root, models, results, options)
+    return Runs(root, models, others, options)
 
 
 def _find_runs(root: Path) -> List[Path]:
@@ -229,14 +215,12 @@ def read_curves(path: Path) -> Dict[str, Dict[int, float]]:
                         curves.setdefault(name, {})[int(epoch)] = float(cell)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as err:
         raise ValueError(
-            f"'{path}', line {line}: cannot be read as a log of Lightning's "
-            f"CSVLogger ({type(err).__name__}: {err})"
+            f"'{path}', line {line}: cannot be read as a log "
+            f"({type(err).__name__}: {err})"
         ) from err
     if not any(name.startswith("val_") for name in curves):
         raise ValueError(f"'{path}' holds no validation such as '{MONITOR}'")
-    return {
-        n: dict(sorted(curve.items())) for n, curve in sorted(curves.items())
-    }
+    return {n: dict(sorted(c.items())) for n, c in sorted(curves.items())}
 
 
 def _read_metrics(
@@ -259,8 +243,7 @@ def _read_metrics(
         return _splits(content), results, text if notes else ""
     except (AttributeError, TypeError, ValueError, RecursionError) as err:
         raise ValueError(
-            f"'{path}' does not hold metrics by split, such as "
-            f'{{"test": {{"recall@20": 0.1}}}} ({err})'
+            f"'{path}' does not hold metrics by split ({err})"
         ) from err
 
 

@@ -1,7 +1,7 @@
 """The figures and numbers of each section."""
 
 import math
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -17,7 +17,7 @@ from tmfun_pyg.report.bins import quantile_bins
 from tmfun_pyg.report.figures import POPULAR
 from tmfun_pyg.report.page import Page
 from tmfun_pyg.report.runs import SPLITS, Metrics, Runs
-from tmfun_pyg.report.text import NAMES, number, shorten, title_of
+from tmfun_pyg.report.text import number, shorten, title_of
 
 PLOTTED = ["recall@20", "ndcg@20"]
 
@@ -27,10 +27,9 @@ Results = Dict[str, List[Metrics]]  # By model, one entry for each seed.
 def metrics_of(runs: Iterable[Metrics]) -> List[str]:
     r"""Returns the names of all metrics, first those that are drawn."""
 
-    def order(metric: str) -> Tuple[bool, int, int, str]:
-        name = metric.partition("@")[0]
-        place = [*NAMES, name].index(name)
-        return metric not in PLOTTED, place, len(metric), metric
+    def order(metric: str) -> Any:
+        place = [*PLOTTED, metric].index(metric)
+        return place, metric.partition("@")[0], len(metric), metric
 
     return sorted({name for run in runs for name in run}, key=order)
 
@@ -62,9 +61,7 @@ def learning_curves(page: Page, runs: Runs, popular: Metrics) -> Any:
     for name, of_name in runs.models.items():
         names = {c for r in of_name for c in r.curves if c.startswith("train")}
         parts = {
-            column.removeprefix("train_").replace("_", " "): lines(column)[
-                name
-            ]
+            column.removeprefix("train_").replace("_", " "): lines(column)[name]
             for column in sorted(names, key=lambda c: (c != "train_loss", c))
         }
         if len(parts) > 0:
@@ -85,24 +82,20 @@ def metrics(page: Page, results: Dict[str, Results], split: str) -> Any:
     pictures, tables = [], {}
     for known, of_split in results.items():
         names = metrics_of(run for runs in of_split.values() for run in runs)
-        values = {
-            metric: {
+        rows = [[name, str(len(runs))] for name, runs in of_split.items()]
+        for metric in names:
+            values = {
                 name: [run.get(metric, math.nan) for run in runs]
                 for name, runs in of_split.items()
             }
-            for metric in names
-        }
-        rows = [[name, str(len(runs))] for name, runs in of_split.items()]
-        for of_models in values.values():
-            for row, cell in zip(rows, _cells(of_models), strict=True):
+            for row, cell in zip(rows, _cells(values), strict=True):
                 row.append(cell)
+            if known == split and metric in names[: len(PLOTTED)]:
+                label = title_of(metric)
+                title = f"{label}, {SPLITS[split]} split"
+                pictures.append(page.draw(title, figures.bars, label, values))
         header = ["model", "runs", *map(title_of, names)]
         tables[known] = {"header": header, "rows": rows}
-        for metric in names[: len(PLOTTED)] if known == split else []:
-            label = title_of(metric)
-            title = f"{label}, {SPLITS[split]} split"
-            args = figures.bars, label, values[metric]
-            pictures.append(page.draw(title, *args))
     return {"figures": pictures, "tables": tables}
 
 
@@ -136,12 +129,8 @@ def modality_weights(
     """
 
     def draw(title: str, plot: Any, *args: Any) -> Any:
-        return page.draw(
-            f"{shorten(name)}: weights {title}",
-            plot,
-            "attention weight",
-            *args,
-        )
+        title = f"{shorten(name)}: weights {title}"
+        return page.draw(title, plot, "attention weight", *args)
 
     def by_modality(weight: np.ndarray) -> Dict[str, np.ndarray]:
         return dict(zip(weights.modalities, weight.T, strict=True))
@@ -171,7 +160,7 @@ def activity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:
     r"""Returns the accuracy of users by their training interactions."""
     pictures, columns = [], {}
     for metric in ("recall", "ndcg"):
-        title = f"{NAMES[metric]}@20"
+        title = title_of(f"{metric}@20")
         series = {n: acc.activity[metric] for n, acc in accuracies.items()}
         args = figures.errorbars, title, "user", "users", series
         pictures.append(page.draw(f"{title} by user activity", *args))

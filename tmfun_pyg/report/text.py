@@ -3,18 +3,11 @@
 import math
 from typing import Optional
 
-NAMES = {
-    "recall": "Recall",
-    "ndcg": "NDCG",
-    "precision": "Precision",
-    "map": "MAP",
-}
-
 
 def title_of(metric: str) -> str:
     r"""Returns a metric's name as it is written, such as :obj:`"NDCG@20"`."""
-    name, _, k = metric.partition("@")
-    return f"{NAMES.get(name, name)}@{k}"
+    is_short = metric.startswith(("ndcg", "map"))
+    return metric.upper() if is_short else metric.capitalize()
 
 
 def number(value: Optional[float], error: float = math.nan) -> str:

@@ -21,7 +21,7 @@ COLD = torch.tensor([2, 12])
 
 
 class RankingModelTests:
-    r"""What every :class:`~tmfun_pyg.nn.RankingModel` has to hold to. The test
+    r"""Checks that every :class:`~tmfun_pyg.nn.RankingModel` passes. The test
     class of a model inherits it:
 
     .. code-block:: python

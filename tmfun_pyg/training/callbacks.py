@@ -1,11 +1,7 @@
 from typing import List, Optional
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 #: Models are chosen by this metric, and by nothing else.
 MONITOR = "val_recall@20"

@@ -94,19 +94,17 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     # What torch raises for bytes that are no checkpoint depends on the bytes.
     except Exception as err:
         raise ValueError(
-            f"'{path}' cannot be read: found a damaged or foreign file, "
-            f"expected a checkpoint ({type(err).__name__})"
+            f"'{path}' cannot be read as a checkpoint ({type(err).__name__})"
         ) from err
     if not isinstance(checkpoint, dict) or "recommender" not in checkpoint:
         raise ValueError(
-            f"'{path}' does not say what data set and model it belongs to: "
-            f"expected a checkpoint of RecommenderModule(..., dataset=...)"
+            f"'{path}' must be a checkpoint of RecommenderModule(..., "
+            f"dataset=...) or Recommender.save()"
         )
     found = checkpoint.get("format_version")
     if found != FORMAT_VERSION:
         raise ValueError(
-            f"'{path}': found a checkpoint of format_version {found}, "
-            f"expected {FORMAT_VERSION}"
+            f"'{path}' must be of format_version {FORMAT_VERSION} (got {found})"
         )
     return checkpoint
 
@@ -133,13 +131,13 @@ def restore_model(
     about = checkpoint["recommender"]
     if dataset.fingerprint != about["fingerprint"]:
         raise ValueError(
-            f"The checkpoint was made with a data set of the fingerprint "
-            f"{about['fingerprint']}, found another one: {dataset.fingerprint}"
+            f"The data set must be that of the checkpoint, of the fingerprint "
+            f"{about['fingerprint']} (got {dataset.fingerprint})"
         )
     if about["options"] is None:
         raise ValueError(
-            f"The checkpoint does not say how its model was made: expected "
-            f"one made by {about['model']}.from_data() with plain options"
+            f"The model of the checkpoint must have been made by "
+            f"{about['model']}.from_data() with options of plain values"
         )
     cls = _find_class(about["model"], model_cls)
     model = cls.from_data(dataset[0], **about["options"])

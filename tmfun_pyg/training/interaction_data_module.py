@@ -73,12 +73,10 @@ class InteractionDataModule(LightningDataModule):
     @property
     def _replica(self) -> Dict[str, int]:
         """Which process this is, out of how many."""
-        if self.trainer is None:
-            return {"num_replicas": 1, "rank": 0}
-        return {
-            "num_replicas": self.trainer.world_size,
-            "rank": self.trainer.global_rank,
-        }
+        size, rank = 1, 0
+        if self.trainer is not None:
+            size, rank = self.trainer.world_size, self.trainer.global_rank
+        return {"num_replicas": size, "rank": rank}
 
     def train_dataloader(
         self,

@@ -173,6 +173,6 @@ class RecommenderModule(LightningModule):
         own = self.description.get("recommender", {}).get("fingerprint")
         if None not in (saved, own) and saved != own:
             raise ValueError(
-                f"The checkpoint was made with a data set of the fingerprint "
-                f"{saved}, found another one: {own}"
+                f"The data set must be that of the checkpoint, of the "
+                f"fingerprint {saved} (got {own})"
             )

@@ -43,12 +43,12 @@ class AddItems(BaseTransform):
     def __init__(self, features: Mapping[str, Tensor], k: int = 10) -> None:
         check_at_least("k", k, 1)
         if len(features) == 0:
-            raise ValueError("features: found none, expected a modality")
+            raise ValueError("'features' must hold a modality (got none)")
         sizes = {name: x.size(0) for name, x in features.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(
-                f"features: found {sizes} rows, expected as many for each "
-                f"modality"
+                f"'features' must have as many rows for each modality (got "
+                f"{sizes})"
             )
         self.features = dict(features)
         self.k = k
@@ -95,29 +95,25 @@ class AddItems(BaseTransform):
         for name, x in self.features.items():
             if name not in modalities:
                 raise ValueError(
-                    f"features: found the modality '{name}', expected some of "
-                    f"{modalities}"
+                    f"'features' must be of {modalities} (got '{name}')"
                 )
             num_features = data["item"][f"x_{name}"].size(1)
             if x.dim() != 2 or x.size(1) != num_features:
                 raise ValueError(
-                    f"features['{name}']: found an array of shape "
-                    f"{list(x.shape)}, expected {num_features} features an "
-                    f"item, as in training"
+                    f"features['{name}'] must be of shape [num_items, "
+                    f"{num_features}] (got {list(x.shape)})"
                 )
             finite = x.isfinite().all(dim=1)
             if not bool(finite.all()):
                 raise ValueError(
-                    f"features['{name}']: found NaN or Inf in row "
-                    f"{int(finite.int().argmin())}, expected finite values"
+                    f"features['{name}'] must be finite (got NaN or Inf in row "
+                    f"{int(finite.int().argmin())})"
                 )
             has_any |= (x != 0).any(dim=1).cpu()
         if not bool(has_any.all()):
             raise ValueError(
-                f"features: found {int((~has_any).sum())} cold item(s) "
-                f"without any, the first in row "
-                f"{int(has_any.int().argmin())}, expected content to score "
-                f"it from"
+                f"'features' must hold some content of each item (got none in "
+                f"row {int(has_any.int().argmin())})"
             )
 
     def _nearest(

@@ -78,8 +78,7 @@ class FeatureGraph(BaseTransform):
         modalities = modalities_of(data)
         if len(modalities) == 0:
             raise ValueError(
-                "data['item'] holds no features 'x_<modality>', expected at "
-                "least one modality"
+                "data['item'] must hold features 'x_<modality>' (got none)"
             )
         for modality in modalities:
             x = item[f"x_{modality}"]
@@ -119,17 +118,15 @@ def _unit_rows(x: Tensor, index: Tensor, modality: str) -> Tensor:
     finite = x.isfinite().all(dim=1)
     if not finite.all():
         raise ValueError(
-            f"{source}: found NaN or Inf for "
-            f"{name_items(index[~finite].cpu().numpy())}, expected finite "
-            f"values"
+            f"{source} must be finite (got NaN or Inf for "
+            f"{name_items(index[~finite].cpu().numpy())})"
         )
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     zero = norm.squeeze(1) == 0
     if zero.any():
         raise ValueError(
-            f"{source}: found all-zero rows for "
-            f"{name_items(index[zero].cpu().numpy())}, expected a direction "
-            f"to compare; mark items that lack the modality in "
-            f"data['item'].mask_{modality}"
+            f"{source} must have a direction in every row (got all-zero rows "
+            f"for {name_items(index[zero].cpu().numpy())}): mark items that "
+            f"lack the modality in data['item'].mask_{modality}"
         )
     return x.div_(norm)

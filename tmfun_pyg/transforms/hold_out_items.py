@@ -46,7 +46,7 @@ class HoldOutItems(BaseTransform):
     def __init__(self, ratio: float = 0.2, seed: int = 0) -> None:
         if not 0 < ratio < 1:
             raise ValueError(
-                f"ratio: found {ratio}, expected more than 0 and less than 1"
+                f"'ratio' must be above 0 and below 1 (got {ratio})"
             )
         self.ratio = ratio
         self.seed = seed
@@ -56,16 +56,14 @@ class HoldOutItems(BaseTransform):
         if is_rec_graph(data):
             raise ValueError("Apply HoldOutItems() before ToRecGraph()")
         if "is_cold" in data["item"]:
-            raise ValueError(
-                "data['item'].is_cold: found items that are held out already"
-            )
+            raise ValueError("Items of 'data' are held out already")
         store = data["user", "interacts", "item"]
         names = ["edge_index", "val_edge_label_index", "test_edge_label_index"]
         missing = [name for name in names if name not in store]
         if missing:
             raise ValueError(
-                f"data['user', 'interacts', 'item']: found no {missing}, "
-                f"expected training, validation and test interactions"
+                f"data['user', 'interacts', 'item'] must hold {names} (no "
+                f"{missing})"
             )
 
         is_cold = self._draw(data["item"].num_nodes)
@@ -95,8 +93,8 @@ class HoldOutItems(BaseTransform):
         num_cold = round(self.ratio * num_items)
         if not 0 < num_cold < num_items:
             raise ValueError(
-                f"ratio: found {self.ratio}, which holds out {num_cold} of "
-                f"{num_items} items"
+                f"'ratio' must leave cold and warm items (got {self.ratio}, "
+                f"which holds out {num_cold} of {num_items} items)"
             )
         # Drawn on the CPU, for the same items on all devices:
         generator = torch.Generator().manual_seed(self.seed)

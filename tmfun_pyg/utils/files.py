@@ -31,9 +31,7 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(
-    folder: Union[str, "os.PathLike[str]"],
-) -> Iterator[Path]:
+def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     """Yields a new temporary folder that replaces ``folder`` on success, and
     is removed on failure.
 

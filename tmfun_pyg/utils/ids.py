@@ -1,5 +1,5 @@
 import re
-from typing import Sequence
+from typing import Any, Iterable, List, Sequence
 
 import numpy as np
 
@@ -32,3 +32,25 @@ class IdIndex:
         place = self.ids.searchsorted(query).clip(max=len(self.ids) - 1)
         known &= self.ids[place] == query
         return np.where(known, self.order[place], -1)
+
+
+def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
+    r"""Returns raw ids as text.
+
+    Args:
+        name (str): What an error calls them.
+        ids (Iterable[int or str]): The ids.
+
+    Raises:
+        ValueError: If :obj:`ids` is a single string, or holds anything but
+            integers and strings.
+    """
+    if isinstance(ids, str):
+        raise ValueError(f"'{name}' must be a list of ids (got '{ids}')")
+    values = [i.item() if hasattr(i, "item") else i for i in ids]
+    for value in values:
+        if not isinstance(value, (int, str)) or isinstance(value, bool):
+            raise ValueError(
+                f"'{name}' must hold integers or strings (got {value!r})"
+            )
+    return [str(value) for value in values]

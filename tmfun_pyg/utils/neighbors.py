@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.nn.pool import KNNIndex
 from tqdm import tqdm
 
+from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.topk import stable_topk, wide_topk
 
 # The scores of one block of rows may take 128 MiB in float64, and what is
@@ -128,12 +129,7 @@ def approximate_neighbors(
     Returns:
         As :func:`exact_neighbors`, for all rows.
     """
-    try:
-        import faiss  # noqa: F401
-    except ImportError as err:
-        raise ImportError(
-            'approximate search needs faiss: pip install "tmfun-pyg[ann]"'
-        ) from err
+    import_extra("faiss", "ann")
     if k == 0 or len(q) <= SAMPLE:  # The sample would be all there is.
         return exact_neighbors(q, k, block_size=block_size)
     device, q = q.device, q.cpu()
@@ -212,9 +208,7 @@ def _score(q: Tensor, square: Tensor, rows: Tensor, other: Tensor) -> Tensor:
     """Scores a few other rows of each row, with :obj:`-1` for none."""
     size = max(1, BLOCK_GATHERED // (other.size(1) * max(q.size(1), 1)))
     parts = zip(rows.split(size), other.split(size), strict=True)
-    score = torch.cat(
-        [(q[j] @ q[i].unsqueeze(2)).squeeze(2) for i, j in parts]
-    )
+    score = torch.cat([(q[j] @ q[i].unsqueeze(2)).squeeze(2) for i, j in parts])
     score.mul_(2).sub_(square[other])
     excluded = (other == rows.unsqueeze(1)) | (other < 0)
     return score.masked_fill_(excluded, -torch.inf)

@@ -86,6 +86,9 @@ def to_csr(
 def _csr(
     ptr: Tensor, index: Tensor, value: Tensor, size: Tuple[int, ...]
 ) -> Tensor:
+    if index.device.type == "cpu" and index.numel() < 2**31:
+        # What MKL computes with, and would convert to for each product:
+        ptr, index = ptr.int(), index.int()
     with warnings.catch_warnings():
         # torch says once in a process that CSR tensors are in beta:
         warnings.filterwarnings("ignore", ".*Sparse CSR.*")

@@ -21,9 +21,7 @@ class UserItems(NamedTuple):
     col: Tensor
 
     @classmethod
-    def from_edge_index(
-        cls, edge_index: Tensor, num_users: int
-    ) -> "UserItems":
+    def from_edge_index(cls, edge_index: Tensor, num_users: int) -> "UserItems":
         r"""Builds the rows from (user, item) pairs in any order.
 
         Args:

@@ -26,11 +26,7 @@ def layouts(edge_index, edge_weight, size):
     n, m = size
     indices = edge_index.flip(0)
     coo = torch.sparse_coo_tensor(indices, edge_weight, (m, n)).coalesce()
-    out = {
-        "coo": coo,
-        "csr": coo.to_sparse_csr(),
-        "csc": coo.to_sparse_csc(),
-    }
+    out = {"coo": coo, "csr": coo.to_sparse_csr(), "csc": coo.to_sparse_csc()}
     if WITH_TORCH_SPARSE:
         out["torch_sparse"] = SparseTensor(
             row=edge_index[1],
@@ -83,9 +79,7 @@ def test_dense_reference_in_all_layouts(graph, gated):
     conv = FeatureGraphConv(4, 3 if gated else None)
     feat = torch.randn(6, 3) if gated else None
     expected = dense @ (x * dense_gate(conv, feat) if gated else x)
-    torch.testing.assert_close(
-        conv(x, edge_index, edge_weight, feat), expected
-    )
+    torch.testing.assert_close(conv(x, edge_index, edge_weight, feat), expected)
     for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
         torch.testing.assert_close(conv(x, adj_t, feat=feat), expected)
     for ei, weight in edge_indices(edge_index, edge_weight, (6, 6)).values():
@@ -109,9 +103,7 @@ def test_gate_without_activation(graph):
     first, second = conv.gate  # A product of two matrices in all.
     logit = (feat @ first.weight.t() + first.bias) @ second.weight.t()
     expected = dense @ (x * (logit + second.bias).sigmoid())
-    torch.testing.assert_close(
-        conv(x, edge_index, edge_weight, feat), expected
-    )
+    torch.testing.assert_close(conv(x, edge_index, edge_weight, feat), expected)
 
 
 @pytest.mark.parametrize("act", ["tanh", torch.nn.Tanh()])
@@ -122,9 +114,7 @@ def test_gate_with_another_activation(graph, act):
     first, second = conv.gate[0], conv.gate[2]
     logit = (feat @ first.weight.t() + first.bias).tanh() @ second.weight.t()
     expected = dense @ (x * (logit + second.bias).sigmoid())
-    torch.testing.assert_close(
-        conv(x, edge_index, edge_weight, feat), expected
-    )
+    torch.testing.assert_close(conv(x, edge_index, edge_weight, feat), expected)
 
 
 def test_gate_is_computed_once_for_each_source_node():
@@ -342,9 +332,7 @@ def test_bf16_autocast_with_a_gate_is_near(graph):
     edge_index, edge_weight, _ = graph
     x, feat = torch.randn(6, 4), torch.randn(6, 3)
     conv = FeatureGraphConv(4, 3)
-    for index, weight in edge_indices(
-        edge_index, edge_weight, (6, 6)
-    ).values():
+    for index, weight in edge_indices(edge_index, edge_weight, (6, 6)).values():
         expected = conv(x, index, weight, feat)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = conv(x, index, weight, feat)

@@ -10,8 +10,7 @@ def test_one_attention_step_is_a_plain_attention_merge():
     att.load_state_dict(fusion.steps[0].state_dict())
     x, source, query = torch.randn(5, 8), torch.randn(5, 8), torch.randn(5, 6)
     torch.testing.assert_close(
-        fusion(x, [source], query),
-        att(torch.stack([x, source], dim=1), query),
+        fusion(x, [source], query), att(torch.stack([x, source], dim=1), query)
     )
 
 

@@ -33,8 +33,7 @@ def test_weight_is_bounded_by_the_scale(views, share):
     torch.testing.assert_close(found, expected)
     # The scale is a constant:
     torch.testing.assert_close(
-        torch.autograd.grad(found, views),
-        torch.autograd.grad(expected, views),
+        torch.autograd.grad(found, views), torch.autograd.grad(expected, views)
     )
 
 

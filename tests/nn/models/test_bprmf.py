@@ -51,9 +51,7 @@ def test_samples_equal_the_whole(graph, num_hops, sparse):
     n_id = user.n_id, item.n_id, item.n_id
     index_in_whole = [n[i] for n, i in zip(n_id, index, strict=True)]
     assert_same_loss(
-        model,
-        model.loss(batch, *index),
-        model.loss(graph, *index_in_whole),
+        model, model.loss(batch, *index), model.loss(graph, *index_in_whole)
     )
 
 

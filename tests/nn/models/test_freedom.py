@@ -59,11 +59,7 @@ def dense_parts(model, data, *batch, interactions=None):
 
 class TestFREEDOM(RankingModelTests):
     model_cls = FREEDOM
-    options = {
-        "channels": 4,
-        "feature_weight": 0.7,
-        "reg_weight": 0.1,
-    }
+    options = {"channels": 4, "feature_weight": 0.7, "reg_weight": 0.1}
 
     def dense_loss(self, model, data, *batch):
         return dense_parts(model, data, *batch)

@@ -8,12 +8,7 @@ from dense_content import (
     item_mask,
     normalized_features,
 )
-from toy_data import (
-    NUM_USERS,
-    dense_interactions,
-    dense_light_gcn,
-    make_data,
-)
+from toy_data import NUM_USERS, dense_interactions, dense_light_gcn, make_data
 
 from tmfun_pyg.nn import MGCN
 from tmfun_pyg.testing import RankingModelTests, assert_same_loss
@@ -76,11 +71,7 @@ def dense_parts(model, data, user, pos_item, neg_item):
 
 class TestMGCN(RankingModelTests):
     model_cls = MGCN
-    options = {
-        "channels": 4,
-        "contrastive_weight": 0.7,
-        "reg_weight": 0.1,
-    }
+    options = {"channels": 4, "contrastive_weight": 0.7, "reg_weight": 0.1}
 
     def dense_loss(self, model, data, *batch):
         return dense_parts(model, data, *batch)
@@ -92,11 +83,7 @@ def test_dense_reference(batch, num_modalities, missing):
     data = make_data(num_modalities, missing)
     graph = ToRecGraph()(data)
     model = MGCN.from_data(
-        data,
-        channels=4,
-        num_layers=2,
-        contrastive_weight=0.7,
-        reg_weight=0.1,
+        data, channels=4, num_layers=2, contrastive_weight=0.7, reg_weight=0.1
     )
     draw_parameters(model)
     expected = dense_embeddings(model, data)

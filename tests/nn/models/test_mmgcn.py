@@ -92,9 +92,7 @@ def test_dense_reference(batch, num_layers, missing, num_modalities):
         model(graph), dense_encode(model, data), rtol=1e-5, atol=1e-5
     )
     assert_same_loss(
-        model,
-        model.loss(graph, *batch),
-        dense_parts(model, data, *batch),
+        model, model.loss(graph, *batch), dense_parts(model, data, *batch)
     )
 
 

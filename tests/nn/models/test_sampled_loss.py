@@ -56,8 +56,7 @@ def test_expectation_is_that_of_the_whole_graph():
     graph = ToRecGraph()(make_data(1, missing=False))
     model = make_model(LightGCN, graph, num_layers=1)
     sums = [
-        torch.zeros(2, n, 4, dtype=torch.double)
-        for n in (NUM_USERS, NUM_ITEMS)
+        torch.zeros(2, n, 4, dtype=torch.double) for n in (NUM_USERS, NUM_ITEMS)
     ]
     counts = [torch.zeros(n) for n in (NUM_USERS, NUM_ITEMS)]
     with torch.no_grad():
@@ -66,11 +65,7 @@ def test_expectation_is_that_of_the_whole_graph():
             dataset = SampledInteractionDataset(graph, [2])
             batch = dataset[torch.arange(len(dataset))]
             for name, emb, total, count in zip(
-                ("user", "item"),
-                model.encode(batch),
-                sums,
-                counts,
-                strict=True,
+                ("user", "item"), model.encode(batch), sums, counts, strict=True
             ):
                 n_id = batch[name].n_id
                 total[0, n_id] += emb

@@ -12,12 +12,7 @@ from tmfun_pyg.nn import BPRMF
 from tmfun_pyg.transforms import ToRecGraph
 
 # Operations that a GPU's host has to wait for, or that convert a layout:
-WAITS = {
-    "_local_scalar_dense",
-    "nonzero",
-    "repeat_interleave",
-    "masked_select",
-}
+WAITS = {"_local_scalar_dense", "nonzero", "repeat_interleave", "masked_select"}
 WAITS |= {"_unique", "_unique2", "unique_dim", "bincount"}
 CONVERTS = {
     "_to_sparse_csr",

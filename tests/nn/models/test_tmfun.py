@@ -227,9 +227,12 @@ def test_one_branch_less_is_less_work(data):
     """Ablations take their parameters along."""
     full = {name for name, _ in TMFUN.from_data(data).named_parameters()}
     for off, prefix in (
-        ("item_graph", ("graph_logit", "fusion.later_steps.steps.2.")),
+        (
+            "item_graph",
+            ("item_content.graph_logit", "fusion.later_steps.steps.2."),
+        ),
         ("attention", ("fusion.attention.",)),
-        ("later_steps", ("fusion.later_steps.", "graph_logit")),
+        ("later_steps", ("fusion.later_steps.", "item_content.graph_logit")),
     ):
         model = TMFUN.from_data(data, **{off: False})
         names = {name for name, _ in model.named_parameters()}

@@ -78,9 +78,7 @@ def test_dense_reference(batch, num_modalities, missing):
         user_emb @ item_emb.t(), dense_scores(model, dense_features(data))
     )
     assert_same_loss(
-        model,
-        model.loss(graph, *batch),
-        dense_parts(model, data, *batch),
+        model, model.loss(graph, *batch), dense_parts(model, data, *batch)
     )
 
 

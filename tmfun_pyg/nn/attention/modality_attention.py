@@ -112,16 +112,13 @@ class ModalityAttention(torch.nn.Module):
                 f"'x' must be of shape [num_nodes, num_modalities, "
                 f"{self.channels}] (got {list(x.shape)})"
             )
-        if (query is None) != (self.lin_query is None):
+        expected = None
+        if self.query_channels is not None:
+            expected = [x.size(0), self.query_channels]
+        found = None if query is None else list(query.shape)
+        if found != expected:
             raise ValueError(
-                f"'query' must {'not ' if self.lin_query is None else ''}be "
-                f"given (query_channels={self.query_channels})"
-            )
-        expected = [x.size(0), self.query_channels]
-        if query is not None and list(query.shape) != expected:
-            raise ValueError(
-                f"'query' must be of shape {expected} (got "
-                f"{list(query.shape)})"
+                f"'query' must be of shape {expected} (got {found})"
             )
         if mask is not None and (
             mask.shape != x.shape[:2] or mask.dtype != torch.bool

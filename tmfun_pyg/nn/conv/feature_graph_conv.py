@@ -185,10 +185,7 @@ class FeatureGraphConv(MessagePassing):
 
     @torch.compiler.disable  # It can't trace sparse matrices.
     def message_and_aggregate(
-        self,
-        edge_index: Adj,
-        x: OptPairTensor,
-        edge_weight: OptTensor,
+        self, edge_index: Adj, x: OptPairTensor, edge_weight: OptTensor
     ) -> Tensor:
         """Propagates as one sparse product."""
         if isinstance(edge_index, EdgeIndex):

@@ -82,10 +82,7 @@ class ContentFusion(torch.nn.Module):
         self.later_steps.reset_parameters()
 
     def forward(
-        self,
-        sources: Sequence[Tensor],
-        query: Tensor,
-        mask: OptTensor = None,
+        self, sources: Sequence[Tensor], query: Tensor, mask: OptTensor = None
     ) -> Tuple[Tensor, Tensor]:
         r"""Fuses the sources of some nodes.
 
@@ -103,10 +100,7 @@ class ContentFusion(torch.nn.Module):
 
     @torch.no_grad()
     def source_weights(
-        self,
-        sources: Sequence[Tensor],
-        query: Tensor,
-        mask: OptTensor = None,
+        self, sources: Sequence[Tensor], query: Tensor, mask: OptTensor = None
     ) -> Tensor:
         r"""Returns what :meth:`forward` multiplies each channel of each source
         with in all, of shape :math:`(N, S, F)`: the sum over the sources of

@@ -82,9 +82,7 @@ def info_nce(
         dtype = torch.promote_types(x.dtype, torch.float)
         x = F.normalize(x.to(dtype), dim=-1)
         y = F.normalize(y.to(dtype), dim=-1)
-        share = (
-            x.new_ones(x.size(0)) if index is None else _share(index, dtype)
-        )
+        share = x.new_ones(x.size(0)) if index is None else _share(index, dtype)
         if mask is not None:
             share = share * mask
         return _InfoNCE.apply(x, y, temperature, share, tuple(same))

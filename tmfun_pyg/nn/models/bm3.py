@@ -112,12 +112,7 @@ class BM3(MultimodalModel):
         reg_weight: float = 1e-3,
     ) -> None:
         super().__init__(
-            num_users,
-            num_items,
-            in_channels,
-            channels,
-            num_layers,
-            reg_weight,
+            num_users, num_items, in_channels, channels, num_layers, reg_weight
         )
         if not 0 <= dropout < 1:
             raise ValueError(
@@ -159,11 +154,7 @@ class BM3(MultimodalModel):
         return F.dropout(x.detach(), self.dropout, self.training)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the reconstruction and alignment losses and the L2 term.
         Negative items are not read.

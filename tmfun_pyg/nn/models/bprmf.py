@@ -57,11 +57,7 @@ class BPRMF(EmbeddingModel):
         return Embeddings(*self.id_embeddings(data)).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
         self.check_data(data)

@@ -86,12 +86,7 @@ class FREEDOM(MultimodalModel):
         reg_weight: float = 1e-4,
     ) -> None:
         super().__init__(
-            num_users,
-            num_items,
-            in_channels,
-            channels,
-            num_layers,
-            reg_weight,
+            num_users, num_items, in_channels, channels, num_layers, reg_weight
         )
         if not 0 <= prune < 1:
             raise ValueError(
@@ -170,11 +165,7 @@ class FREEDOM(MultimodalModel):
         return Embeddings(user_emb, item_emb + h).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, that on features, and the L2 term."""
         emb = self.encode(data)
@@ -201,10 +192,3 @@ class FREEDOM(MultimodalModel):
         mask = present[:, :1] & present[:, 1:]
         loss = F.logsigmoid(score[:, :1] - score[:, 1:])
         return -loss.masked_fill(~mask, 0.0).mean()
-
-    def __repr__(self) -> str:
-        return (
-            f"{self.__class__.__name__}({self.num_users}, {self.num_items}, "
-            f"modalities={self.modalities}, channels={self.channels}, "
-            f"num_layers={self.num_layers}, prune={self.prune})"
-        )

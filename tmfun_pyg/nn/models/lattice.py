@@ -123,11 +123,7 @@ class LATTICE(LearnedGraphModel):
         return self.add(data, id_emb, h).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
         emb = self.encode(data)

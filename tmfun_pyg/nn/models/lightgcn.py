@@ -58,11 +58,7 @@ class LightGCN(EmbeddingModel):
         return Embeddings(*emb).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term (Eq. 15 of the paper)."""
         emb = self.encode(data)

@@ -114,12 +114,7 @@ class MGCN(MultimodalModel):
         reg_weight: float = 1e-4,
     ) -> None:
         super().__init__(
-            num_users,
-            num_items,
-            in_channels,
-            channels,
-            num_layers,
-            reg_weight,
+            num_users, num_items, in_channels, channels, num_layers, reg_weight
         )
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
@@ -132,9 +127,7 @@ class MGCN(MultimodalModel):
         )
         self.attention = ModalityAttention(channels)
         # The gates of all modalities, one after the other:
-        self.preference = torch.nn.Linear(
-            channels, len(in_channels) * channels
-        )
+        self.preference = torch.nn.Linear(channels, len(in_channels) * channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -195,11 +188,7 @@ class MGCN(MultimodalModel):
         return (shared + own.sum(dim=1)) / (h.size(1) + 1)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
         # Contrast is between nodes of every process, the same on each.

@@ -136,11 +136,7 @@ class MICRO(LearnedGraphModel):
         return MICROEncoding(*emb, fused, modality)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive loss and the L2 term."""
         out = self.encode(data)

@@ -75,12 +75,7 @@ class MMGCN(MultimodalModel):
         reg_weight: float = 1e-4,
     ) -> None:
         super().__init__(
-            num_users,
-            num_items,
-            in_channels,
-            channels,
-            num_layers,
-            reg_weight,
+            num_users, num_items, in_channels, channels, num_layers, reg_weight
         )
         check_at_least("num_layers", num_layers, 1)
         self.preferences = torch.nn.ModuleDict(
@@ -136,11 +131,7 @@ class MMGCN(MultimodalModel):
         return Embeddings(*emb).rows(user, item)
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
         user_emb, item_emb = self.encode(data)

@@ -158,11 +158,7 @@ class RankingModel(torch.nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the weighted parts of the training loss, whose sum is to
         be minimized.

@@ -4,15 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
-from torch_geometric.nn.inits import reset, zeros
 
-from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import ContentFusion
 from tmfun_pyg.nn.loss import ScaledContrast
 from tmfun_pyg.nn.models.embedding_model import rows_of
+from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 
@@ -62,13 +61,10 @@ class TMFUN(MultimodalModel):
         \mathbf{X}^c &= \frac{1}{L + 1} \sum_{l=0}^{L} \mathbf{A}^l \mathbf{E}
         && \textrm{(collaborative branch)}
 
-        \mathbf{H}_m &= \mathbf{S}_m \left( \mathbf{E}_{\mathcal{I}} \odot
-        \sigma(\mathrm{MLP}_m(\mathbf{X}_m)) \right)
-        && \textrm{(modality feature graphs)}
-
-        \mathbf{H} &= \sum_m \boldsymbol{\beta}_m \, \mathbf{S}_m
-        \mathbf{E}_{\mathcal{I}}
-        && \textrm{(item feature graph)}
+        \mathbf{H}_1, \ldots, \mathbf{H}_{|\mathcal{M}|}, \mathbf{H} &=
+        \mathrm{ItemContent}(\mathbf{E}_{\mathcal{I}}; \mathbf{X}_m,
+        \mathbf{S}_m)
+        && \textrm{(modality and item feature graphs)}
 
         \mathbf{Z} &= w \cdot \mathrm{ContentFusion} (\mathbf{H}_1, \ldots,
         \mathbf{H}_{|\mathcal{M}|}, \mathbf{H};\ \mathbf{X}^c)
@@ -79,8 +75,7 @@ class TMFUN(MultimodalModel):
     The user rows of :math:`\mathbf{H}_m` are means over those of a user's
     items that have the modality, those of :math:`\mathbf{H}` over those that
     have any. Features are brought to zero mean and unit variance item by item.
-    :math:`\boldsymbol{\beta}` is a softmax of learned logits over the
-    modalities of an item. A cold item, without a training interaction, has an
+    A cold item, without a training interaction, has an
     ID embedding of zero, so that it is known by its content alone; see
     :class:`~tmfun_pyg.nn.ColdItems` for more.
 
@@ -173,22 +168,12 @@ class TMFUN(MultimodalModel):
             reg_weight,
             sparse,
         )
-        self.modality_graphs = modality_graphs
         self.item_graph = item_graph and later_steps
         self.reads_feature_graphs = modality_graphs or self.item_graph
-
         self.propagation = InteractionPropagation(num_layers)
-        self.convs = torch.nn.ModuleDict(
-            {
-                name: FeatureGraphConv(channels, size)
-                for name, size in in_channels.items()
-            }
+        self.item_content = ItemContent(
+            in_channels, channels, modality_graphs, self.item_graph
         )
-        if self.item_graph:
-            self.item_conv = FeatureGraphConv(channels)
-            self.graph_logit = torch.nn.Parameter(
-                torch.empty(len(in_channels))
-            )
         self.fusion = ContentFusion(
             channels,
             len(in_channels),
@@ -209,10 +194,8 @@ class TMFUN(MultimodalModel):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        reset(self.convs)
+        self.item_content.reset_parameters()
         self.fusion.reset_parameters()
-        if self.item_graph:
-            zeros(self.graph_logit)
 
     def id_embeddings(self, data: HeteroData) -> Pair:
         r"""Returns the ID embeddings of a graph, of zero for cold items."""
@@ -231,7 +214,8 @@ class TMFUN(MultimodalModel):
         """
         id_emb = self.id_embeddings(data)
         user_emb, item_emb = self.propagation(*id_emb, data)
-        sources = self._sources(data, id_emb[1])
+        source_id = self._source_embeddings(data, id_emb[1])
+        sources = self.item_content(data, id_emb[1], source_id)
         users, user_mask = user_content(data, sources, user, exclude)
         items, item_mask = sources, data["item"].mask
         if user is not None:
@@ -261,52 +245,15 @@ class TMFUN(MultimodalModel):
             sources=sources,
         )
 
-    def _sources(self, data: HeteroData, item_id: Tensor) -> List[Tensor]:
-        """Returns the representations of all items that are to be fused, one
-        of each modality and that of the item feature graph.
-        """
-        source, source_id = data["item"], item_id
-        if is_sampled_batch(data) and self.reads_feature_graphs:
-            source = data["similar_item"]
-            source_id = rows_of(self.item_embedding, source.n_id)
-            source_id = _without_cold(source_id, data, "similar_item")
-        pair = (source_id, None)
-
-        out: List[Tensor] = []
-        for name, conv in self.convs.items():
-            if self.modality_graphs:
-                graph = similar(data, name)
-                feat = source[f"x_{name}"]
-                out.append(conv(pair, *graph, feat=feat))
-            else:
-                assert isinstance(conv, FeatureGraphConv)
-                feat = data["item"][f"x_{name}"]
-                out.append(conv.apply_gate(item_id, feat))
-        if self.item_graph:
-            beta = self._graph_weights(data["item"].mask[:, :-1])
-            plain = [
-                self.item_conv(pair, *similar(data, name))
-                for name in self.modalities
-            ]
-            weighted = [
-                h * weight
-                for h, weight in zip(plain, beta.split(1, dim=1), strict=True)
-            ]
-            out.append(sum(weighted[1:], weighted[0]))
-        return out
-
-    def _graph_weights(self, mask: Tensor) -> Tensor:
-        """Returns the weights of the feature graphs for each item."""
-        logit = self.graph_logit.expand_as(mask)
-        lowest = torch.finfo(logit.dtype).min
-        return logit.masked_fill(~mask, lowest).softmax(dim=1)
+    def _source_embeddings(self, data: HeteroData, item_id: Tensor) -> Tensor:
+        """Returns the ID embeddings of the sources of the feature graphs."""
+        if not is_sampled_batch(data) or not self.reads_feature_graphs:
+            return item_id
+        source_id = rows_of(self.item_embedding, data["similar_item"].n_id)
+        return _without_cold(source_id, data, "similar_item")
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss, the contrastive losses and the L2 term."""
         # Contrast is between all nodes of a batch, of every process: each
@@ -349,8 +296,8 @@ class TMFUN(MultimodalModel):
     def modality_weights(self, data: HeteroData) -> Pair:
         r"""Returns the weight of each modality in the early step of each user
         and of each item, of shape :obj:`[num_users, num_modalities]` and
-        :obj:`[num_items, num_modalities]`. Who lacks all of them has weights
-        of zero.
+        :obj:`[num_items, num_modalities]`. Nodes without
+        any modality have weights of zero.
         """
         return self.encode(self.prepare(data)).weight
 

@@ -112,11 +112,7 @@ class VBPR(MultimodalModel):
         )
 
     def loss(
-        self,
-        data: HeteroData,
-        user: Tensor,
-        pos_item: Tensor,
-        neg_item: Tensor,
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
         item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)

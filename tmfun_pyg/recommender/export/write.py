@@ -94,9 +94,7 @@ def write_export(
         "num_seen": len(col),
         "dtype": "float32",
         "metric": "inner_product",
-        "versions": {
-            n: import_module(n).__version__ for n in sorted(packages)
-        },
+        "versions": {n: import_module(n).__version__ for n in sorted(packages)},
         "id_types": {},
     }
     with atomic_folder(target) as part:
