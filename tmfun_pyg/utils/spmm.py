@@ -65,8 +65,8 @@ def to_csr(
     edge_index: EdgeIndex, edge_weight: Tensor, transpose: bool = False
 ) -> Tensor:
     r"""Returns :math:`\mathbf{A}`, or :math:`\mathbf{A}^{\top}`, as a sparse
-    CSR tensor that shares the memory of the caches of an
-    :class:`~torch_geometric.EdgeIndex`.
+    CSR tensor, from the caches of an :class:`~torch_geometric.EdgeIndex`. On
+    the CPU its indices are of 32 bits where these suffice.
 
     Args:
         edge_index (EdgeIndex): The edges, sorted by row or column.
