@@ -220,9 +220,24 @@ def test_usage(args: List[str], capsys: Any) -> None:
     assert "error:" in capsys.readouterr().err
 
 
+def test_fit_in_closed_form(capsys: Any) -> None:
+    options = ["--model", "EASE", "--model.reg_weight", "2.0"]
+    assert fit("run", 1, *options) == 0
+    assert "Validation:" in capsys.readouterr().out
+    model = Recommender.load("run/best.ckpt").model
+    assert model.reg_weight == 2.0
+    assert model.weight.any()
+    assert main(["test", "--ckpt", "run/best.ckpt"]) == 0
+    assert set(json.loads(Path("run/metrics.json").read_text())) == {
+        *("val", "test", "best_epoch")
+    }
+    assert main(["report", "--run", "run"]) == 0
+    assert Path("run/report/report.html").exists()
+    assert fit("run", 1, *options) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
 def test_failures(capsys: Any, folder: Path) -> None:
-    assert main(["fit", "--model", "MostPopular", "--out", "run"]) == 1
-    assert "without weights" in capsys.readouterr().err
     assert main(["fit", "--data.root", "nowhere"]) == 1
     assert "nowhere.inter" in capsys.readouterr().err
     assert not (folder / "run").exists()

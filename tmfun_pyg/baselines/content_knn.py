@@ -1,4 +1,4 @@
-from typing import Dict, Optional
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -74,9 +74,3 @@ class ContentKNN(RankingModel):
             items.append(x)
         emb = torch.cat(users, dim=1), torch.cat(items, dim=1)
         return Embeddings(*emb).rows(user, item)
-
-    def loss(
-        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
-    ) -> Dict[str, Tensor]:
-        r"""Returns no parts: there is nothing to train."""
-        return {}
