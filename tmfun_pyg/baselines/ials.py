@@ -60,14 +60,14 @@ class IALS(RankingModel):
             ImportError: If :obj:`implicit` is not installed.
         """
         self.check_data(data)
-        als = import_extra("implicit.als", "ials")
+        module = import_extra("implicit.als", "ials")
         sparse = import_extra("scipy.sparse", "ials")
         edge_index = data["user", "interacts", "item"].edge_index.cpu()
         user, item = edge_index.as_tensor().numpy()
         value = np.ones(len(user), dtype=np.float32)
         size = self.num_users, self.num_items
         matrix = sparse.csr_matrix((value, (user, item)), shape=size)
-        model = als.AlternatingLeastSquares(
+        model = module.AlternatingLeastSquares(
             factors=self.user_emb.size(1),
             regularization=self.reg_weight,
             alpha=self.alpha,
