@@ -65,17 +65,23 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     assert main([*args, *new, "--k", "99"]) == 0
     assert "have fewer than 99 items left" in capsys.readouterr().out
     for bad, match in (
-        (["--cold-items", "visual_feat.npy"], "one file of item ids"),
-        (["--cold-items", "a.npy", "b.npy", "ids.txt"], "for each of"),
-        (["--only-cold", "true"], "found no --cold_items"),
-        (["--users", "none.txt"], "none.txt: found no such file"),
+        (
+            ["--cold-items", "visual_feat.npy"],
+            "must be one .txt file of item ids",
+        ),
+        (
+            ["--cold-items", "a.npy", "b.npy", "ids.txt"],
+            "named after some of ['visual']",
+        ),
+        (["--only-cold", "true"], "--only_cold must come with --cold_items"),
+        (["--users", "none.txt"], "must be an existing file (got 'none.txt')"),
         (["--k", "0"], "'k' must be at least 1 (got 0)"),
     ):
         assert main([*args, *bad]) == 1
         assert match in capsys.readouterr().err
     Path("users.txt").write_text("3\n\n4\n", encoding="utf-8")
     assert main(args) == 1
-    assert "line 2: found an empty line" in capsys.readouterr().err
+    assert "'users.txt', line 2 must be an id" in capsys.readouterr().err
 
 
 def test_explain(recommender: Recommender, capsys: Any) -> None:
@@ -95,7 +101,7 @@ def test_export(recommender: Recommender, capsys: Any) -> None:
     found = load_exported("served")
     assert (found.user_emb == recommender.scorer.user_emb).all()
     assert main(args) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert main([*args, "--overwrite", "true"]) == 0
     assert not Path("served/scorer.pt2").exists()
 

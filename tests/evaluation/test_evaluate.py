@@ -341,8 +341,14 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match=r"'ks' .* \(got \[\]\)"):
         evaluate((user_emb, item_emb), data, ks=[])
     for pair, message in (
-        ((user_emb[:19], item_emb), "scores 19 users, but 'data' has 20"),
-        ((user_emb, item_emb[:3]), "scores 3 items, but 'data' has 30"),
+        (
+            (user_emb[:19], item_emb),
+            "must score the 20 users of 'data' \\(got 19",
+        ),
+        (
+            (user_emb, item_emb[:3]),
+            "must score the 30 items of 'data' \\(got 3",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(pair, data)

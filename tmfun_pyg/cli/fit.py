@@ -135,7 +135,7 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     options = config.model.get("init_args") or {}
     model = cls.from_data(data, **dict(options))
     if not any(True for _ in model.parameters()):
-        raise ValueError(f"--model {cls.__name__}: a model without weights")
+        raise ValueError(f"--model must have weights (got {cls.__name__})")
     module = RecommenderModule(
         model, data, lr=config.lr, dataset=dataset, source=given.data
     )
@@ -175,11 +175,11 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
 
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder}: found a file, expected a folder")
+        raise ValueError(f"--out must be a folder (got the file '{folder}')")
     if (folder / "last.ckpt").exists() and not resume:
         raise ValueError(
-            f"--out {folder}: found a run there, expected --resume true to go "
-            f"on with it, or another folder"
+            f"--out must be a folder without a run (got '{folder}'); pass "
+            f"--resume true to go on with its run"
         )
 
 
@@ -221,8 +221,8 @@ def _find_configs(args: List[str]) -> List[str]:
         if word in ("-c", "--config") and not Path(name).exists():
             if name not in shipped:
                 raise ValueError(
-                    f"--config {name}: found no such file, expected one, or "
-                    f"one of {', '.join(sorted(shipped))}"
+                    f"--config must be an existing file or one of "
+                    f"{', '.join(sorted(shipped))} (got '{name}')"
                 )
             words[place] = shipped[name]
     return words

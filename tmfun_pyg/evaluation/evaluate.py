@@ -228,8 +228,8 @@ def _prepare(
         expected = data[node_type].num_nodes
         if found != expected:
             raise ValueError(
-                f"'model' scores {found} {node_type}s, but 'data' has "
-                f"{expected}"
+                f"'model' must score the {expected} {node_type}s of 'data' "
+                f"(got {found})"
             )
     device = scorer.device
     edge_index = data["user", "interacts", "item"].edge_index

@@ -41,8 +41,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         # torch reports a file that cannot grow as a RuntimeError.
         except (OSError, RuntimeError) as err:
             raise OSError(
-                f"the checkpoint '{path}' cannot be written ({err}): expected "
-                f"a writable folder with enough space"
+                f"'{path}' cannot be written ({err}): it must be in a "
+                f"writable folder with enough space"
             ) from err
 
 
@@ -90,7 +90,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as err:
-        raise ValueError(f"The checkpoint '{path}' does not exist") from err
+        raise ValueError(f"'{path}' does not exist") from err
     # What torch raises for bytes that are no checkpoint depends on the bytes.
     except Exception as err:
         raise ValueError(
@@ -131,8 +131,8 @@ def restore_model(
     about = checkpoint["recommender"]
     if dataset.fingerprint != about["fingerprint"]:
         raise ValueError(
-            f"The data set must be that of the checkpoint, of the fingerprint "
-            f"{about['fingerprint']} (got {dataset.fingerprint})"
+            f"The data set must be the one of the checkpoint, with the "
+            f"fingerprint {about['fingerprint']} (got {dataset.fingerprint})"
         )
     if about["options"] is None:
         raise ValueError(
