@@ -85,7 +85,7 @@ def test_fit_and_judge(capsys: Any) -> None:
 def test_resume() -> None:
     assert fit("whole", 4) == 0
     assert fit("parts", 2) == 0
-    assert fit("parts", 4, "--resume", "true") == 0
+    assert fit("parts", 4, "--resume") == 0
     assert_same("parts/last.ckpt", "whole/last.ckpt")
     assert_same("parts/best.ckpt", "whole/best.ckpt")
     assert rows("parts/metrics.csv") == rows("whole/metrics.csv")
@@ -235,6 +235,11 @@ def test_failures(capsys: Any, folder: Path) -> None:
         "--out must be a folder (got the file 'file')"
         in capsys.readouterr().err
     )
+    features = np.load("toy/visual_feat.npy")
+    features[0] = 0
+    np.save("toy/visual_feat.npy", features)
+    assert main(["fit", "--data.root", "toy", "--out", "run"]) == 1
+    assert "pass --data.zero_rows mask if" in capsys.readouterr().err
     with pytest.raises(ValueError, match="nowhere"):
         main(["--debug", "fit", "--data.root", "nowhere"])
 

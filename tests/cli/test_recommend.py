@@ -58,7 +58,7 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     np.save("visual_feat.npy", rng.normal(size=(3, 8)).astype(np.float32))
     Path("ids.txt").write_text("100\n101\n102\n")
     new = ["--cold-items", "visual_feat.npy", "ids.txt"]
-    assert main([*args, *new, "--only-cold", "true"]) == 0
+    assert main([*args, *new, "--only-cold"]) == 0
     rows = read_rows()
     assert {row["item_id"] for row in rows} <= {"100", "101", "102"}
     assert len(rows) == 4
@@ -73,7 +73,10 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
             ["--cold-items", "a.npy", "b.npy", "ids.txt"],
             "named after some of ['visual']",
         ),
-        (["--only-cold", "true"], "--only_cold must come with --cold_items"),
+        (
+            ["--only-cold", "--exclude-seen", "false"],
+            "--only_cold must come with --cold_items",
+        ),
         (["--users", "none.txt"], "must be an existing file (got 'none.txt')"),
         (["--k", "0"], "'k' must be at least 1 (got 0)"),
     ):
@@ -94,6 +97,7 @@ def test_explain(recommender: Recommender, capsys: Any) -> None:
 
 
 def test_export(recommender: Recommender, capsys: Any) -> None:
+    Path("run").mkdir()
     args = ["export", "--ckpt", "c.ckpt", "--out", "served"]
     assert main([*args, "--formats", "scorer", "--k", "3"]) == 0
     assert "scorer.pt2, manifest.json" in capsys.readouterr().out
@@ -101,8 +105,12 @@ def test_export(recommender: Recommender, capsys: Any) -> None:
     found = load_exported("served")
     assert (found.user_emb == recommender.scorer.user_emb).all()
     assert main(args) == 1
-    assert "already exists" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "already exists; pass --overwrite true to replace" in error
     assert main([*args, "--overwrite", "true"]) == 0
+    assert main([*args, "--overwrite", "--k", "3"]) == 0
+    assert main(["export", "--ckpt", "run", "--out", "served"]) == 1
+    assert "pass 'run/best.ckpt'" in capsys.readouterr().err
     assert not Path("served/scorer.pt2").exists()
 
 

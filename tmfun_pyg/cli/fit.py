@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from tmfun_pyg.cli.command import judge
+from tmfun_pyg.cli.command import judge, switch_on
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
@@ -77,7 +77,7 @@ class _AppendingLogger(CSVLogger):
 def fit(args: List[str]) -> int:
     """Trains a model, and judges its best epoch on validation."""
     parser = _make_parser()
-    config = parser.parse_args(_find_configs(args))
+    config = parser.parse_args(switch_on(_find_configs(args), RunOptions))
     try:
         return _fit(parser, config)
     except MisconfigurationException as err:

@@ -1,6 +1,7 @@
 """What a checkpoint holds, written by training and by the front door."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Dict, Optional, Type, Union
 
 import torch
@@ -89,6 +90,11 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except IsADirectoryError as err:
+        raise ValueError(
+            f"'{path}' must be a file (got a folder); for the best epoch of a "
+            f"run pass '{Path(path, 'best.ckpt')}'"
+        ) from err
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
     # What torch raises for bytes that are no checkpoint depends on the bytes.
