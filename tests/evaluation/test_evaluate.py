@@ -340,6 +340,8 @@ def test_bad_arguments() -> None:
         evaluate((user_emb, item_emb), data, ks=[0, 5])
     with pytest.raises(ValueError, match=r"'ks' .* \(got \[\]\)"):
         evaluate((user_emb, item_emb), data, ks=[])
+    with pytest.raises(ValueError, match=r"'ks' must be a list .* \(got 5\)"):
+        evaluate((user_emb, item_emb), data, ks=5)
     for pair, message in (
         (
             (user_emb[:19], item_emb),
