@@ -106,7 +106,7 @@ def test_export(recommender: Recommender, capsys: Any) -> None:
     assert (found.user_emb == recommender.scorer.user_emb).all()
     assert main(args) == 1
     error = capsys.readouterr().err
-    assert "already exists; pass --overwrite true to replace" in error
+    assert "already exists; pass --overwrite to replace" in error
     assert main([*args, "--overwrite", "true"]) == 0
     assert main([*args, "--overwrite", "--k", "3"]) == 0
     assert main(["export", "--ckpt", "run", "--out", "served"]) == 1

@@ -109,4 +109,4 @@ def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert not Path("data/shop").exists()
     Path("data/shop").mkdir(parents=True)
     assert main(PREPARE) == 1
-    assert "pass --overwrite true to replace" in capsys.readouterr().err
+    assert "pass --overwrite to replace" in capsys.readouterr().err

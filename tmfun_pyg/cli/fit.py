@@ -179,7 +179,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
     if (folder / "last.ckpt").exists() and not resume:
         raise ValueError(
             f"--out must be a folder without a run (got '{folder}'); pass "
-            f"--resume true to go on with its run"
+            f"--resume to go on with its run"
         )
 
 
@@ -205,7 +205,7 @@ def _tell_interrupted(folder: Path) -> int:
     if (folder / "last.ckpt").exists():
         text = (
             f"interrupted: the last finished epoch is {folder}/last.ckpt, to "
-            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume true"
+            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume"
         )
     print(f"\ntmfun fit: {text}", file=sys.stderr)
     return INTERRUPT

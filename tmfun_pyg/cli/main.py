@@ -64,7 +64,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         if debug:
             raise
         # What is an argument in Python is an option here.
-        text = str(error).replace("overwrite=True", "--overwrite true")
+        text = str(error).replace("overwrite=True", "--overwrite")
         option = "--data.zero_rows" if command == "fit" else "--zero_rows"
         text = text.replace("zero_rows='mask'", f"{option} mask")
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
