@@ -63,7 +63,7 @@ def switch_on(args: List[str], function: Callable[..., Any]) -> List[str]:
     switches = {f"--{x.name}" for x in asked if x.annotation is bool}
     return [
         f"{word}=true" if word in switches and after[:1] in ("", "-") else word
-        for word, after in zip(args, [*args[1:], ""], strict=True)
+        for word, after in zip(args, [*args[1:], ""], strict=False)
     ]
 
 
