@@ -76,5 +76,5 @@ def test_nothing_to_train(graph):
 
 def test_no_features():
     data = make_data(0, False)
-    with pytest.raises(ValueError, match="holds no features"):
+    with pytest.raises(ValueError, match="must hold features"):
         ContentKNN.from_data(data)(ToRecGraph()(data))

@@ -59,8 +59,7 @@ class ContentKNN(RankingModel):
         self.check_data(data)
         if len(data.modalities) == 0:
             raise ValueError(
-                "data['item'] holds no features 'x_<modality>': ContentKNN "
-                "needs at least one modality"
+                "data['item'] must hold features 'x_<modality>' (got none)"
             )
         edge_index = data["user", "interacts", "item"].edge_index
         users, items = [], []

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.cli.command import judge
+from tmfun_pyg.cli.command import judge, switch_on
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
@@ -78,7 +78,7 @@ class _AppendingLogger(CSVLogger):
 def fit(args: List[str]) -> int:
     """Trains a model, and judges its best epoch on validation."""
     parser = _make_parser()
-    config = parser.parse_args(_find_configs(args))
+    config = parser.parse_args(switch_on(_find_configs(args), RunOptions))
     try:
         return _fit(parser, config)
     except MisconfigurationException as err:
@@ -201,12 +201,12 @@ def _keep_config(
 
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder}: found a file, expected a folder")
+        raise ValueError(f"--out must be a folder (got the file '{folder}')")
     runs = ("last.ckpt", "best.ckpt")
     if any((folder / name).exists() for name in runs) and not resume:
         raise ValueError(
-            f"--out {folder}: found a run there, expected --resume true to go "
-            f"on with it, or another folder"
+            f"--out must be a folder without a run (got '{folder}'); pass "
+            f"--resume to go on with its run"
         )
 
 
@@ -232,7 +232,7 @@ def _tell_interrupted(folder: Path) -> int:
     if (folder / "last.ckpt").exists():
         text = (
             f"interrupted: the last finished epoch is {folder}/last.ckpt, to "
-            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume true"
+            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume"
         )
     print(f"\ntmfun fit: {text}", file=sys.stderr)
     return INTERRUPT
@@ -248,8 +248,8 @@ def _find_configs(args: List[str]) -> List[str]:
         if word in ("-c", "--config") and not Path(name).exists():
             if name not in shipped:
                 raise ValueError(
-                    f"--config {name}: found no such file, expected one, or "
-                    f"one of {', '.join(sorted(shipped))}"
+                    f"--config must be an existing file or one of "
+                    f"{', '.join(sorted(shipped))} (got '{name}')"
                 )
             words[place] = shipped[name]
     return words

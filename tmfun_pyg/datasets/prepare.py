@@ -173,13 +173,13 @@ def _check_target(target: str, name: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ValueError(
-            f"'{target}' exists already; pass overwrite=True to replace it"
+            f"'{target}' already exists; pass overwrite=True to replace it"
         )
     files = os.listdir(target) if osp.isdir(target) else [name]
     own = _mmrec.raw_files(target, name, _mmrec.find_modalities(target))
     other = set(files).difference(own, [REPORT])
     if other:
         raise ValueError(
-            f"'{target}' must hold the files of an earlier call alone, to be "
-            f"replaced (got {sorted(other)})"
+            f"'{target}' must hold nothing but the files of an earlier call, "
+            f"to be replaced (got {sorted(other)})"
         )

@@ -240,7 +240,8 @@ class RankingModelTests:
     def _state(self) -> Dict[str, Any]:
         state = dict(self.model.state_dict(keep_vars=True))
         for prefix, module in self.model.named_modules():
-            for name, value in {**module._buffers, **vars(module)}.items():
+            buffers = dict(module.named_buffers(recurse=False))
+            for name, value in {**buffers, **vars(module)}.items():
                 if isinstance(value, (Tensor, HeteroData)):
                     state[f"{prefix}.{name}"] = value
         kept = [n for n in state if not n.endswith(self.state_of_data)]

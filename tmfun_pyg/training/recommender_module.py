@@ -177,6 +177,6 @@ class RecommenderModule(LightningModule):
         own = self.description.get("recommender", {}).get("fingerprint")
         if None not in (saved, own) and saved != own:
             raise ValueError(
-                f"The data set must be that of the checkpoint, of the "
+                f"The data set must be the one of the checkpoint, with the "
                 f"fingerprint {saved} (got {own})"
             )

@@ -14,5 +14,15 @@ def check_at_least(name: str, value: float, least: float) -> None:
     Raises:
         ValueError: If the value is less than :obj:`least`.
     """
-    if value < least:
+    if not value >= least:  # NaN is not, either.
         raise ValueError(f"'{name}' must be at least {least} (got {value})")
+
+
+def check_positive(name: str, value: float) -> None:
+    r"""Checks an argument.
+
+    Raises:
+        ValueError: If the value is not positive.
+    """
+    if not value > 0:
+        raise ValueError(f"'{name}' must be positive (got {value})")

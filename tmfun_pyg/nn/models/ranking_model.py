@@ -94,7 +94,15 @@ class RankingModel(torch.nn.Module):
         Args:
             data (HeteroData): The data set.
             **kwargs (optional): Options of the constructor.
+
+        Raises:
+            ValueError: If it is no graph, or an option is out of range.
         """
+        if not isinstance(data, HeteroData):
+            raise ValueError(
+                f"'data' must be a HeteroData, such as dataset[0] (got a "
+                f"{type(data).__name__})"
+            )
         model = cls(**cls.sizes_of(data), **kwargs)
         model.options = kwargs
         return model

@@ -139,14 +139,14 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     names = set(os.listdir(folder)) if folder.exists() else set()
     if names and not overwrite:
         raise ValueError(
-            f"'{folder}' exists already: name another folder, or pass "
-            f"overwrite=True to replace an earlier export"
+            f"'{folder}' already exists; pass overwrite=True to replace an "
+            f"earlier export"
         )
     foreign = names - {MANIFEST, *FILES}
     if foreign:
         raise ValueError(
-            f"'{folder}' is not replaced: expected an earlier export, found "
-            f"{min(foreign)!r} in it as well"
+            f"'{folder}' must hold nothing but an earlier export, to be "
+            f"replaced (got {min(foreign)!r})"
         )
 
 
