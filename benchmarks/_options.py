@@ -5,10 +5,11 @@ import inspect
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Type
+from typing import Any, Dict, List, Optional, Tuple, Type
 
 import torch
 from torch_geometric.data import HeteroData
+from torch_geometric.transforms import BaseTransform
 
 import tmfun_pyg.nn
 from tmfun_pyg.baselines import ContentKNN, MostPopular
@@ -96,8 +97,10 @@ def default_of(name: str, option: str) -> Any:
     return parameters[option].default
 
 
-def load_data(args: argparse.Namespace) -> HeteroData:
-    """Reads the data set, and finds similar items."""
+def load_data(
+    args: argparse.Namespace, split: Optional[BaseTransform] = None
+) -> HeteroData:
+    """Reads the data set, splits it further, and finds similar items."""
     if args.root is None:
         data = SyntheticMultimodal(seed=0)[0]
     else:
@@ -118,4 +121,5 @@ def load_data(args: argparse.Namespace) -> HeteroData:
                 item.pop(key, None)
             elif key in item:
                 item[key] = item[key][order]
+    data = data if split is None else split(data)
     return FeatureGraph(k=args.k)(data)

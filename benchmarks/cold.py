@@ -57,10 +57,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs what is missing, then reports."""
     args = parse_args()
-    # Feature graphs don't depend on interactions: those that were made before
-    # are those that would be made now.
-    hold_out = HoldOutItems(args.ratio, args.split_seed)
-    data = hold_out(load_data(args))
+    data = load_data(args, HoldOutItems(args.ratio, args.split_seed))
     runs = Runs(args, data, judge)
     runs.settings.update(ratio=args.ratio, split_seed=args.split_seed)
     store = data["user", "interacts", "item"]
@@ -80,7 +77,7 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
     if model.estimates_cold_items:
         data = copy.copy(data).to(next(model.parameters()).device)
         with torch.no_grad():
-            encoding = model.encode(data)
+            encoding = model.encode(model.prepare(data))
         ranker = EmbeddingScorer(*ColdItems.fit(model, data).extend(encoding))
     return {
         # To choose options by, other than those that are reported:

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 def normalized_features(data, name):
     x = data["item"][f"x_{name}"]
-    variance = x.var(dim=1, keepdim=True, correction=0)
-    return (x - x.mean(dim=1, keepdim=True)) / (variance + 1e-5).sqrt()
+    std = x.std(dim=1, keepdim=True, correction=0)
+    return (x - x.mean(dim=1, keepdim=True)) / std
 
 
 def item_mask(data, name):
@@ -23,18 +23,32 @@ def dense_similar(data, name):
     return out
 
 
-def dense_ranking_loss(model, user_emb, item_emb, user, pos_item, neg_item):
-    """BPR and L2, pair by pair."""
-    bpr, reg = 0.0, 0.0
+def dense_ranking_loss(
+    model, user_emb, item_emb, user, pos_item, neg_item, row_emb=None
+):
+    """The ranking loss and L2, pair by pair. A row's own embedding of its user
+    may be given.
+    """
+    row_emb = user_emb[user] if row_emb is None else row_emb
+    shared = neg_item.flatten()[: model.softmax_negatives]
+    rank, reg = 0.0, 0.0
     for n in range(len(user)):
         reg = reg + model.user_embedding.weight[user[n]].pow(2).sum()
         reg = reg + model.item_embedding.weight[pos_item[n]].pow(2).sum()
+        positive = row_emb[n] @ item_emb[pos_item[n]]
         for j in neg_item[n]:
             reg = reg + model.item_embedding.weight[j].pow(2).sum()
-            difference = item_emb[pos_item[n]] - item_emb[j]
-            bpr = bpr - F.logsigmoid(user_emb[user[n]] @ difference)
+            if not model.softmax_negatives:
+                difference = positive - row_emb[n] @ item_emb[j]
+                rank = rank - F.logsigmoid(difference) / neg_item.size(1)
+        if model.softmax_negatives:
+            total = positive.exp()
+            for j in shared:
+                total = total + (row_emb[n] @ item_emb[j]).exp()
+            rank = rank - (positive.exp() / total).log()
+    name = "softmax" if model.softmax_negatives else "bpr"
     return {
-        "bpr": bpr / neg_item.numel(),
+        name: rank / len(user),
         "reg": model.l2_loss.weight * reg / len(user),
     }
 

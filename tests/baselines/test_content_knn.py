@@ -23,9 +23,9 @@ def dense_scores(data, names):
     out = torch.zeros(NUM_USERS, NUM_ITEMS)
     for name in names:
         x = data["item"][f"x_{name}"]
-        x = F.layer_norm(x, x.shape[1:])
+        x = F.layer_norm(x.double(), x.shape[1:], eps=0).float()
         mask = data["item"].get(f"mask_{name}", torch.ones(len(x)).bool())
-        x = x - x[mask].mean(dim=0)
+        x = x - x[mask & (r.sum(dim=0) > 0)].mean(dim=0)
         for user in range(NUM_USERS):
             own = [j for j in range(len(x)) if r[user, j] > 0 and mask[j]]
             for i in range(len(x)):
@@ -64,6 +64,20 @@ def test_where_features_lie_does_not_matter(data, graph):
     torch.testing.assert_close(
         model(ToRecGraph()(data)), expected, atol=1e-4, rtol=0
     )
+
+
+def test_cold_items_change_no_other_score(data):
+    """The mean is that of the warm items."""
+    store = data["user", "interacts", "item"]
+    is_kept = store.edge_index[1] != 2
+    store.edge_index = store.edge_index[:, is_kept]
+    model = ContentKNN.from_data(data)
+    user_emb, item_emb = model(ToRecGraph()(data))
+    data["item"].x_m0[2] += 100.0 * torch.arange(3)
+    other_user, other_item = model(ToRecGraph()(data))
+    assert torch.equal(user_emb, other_user)
+    is_other = torch.arange(NUM_ITEMS) != 2
+    assert torch.equal(item_emb[is_other], other_item[is_other])
 
 
 def test_nothing_to_train(graph):

@@ -123,6 +123,33 @@ def test_mask(x):
     assert torch.equal(edge_index, reference(x, 5, mask))
 
 
+@pytest.mark.parametrize("recall", [None, 0.9])
+def test_cold_items_receive_and_never_send(x, recall):
+    """Edges of the others are as if cold items were not there."""
+    if recall is not None:
+        pytest.importorskip("faiss", reason="faiss is not installed")
+    cold = torch.tensor([0, 5, 82])
+    is_warm = torch.ones(len(x), dtype=torch.bool)
+    is_warm[cold] = False
+    warm = is_warm.nonzero().view(-1)
+    data = make_data(x)
+    data["user"].num_nodes = 2
+    pairs = torch.stack([warm % 2, warm])
+    data["user", "interacts", "item"].edge_index = pairs
+    store = FeatureGraph(k=4, recall=recall)(data)[EDGE_TYPE]
+    source, target = store.edge_index
+    assert is_warm[source].all()
+    assert torch.equal(target, torch.arange(83).repeat_interleave(4))
+    assert torch.equal(store.edge_weight, torch.full((4 * 83,), 0.25))
+    of_warm = is_warm[target]
+    found = store.edge_index[:, of_warm]
+    assert torch.equal(found, warm[reference(x[warm], 4)])
+    y = x / x.norm(dim=1, keepdim=True)
+    score = (y[cold] @ y[warm].t()).topk(4).indices
+    expected = warm[score].sort(dim=1).values
+    assert torch.equal(source[~of_warm].view(3, 4), expected)
+
+
 def test_weights(x):
     edge_index, weight = connect(x, k=4)
     assert weight.dtype == torch.float32

@@ -138,7 +138,22 @@ def test_features_in_half_precision():
     x = raw["item"].x_m0 = (1000 * raw["item"].x_m0).half()
     found = ToRecGraph()(raw)["item"].x_m0
     assert found.dtype == torch.float
-    torch.testing.assert_close(found, F.layer_norm(x.float(), (3,)))
+    x = F.layer_norm(x.double(), (3,), eps=0).float()
+    torch.testing.assert_close(found, x)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e30])
+def test_scale_of_features_does_not_matter(scale):
+    raw = make_data(1, missing=False)
+    expected = F.layer_norm(raw["item"].x_m0.double(), (3,), eps=0).float()
+    raw["item"].x_m0 = raw["item"].x_m0 * scale
+    torch.testing.assert_close(ToRecGraph()(raw)["item"].x_m0, expected)
+
+
+def test_constant_features_are_no_content():
+    raw = make_data(1, missing=False)
+    raw["item"].x_m0[2] = 0.1
+    assert not ToRecGraph()(raw)["item"].x_m0[2].any()
 
 
 @pytest.mark.parametrize("missing", [False, True])

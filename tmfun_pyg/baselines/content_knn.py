@@ -21,14 +21,14 @@ class ContentKNN(RankingModel):
 
     where :math:`\mathcal{N}_{um}` are the training items of user :math:`u`
     that have modality :math:`m`, and :math:`\boldsymbol{\mu}_m` is the mean of
-    the features over all items that have it. Without it most cosines would be
-    alike: the embeddings of an encoder tend to lie in a narrow cone around
-    their mean, which says nothing about an item. A modality that the item or
-    all of the user's items lack counts as a cosine of zero.
+    the features over the warm items that have it. Without it most cosines
+    would be alike: the embeddings of an encoder tend to lie in a narrow cone
+    around their mean, which says nothing about an item. A modality that the
+    item or all of the user's items lack counts as a cosine of zero.
 
     The features come standardized item by item, as
     :class:`~tmfun_pyg.transforms.ToRecGraph` leaves them. A modality is
-    centred over the items that have it.
+    centred over the warm items that have it.
 
     The baseline for cold items. It has no
     parameters and needs no training. The score is the inner product of the
@@ -66,7 +66,9 @@ class ContentKNN(RankingModel):
         for column, name in enumerate(data.modalities):
             x = data["item"][f"x_{name}"]
             mask = data["item"].mask[:, column : column + 1]
-            mean = x.sum(0, dtype=torch.double) / mask.sum().clamp(min=1)
+            is_warm = mask & (data["item"].degree > 0).view(-1, 1)
+            mean = (x * is_warm).sum(0, dtype=torch.double)
+            mean = mean / is_warm.sum().clamp(min=1)
             x = F.normalize(x - mean.to(x.dtype), dim=1) * mask
             count = spmm(edge_index, mask.to(x.dtype)).clamp(min=1)
             users.append(spmm(edge_index, x) / (count * len(data.modalities)))

@@ -9,9 +9,7 @@ from torch_geometric.transforms import BaseTransform
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.topk import stable_topk
-
-BLOCK = 2**24  # Similarities held at once: 128 MiB of float64.
+from tmfun_pyg.utils.neighbors import nearest_rows
 
 
 @functional_transform("add_items")
@@ -124,9 +122,7 @@ class AddItems(BaseTransform):
         old = F.normalize(known[candidates].double())
         new = F.normalize(x[is_new].double())
         k = min(self.k, candidates.numel())
-        size = max(1, BLOCK // max(1, candidates.numel()))
-        blocks = [stable_topk(b @ old.t(), k)[1] for b in new.split(size)]
-        return candidates[torch.cat(blocks)]
+        return candidates[nearest_rows(new, old, k)]
 
     def __repr__(self) -> str:
         return (

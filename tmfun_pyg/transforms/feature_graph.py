@@ -5,12 +5,19 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import degree
 
-from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
+from tmfun_pyg.transforms.to_rec_graph import (
+    INTERACTS,
+    check_interactions,
+    is_rec_graph,
+    modalities_of,
+)
 from tmfun_pyg.utils.messages import check_at_least, name_items
 from tmfun_pyg.utils.neighbors import (
     approximate_neighbors,
     exact_neighbors,
+    nearest_rows,
     round_features,
 )
 
@@ -28,11 +35,15 @@ class FeatureGraph(BaseTransform):
     normalization :math:`1 / \sqrt{d_j d_i}` where every item has :math:`k`
     neighbors.
 
-    Items that lack a modality (:obj:`data['item'].mask_<m>`) have no edges
-    of it. Of equally similar items, those with a lower index are taken.
-    Cosine similarities are computed without rounding errors from features
-    that are rounded to :math:`2^{-25}`, block by block, so that the graph does
-    not depend on the device, and no matrix of all pairs of items is held.
+    Cold items, without a training interaction, are connected to the
+    :math:`k` nearest warm ones, and no item to them: what is learned of the
+    warm items is the same with and without them. (All items are warm where
+    :obj:`data` holds no interactions.) Items that lack a modality
+    (:obj:`data['item'].mask_<m>`) have no edges of it. Of equally similar
+    items, those with a lower index are taken. Cosine similarities are computed
+    without rounding errors from features that are rounded to
+    :math:`2^{-25}`, block by block, so that the graph does not depend on the
+    device, and no matrix of all pairs of items is held.
 
     The time this takes grows with the square of the number of items. For
     many items, give :obj:`recall`: an index of :obj:`faiss` is then searched
@@ -54,8 +65,8 @@ class FeatureGraph(BaseTransform):
     Raises:
         ImportError: If :obj:`recall` is given, and :obj:`faiss` is missing.
         ValueError: If an argument is out of range; if there are no features,
-            or not more than :math:`k` items that have them; if features hold
-            NaN or Inf, or a row is all zero; if the graph is one of
+            or not more than :math:`k` warm items that have them; if features
+            hold NaN or Inf, or a row is all zero; if the graph is one of
             :class:`~tmfun_pyg.transforms.ToRecGraph`, which holds other
             features.
     """
@@ -80,33 +91,47 @@ class FeatureGraph(BaseTransform):
             raise ValueError(
                 "data['item'] must hold features 'x_<modality>' (got none)"
             )
+        is_warm = torch.ones(item.num_nodes, dtype=torch.bool)
+        if INTERACTS in data.edge_types:
+            check_interactions(data)
+            _, target = data[INTERACTS].edge_index
+            is_warm = degree(target, item.num_nodes) > 0
         for modality in modalities:
             x = item[f"x_{modality}"]
             index = torch.arange(len(x), device=x.device)
+            is_warm = is_warm.to(x.device)
             if f"mask_{modality}" in item:
                 index = index[item[f"mask_{modality}"]]
-            edge_index = self._connect(x, index, modality)
+            edge_index = self._connect(x, index, is_warm[index], modality)
             weight = torch.full((edge_index.size(1),), 1 / self.k)
             store = data["item", f"similar_{modality}", "item"]
             store.edge_index = edge_index
             store.edge_weight = weight.to(x.device)
         return data
 
-    def _connect(self, x: Tensor, index: Tensor, modality: str) -> Tensor:
-        """Returns the edges among the items ``index``."""
-        if self.k >= len(index):
+    def _connect(
+        self, x: Tensor, index: Tensor, is_warm: Tensor, modality: str
+    ) -> Tensor:
+        """Returns the edges from warm items to the items ``index``."""
+        warm = index[is_warm]
+        if self.k >= len(warm):
             raise ValueError(
-                f"'k' must be less than the {len(index)} items that have the "
-                f"modality '{modality}' (got {self.k})"
+                f"'k' must be less than the {len(warm)} warm items that have "
+                f"the modality '{modality}' (got {self.k})"
             )
         x = _unit_rows(x[index].double(), index, modality)
         q = round_features(x)
+        known, cold = q[is_warm], q[~is_warm]
+        source = warm.new_empty((len(index), self.k))
         if self.recall is None:
-            source = exact_neighbors(q, self.k)
+            source[is_warm] = warm[exact_neighbors(known, self.k)]
         else:
-            source = approximate_neighbors(q, self.k, self.recall)
+            found = approximate_neighbors(known, self.k, self.recall)
+            source[is_warm] = warm[found]
+        nearest, _ = nearest_rows(cold, known, self.k).sort(dim=1)
+        source[~is_warm] = warm[nearest]
         target = index.repeat_interleave(self.k)
-        return torch.stack([index[source.flatten()], target])
+        return torch.stack([source.flatten(), target])
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(k={self.k}, recall={self.recall})"

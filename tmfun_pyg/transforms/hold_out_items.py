@@ -27,9 +27,9 @@ class HoldOutItems(BaseTransform):
     have no interaction in the two that are added. The reverse relation
     :obj:`data['item', 'rev_interacts', 'user']` loses what the training
     interactions lose, and the mask :obj:`data['item'].is_cold` tells the
-    items apart. All else stays as it is: features are known of cold items,
-    too, so that feature graphs connect them, whether they are made before or
-    after.
+    items apart. All else stays as it is. Apply it before
+    :class:`~tmfun_pyg.transforms.FeatureGraph`, which connects cold items to
+    warm ones, and no item to cold ones.
 
     Args:
         ratio (float, optional): The share of the items, rounded to whole
@@ -39,7 +39,7 @@ class HoldOutItems(BaseTransform):
     Raises:
         ValueError: If :obj:`ratio` is out of range or leaves no cold or no
             warm item; if :obj:`data` lacks a split, or items are held out
-            already; if the graph is one of
+            already; if feature graphs are there, or the graph is one of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
     """
 
@@ -57,6 +57,8 @@ class HoldOutItems(BaseTransform):
             raise ValueError("Apply HoldOutItems() before ToRecGraph()")
         if "is_cold" in data["item"]:
             raise ValueError("Items of 'data' are held out already")
+        if any(name.startswith("similar_") for _, name, _ in data.edge_types):
+            raise ValueError("Apply HoldOutItems() before FeatureGraph()")
         store = data["user", "interacts", "item"]
         names = ["edge_index", "val_edge_label_index", "test_edge_label_index"]
         missing = [name for name in names if name not in store]

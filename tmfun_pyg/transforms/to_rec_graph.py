@@ -1,7 +1,6 @@
 from typing import List, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
@@ -39,8 +38,8 @@ class ToRecGraph(BaseTransform):
       :class:`~torch_geometric.EdgeIndex` sorted by column, the target.
     * The features :obj:`x_<m>` are brought to zero mean and unit variance item
       by item, and to zero where :obj:`mask_<m>` says that an item lacks them.
-      An encoder's scale says nothing, and an item added later is treated the
-      same.
+      An encoder's scale says nothing, be it large or small, and an item added
+      later is treated the same.
     * :obj:`data['item'].mask` has a column for each modality, in the order of
       :obj:`data.modalities`, and a last one for items that have any;
       :obj:`data['item'].degree` counts the training interactions, and
@@ -208,13 +207,22 @@ def _standardize(data: HeteroData) -> None:
     mask = torch.zeros_like(item.degree, dtype=torch.bool)
     mask = mask.view(-1, 1).repeat(1, len(data.modalities) + 1)
     for column, name in enumerate(data.modalities):
-        x = item[f"x_{name}"].float()
+        x = _standard_rows(item[f"x_{name}"].float())
         mask[:, column] = item.get(f"mask_{name}", torch.tensor(True))
-        x = F.layer_norm(x, x.shape[1:])
         # What an absent row holds, NaN perhaps, must not reach gradients:
         item[f"x_{name}"] = x.masked_fill(~mask[:, column : column + 1], 0.0)
     mask[:, -1] = mask[:, :-1].any(dim=1)
     item.mask = mask
+
+
+def _standard_rows(x: Tensor) -> Tensor:
+    """Brings rows to zero mean and unit variance, whatever their scale."""
+    largest = x.abs().amax(dim=1, keepdim=True)
+    x = x / largest.masked_fill(largest == 0, 1.0)
+    x = x - x.mean(dim=1, keepdim=True)
+    std = x.std(dim=1, correction=0, keepdim=True)
+    # What rounding leaves of a constant row is no content:
+    return x / std.masked_fill(std < 1e-6, torch.inf)
 
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:

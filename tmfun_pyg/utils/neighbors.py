@@ -110,6 +110,24 @@ def exact_neighbors(
     return neighbor
 
 
+def nearest_rows(x: Tensor, known: Tensor, k: int) -> Tensor:
+    r"""Returns the :obj:`k` rows of a matrix that have the largest inner
+    product with each row of another one, the largest first, of equally large
+    ones those with a lower index.
+
+    Args:
+        x (torch.Tensor): The rows to search for, of shape
+            :obj:`[num_rows, dim]`.
+        known (torch.Tensor): The rows to be found, of shape
+            :obj:`[num_known, dim]`.
+        k (int): The number of neighbors, at most :obj:`num_known`.
+    """
+    if len(x) == 0:
+        return torch.empty((0, k), dtype=torch.long, device=x.device)
+    size = max(1, BLOCK_SCORES // max(1, len(known)))
+    return torch.cat([stable_topk(b @ known.t(), k)[1] for b in x.split(size)])
+
+
 def approximate_neighbors(
     q: Tensor, k: int, recall: float, block_size: Optional[int] = None
 ) -> Tensor:
