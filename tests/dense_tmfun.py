@@ -98,52 +98,76 @@ def dense_branches(model, data, user=None, exclude=None):
     return collaborative, fusion.weight * content, mask.any(dim=1)
 
 
-def dense_embeddings(model, data):
-    collaborative, content, _ = dense_branches(model, data)
-    return (collaborative + content).split([model.num_users, model.num_items])
+def dense_content_score(model, data, user=None, exclude=None):
+    """The factors of users (some of them perhaps) and of all items."""
+    r, module = dense_interactions(data), model.content_score
+    users, items = [], []
+    for m, name in enumerate(model.modalities):
+        mean = getattr(module, f"mean_{name}")
+        x = normalized_features(data, name) - mean
+        x = x / x.norm(dim=1, keepdim=True)
+        mask = item_mask(data, name)
+        x = x @ getattr(module, f"basis_{name}") * mask.view(-1, 1)
+        profile, _ = dense_user_means(r, x, mask, user, exclude)
+        users.append(module.log_weight[m].exp() * profile)
+        items.append(x)
+    return torch.cat(users, dim=1), torch.cat(items, dim=1)
+
+
+def dense_embeddings(model, data, user=None, exclude=None):
+    collaborative, content, _ = dense_branches(model, data, user, exclude)
+    size = len(collaborative) - model.num_items
+    emb = (collaborative + content).split([size, model.num_items])
+    if model.content_score is None:
+        return emb
+    score = dense_content_score(model, data, user, exclude)
+    return tuple(
+        torch.cat(pair, dim=1) for pair in zip(emb, score, strict=True)
+    )
 
 
 def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
     """All parts of the loss, of the whole batch."""
-    collaborative, content, mask = dense_branches(model, data)
-    user_emb, item_emb = dense_embeddings(model, data)
+    rows = user, pos_item if model.leave_one_out else None
+    collaborative, content, mask = dense_branches(model, data, *rows)
+    user_emb, item_emb = dense_embeddings(model, data, *rows)
     parts = dense_ranking_loss(
-        model, user_emb, item_emb, user, pos_item, neg_item
+        *(model, None, item_emb, user, pos_item, neg_item, user_emb)
     )
     if model.contrast is not None:
-        length = content.norm(dim=1) * collaborative.norm(dim=1)
         parts["contrastive"] = torch.zeros(())
-        for rows in (user, pos_item + model.num_users):
-            node = rows.unique()
-            node = node[mask[node]]
-            weight = ratio * length[rows].mean().item()
+        items = len(user) + pos_item
+        for node, row in ((user, torch.arange(len(user))), (pos_item, items)):
+            x, y = content[row], collaborative[row]
+            length = (x.norm(dim=1) * y.norm(dim=1)).mean().item()
+            # A node counts once, shared by those of its rows with content:
+            share = mask[row] / (node.view(-1, 1) == node).sum(dim=1)
             parts["contrastive"] = parts["contrastive"] + _info_nce(
-                content[node],
-                collaborative[node],
-                min(weight, model.contrast.weight),
-                model.contrast.temperature,
+                *(x, y, share, model.contrast, ratio * length)
             )
     if model.pair_contrast is not None:
-        x, y = user_emb[user], item_emb[pos_item]
+        x = user_emb[:, : model.channels]
+        y = item_emb[pos_item, : model.channels]
         other = (user.view(-1, 1) != user) & (
             pos_item.view(-1, 1) != pos_item
         ) | torch.eye(len(user), dtype=torch.bool)
-        weight = ratio * (x.norm(dim=1) * y.norm(dim=1)).mean().item()
+        length = (x.norm(dim=1) * y.norm(dim=1)).mean().item()
+        one = torch.ones(len(user))
         parts["pair_contrastive"] = _info_nce(
-            x,
-            y,
-            min(weight, model.pair_contrast.weight),
-            model.pair_contrast.temperature,
-            other,
+            *(x, y, one, model.pair_contrast, ratio * length, other)
         )
     return parts
 
 
-def _info_nce(x, y, weight, temperature, allowed=None):
-    logits = F.normalize(x, dim=1) @ F.normalize(y, dim=1).t() / temperature
+def _info_nce(x, y, share, contrast, bound, allowed=None):
+    logits = F.normalize(x, dim=1) @ F.normalize(y, dim=1).t()
+    logits = logits / contrast.temperature
+    exp = logits.exp() * share
     if allowed is not None:
-        logits = logits.where(allowed, -torch.inf)
-    return weight * F.cross_entropy(logits, torch.arange(len(x)))
+        exp = exp * allowed
+    value = exp.sum(dim=1).clamp(min=1e-12).log() - logits.diagonal()
+    value = (share * value).sum() / share.sum().clamp(min=1e-9)
+    return min(bound, contrast.weight) * value
 
 
 def dense_cold_scores(model, data):
@@ -189,7 +213,11 @@ def dense_cold_scores(model, data):
     def spread(score):
         return score[:, warm].var(dim=1, correction=0).mean().sqrt()
 
-    if by_profile[:, warm].abs().max() == 0.0:
-        return by_embedding / 2
-    scale = spread(by_embedding) / spread(by_profile)
-    return (by_embedding + scale * by_profile) / 2
+    scale = 0.0
+    if by_profile[:, warm].abs().max() > 0.0:
+        scale = spread(by_embedding) / spread(by_profile)
+    score = (by_embedding + scale * by_profile) / 2
+    if model.content_score is None:
+        return score
+    users, items = dense_content_score(model, data)
+    return score + users.double() @ items.double().t()

@@ -79,8 +79,11 @@ def _of_tmfun(
     out = model.encode(data)
     users, items = (out.user, out.item) if cold is None else cold.extend(out)
     of_item = items[item].double()
-    # In further columns, estimates have a profile of the item.
-    target, profile = of_item[: model.channels], of_item[model.channels :]
+    # In further columns are the content score, and a profile of estimates.
+    sizes = model.channels, out.user.size(1) - model.channels
+    target, of_score, profile = of_item.split(
+        [*sizes, len(of_item) - sum(sizes)]
+    )
     own, mine, value = _collaborative(
         data, out.id_emb, model.num_layers, user, target
     )
@@ -102,6 +105,14 @@ def _of_tmfun(
     paths = ["collaborative"]
     paths += [f"modality:{name}" for name in model.modalities]
     paths += ["item_graph"] if model.item_graph else []
+    if model.content_score is not None:
+        weights = model.content_score.log_weight.double().exp()
+        units = model.content_score.items(data)
+        targets = of_score.split([unit.size(1) for unit in units])
+        for column, (unit, goal) in enumerate(zip(units, targets, strict=True)):
+            by_score = weights[column] * (unit[mine].double() @ goal)
+            values.append((mean[:, column] * by_score).view(-1, 1))
+        paths += [f"content_score:{name}" for name in model.modalities]
     if cold is not None:
         by_profile = cold.item_profile[mine].double() @ profile
         values.append(by_profile.view(-1, 1) / max(len(mine), 1))

@@ -231,8 +231,7 @@ class Recommender:
     ) -> "Recommender":
         r"""Returns a recommender that knows further items, cold ones, which
         are scored by their content. The scores of all others are what they
-        were; only :class:`~tmfun_pyg.baselines.ContentKNN` centres the
-        features anew.
+        were.
 
         Args:
             item_ids (Sequence[int or str]): The raw ids of the cold items.
@@ -258,7 +257,8 @@ class Recommender:
         if larger.cold_items:
             # Other sizes may be rounded otherwise: keep the known embeddings.
             users, items = self._embeddings("add_items")
-            new, width = larger._encoding, model.channels
+            new = larger._encoding
+            width = new.item.size(1)
             items = torch.cat([items[:, :width], new.item[len(items) :]])
             larger._encoding = new._replace(user=users[:, :width], item=items)
         return larger

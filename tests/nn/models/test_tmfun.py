@@ -12,13 +12,17 @@ from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.testing import RankingModelTests, assert_same_loss
 from tmfun_pyg.transforms import ToRecGraph
 
-ABLATIONS = [
-    "modality_graphs",
-    "item_graph",
-    "attention",
-    "later_steps",
-    "contrastive",
-]
+# What a model without an option has in place of True:
+ABLATIONS = {
+    "modality_graphs": False,
+    "item_graph": False,
+    "attention": False,
+    "later_steps": False,
+    "contrastive": False,
+    "leave_one_out": False,
+    "score_channels": 0,
+    "softmax_negatives": 0,
+}
 
 
 def leave_out(data, cold):
@@ -40,6 +44,15 @@ class TestTMFUN(RankingModelTests):
 
     def dense_loss(self, model, data, *batch):
         return dense_parts(model, data, *batch)
+
+
+class TestTMFUNByPairs(TestTMFUN):
+    options = {
+        **TestTMFUN.options,
+        "score_channels": 2,
+        "softmax_negatives": 0,
+        "leave_one_out": False,
+    }
 
 
 class TestTMFUNWithAttentionSteps(RankingModelTests):
@@ -66,8 +79,9 @@ def test_dense_reference(num_modalities, missing, off, cold):
     data = make_data(num_modalities, missing)
     leave_out(data, cold)
     graph = ToRecGraph()(data)
-    kwargs = {} if off is None else {off: False}
+    kwargs = {} if off is None else {off: ABLATIONS[off]}
     model = TMFUN.from_data(data, channels=4, num_layers=2, **kwargs)
+    model.fit(graph)
     draw_parameters(model)
 
     collaborative, content, mask = dense_branches(model, data)
@@ -100,15 +114,16 @@ def test_rows_without_an_item_of_the_user(missing, off):
     store.edge_index = torch.cat([store.edge_index, last], dim=1)
     graph = ToRecGraph()(data)
     assert graph.is_complete != missing
-    kwargs = {} if off is None else {off: False}
+    kwargs = {} if off is None else {off: ABLATIONS[off]}
     model = TMFUN.from_data(data, channels=4, num_layers=2, **kwargs)
+    model.fit(graph)
     draw_parameters(model)
     # Every interaction, and then some of items that a user does not have:
     user, item = data["user", "interacts", "item"].edge_index
     user = torch.cat([user, torch.arange(NUM_USERS)])
     item = torch.cat([item, torch.arange(NUM_USERS) % NUM_ITEMS])
     found = model.encode(graph, user, item, exclude=item)
-    collaborative, content, mask = dense_branches(model, data, user, item)
+    _, content, mask = dense_branches(model, data, user, item)
     sizes = [len(user), NUM_ITEMS]
     content_user, content_item = content.split(sizes)
     torch.testing.assert_close(found.content[0], content_user)
@@ -117,9 +132,8 @@ def test_rows_without_an_item_of_the_user(missing, off):
     assert not mask[: len(user)].all()
     has_weights = found.weight[0].any(dim=1)
     assert torch.equal(has_weights, mask[: len(user)])
-    torch.testing.assert_close(
-        found.user, (collaborative + content)[: len(user)]
-    )
+    expected, _ = dense_embeddings(model, data, user, item)
+    torch.testing.assert_close(found.user, expected)
     unchanged = model.encode(graph, user, item)
     torch.testing.assert_close(found.collaborative, unchanged.collaborative)
     torch.testing.assert_close(found.item, unchanged.item)
@@ -161,12 +175,14 @@ def test_loss_parts(data, graph, batch, off, contrastive_weight, monkeypatch):
         "pair_weight": contrastive_weight / 2,
     }
     if off is not None:
-        kwargs[off] = False
+        kwargs[off] = ABLATIONS[off]
     model = TMFUN.from_data(data, channels=4, reg_weight=0.1, **kwargs)
+    model.fit(graph)
     torch.nn.init.normal_(model.item_embedding.weight)
     parts = model.loss(graph, *batch)
     contrastive = {"contrastive", "pair_contrastive"}
-    assert set(parts) == {"bpr", "reg"} | (
+    name = "bpr" if off == "softmax_negatives" else "softmax"
+    assert set(parts) == {name, "reg"} | (
         set() if off == "contrastive" else contrastive
     )
     expected = dense_parts(model, data, *batch, ratio=0.3)
@@ -196,6 +212,7 @@ def test_shortcuts_change_nothing(batch, missing, monkeypatch):
     store.edge_index = torch.cat([store.edge_index, last], dim=1)
     graph = ToRecGraph()(data)
     model = TMFUN.from_data(data, channels=4)
+    model.fit(graph)
     draw_parameters(model)
     assert graph.is_complete != missing
     module = importlib.import_module("tmfun_pyg.nn.models.user_content")
@@ -244,6 +261,7 @@ def test_one_branch_less_is_less_work(data):
 def test_users_and_items_can_be_renamed(data, graph):
     """A permutation of users and items permutes the embeddings."""
     model = TMFUN.from_data(data, channels=4)
+    model.fit(graph)
     user_emb, item_emb = model(graph)
     users, items = torch.randperm(NUM_USERS), torch.randperm(NUM_ITEMS)
 
@@ -273,7 +291,8 @@ def test_contrast_is_insensitive_to_the_scale_of_embeddings(
     where it would explode otherwise, and contrast fades at large ones.
     """
     torch.manual_seed(seed)
-    model = TMFUN.from_data(graph, channels=16)
+    options = {"score_channels": 0, "softmax_negatives": 0}
+    model = TMFUN.from_data(graph, channels=16, **options)
     # Gates and queries open with the scale, which is not what is tested:
     for step in model.fusion.later_steps.steps:
         torch.nn.init.zeros_(step.weight)
@@ -320,6 +339,7 @@ def test_modality_weights(num_modalities):
 def test_feature_scale_does_not_matter(data, graph):
     """Encoders differ in scale by orders of magnitude."""
     model = TMFUN.from_data(data, channels=4)
+    model.fit(graph)
     expected = model(graph)[1]
     data["item"].x_m0 = data["item"].x_m0 * 1000 + 7
     torch.testing.assert_close(

@@ -18,6 +18,8 @@ class BPRLoss(torch.nn.Module):
     :class:`~tmfun_pyg.nn.L2Loss`.
     """
 
+    name = "bpr"
+
     def forward(
         self, user_emb: Tensor, pos_emb: Tensor, neg_emb: Tensor
     ) -> Tensor:

@@ -1,6 +1,7 @@
 from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
 from tmfun_pyg.nn.models.cold_items import ColdItems
+from tmfun_pyg.nn.models.content_score import ContentScore
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.nn.models.freedom import FREEDOM
 from tmfun_pyg.nn.models.lattice import LATTICE
@@ -25,6 +26,7 @@ __all__ = [
     "TMFUN",
     "VBPR",
     "ColdItems",
+    "ContentScore",
     "EmbeddingModel",
     "Embeddings",
     "LightGCN",

@@ -28,6 +28,8 @@ class BPRMF(EmbeddingModel):
             (default: :obj:`64`)
         reg_weight (float, optional): The weight :math:`\lambda` of the L2 term
             on the embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
@@ -41,9 +43,18 @@ class BPRMF(EmbeddingModel):
         num_items: int,
         channels: int = 64,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
         sparse: bool = False,
     ) -> None:
-        super().__init__(num_users, num_items, channels, 0, reg_weight, sparse)
+        super().__init__(
+            num_users,
+            num_items,
+            channels,
+            0,
+            reg_weight,
+            sparse,
+            softmax_negatives=softmax_negatives,
+        )
         self.reset_parameters()
 
     def encode(
@@ -62,4 +73,7 @@ class BPRMF(EmbeddingModel):
         r"""Computes the BPR loss and the L2 term."""
         self.check_data(data)
         rows = self.id_rows(data, user, pos_item, neg_item)
-        return {"bpr": self.bpr_loss(*rows), "reg": self.l2_loss(*rows)}
+        return {
+            self.rank_loss.name: self.rank_loss(*rows),
+            "reg": self.l2_loss(*rows),
+        }

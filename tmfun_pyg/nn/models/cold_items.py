@@ -57,11 +57,12 @@ class ColdItems:
     .. math::
         \hat{y}_{ui} = \frac{1}{2} \left( \mathbf{x}_u^{\top}
         (\hat{\mathbf{x}}_i + \mathbf{z}_i) + s \, \mathbf{v}_u^{\top}
-        \mathbf{v}_i \right)
+        \mathbf{v}_i \right) + c_{ui}
 
-    where :math:`s` gives both the same spread over the warm items. The scores
-    of warm items stay what they were. Nothing of the size of items times items
-    is held.
+    where :math:`c_{ui}` is the score of :class:`~tmfun_pyg.nn.ContentScore`,
+    and where :math:`s` gives both the same spread over the warm items. The
+    scores of warm items stay what they were. Nothing of the size of items
+    times items is held.
 
     Args:
         data (HeteroData): A graph of
@@ -155,12 +156,14 @@ class ColdItems:
                 for all users and items.
         """
         estimate = self.estimate(encoding)
-        profile = self._scale(encoding.user, estimate) * self.item_profile
+        width = estimate.size(1)  # Further columns are a score of content.
+        scale = self._scale(encoding.user[:, :width], estimate)
         is_cold = self.is_cold.view(-1, 1)
         users = torch.cat([encoding.user, self.user_profile], dim=1)
         items = [
-            (0.5 * estimate).where(is_cold, encoding.item),
-            (0.5 * profile).masked_fill(~is_cold, 0.0),
+            (0.5 * estimate).where(is_cold, encoding.item[:, :width]),
+            encoding.item[:, width:],
+            (0.5 * scale * self.item_profile).masked_fill(~is_cold, 0.0),
         ]
         return users, torch.cat(items, dim=1)
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn.loss import BPRLoss, L2Loss
+from tmfun_pyg.nn.loss import BPRLoss, L2Loss, SampledSoftmaxLoss
 from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.utils.messages import check_at_least
 
@@ -24,6 +24,10 @@ class EmbeddingModel(RankingModel):
             asked for are sparse, see :class:`torch.nn.Embedding`. Only
             training on sampled neighborhoods asks for rows.
             (default: :obj:`False`)
+        softmax_negatives (int, optional): If positive, the ranking loss is
+            :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over so many of a
+            batch's negatives, :class:`~tmfun_pyg.nn.BPRLoss` otherwise.
+            (default: :obj:`0`)
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class EmbeddingModel(RankingModel):
         num_layers: int,
         reg_weight: float,
         sparse: bool = False,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(num_users, num_items)
         check_at_least("channels", channels, 1)
@@ -44,7 +49,13 @@ class EmbeddingModel(RankingModel):
         self.sparse = sparse
         self.user_embedding = self.embedding(num_users, channels)
         self.item_embedding = self.embedding(num_items, channels)
-        self.bpr_loss = BPRLoss()
+        check_at_least("softmax_negatives", softmax_negatives, 0)
+        self.softmax_negatives = softmax_negatives
+        self.rank_loss = (
+            SampledSoftmaxLoss(softmax_negatives)
+            if softmax_negatives > 0
+            else BPRLoss()
+        )
         self.l2_loss = L2Loss(reg_weight)
 
     def embedding(self, size: int, channels: int) -> torch.nn.Embedding:
@@ -96,7 +107,7 @@ class EmbeddingModel(RankingModel):
         pos_item: Tensor,
         neg_item: Tensor,
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term of a batch.
+        r"""Computes the ranking loss and the L2 term of a batch.
 
         Args:
             data (HeteroData): The graph.
@@ -106,13 +117,13 @@ class EmbeddingModel(RankingModel):
             pos_item (torch.Tensor): Their positive items.
             neg_item (torch.Tensor): Their negative items.
         """
-        bpr = self.bpr_loss(
+        rank = self.rank_loss(
             F.embedding(user, emb[0]),
             F.embedding(pos_item, emb[1]),
             F.embedding(neg_item, emb[1]),
         )
         reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
-        return {"bpr": bpr, "reg": reg}
+        return {self.rank_loss.name: rank, "reg": reg}
 
     def id_rows(
         self, data: HeteroData, user: Tensor, *items: Tensor

@@ -69,6 +69,8 @@ class FREEDOM(MultimodalModel):
             loss on features. (default: :obj:`1e-3`)
         reg_weight (float, optional): The weight of the L2 term on the ID
             embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -84,9 +86,16 @@ class FREEDOM(MultimodalModel):
         prune: float = 0.8,
         feature_weight: float = 1e-3,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
-            num_users, num_items, in_channels, channels, num_layers, reg_weight
+            num_users,
+            num_items,
+            in_channels,
+            channels,
+            num_layers,
+            reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         if not 0 <= prune < 1:
             raise ValueError(

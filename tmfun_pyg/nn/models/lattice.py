@@ -69,6 +69,8 @@ class LATTICE(LearnedGraphModel):
             feature graphs. (default: :obj:`0.9`)
         reg_weight (float, optional): The weight of the L2 term.
             (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -84,6 +86,7 @@ class LATTICE(LearnedGraphModel):
         k: int = 10,
         skip_weight: float = 0.9,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
             num_users,
@@ -94,6 +97,7 @@ class LATTICE(LearnedGraphModel):
             k,
             skip_weight,
             reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         self.graph_logit = torch.nn.Parameter(torch.empty(len(in_channels)))
         self.reset_parameters()

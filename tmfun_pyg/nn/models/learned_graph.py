@@ -143,6 +143,7 @@ class LearnedGraphModel(MultimodalModel):
             against that of the learned ones.
         reg_weight (float): The weight of the L2 term on the ID embeddings of
             a batch.
+        softmax_negatives (int): See :class:`~tmfun_pyg.nn.EmbeddingModel`.
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -158,9 +159,16 @@ class LearnedGraphModel(MultimodalModel):
         k: int,
         skip_weight: float,
         reg_weight: float,
+        softmax_negatives: int,
     ) -> None:
         super().__init__(
-            num_users, num_items, in_channels, channels, num_layers, reg_weight
+            num_users,
+            num_items,
+            in_channels,
+            channels,
+            num_layers,
+            reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         check_at_least("k", k, 1)
         if not 0 <= skip_weight <= 1:

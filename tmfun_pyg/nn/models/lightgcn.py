@@ -24,6 +24,8 @@ class LightGCN(EmbeddingModel):
             (default: :obj:`3`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
@@ -38,10 +40,17 @@ class LightGCN(EmbeddingModel):
         channels: int = 64,
         num_layers: int = 3,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
         sparse: bool = False,
     ) -> None:
         super().__init__(
-            num_users, num_items, channels, num_layers, reg_weight, sparse
+            num_users,
+            num_items,
+            channels,
+            num_layers,
+            reg_weight,
+            sparse,
+            softmax_negatives=softmax_negatives,
         )
         self.propagation = InteractionPropagation(num_layers)
         self.reset_parameters()

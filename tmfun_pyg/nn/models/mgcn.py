@@ -97,6 +97,8 @@ class MGCN(MultimodalModel):
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -112,9 +114,16 @@ class MGCN(MultimodalModel):
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
-            num_users, num_items, in_channels, channels, num_layers, reg_weight
+            num_users,
+            num_items,
+            in_channels,
+            channels,
+            num_layers,
+            reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
@@ -202,7 +211,7 @@ class MGCN(MultimodalModel):
         )
         neg_emb = out.item[num_pos:].view(*neg_item.shape, -1)
         parts = {
-            "bpr": self.bpr_loss(
+            self.rank_loss.name: self.rank_loss(
                 out.user[own], out.item[:num_pos][own], neg_emb
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),

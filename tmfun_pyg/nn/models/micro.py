@@ -81,6 +81,8 @@ class MICRO(LearnedGraphModel):
             loss. (default: :obj:`0.5`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -98,6 +100,7 @@ class MICRO(LearnedGraphModel):
         contrastive_weight: float = 0.03,
         temperature: float = 0.5,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
             num_users,
@@ -108,6 +111,7 @@ class MICRO(LearnedGraphModel):
             k,
             skip_weight,
             reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature

@@ -57,6 +57,8 @@ class MMGCN(MultimodalModel):
             (default: :obj:`2`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
         ValueError: If there is no modality, or :obj:`num_layers` is not
@@ -73,9 +75,16 @@ class MMGCN(MultimodalModel):
         channels: int = 64,
         num_layers: int = 2,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
-            num_users, num_items, in_channels, channels, num_layers, reg_weight
+            num_users,
+            num_items,
+            in_channels,
+            channels,
+            num_layers,
+            reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         check_at_least("num_layers", num_layers, 1)
         self.preferences = torch.nn.ModuleDict(
@@ -135,14 +144,17 @@ class MMGCN(MultimodalModel):
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
         user_emb, item_emb = self.encode(data)
-        bpr = self.bpr_loss(
+        rank = self.rank_loss(
             F.embedding(user, user_emb),
             F.embedding(pos_item, item_emb),
             F.embedding(neg_item, item_emb),
         )
         preferences = [table(user) for table in self.preferences.values()]
         rows = self.id_rows(data, user, pos_item, neg_item)
-        return {"bpr": bpr, "reg": self.l2_loss(*rows, *preferences)}
+        return {
+            self.rank_loss.name: rank,
+            "reg": self.l2_loss(*rows, *preferences),
+        }
 
 
 class _Layer(torch.nn.Module):

@@ -20,6 +20,7 @@ class MultimodalModel(EmbeddingModel):
             batch.
         sparse (bool, optional): As in :class:`~tmfun_pyg.nn.EmbeddingModel`.
             (default: :obj:`False`)
+        softmax_negatives (int, optional): As there. (default: :obj:`0`)
 
     Raises:
         ValueError: If there is no modality.
@@ -37,9 +38,16 @@ class MultimodalModel(EmbeddingModel):
         num_layers: int,
         reg_weight: float,
         sparse: bool = False,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
-            num_users, num_items, channels, num_layers, reg_weight, sparse
+            num_users,
+            num_items,
+            channels,
+            num_layers,
+            reg_weight,
+            sparse,
+            softmax_negatives,
         )
         if len(in_channels) == 0:
             raise ValueError(

@@ -66,6 +66,8 @@ class SimGCL(EmbeddingModel):
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
@@ -86,10 +88,17 @@ class SimGCL(EmbeddingModel):
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
         sparse: bool = False,
     ) -> None:
         super().__init__(
-            num_users, num_items, channels, num_layers, reg_weight, sparse
+            num_users,
+            num_items,
+            channels,
+            num_layers,
+            reg_weight,
+            sparse,
+            softmax_negatives=softmax_negatives,
         )
         check_at_least("num_layers", num_layers, 1)
         self.eps = eps

@@ -9,6 +9,7 @@ from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import ContentFusion
 from tmfun_pyg.nn.loss import ScaledContrast
+from tmfun_pyg.nn.models.content_score import ContentScore
 from tmfun_pyg.nn.models.embedding_model import rows_of
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
@@ -71,20 +72,27 @@ class TMFUN(MultimodalModel):
         \mathbf{H}_{|\mathcal{M}|}, \mathbf{H};\ \mathbf{X}^c)
         && \textrm{(early step, later steps)}
 
-        \mathbf{X} &= \mathbf{X}^c + \mathbf{Z}
+        \mathbf{X} &= \left[ \mathbf{X}^c + \mathbf{Z} \mathbin\Vert
+        \mathrm{ContentScore}(\mathbf{X}_m) \right]
+        && \textrm{(a direct score of content)}
 
     The user rows of :math:`\mathbf{H}_m` are means over those of a user's
     items that have the modality, those of :math:`\mathbf{H}` over those that
-    have any. Features are brought to zero mean and unit variance item by item.
-    A cold item, without a training interaction, has an
-    ID embedding of zero, so that it is known by its content alone; see
+    have any. In training the positive item of a row is left out of its user's
+    means: there it would always be found. Features are brought to zero mean
+    and unit variance item by item. A cold item, without a training
+    interaction, has an ID embedding of zero, so that it is known by its
+    content alone; see
     :class:`~tmfun_pyg.nn.ColdItems` for more.
 
-    The loss is :math:`\textrm{BPR} + \mathcal{L}_c + \mathcal{L}_p +
-    \lambda_r L_2`. Both contrasts (:class:`~tmfun_pyg.nn.ScaledContrast`) are
-    over the interactions :math:`(u, i)` of a batch. The first brings content
-    and interactions of the same user and of the same item together, each node
-    once and only those with content. The second brings users and their items
+    The loss is :math:`\mathcal{L}_r + \mathcal{L}_c + \mathcal{L}_p +
+    \lambda_r L_2`, where :math:`\mathcal{L}_r` ranks, by
+    :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` or
+    :class:`~tmfun_pyg.nn.BPRLoss`. Both contrasts
+    (:class:`~tmfun_pyg.nn.ScaledContrast`) are over the interactions
+    :math:`(u, i)` of a batch. The first brings content and interactions of the
+    same user and of the same item together, each node once and only those with
+    content. The second brings users and their items
     together, where pairs that share the user or the item are no negatives of
     each other:
 
@@ -94,7 +102,8 @@ class TMFUN(MultimodalModel):
         \textrm{InfoNCE}(\mathbf{Z}_i, \mathbf{X}^c_i) )
 
         \mathcal{L}_p &= \lambda_p \,
-        \textrm{InfoNCE}(\mathbf{X}_u, \mathbf{X}_i)
+        \textrm{InfoNCE}(\mathbf{X}^c_u + \mathbf{Z}_u, \mathbf{X}^c_i +
+        \mathbf{Z}_i)
 
     Args:
         num_users (int): The number of users.
@@ -108,6 +117,12 @@ class TMFUN(MultimodalModel):
             :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
         content_weight (float, optional): The weight :math:`w` of content.
             (default: :obj:`1 / 3`)
+        score_channels (int, optional): The columns of the
+            :class:`~tmfun_pyg.nn.ContentScore` of a modality, at most; none
+            leave it out. (default: :obj:`256`)
+        softmax_negatives (int, optional): If positive, the ranking loss is a
+            softmax over so many of a batch's negatives, BPR otherwise.
+            (default: :obj:`64`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c`.
             (default: :obj:`0.01`)
         pair_weight (float, optional): The weight :math:`\lambda_p`.
@@ -127,6 +142,9 @@ class TMFUN(MultimodalModel):
             is all there is. (default: :obj:`True`)
         contrastive (bool, optional): If set to :obj:`False`, both contrasts
             are left out. (default: :obj:`True`)
+        leave_one_out (bool, optional): If set to :obj:`False`, the positive
+            item stays in its user's means in training.
+            (default: :obj:`True`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
@@ -149,6 +167,8 @@ class TMFUN(MultimodalModel):
         num_layers: int = 4,
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
+        score_channels: int = 256,
+        softmax_negatives: int = 64,
         contrastive_weight: float = 0.01,
         pair_weight: float = 0.01,
         temperature: float = 0.2,
@@ -158,6 +178,7 @@ class TMFUN(MultimodalModel):
         attention: bool = True,
         later_steps: bool = True,
         contrastive: bool = True,
+        leave_one_out: bool = True,
         sparse: bool = False,
     ) -> None:
         super().__init__(
@@ -168,7 +189,9 @@ class TMFUN(MultimodalModel):
             num_layers,
             reg_weight,
             sparse,
+            softmax_negatives,
         )
+        self.leave_one_out = leave_one_out
         check_at_least("content_weight", content_weight, 0)
         check_at_least("contrastive_weight", contrastive_weight, 0)
         check_at_least("pair_weight", pair_weight, 0)
@@ -188,6 +211,12 @@ class TMFUN(MultimodalModel):
             attention,
             later_steps,
         )
+        check_at_least("score_channels", score_channels, 0)
+        self.content_score = (
+            ContentScore(in_channels, score_channels)
+            if score_channels
+            else None
+        )
         self.contrast, self.pair_contrast = (
             ScaledContrast(weight, temperature)
             if contrastive and weight > 0
@@ -201,6 +230,23 @@ class TMFUN(MultimodalModel):
         super().reset_parameters()
         self.item_content.reset_parameters()
         self.fusion.reset_parameters()
+        if self.content_score is not None:
+            self.content_score.reset_parameters()
+
+    def fit(self, data: HeteroData) -> None:
+        r"""Fits the content score to the features and interactions."""
+        self.check_data(data)
+        if self.content_score is not None:
+            self.content_score.fit(data)
+
+    def prepare(
+        self, data: HeteroData, epoch: Optional[int] = None
+    ) -> HeteroData:
+        r"""Writes what the content score reads."""
+        self.check_data(data)
+        if self.content_score is None:
+            return data
+        return self.content_score.prepare(data)
 
     def id_embeddings(self, data: HeteroData) -> Pair:
         r"""Returns the ID embeddings of a graph, of zero for cold items."""
@@ -239,9 +285,14 @@ class TMFUN(MultimodalModel):
         )
         sizes = [user_emb.size(0), item_emb.size(0)]
         z_user, z_item = content.split(sizes)
+        full_user, full_item = user_emb + z_user, item_emb + z_item
+        if self.content_score is not None:
+            scores = self.content_score(data, user, item, exclude)
+            full_user = torch.cat([full_user, scores[0]], dim=1)
+            full_item = torch.cat([full_item, scores[1]], dim=1)
         return TMFUNEncoding(
-            user=user_emb + z_user,
-            item=item_emb + z_item,
+            user=full_user,
+            item=full_item,
             collaborative=(user_emb, item_emb),
             content=(z_user, z_item),
             mask=(user_mask, item_mask),
@@ -260,23 +311,28 @@ class TMFUN(MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss, the contrastive losses and the L2 term."""
+        r"""Computes the ranking loss, the contrasts and the L2 term."""
         # Contrast is between all nodes of a batch, of every process: each
         # process forms the whole of it, and the average of their gradients is
         # that of a single process.
-        own, all_user, all_pos = slice(None), user, pos_item
-        is_contrasted = self.contrast or self.pair_contrast
-        if is_contrasted and not is_sampled_batch(data):
+        own, all_user, all_pos, neg = slice(None), user, pos_item, neg_item
+        if not is_sampled_batch(data):
             own = own_rows(user.numel())
             all_user, all_pos = gather_rows(user), gather_rows(pos_item)
+            neg = gather_rows(neg) if self.softmax_negatives else neg
+        if self.softmax_negatives:
+            neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
         out = self.encode(
-            data, all_user, torch.cat([all_pos, neg_item.flatten()])
+            data,
+            all_user,
+            torch.cat([all_pos, neg.flatten()]),
+            all_pos if self.leave_one_out else None,
         )
         num_pos = all_pos.numel()
         pos_emb, neg_emb = out.item[:num_pos], out.item[num_pos:]
         parts = {
-            "bpr": self.bpr_loss(
-                out.user[own], pos_emb[own], neg_emb.view(*neg_item.shape, -1)
+            self.rank_loss.name: self.rank_loss(
+                out.user[own], pos_emb[own], neg_emb.view(*neg.shape, -1)
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }
@@ -293,7 +349,9 @@ class TMFUN(MultimodalModel):
             )
         if self.pair_contrast is not None:
             parts["pair_contrastive"] = self.pair_contrast(
-                out.user, pos_emb, same=(all_user, all_pos)
+                out.user[:, : self.channels],
+                pos_emb[:, : self.channels],
+                same=(all_user, all_pos),
             )
         return parts
 

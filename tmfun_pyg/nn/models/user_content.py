@@ -17,6 +17,7 @@ def user_content(
     sources: Sequence[Tensor],
     user: Optional[Tensor] = None,
     exclude: Optional[Tensor] = None,
+    means: Optional[Sequence[Tensor]] = None,
 ) -> Tuple[List[Tensor], Tensor]:
     r"""Returns the means over those of a user's items that have content, zero
     if none has, and whether there are any.
@@ -36,6 +37,8 @@ def user_content(
         exclude (torch.Tensor, optional): An item for each user that is left
             out if it is one of the user's, of shape :obj:`[num_rows]`.
             (default: :obj:`None`)
+        means (List[torch.Tensor], optional): The means of all users, where
+            they are known. (default: :obj:`None`)
 
     Raises:
         ValueError: If :obj:`exclude` is given without :obj:`user`.
@@ -48,12 +51,14 @@ def user_content(
     if user is None:
         if exclude is not None:
             raise ValueError("'exclude' needs the 'user' of each entry")
-        return [_mean(data, x, c) for c, x in enumerate(sources)], mask
+        if means is None:
+            means = [_mean(data, x, c) for c, x in enumerate(sources)]
+        return list(means), mask
     mask = F.embedding(user, mask)
-    if _has_few_entries(data, user):
+    if means is None and _has_few_entries(data, user):
         means = _means_of_rows(data, sources, user)
     else:
-        every, _ = user_content(data, sources)
+        every, _ = user_content(data, sources, means=means)
         means = [F.embedding(user, mean) for mean in every]
     if exclude is None:
         return means, mask

@@ -46,6 +46,8 @@ class VBPR(MultimodalModel):
             :math:`\boldsymbol{\theta}`. (default: :obj:`64`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
+        softmax_negatives (int, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
         ValueError: If there is no modality.
@@ -60,6 +62,7 @@ class VBPR(MultimodalModel):
         in_channels: Dict[str, int],
         channels: int = 64,
         reg_weight: float = 1e-4,
+        softmax_negatives: int = 0,
     ) -> None:
         super().__init__(
             num_users,
@@ -68,6 +71,7 @@ class VBPR(MultimodalModel):
             channels,
             num_layers=0,
             reg_weight=reg_weight,
+            softmax_negatives=softmax_negatives,
         )
         size = sum(in_channels.values())
         self.user_content = self.embedding(num_users, channels)
@@ -118,7 +122,9 @@ class VBPR(MultimodalModel):
         item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
         user_emb, item_emb = self.encode(data, user, item)
         return {
-            "bpr": self.bpr_loss(user_emb, item_emb[:, 0], item_emb[:, 1:]),
+            self.rank_loss.name: self.rank_loss(
+                user_emb, item_emb[:, 0], item_emb[:, 1:]
+            ),
             "reg": self.l2_loss(
                 *(self.user_embedding(user), self.user_content(user)),
                 *(self.item_embedding(item), self.item_bias(item)),

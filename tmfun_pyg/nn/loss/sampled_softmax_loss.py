@@ -1,0 +1,49 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class SampledSoftmaxLoss(torch.nn.Module):
+    r"""The softmax over the positive item and :math:`N` negatives that all
+    rows of a batch share, with inner products as scores:
+
+    .. math::
+        \mathcal{L} = - \frac{1}{B} \sum_{(u, i)} \ln
+        \frac{\exp(\mathbf{x}_u^{\top} \mathbf{x}_i)}
+        {\exp(\mathbf{x}_u^{\top} \mathbf{x}_i) + \sum_{n=1}^{N}
+        \exp(\mathbf{x}_u^{\top} \mathbf{x}_{j_n})}
+
+    The more negatives, the harder those that count. With evenly drawn ones,
+    as here, it is the sampled softmax of `"On Using Very Large Target
+    Vocabulary for Neural Machine Translation"
+    <https://arxiv.org/abs/1412.2007>`_.
+
+    Args:
+        num_negatives (int): The number :math:`N` of negatives: the first ones
+            of a batch, or all of them if there are fewer.
+    """
+
+    name = "softmax"
+
+    def __init__(self, num_negatives: int) -> None:
+        super().__init__()
+        self.num_negatives = num_negatives
+
+    def forward(
+        self, user_emb: Tensor, pos_emb: Tensor, neg_emb: Tensor
+    ) -> Tensor:
+        r"""Computes the loss.
+
+        Args:
+            user_emb (torch.Tensor): The users of a batch, of shape
+                :obj:`[batch_size, channels]`.
+            pos_emb (torch.Tensor): Their positive items, of shape
+                :obj:`[batch_size, channels]`.
+            neg_emb (torch.Tensor): Negative items, of shape
+                :obj:`[num_rows, num_columns, channels]`, in any number of
+                rows and columns.
+        """
+        neg_emb = neg_emb.flatten(0, 1)[: self.num_negatives]
+        positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
+        score = torch.cat([positive, user_emb @ neg_emb.t()], dim=1)
+        return -F.log_softmax(score, dim=1)[:, 0].mean()
