@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from functools import partial
 from typing import Iterable, Iterator, Optional, Sequence, Tuple, TypeVar
 
 import torch
@@ -144,10 +143,15 @@ def approximate_neighbors(
     kth = _score(q, square, sample, nearest).amin(dim=1, keepdim=True)
     size = block_size or BLOCK_ROWS
     best = 0.0
+
+    def search(rows: Tensor, width: int) -> Tensor:
+        """Compares what the index finds without rounding errors."""
+        candidate = index.search(y[rows], width).index
+        return _choose(q, square, rows, candidate, k)
+
     for width, num_cells in _efforts(k, index.index.nlist):
         index.index.nprobe = num_cells
-        search = partial(_search_index, index, y, q, square, k, width)
-        found = torch.cat([search(rows) for rows in sample.split(size)])
+        found = torch.cat([search(rows, width) for rows in sample.split(size)])
         score = _score(q, square, sample, found)
         best = max(best, float((score >= kth).float().mean()))
         if best >= recall:
@@ -162,7 +166,7 @@ def approximate_neighbors(
         return exact_neighbors(q, k, block_size=block_size).to(device)
 
     blocks = torch.arange(len(q)).split(size)
-    neighbor = torch.cat([search(rows) for rows in _show(blocks)])
+    neighbor = torch.cat([search(rows, width) for rows in _show(blocks)])
     # The cells visited may hold fewer than k rows.
     short = (neighbor < 0).any(dim=1).nonzero().squeeze(1)
     if len(short) > 0:
@@ -261,17 +265,3 @@ def _efforts(k: int, num_cells: int) -> Iterator[Tuple[int, int]]:
     for widen in WIDEN:
         for exponent in range((num_cells // 4).bit_length()):
             yield widen * k, 2**exponent
-
-
-def _search_index(
-    index: KNNIndex,
-    y: Tensor,
-    q: Tensor,
-    square: Tensor,
-    k: int,
-    width: int,
-    rows: Tensor,
-) -> Tensor:
-    """Compares what the index finds without rounding errors."""
-    candidate = index.search(y[rows], width).index
-    return _choose(q, square, rows, candidate, k)

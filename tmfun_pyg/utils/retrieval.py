@@ -1,6 +1,6 @@
 """Top-K retrieval in blocks of users."""
 
-from typing import Iterator, Optional, Protocol, Tuple
+from typing import Optional, Protocol, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -125,13 +125,6 @@ def default_batch_size(num_items: int) -> int:
     return max(1, 2**23 // max(num_items, 1))
 
 
-def user_blocks(
-    user: Tensor, num_items: int, batch_size: Optional[int] = None
-) -> Iterator[Tensor]:
-    r"""Cuts users into blocks small enough to score against all items."""
-    yield from user.split(batch_size or default_batch_size(num_items))
-
-
 def rank_block(
     scorer: Scorer, user: Tensor, k: int, seen: Optional[UserItems] = None
 ) -> Tuple[Tensor, Tensor]:
@@ -193,13 +186,7 @@ def blocked_topk(
     check_at_least("k", k, 1)
     if user is None:
         user = torch.arange(scorer.num_users, device=scorer.device)
-    blocks = [
-        rank_block(scorer, block, k, seen)
-        for block in user_blocks(user, scorer.num_items, batch_size)
-        if block.numel() > 0
-    ]
-    if len(blocks) == 0:
-        shape = (0, k)
-        return torch.empty(shape, device=user.device), user.new_empty(shape)
+    size = batch_size or default_batch_size(scorer.num_items)
+    blocks = [rank_block(scorer, block, k, seen) for block in user.split(size)]
     value, index = zip(*blocks, strict=True)
     return torch.cat(value), torch.cat(index)
