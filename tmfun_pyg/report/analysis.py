@@ -11,7 +11,7 @@ from tmfun_pyg.evaluation import evaluate, per_user_metrics
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.report.bins import Binned, mean_by_bin, quantile_bins
-from tmfun_pyg.utils.ids import IdIndex
+from tmfun_pyg.utils.ids import index_by_text
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -281,14 +281,14 @@ def find_items(item_ids: np.ndarray, wanted: Sequence[Any]) -> List[int]:
         ValueError: If some are not there.
     """
     raw = list(dict.fromkeys(map(str, wanted)))
-    index = IdIndex(item_ids).find(raw).tolist()
-    unknown = [i for i, place in zip(raw, index, strict=True) if place < 0]
+    index = index_by_text(item_ids)
+    unknown = [name for name in raw if name not in index]
     if len(unknown) > 0:
         raise ValueError(
             f"'items' must hold raw ids such as {str(item_ids[0])!r} (got "
             f"{unknown})"
         )
-    return index
+    return [index[name] for name in raw]
 
 
 def describe(dataset: Any) -> Dict[str, str]:
