@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -71,18 +72,15 @@ class ModalityWeights(NamedTuple):
         :obj:`[2, num_bins]`.
         """
         count = self.popularity[self.is_complete]
-        weight = self.weight[self.is_complete]
         bins = quantile_bins(count)
-        place = bins.place(count)
-        of_bins = [weight[place == b] for b in range(len(bins.high))]
         out = {}
-        for i, name in enumerate(self.modalities):
-            quartiles = [
-                np.quantile(w[:, i], [0.25, 0.5, 0.75]) for w in of_bins
-            ]
-            low, median, high = np.transpose(quartiles)
+        for name, weight in zip(self.modalities, self.weight.T, strict=True):
+            values = pd.Series(weight[self.is_complete])
+            groups = values.groupby(bins.place(count))
+            quartiles = groups.quantile([0.25, 0.5, 0.75]).unstack().to_numpy()
+            low, median, high = quartiles.T
             error = np.stack([median - low, high - median])
-            out[name] = Binned(bins, np.bincount(place), median, error)
+            out[name] = Binned(bins, groups.size().to_numpy(), median, error)
         return out
 
 
