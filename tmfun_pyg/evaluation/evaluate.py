@@ -233,16 +233,13 @@ def _prepare(
             )
     device = scorer.device
     edge_index = data["user", "interacts", "item"].edge_index
-    user, item = plain_edges(edge_index).to(device)
+    edge_index = plain_edges(edge_index).to(device)
+    seen = UserItems.from_edge_index(edge_index, scorer.num_users)
     dataset = HeldOutDataset(data, split, batch_size, device, items=items)
     if items is not None:
         index, place = candidate_items(items.to(device), scorer.num_items)
         scorer = scorer.select(index)
-        item = place[item]
-        user, item = user[item >= 0], item[item >= 0]
-    seen = UserItems.from_edge_index(
-        torch.stack([user, item]), scorer.num_users
-    )
+        seen = seen.select(place)
     evaluator = RankingEvaluator(scorer, seen, ks)
     return evaluator, DataLoader(dataset, batch_size=None)
 

@@ -162,9 +162,7 @@ class Recommender:
             index, place = candidate_items(index, len(item_ids))
             scorer, popular = scorer.select(index), popular.select(index)
             item_ids = item_ids[index.cpu().numpy()]
-            user, item = self.data["user", "interacts", "item"].edge_index
-            edges = torch.stack([user, place[item]])[:, place[item] >= 0]
-            seen = UserItems.from_edge_index(edges, scorer.num_users)
+            seen = seen.select(place)
         fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
         user_ids = self.dataset.user_ids
         user_index = index_by_text(user_ids)
