@@ -2,7 +2,6 @@ r"""Files in the format of TREC, which pytrec_eval, trec_eval and ranx read."""
 
 import os
 import re
-from itertools import repeat
 from typing import Iterable, Sequence, Union
 
 import numpy as np
@@ -80,20 +79,15 @@ def write_trec_run(
     users = _to_names("user_ids", user_ids)
     items = _to_names("item_ids", item_ids)
 
-    rank = present.cumsum(dim=1)[present].numpy()
-    row = present.nonzero()[:, 0].numpy()
-    _write_lines(
-        path,
-        map(
-            "{} Q0 {} {} {} {}\n".format,
-            users[row].tolist(),
-            items[item[present].numpy()].tolist(),
-            rank.tolist(),
-            # As short as it can be without being read as another number.
-            score[present].numpy().astype(np.str_).tolist(),
-            repeat(tag),
-        ),
+    lines = zip(
+        users[present.nonzero()[:, 0].numpy()],
+        items[item[present].numpy()],
+        present.cumsum(dim=1)[present].tolist(),
+        # As short as it can be without being read as another number.
+        score[present].numpy().astype(np.str_),
+        strict=True,
     )
+    _write_lines(path, (f"{u} Q0 {i} {r} {s} {tag}\n" for u, i, r, s in lines))
 
 
 def write_qrels(
@@ -124,14 +118,10 @@ def write_qrels(
     user, (row, item) = held_out[0]
     users = _to_names("user_ids", dataset.user_ids)
     items = _to_names("item_ids", dataset.item_ids)
-    _write_lines(
-        path,
-        map(
-            "{} 0 {} 1\n".format,
-            users[user[row].cpu().numpy()].tolist(),
-            items[item.cpu().numpy()].tolist(),
-        ),
+    pairs = zip(
+        users[user[row].cpu().numpy()], items[item.cpu().numpy()], strict=True
     )
+    _write_lines(path, (f"{user} 0 {item} 1\n" for user, item in pairs))
 
 
 def _check_lists(
