@@ -1,6 +1,7 @@
 """Scores as sums over the user's items: the formulas, model by model."""
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn import TMFUN, ColdItems, InteractionPropagation, LightGCN
 
 
-class Contributions(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Contributions:
     r"""A score as a sum, in double precision: those fields of an
     :class:`~tmfun_pyg.explain.Explanation` that depend on the model.
     """

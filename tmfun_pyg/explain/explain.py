@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Optional
 
 import numpy as np
@@ -103,7 +104,8 @@ def explain(
         )
     total = found.contributions.sum(dim=1)
     order = total.argsort(descending=True, stable=True)
-    found = found._replace(
+    found = replace(
+        found,
         history=found.history[order].cpu(),
         contributions=found.contributions[order].cpu(),
     )
@@ -115,5 +117,5 @@ def explain(
         item_id=item_ids.item(item),
         history_ids=item_ids[found.history.numpy()].tolist(),
         is_cold=cold is not None,
-        **found._asdict(),
+        **vars(found),
     )
