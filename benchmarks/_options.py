@@ -106,7 +106,7 @@ def load_data(args: argparse.Namespace) -> HeteroData:
     found = [key[2:] for key in item.to_dict() if key.startswith("x_")]
     chosen = found if args.modalities is None else args.modalities
     if not set(chosen) <= set(found):
-        raise ValueError(f"--modalities: found {found}, expected {chosen}")
+        raise ValueError(f"--modalities must be of {found} (got {chosen})")
     # The same order for all modalities, which keep belonging together.
     order = torch.arange(item.num_nodes)
     if args.shuffle_features is not None:

@@ -64,8 +64,8 @@ def check_plan(what: str, found: Dict[str, Any], plan: Plan) -> None:
         expected = json.loads(json.dumps(plan[key]))
         if found.get(key) != expected:
             raise ValueError(
-                f"{what} was made with other {key}, remove it or choose "
-                f"another --out (found {found.get(key)}, expected {expected})"
+                f"{what} must have been made with the {key} {expected} (got "
+                f"{found.get(key)}); remove it or choose another --out"
             )
 
 

@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     add("--report", action="store_true", help="only write the comparison")
     args = parser.parse_args()
     if args.tag in MODELS or (args.tag and len(args.models) > 1):
-        parser.error(f"--tag {args.tag}: names a variant of one of --models")
+        parser.error(f"--tag must name a variant of one model (got {args.tag})")
     return args
 
 
@@ -102,7 +102,7 @@ def params_of(name: str, folder: Path) -> Dict[str, Any]:
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["model"] == name:
             return dict(run["params"])
-    raise ValueError(f"--params-of: {folder} holds no finished run of {name}")
+    raise ValueError(f"--params-of: '{folder}' holds no finished run of {name}")
 
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:

@@ -10,5 +10,5 @@ MODELS = [
     for name in tmfun_pyg.nn.__all__
     if inspect.isclass(member := getattr(tmfun_pyg.nn, name))
     and issubclass(member, RankingModel)
-    and not inspect.isabstract(member)
+    and member.loss is not RankingModel.loss
 ]

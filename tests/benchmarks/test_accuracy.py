@@ -188,15 +188,17 @@ def test_other_conditions(
     args = ["--models", "LightGCN", "--seeds", "1"]
     other = ["--set", "LightGCN.num_layers=1"]
     for budget, what in (("0", "seed_0.json"), ("2", "studies.db: LightGCN")):
-        message = rf"{what} was made with other settings.*expected"
+        message = rf"{what} must .* with the settings.*got"
         with pytest.raises(ValueError, match=message):
             run(accuracy, out, *args, "--budget", budget, "--patience", "1")
-        message = rf"{what} was made with other params.*'num_layers': 1"
+        message = rf"{what} must .* with the params.*'num_layers': 1"
         with pytest.raises(ValueError, match=message):
             run(accuracy, out, *args, "--budget", budget, *other)
     with monkeypatch.context() as patch:
         patch.setitem(accuracy.SPACES, "LightGCN", {"lr": [0.01]})
-        with pytest.raises(ValueError, match=r"LightGCN was .* other space"):
+        with pytest.raises(
+            ValueError, match=r"LightGCN must .* with the space"
+        ):
             run(accuracy, out, *args, "--budget", "2")
     assert fits == []
     shutil.rmtree(out / "LightGCN")
@@ -292,7 +294,7 @@ def test_what_the_weights_do_not_hold(
             ["--set", "TMFUN.attention=False"],
             "TMFUN.attention=False: Expecting value",
         ),
-        (["--tag", "x"], "variant of one of --models"),
+        (["--tag", "x"], "variant of one model"),
         (["--models", "TMFUN", "--tag", "LightGCN"], "variant of one"),
     ],
 )

@@ -133,7 +133,7 @@ def test_finished_runs_are_not_repeated(
     ):
         assert row["metrics"] == other["metrics"]
 
-    with pytest.raises(ValueError, match="made with other settings"):
+    with pytest.raises(ValueError, match="made with the settings"):
         run(cold, done, "--models", "VBPR", "--ratio", "0.3")
 
 

@@ -85,7 +85,7 @@ def test_fit_and_judge(capsys: Any) -> None:
 def test_resume() -> None:
     assert fit("whole", 4) == 0
     assert fit("parts", 2) == 0
-    assert fit("parts", 4, "--resume", "true") == 0
+    assert fit("parts", 4, "--resume") == 0
     assert_same("parts/last.ckpt", "whole/last.ckpt")
     assert_same("parts/best.ckpt", "whole/best.ckpt")
     assert rows("parts/metrics.csv") == rows("whole/metrics.csv")
@@ -167,7 +167,10 @@ def test_existing_run(capsys: Any) -> None:
     assert fit("run", 1) == 0
     before = Path("run/last.ckpt").read_bytes()
     assert fit("run", 1) == 1
-    assert "--out run: found a run there" in capsys.readouterr().err
+    assert (
+        "--out must be a folder without a run (got 'run')"
+        in capsys.readouterr().err
+    )
     assert Path("run/last.ckpt").read_bytes() == before
 
 
@@ -196,7 +199,7 @@ def test_shipped_configs(capsys: Any) -> None:
     assert config["lr"] == 0.005
     assert config["loader"]["batch_size"] == 512
     assert main(["fit", "--config", "tiktok"]) == 1
-    assert "data.root: found none" in capsys.readouterr().err
+    assert "'data.root' must be the folder" in capsys.readouterr().err
     assert main(["fit", "--config", "nothing"]) == 1
     assert "own_data, sports, synthetic" in capsys.readouterr().err
 
@@ -220,15 +223,38 @@ def test_usage(args: List[str], capsys: Any) -> None:
     assert "error:" in capsys.readouterr().err
 
 
+def test_fit_in_closed_form(capsys: Any) -> None:
+    options = ["--model", "EASE", "--model.reg_weight", "2.0"]
+    assert fit("run", 1, *options) == 0
+    assert "Validation:" in capsys.readouterr().out
+    model = Recommender.load("run/best.ckpt").model
+    assert model.reg_weight == 2.0
+    assert model.weight.any()
+    assert main(["test", "--ckpt", "run/best.ckpt"]) == 0
+    assert set(json.loads(Path("run/metrics.json").read_text())) == {
+        *("val", "test", "best_epoch")
+    }
+    assert main(["report", "--run", "run"]) == 0
+    assert Path("run/report/report.html").exists()
+    assert fit("run", 1, *options) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
 def test_failures(capsys: Any, folder: Path) -> None:
-    assert main(["fit", "--model", "MostPopular", "--out", "run"]) == 1
-    assert "without weights" in capsys.readouterr().err
     assert main(["fit", "--data.root", "nowhere"]) == 1
     assert "nowhere.inter" in capsys.readouterr().err
     assert not (folder / "run").exists()
     (folder / "file").write_text("")
     assert fit("file", 1) == 1
-    assert "--out file" in capsys.readouterr().err
+    assert (
+        "--out must be a folder (got the file 'file')"
+        in capsys.readouterr().err
+    )
+    features = np.load("toy/visual_feat.npy")
+    features[0] = 0
+    np.save("toy/visual_feat.npy", features)
+    assert main(["fit", "--data.root", "toy", "--out", "run"]) == 1
+    assert "pass --data.zero_rows mask if" in capsys.readouterr().err
     with pytest.raises(ValueError, match="nowhere"):
         main(["--debug", "fit", "--data.root", "nowhere"])
 

@@ -58,24 +58,33 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     np.save("visual_feat.npy", rng.normal(size=(3, 8)).astype(np.float32))
     Path("ids.txt").write_text("100\n101\n102\n")
     new = ["--cold-items", "visual_feat.npy", "ids.txt"]
-    assert main([*args, *new, "--only-cold", "true"]) == 0
+    assert main([*args, *new, "--only-cold"]) == 0
     rows = read_rows()
     assert {row["item_id"] for row in rows} <= {"100", "101", "102"}
     assert len(rows) == 4
     assert main([*args, *new, "--k", "99"]) == 0
     assert "have fewer than 99 items left" in capsys.readouterr().out
     for bad, match in (
-        (["--cold-items", "visual_feat.npy"], "one file of item ids"),
-        (["--cold-items", "a.npy", "b.npy", "ids.txt"], "for each of"),
-        (["--only-cold", "true"], "found no --cold_items"),
-        (["--users", "none.txt"], "none.txt: found no such file"),
+        (
+            ["--cold-items", "visual_feat.npy"],
+            "must be one .txt file of item ids",
+        ),
+        (
+            ["--cold-items", "a.npy", "b.npy", "ids.txt"],
+            "named after some of ['visual']",
+        ),
+        (
+            ["--only-cold", "--exclude-seen", "false"],
+            "--only_cold must come with --cold_items",
+        ),
+        (["--users", "none.txt"], "must be an existing file (got 'none.txt')"),
         (["--k", "0"], "'k' must be at least 1 (got 0)"),
     ):
         assert main([*args, *bad]) == 1
         assert match in capsys.readouterr().err
     Path("users.txt").write_text("3\n\n4\n", encoding="utf-8")
     assert main(args) == 1
-    assert "line 2: found an empty line" in capsys.readouterr().err
+    assert "'users.txt', line 2 must be an id" in capsys.readouterr().err
 
 
 def test_explain(recommender: Recommender, capsys: Any) -> None:
@@ -88,6 +97,7 @@ def test_explain(recommender: Recommender, capsys: Any) -> None:
 
 
 def test_export(recommender: Recommender, capsys: Any) -> None:
+    Path("run").mkdir()
     args = ["export", "--ckpt", "c.ckpt", "--out", "served"]
     assert main([*args, "--formats", "scorer", "--k", "3"]) == 0
     assert "scorer.pt2, manifest.json" in capsys.readouterr().out
@@ -95,8 +105,12 @@ def test_export(recommender: Recommender, capsys: Any) -> None:
     found = load_exported("served")
     assert (found.user_emb == recommender.scorer.user_emb).all()
     assert main(args) == 1
-    assert "exists already" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "already exists; pass --overwrite to replace" in error
     assert main([*args, "--overwrite", "true"]) == 0
+    assert main([*args, "--overwrite", "--k", "3"]) == 0
+    assert main(["export", "--ckpt", "run", "--out", "served"]) == 1
+    assert "pass 'run/best.ckpt'" in capsys.readouterr().err
     assert not Path("served/scorer.pt2").exists()
 
 

@@ -360,7 +360,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     out = tmp_path / "out"
     prepare(path, out, "own")
     before = (out / "own" / "own.inter").read_bytes()
-    with pytest.raises(ValueError, match="own' exists already; pass over"):
+    with pytest.raises(ValueError, match="own' already exists; pass over"):
         prepare(path, out, "own", seed=1)
 
     def fail(*args, **kwargs):
@@ -513,7 +513,7 @@ LISTS = [[1.0, 2.0]] * 29
         (lambda f: texts(f), r"texts' must .*\(got no file\)"),
         (lambda f: texts(f, a__txt=b"a", b__md=b""), r"\(got \['b.md'\]\)"),
         (lambda f: texts(f, a__txt=b"\xff"), r"a\.txt' must be text in UTF-8"),
-        (lambda f: texts(f, a__txt=b" \n"), "texts' must .*empty files alone"),
+        (lambda f: texts(f, a__txt=b" \n"), "texts' must .*only empty files"),
         (lambda f: texts(f, a__txt=b"a"), "'encoder' must be .*None"),
     ],
 )
@@ -564,7 +564,7 @@ def test_bad_ids(tmp_path, nothing_written):
     ):
         prepare(path, out, "own", features)
     with pytest.raises(
-        ValueError, match=r"'feature_ids' must .* for \.npy files alone"
+        ValueError, match=r"'feature_ids' must .* for \.npy files only"
     ):
         prepare(path, out, "own", table, feature_ids=table)
     with pytest.raises(ValueError, match=r"n\.txt' must have integers .*'B'"):

@@ -340,9 +340,17 @@ def test_bad_arguments() -> None:
         evaluate((user_emb, item_emb), data, ks=[0, 5])
     with pytest.raises(ValueError, match=r"'ks' .* \(got \[\]\)"):
         evaluate((user_emb, item_emb), data, ks=[])
+    with pytest.raises(ValueError, match=r"'ks' must be a list .* \(got 5\)"):
+        evaluate((user_emb, item_emb), data, ks=5)
     for pair, message in (
-        ((user_emb[:19], item_emb), "scores 19 users, but 'data' has 20"),
-        ((user_emb, item_emb[:3]), "scores 3 items, but 'data' has 30"),
+        (
+            (user_emb[:19], item_emb),
+            "must score the 20 users of 'data' \\(got 19",
+        ),
+        (
+            (user_emb, item_emb[:3]),
+            "must score the 30 items of 'data' \\(got 3",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(pair, data)

@@ -37,6 +37,7 @@ def explanation():
 
 
 def test_text(explanation):
+    assert str(explanation) == explanation.to_text()
     assert explanation.to_text(1).splitlines() == [
         "TMFUN gives item i7 a score of 0.5 for user u$3, the sum of:",
         "      +0.625  item i$4 (user-item graph +0.5, visual +0.25, "

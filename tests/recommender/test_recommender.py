@@ -265,9 +265,12 @@ def test_evaluate_and_explain(make_recommender: Any) -> None:
 
 def test_bad_arguments(make_recommender: Any) -> None:
     recommender = make_recommender()
+    assert repr(recommender) == "Recommender(TMFUN, num_users=30, num_items=25)"
     for call, match in (
         (lambda: recommender.recommend(k=0), r"'k' must be at least 1 \(got 0"),
         (lambda: recommender.recommend("ü3"), r"a list of ids \(got 'ü3'\)"),
+        (lambda: recommender.recommend(5), r"'users' must .*\(got 5\)"),
+        (lambda: recommender.recommend(items=5), r"'items' must .*\(got 5\)"),
         (lambda: recommender.recommend(items=[]), "'items' must hold"),
         (lambda: recommender.recommend(items=["i03", "x"]), "'items' .* i0.*x"),
         (lambda: recommender.similar_items(["x"]), r"'ids' must .*\(got x\)"),
@@ -277,6 +280,11 @@ def test_bad_arguments(make_recommender: Any) -> None:
     ):
         with pytest.raises(ValueError, match=match):
             call()
+    popular = make_recommender(MostPopular)
+    with pytest.raises(ValueError, match=r"2 channels .*1 of MostPopular\)"):
+        popular.similar_items(["i03"])
+    with pytest.raises(ValueError, match=r"'dataset' must .* a HeteroData\)"):
+        Recommender(recommender.model, recommender.dataset[0])
     cold = make_recommender(LightGCN)
     cold.cold_items = True
     with pytest.raises(ValueError, match="LightGCN"):

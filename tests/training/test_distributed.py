@@ -26,7 +26,6 @@ from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
-from tmfun_pyg.loader import held_out_dataset
 from tmfun_pyg.nn import LightGCN, RankingModel
 from tmfun_pyg.training import (
     InteractionDataModule,
@@ -34,6 +33,7 @@ from tmfun_pyg.training import (
     default_callbacks,
 )
 from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
+from tmfun_pyg.utils import retrieval
 
 BY_NAME = {cls.__name__: cls for cls in MODELS}
 BATCH_SIZE = 64
@@ -204,7 +204,7 @@ def main(folder: Path) -> None:
         out[f"blocks of {name}"] = [
             user for user, _ in datamodule.val_dataloader()
         ]
-        held_out_dataset.default_batch_size = lambda num_items: 4
+        retrieval.default_batch_size = lambda num_items: 4
     if rank == 0:  # Must not wait for the other one.
         out["evaluate"] = evaluate(module.model, make_data(), "val")
 

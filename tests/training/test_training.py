@@ -195,7 +195,7 @@ def test_checkpoint_of_other_data(
     fit(dataset, tmp_path, max_epochs=1)
     other = SyntheticMultimodal(60, 80)
     other.user_ids = other.user_ids + 1
-    with pytest.raises(ValueError, match="of the fingerprint"):
+    with pytest.raises(ValueError, match="with the fingerprint"):
         fit(other, tmp_path, 2, ckpt_path=str(tmp_path / "last.ckpt"))
 
 

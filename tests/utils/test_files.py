@@ -94,7 +94,7 @@ def test_check_replaceable(tmp_path: Path) -> None:
     check_replaceable(tmp_path / "none", ["a.txt"], overwrite=False)
     check_replaceable(tmp_path, ["a.txt"], overwrite=False)  # It is empty.
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(ValueError, match="exists already; pass overwrite"):
+    with pytest.raises(ValueError, match="already exists; pass overwrite"):
         check_replaceable(tmp_path, ["a.txt"], overwrite=False)
     check_replaceable(tmp_path, ["a.txt", "b.txt"], overwrite=True)
     with pytest.raises(ValueError, match=r"\(got \['a\.txt'\]\)"):

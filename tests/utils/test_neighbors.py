@@ -199,7 +199,7 @@ def test_approximate_block_size(block_size):
 def test_approximate_without_structure():
     pytest.importorskip("faiss")
     q = draw(1500, 64, size=2**20).double()
-    with pytest.warns(UserWarning, match=r"found .*% .* expected 100\.0%"):
+    with pytest.warns(UserWarning, match=r"must find 100\.0% .*got .*%"):
         found = approximate_neighbors(q, 4, 1.0)
     assert torch.equal(found, exact_neighbors(q, 4))
 

@@ -11,14 +11,18 @@ from tmfun_pyg.utils.retrieval import (
     candidate_items,
     default_batch_size,
     rank_block,
+    user_blocks,
 )
 from tmfun_pyg.utils.user_items import UserItems
 
 EDGE_INDEX = torch.tensor([[2, 0, 2, 0, 3, 2], [1, 4, 0, 2, 3, 3]])
 
 
-def test_default_batch_size() -> None:
-    assert default_batch_size(num_items=2**13) == 2**10
+def test_user_blocks() -> None:
+    user = torch.arange(7)
+    blocks = list(user_blocks(user, num_items=3, batch_size=3))
+    assert [b.tolist() for b in blocks] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(list(user_blocks(user, num_items=3))) == 1
     assert default_batch_size(num_items=10**9) == 1
 
 

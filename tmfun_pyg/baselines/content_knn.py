@@ -1,4 +1,4 @@
-from typing import Dict, Optional
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -59,8 +59,7 @@ class ContentKNN(RankingModel):
         self.check_data(data)
         if len(data.modalities) == 0:
             raise ValueError(
-                "data['item'] holds no features 'x_<modality>': ContentKNN "
-                "needs at least one modality"
+                "data['item'] must hold features 'x_<modality>' (got none)"
             )
         edge_index = data["user", "interacts", "item"].edge_index
         users, items = [], []
@@ -74,9 +73,3 @@ class ContentKNN(RankingModel):
             items.append(x)
         emb = torch.cat(users, dim=1), torch.cat(items, dim=1)
         return Embeddings(*emb).rows(user, item)
-
-    def loss(
-        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
-    ) -> Dict[str, Tensor]:
-        r"""Returns no parts: there is nothing to train."""
-        return {}

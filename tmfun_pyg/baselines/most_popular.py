@@ -1,4 +1,4 @@
-from typing import Dict, Optional
+from typing import Optional
 
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -30,9 +30,3 @@ class MostPopular(RankingModel):
         count = data["item"].degree.view(-1, 1)
         one = count.new_ones(self.num_users, 1)
         return Embeddings(one, count).rows(user, item)
-
-    def loss(
-        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
-    ) -> Dict[str, Tensor]:
-        r"""Returns no parts: there is nothing to train."""
-        return {}

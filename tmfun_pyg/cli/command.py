@@ -46,7 +46,8 @@ def run(
     )
     for option, text in several.items():
         parser.add_argument(f"--{option}", nargs="+", help=text)
-    options = parser.instantiate_classes(parser.parse_args(args)).as_dict()
+    words = switch_on(args, function)
+    options = parser.instantiate_classes(parser.parse_args(words)).as_dict()
     options.pop("config", None)
     if "recommender" in asked:
         where = {key: options.pop(key) for key in ("ckpt", "root", "name")}
@@ -54,6 +55,16 @@ def run(
         if "ckpt" in asked:
             options["ckpt"] = where["ckpt"]
     function(**options)
+
+
+def switch_on(args: List[str], function: Callable[..., Any]) -> List[str]:
+    """Takes a switch without a value, as in --overwrite, for true."""
+    asked = inspect.signature(function).parameters.values()
+    switches = {f"--{x.name}" for x in asked if x.annotation is bool}
+    return [
+        f"{word}=true" if word in switches and after[:1] in ("", "-") else word
+        for word, after in zip(args, [*args[1:], ""], strict=False)
+    ]
 
 
 def load(

@@ -9,8 +9,9 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch_geometric.data import HeteroData
 
-from tmfun_pyg.cli.command import judge
+from tmfun_pyg.cli.command import judge, switch_on
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
@@ -21,7 +22,7 @@ from tmfun_pyg.training import (
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.training.checkpoint import Dataset, read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 
@@ -77,7 +78,7 @@ class _AppendingLogger(CSVLogger):
 def fit(args: List[str]) -> int:
     """Trains a model, and judges its best epoch on validation."""
     parser = _make_parser()
-    config = parser.parse_args(_find_configs(args))
+    config = parser.parse_args(switch_on(_find_configs(args), RunOptions))
     try:
         return _fit(parser, config)
     except MisconfigurationException as err:
@@ -134,8 +135,37 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     data = ToRecGraph()(dataset[0])
     options = config.model.get("init_args") or {}
     model = cls.from_data(data, **dict(options))
-    if not any(True for _ in model.parameters()):
-        raise ValueError(f"--model {cls.__name__}: a model without weights")
+    best = folder / "best.ckpt"
+    if any(True for _ in model.parameters()):
+        status = _train(parser, config, given, model, data, dataset)
+        if status is not None:
+            return status
+    else:
+        model.fit(data)
+        _keep_config(parser, config, folder)
+        Recommender(model, dataset, given.data).save(best)
+
+    recommender = Recommender.load(best, dataset, cls)
+    is_trained = recommender.epoch is not None
+    note = f", after epoch {recommender.epoch} as the best" * is_trained
+    print(f"\nValidation{note}:")
+    judge(recommender, "val", folder, best_epoch=recommender.epoch)
+    print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {best}")
+    return 0
+
+
+def _train(
+    parser: ArgumentParser,
+    config: Namespace,
+    given: Namespace,
+    model: RankingModel,
+    data: HeteroData,
+    dataset: Dataset,
+) -> Optional[int]:
+    """Trains by gradient descent. Returns how it ended if there is no more to
+    be done.
+    """
+    folder, seed = Path(config.out), config.seed_everything
     module = RecommenderModule(
         model, data, lr=config.lr, dataset=dataset, source=given.data
     )
@@ -151,10 +181,7 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     trainer = Trainer(**asked)
     resumed = _find_resumed(folder, logger) if config.resume else None
     if trainer.is_global_zero and not config.trainer.fast_dev_run:
-        folder.mkdir(parents=True, exist_ok=True)
-        parser.save(
-            config, folder / "config.yaml", skip_none=False, overwrite=True
-        )
+        _keep_config(parser, config, folder)
     try:
         trainer.fit(module, loader, ckpt_path=resumed)
     except SystemExit:
@@ -162,24 +189,24 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
             raise
     if trainer.interrupted:
         return _tell_interrupted(folder)
-    if config.trainer.fast_dev_run:
-        return 0
+    return 0 if config.trainer.fast_dev_run else None
 
-    best = folder / "best.ckpt"
-    recommender = Recommender.load(best, dataset, cls)
-    print(f"\nValidation, after epoch {recommender.epoch} as the best:")
-    judge(recommender, "val", folder, best_epoch=recommender.epoch)
-    print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {best}")
-    return 0
+
+def _keep_config(
+    parser: ArgumentParser, config: Namespace, folder: Path
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    parser.save(config, folder / "config.yaml", skip_none=False, overwrite=True)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {folder}: found a file, expected a folder")
-    if (folder / "last.ckpt").exists() and not resume:
+        raise ValueError(f"--out must be a folder (got the file '{folder}')")
+    runs = ("last.ckpt", "best.ckpt")
+    if any((folder / name).exists() for name in runs) and not resume:
         raise ValueError(
-            f"--out {folder}: found a run there, expected --resume true to go "
-            f"on with it, or another folder"
+            f"--out must be a folder without a run (got '{folder}'); pass "
+            f"--resume to go on with its run"
         )
 
 
@@ -205,7 +232,7 @@ def _tell_interrupted(folder: Path) -> int:
     if (folder / "last.ckpt").exists():
         text = (
             f"interrupted: the last finished epoch is {folder}/last.ckpt, to "
-            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume true"
+            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume"
         )
     print(f"\ntmfun fit: {text}", file=sys.stderr)
     return INTERRUPT
@@ -221,8 +248,8 @@ def _find_configs(args: List[str]) -> List[str]:
         if word in ("-c", "--config") and not Path(name).exists():
             if name not in shipped:
                 raise ValueError(
-                    f"--config {name}: found no such file, expected one, or "
-                    f"one of {', '.join(sorted(shipped))}"
+                    f"--config must be an existing file or one of "
+                    f"{', '.join(sorted(shipped))} (got '{name}')"
                 )
             words[place] = shipped[name]
     return words

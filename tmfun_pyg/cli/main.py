@@ -63,7 +63,11 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        print(f"tmfun {command}: error: {error}", file=sys.stderr)
+        # What is an argument in Python is an option here.
+        text = str(error).replace("overwrite=True", "--overwrite")
+        option = "--data.zero_rows" if command == "fit" else "--zero_rows"
+        text = text.replace("zero_rows='mask'", f"{option} mask")
+        print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return FAILURE
 
 

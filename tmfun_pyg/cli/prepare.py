@@ -31,9 +31,12 @@ def prepare(
         out: The folder that the data set's folder is made in.
         name: The name of the data set.
         features: The features of each modality, as --features.MODALITY PATH:
-            a .npy file, a .parquet file, or a folder of texts.
-        feature_ids: The item ids of a .npy file, one a line, as
-            --feature_ids.MODALITY PATH, if not in <stem>_ids.txt beside it.
+            a .npy file, a .parquet file, or a folder of texts ITEM_ID.txt.
+            The item ids of the rows of NAME.npy are the lines of
+            NAME_ids.txt beside it, or of --feature_ids; with neither, rows
+            are in the sorted order of the item ids of the log.
+        feature_ids: The file of item ids of a .npy file, one a line, as
+            --feature_ids.MODALITY PATH.
         user_col: The column of user ids.
         item_col: The column of item ids.
         time_col: The column of times.

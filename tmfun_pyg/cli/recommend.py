@@ -46,7 +46,7 @@ def recommend(
         recommender = recommender.add_items(ids, features)
         items = ids if only_cold else None
     elif only_cold:
-        raise ValueError("--only_cold: found no --cold_items, expected some")
+        raise ValueError("--only_cold must come with --cold_items")
     asked = None if users == "all" else _read_lines(Path(users), "--users")
     total = len(recommender.dataset.user_ids) if users == "all" else None
     with tqdm(total=total, unit=" users", disable=None) as bar:
@@ -80,9 +80,8 @@ def _read_items(
     fits = len(lists) == 1 and 0 < len(features) == len(names) - 1
     if not fits or not features.keys() <= set(modalities):
         raise ValueError(
-            f"--cold_items: found {names}, expected one file of item ids "
-            f"(.txt) and one of features (.npy) for each of {modalities}, "
-            f"named after it"
+            f"--cold_items must be one .txt file of item ids, and .npy files "
+            f"of features named after some of {modalities} (got {names})"
         )
     read = {name: read_features(path) for name, path in features.items()}
     return list(_read_lines(lists[0], "--cold_items")), read
@@ -90,12 +89,12 @@ def _read_items(
 
 def _read_lines(path: Path, option: str) -> Iterator[str]:
     if not path.is_file():
-        raise ValueError(f"{option} {path}: found no such file")
+        raise ValueError(f"{option} must be an existing file (got '{path}')")
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             text = line.rstrip("\r\n")
             if text == "":
                 raise ValueError(
-                    f"{option} {path}, line {number}: found an empty line"
+                    f"'{path}', line {number} must be an id (got an empty line)"
                 )
             yield text

@@ -41,7 +41,7 @@ def read_feature_file(
     suffix = osp.splitext(path)[1].lower()
     if ids_path is not None and suffix != ".npy":
         raise ValueError(
-            f"'feature_ids' must be given for .npy files alone (got "
+            f"'feature_ids' must be given for .npy files only (got "
             f"'{ids_path}' for '{path}')"
         )
     source = f"'{path}'"
@@ -162,7 +162,7 @@ def _encode_texts(
     texts = [read_text(osp.join(folder, file)) for file in files]
     filled = [text for text in texts if text.strip()]
     if not filled:
-        raise ValueError(f"'{folder}' must hold texts (got empty files alone)")
+        raise ValueError(f"'{folder}' must hold texts (got only empty files)")
     if encoder is None or not osp.isdir(encoder):
         raise ValueError(
             f"'encoder' must be the folder of a sentence-transformers model "

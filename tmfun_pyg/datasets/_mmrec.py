@@ -191,7 +191,7 @@ def _read_rows(path: str, **options: Any) -> pd.DataFrame:
         path, sep="\t", na_filter=False, skip_blank_lines=False, **options
     )
     if frame.empty:
-        raise ValueError(f"'{path}' must have rows (got a header alone)")
+        raise ValueError(f"'{path}' must have rows (got only a header)")
     frame.index += 2
     return frame
 

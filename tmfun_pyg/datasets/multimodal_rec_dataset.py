@@ -139,7 +139,7 @@ class MultimodalRecDataset(RecDataset):
         )
         if self.force_reload or not osp.isfile(self.processed_paths[0]):
             self.process()
-        self._set_content(_processed.load(self.processed_paths[0]))
+        self.set_content(_processed.load(self.processed_paths[0]))
 
     @classmethod
     def from_interactions(
@@ -245,7 +245,7 @@ class MultimodalRecDataset(RecDataset):
         super(MultimodalRecDataset, dataset).__init__(
             transform=transform, pre_transform=pre_transform
         )
-        dataset._set_content(content.transformed(pre_transform))
+        dataset.set_content(content.transformed(pre_transform))
         return dataset
 
     @property

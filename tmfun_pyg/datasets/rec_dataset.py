@@ -35,7 +35,8 @@ class RecDataset(InMemoryDataset):
             self._fingerprint = _hash(self.get(0), self.user_ids, self.item_ids)
         return self._fingerprint
 
-    def _set_content(self, content: Content) -> None:
+    def set_content(self, content: Content) -> None:
+        """Sets the graph and its vocabularies."""
         for name, value in content._asdict().items():
             setattr(self, name, value)
         self._fingerprint = None

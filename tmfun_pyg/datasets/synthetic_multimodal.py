@@ -148,7 +148,7 @@ class SyntheticMultimodal(RecDataset):
             features[name] = x.astype(np.float32), present
         ids = np.arange(num_users), np.arange(num_items)
         content = build_content(inter, features, *ids)
-        self._set_content(content.transformed(pre_transform))
+        self.set_content(content.transformed(pre_transform))
 
 
 def _draw_inter(

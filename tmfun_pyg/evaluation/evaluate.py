@@ -55,9 +55,9 @@ class RankingEvaluator:
         ks: Sequence[int] = (5, 10, 20, 50),
         sync: bool = False,
     ) -> None:
-        if len(ks) == 0 or min(ks) < 1:
+        if isinstance(ks, int) or len(ks) == 0 or min(ks) < 1:
             raise ValueError(
-                f"'ks' must hold numbers of at least 1 (got {list(ks)})"
+                f"'ks' must be a list of numbers of at least 1 (got {ks})"
             )
         self.scorer = scorer
         self.seen = seen
@@ -224,8 +224,8 @@ def _prepare(
         expected = data[node_type].num_nodes
         if found != expected:
             raise ValueError(
-                f"'model' scores {found} {node_type}s, but 'data' has "
-                f"{expected}"
+                f"'model' must score the {expected} {node_type}s of 'data' "
+                f"(got {found})"
             )
     device = scorer.device
     edge_index = data["user", "interacts", "item"].edge_index

@@ -251,6 +251,9 @@ class Explanation(Contributions):
         parts.append({"user_part": self.user_part})
         return list(zip(labels, parts, strict=True))
 
+    def __str__(self) -> str:
+        return self.to_text()
+
     def __repr__(self) -> str:
         return (
             f"{self.__class__.__name__}(user={self.user_id!r}, "

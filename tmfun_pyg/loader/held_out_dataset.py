@@ -7,7 +7,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.retrieval import candidate_items, default_batch_size
+from tmfun_pyg.utils.retrieval import candidate_items, user_blocks
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -103,7 +103,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"No user of the {split} split has both a training and a "
                 f"held-out interaction: there is nothing to evaluate"
             )
-        blocks = [*user.split(batch_size or default_batch_size(num_items))]
+        blocks = [*user_blocks(user, num_items, batch_size)]
         blocks += [user[:0]] * (-len(blocks) % num_replicas)
         self._blocks = blocks[rank::num_replicas]
 

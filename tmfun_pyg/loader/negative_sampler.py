@@ -41,9 +41,9 @@ class NegativeSampler:
         full = (degree == num_items).nonzero().view(-1)
         if full.numel() > 0:
             raise ValueError(
-                f"No negative items can be drawn for user {int(full[0])}, who "
-                f"has interacted with all {num_items} items that anybody has "
-                f"interacted with ({full.numel()} of {num_users} users have)"
+                f"'edge_index' must leave each user an item to draw as a "
+                f"negative (got user {int(full[0])} with all {num_items} "
+                f"items; {full.numel()} of {num_users} users have all)"
             )
         self._num_negatives = num_items - degree
         self._begin = degree.cumsum(0) - degree

@@ -25,7 +25,7 @@ from tmfun_pyg.training.checkpoint import (
     restore_model,
 )
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.ids import ids_as_text, index_by_text
+from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import (
@@ -64,6 +64,9 @@ class Recommender:
             training interaction are scored by an estimate from their content,
             see :class:`~tmfun_pyg.nn.ColdItems`.
             (default: :obj:`False`)
+
+    Raises:
+        ValueError: If :obj:`dataset` is a graph in place of a data set.
     """
 
     model: RankingModel
@@ -71,6 +74,13 @@ class Recommender:
     source: Optional[DatasetOptions] = None
     epoch: Optional[int] = None
     cold_items: bool = False
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.dataset, "item_ids"):
+            raise ValueError(
+                f"'dataset' must be a data set of tmfun_pyg.datasets, with its "
+                f"ids (got a {type(self.dataset).__name__})"
+            )
 
     @cached_property
     def data(self) -> HeteroData:
@@ -152,8 +162,8 @@ class Recommender:
             exclude_seen (bool, optional): See :meth:`recommend`.
         """
         check_at_least("k", k, 1)
-        if isinstance(users, str):  # Ahead of its characters.
-            ids_as_text("users", users)
+        if users is not None:  # A string would pass for its characters.
+            check_list("users", users)
         scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids
         popular = MostPopular.from_data(self.data).scorer(self.data)
         has_items = seen.rowptr.diff() > 0
@@ -188,6 +198,9 @@ class Recommender:
     ) -> Tuple[np.ndarray, np.ndarray]:
         r"""Finds the items whose embeddings have the largest cosine
         similarity with those of some items. Each item is in its own list.
+        Embeddings of one channel, as of
+        :class:`~tmfun_pyg.baselines.MostPopular`, are refused: they are all
+        alike.
 
         Args:
             ids (Iterable[int or str]): The raw ids of the items.
@@ -199,9 +212,14 @@ class Recommender:
 
         Raises:
             ValueError: If an item is unknown, :obj:`k` not positive, or if
-                the model has no embeddings.
+                the model has no embeddings of two channels or more.
         """
         emb = F.normalize(self._embeddings("similar_items")[1].float())
+        if emb.size(1) < 2:
+            raise ValueError(
+                f"'model' must have embeddings of at least 2 channels for "
+                f"'similar_items' (got 1 of {type(self.model).__name__})"
+            )
         index = self._find("ids", ids, self.dataset.item_ids).to(emb.device)
         scorer = EmbeddingScorer(emb, emb)
         score, item = blocked_topk(scorer, min(k, len(emb)), index)
@@ -400,13 +418,20 @@ class Recommender:
         """Returns the indices of raw ids, all of which must be known."""
         asked = ids_as_text(name, raw)
         index = index_by_text(ids)
-        unknown = [name for name in asked if name not in index]
+        unknown = [text for text in asked if text not in index]
         if unknown:
             raise ValueError(
                 f"'{name}' must be in the data set, with ids such as "
                 f"{ids[0]} (got {unknown[0]})"
             )
-        return torch.tensor([index[name] for name in asked], dtype=torch.long)
+        return torch.tensor([index[text] for text in asked], dtype=torch.long)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({type(self.model).__name__}, "
+            f"num_users={len(self.dataset.user_ids)}, "
+            f"num_items={len(self.dataset.item_ids)})"
+        )
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list]:

@@ -280,13 +280,13 @@ def find_items(item_ids: np.ndarray, wanted: Sequence[Any]) -> List[int]:
     """
     raw = list(dict.fromkeys(map(str, wanted)))
     index = index_by_text(item_ids)
-    unknown = [name for name in raw if name not in index]
+    unknown = [text for text in raw if text not in index]
     if len(unknown) > 0:
         raise ValueError(
             f"'items' must hold raw ids such as {str(item_ids[0])!r} (got "
             f"{unknown})"
         )
-    return [index[name] for name in raw]
+    return [index[text] for text in raw]
 
 
 def describe(dataset: Any) -> Dict[str, str]:

@@ -54,9 +54,9 @@ class Run:
         return self.name + seed
 
     @property
-    def last_epoch(self) -> int:
-        r"""The last epoch that was logged."""
-        return max(max(curve) for curve in self.curves.values())
+    def last_epoch(self) -> Optional[int]:
+        r"""The last epoch that was logged, if any."""
+        return max(map(max, self.curves.values()), default=None)
 
     @property
     def best_epoch(self) -> Optional[int]:
@@ -144,7 +144,10 @@ def read_runs(root: Path) -> Runs:
         name, seed = _name_of(root, path)
         written, _, _ = _read_metrics(path / METRICS)
         written = written or results.get(name, {}).get(seed, {})
-        run = Run(path, name, seed, read_curves(path / LOG), written)
+        # A model in closed form has no epochs to log:
+        has_log = (path / LOG).exists() or not written
+        curves = read_curves(path / LOG) if has_log else {}
+        run = Run(path, name, seed, curves, written)
         found.setdefault(name, []).append(run)
 
     # Models are in the order of the summary, then by name.

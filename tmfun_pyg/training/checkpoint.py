@@ -1,6 +1,7 @@
 """What a checkpoint holds, written by training and by the front door."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Dict, Optional, Type, Union
 
 import torch
@@ -41,8 +42,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         # torch reports a file that cannot grow as a RuntimeError.
         except (OSError, RuntimeError) as err:
             raise OSError(
-                f"the checkpoint '{path}' cannot be written ({err}): expected "
-                f"a writable folder with enough space"
+                f"'{path}' cannot be written ({err}): it must be in a "
+                f"writable folder with enough space"
             ) from err
 
 
@@ -89,8 +90,13 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except IsADirectoryError as err:
+        raise ValueError(
+            f"'{path}' must be a file (got a folder); for the best epoch of a "
+            f"run pass '{Path(path, 'best.ckpt')}'"
+        ) from err
     except FileNotFoundError as err:
-        raise ValueError(f"The checkpoint '{path}' does not exist") from err
+        raise ValueError(f"'{path}' does not exist") from err
     # What torch raises for bytes that are no checkpoint depends on the bytes.
     except Exception as err:
         raise ValueError(
@@ -131,8 +137,8 @@ def restore_model(
     about = checkpoint["recommender"]
     if dataset.fingerprint != about["fingerprint"]:
         raise ValueError(
-            f"The data set must be that of the checkpoint, of the fingerprint "
-            f"{about['fingerprint']} (got {dataset.fingerprint})"
+            f"The data set must be the one of the checkpoint, with the "
+            f"fingerprint {about['fingerprint']} (got {dataset.fingerprint})"
         )
     if about["options"] is None:
         raise ValueError(

@@ -42,8 +42,8 @@ class DatasetOptions:
         if self.root is None:
             if self.name is not None:
                 raise ValueError(
-                    f"data.root: found none, expected the folder of the data "
-                    f"set '{self.name}'"
+                    f"'data.root' must be the folder of the data set "
+                    f"'{self.name}' (got none)"
                 )
             return
         # A checkpoint is read from other folders than it was made in.

@@ -67,10 +67,14 @@ class RecommenderModule(LightningModule):
             self.description = describe_run(model, dataset, source)
 
     def setup(self, stage: str) -> None:
-        r"""Brings the graph to where the model is."""
+        r"""Brings the graph to where the model is, and fits what the model
+        computes in closed form.
+        """
         device = self.trainer.strategy.root_device
         self.data = copy.copy(self.data).to(device)
         self.epoch_data = self.data
+        if stage == "fit":  # Ahead of the weights of a run that goes on.
+            self.model.to(device).fit(self.data)
 
     def _sparse_parameters(self) -> List[Tensor]:
         return [
@@ -173,6 +177,6 @@ class RecommenderModule(LightningModule):
         own = self.description.get("recommender", {}).get("fingerprint")
         if None not in (saved, own) and saved != own:
             raise ValueError(
-                f"The data set must be that of the checkpoint, of the "
+                f"The data set must be the one of the checkpoint, with the "
                 f"fingerprint {saved} (got {own})"
             )

@@ -125,8 +125,8 @@ def _unit_rows(x: Tensor, index: Tensor, modality: str) -> Tensor:
     zero = norm.squeeze(1) == 0
     if zero.any():
         raise ValueError(
-            f"{source} must have a direction in every row (got all-zero rows "
-            f"for {name_items(index[zero].cpu().numpy())}): mark items that "
-            f"lack the modality in data['item'].mask_{modality}"
+            f"{source} must not have all-zero rows (got all-zero rows for "
+            f"{name_items(index[zero].cpu().numpy())}); mark items that lack "
+            f"the modality in data['item'].mask_{modality}"
         )
     return x.div_(norm)

@@ -143,8 +143,8 @@ def check_interactions(data: HeteroData) -> None:
         )
     if "edge_weight" in store:
         raise ValueError(
-            f"{where}.edge_weight: weights of interactions are not read by "
-            f"any model; remove them"
+            f"{where}.edge_weight must be removed: no model reads weights of "
+            f"interactions"
         )
     if is_sampled_batch(data):
         return

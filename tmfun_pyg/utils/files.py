@@ -50,13 +50,13 @@ def check_replaceable(
     files = os.listdir(folder) if folder.is_dir() else [folder.name]
     if files and not overwrite:
         raise ValueError(
-            f"'{folder}' exists already; pass overwrite=True to replace it"
+            f"'{folder}' already exists; pass overwrite=True to replace it"
         )
     other = set(files).difference(own)
     if other:
         raise ValueError(
-            f"'{folder}' must hold the files of an earlier call alone, to be "
-            f"replaced (got {sorted(other)})"
+            f"'{folder}' must hold nothing but the files of an earlier call, "
+            f"to be replaced (got {sorted(other)})"
         )
 
 

@@ -15,6 +15,12 @@ def index_by_text(ids: np.ndarray) -> Dict[str, int]:
     return {str(raw): index for index, raw in enumerate(ids.tolist())}
 
 
+def check_list(name: str, ids: Any) -> None:
+    """Raises a :class:`ValueError` for a single id in place of a list."""
+    if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+        raise ValueError(f"'{name}' must be a list of ids (got {ids!r})")
+
+
 def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
     r"""Returns raw ids as text.
 
@@ -23,11 +29,10 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
         ids (Iterable[int or str]): The ids.
 
     Raises:
-        ValueError: If :obj:`ids` is a single string, or holds anything but
+        ValueError: If :obj:`ids` is a single id, or holds anything but
             integers and strings.
     """
-    if isinstance(ids, str):
-        raise ValueError(f"'{name}' must be a list of ids (got '{ids}')")
+    check_list(name, ids)
     values = [i.item() if hasattr(i, "item") else i for i in ids]
     for value in values:
         if not isinstance(value, (int, str)) or isinstance(value, bool):

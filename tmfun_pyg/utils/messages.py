@@ -22,3 +22,13 @@ def check_at_least(
     if not least <= value <= most:
         bound = f"at most {most}" if value > most else f"at least {least}"
         raise ValueError(f"'{name}' must be {bound} (got {value})")
+
+
+def check_positive(name: str, value: float) -> None:
+    r"""Checks an argument.
+
+    Raises:
+        ValueError: If the value is not positive.
+    """
+    if not value > 0:
+        raise ValueError(f"'{name}' must be positive (got {value})")

@@ -156,9 +156,8 @@ def approximate_neighbors(
             break
     else:
         warnings.warn(
-            f"FeatureGraph: found {best:.1%} of the neighbors of a sample of "
-            f"items by approximate search, expected {recall:.1%}; searches "
-            f"exactly instead",
+            f"FeatureGraph searches exactly: its approximate search must find "
+            f"{recall:.1%} of the neighbors of a sample (got {best:.1%})",
             stacklevel=2,
         )
         return exact_neighbors(q, k, block_size=block_size).to(device)

@@ -125,6 +125,13 @@ def default_batch_size(num_items: int) -> int:
     return max(1, 2**23 // max(num_items, 1))
 
 
+def user_blocks(
+    user: Tensor, num_items: int, batch_size: Optional[int] = None
+) -> Tuple[Tensor, ...]:
+    r"""Cuts users into blocks small enough to score against all items."""
+    return user.split(batch_size or default_batch_size(num_items))
+
+
 def rank_block(
     scorer: Scorer, user: Tensor, k: int, seen: Optional[UserItems] = None
 ) -> Tuple[Tensor, Tensor]:
@@ -186,7 +193,9 @@ def blocked_topk(
     check_at_least("k", k, 1)
     if user is None:
         user = torch.arange(scorer.num_users, device=scorer.device)
-    size = batch_size or default_batch_size(scorer.num_items)
-    blocks = [rank_block(scorer, block, k, seen) for block in user.split(size)]
+    blocks = [
+        rank_block(scorer, block, k, seen)
+        for block in user_blocks(user, scorer.num_items, batch_size)
+    ]
     value, index = zip(*blocks, strict=True)
     return torch.cat(value), torch.cat(index)

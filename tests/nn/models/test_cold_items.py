@@ -162,5 +162,5 @@ def test_no_content_gives_no_profile(data: HeteroData) -> None:
 
 
 def test_models_without_use_for_it(data: HeteroData) -> None:
-    with pytest.raises(ValueError, match=r"LightGCN does not split .*TMFUN"):
+    with pytest.raises(ValueError, match=r"like TMFUN \(got LightGCN\)"):
         ColdItems.fit(LightGCN.from_data(data), ToRecGraph()(data))

@@ -360,6 +360,15 @@ def test_errors(data, graph, batch):
         TMFUN(7, 6, in_channels={})
     with pytest.raises(ValueError, match="'kind' must be"):
         TMFUN.from_data(data, step_kind="sum")
+    for name in ("content", "contrastive", "pair", "reg"):
+        match = rf"'{name}_weight' must be at least 0 \(got -0.1\)"
+        with pytest.raises(ValueError, match=match):
+            TMFUN.from_data(data, **{f"{name}_weight": -0.1})
+    for value in (0.0, float("nan")):
+        with pytest.raises(ValueError, match="'temperature' must be positive"):
+            TMFUN.from_data(data, temperature=value)
+    with pytest.raises(ValueError, match=r"such as dataset\[0\] \(got a list"):
+        TMFUN.from_data([data])
     model = TMFUN.from_data(data)
     with pytest.raises(ValueError, match="'exclude' needs the 'user'"):
         model.encode(graph, exclude=batch[1])

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tmfun_pyg.utils.messages import check_positive
+
 # How many rows of a batch are contrasted at most: the cost grows with the
 # square.
 MAX_ROWS = 1024
@@ -70,8 +72,7 @@ def info_nce(
                 f"'{name}' must be of shape [{x.size(0)}] "
                 f"(got {list(tensor.shape)})"
             )
-    if temperature <= 0:
-        raise ValueError(f"'temperature' must be positive (got {temperature})")
+    check_positive("temperature", temperature)
 
     part = slice(max_rows)
     x, y, same = x[part], y[part], [group[part] for group in same]

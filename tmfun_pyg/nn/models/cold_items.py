@@ -121,8 +121,8 @@ class ColdItems:
         """
         if not model.estimates_cold_items:
             raise ValueError(
-                f"{type(model).__name__} does not split its embeddings into "
-                f"collaborative and content parts: expected TMFUN"
+                f"'model' must have embeddings with a collaborative and a "
+                f"content part, like TMFUN (got {type(model).__name__})"
             )
         assert isinstance(model, EmbeddingModel)
         return cls(data, model.channels)

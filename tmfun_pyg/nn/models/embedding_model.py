@@ -38,6 +38,7 @@ class EmbeddingModel(RankingModel):
         super().__init__(num_users, num_items)
         check_at_least("channels", channels, 1)
         check_at_least("num_layers", num_layers, 0)
+        check_at_least("reg_weight", reg_weight, 0)
         self.channels = channels
         self.num_layers = num_layers
         self.sparse = sparse

@@ -1,4 +1,3 @@
-from abc import ABC, abstractmethod
 from typing import Any, Dict, NamedTuple, Optional, Tuple, TypeVar
 
 import torch
@@ -43,7 +42,7 @@ class Embeddings(NamedTuple):
         )
 
 
-class RankingModel(torch.nn.Module, ABC):
+class RankingModel(torch.nn.Module):
     r"""The base class of all models here, which rank items for users.
 
     A model holds weights and nothing of a data set. What it reads comes with
@@ -56,8 +55,9 @@ class RankingModel(torch.nn.Module, ABC):
         loss = sum(model.loss(data, user, pos_item, neg_item).values())
 
     A model of your own implements :meth:`encode`, the only place that computes
-    embeddings, and :meth:`loss`. Models without embeddings override
-    :meth:`scorer`.
+    embeddings, and :meth:`loss`. One in closed form implements :meth:`fit`
+    in place of :meth:`loss`, and one without embeddings, such as a matrix of
+    items by items, :meth:`scorer` in place of :meth:`encode`.
 
     Args:
         num_users (int): The number of users.
@@ -73,6 +73,8 @@ class RankingModel(torch.nn.Module, ABC):
     supports_cold_items: bool = False
     #: Whether :class:`~tmfun_pyg.nn.ColdItems` helps with such items.
     estimates_cold_items: bool = False
+    #: Whether :meth:`encode` is there, and scores are inner products.
+    has_embeddings: bool = True
     #: The options given to :meth:`from_data`.
     options: Optional[Dict[str, Any]] = None
 
@@ -92,7 +94,15 @@ class RankingModel(torch.nn.Module, ABC):
         Args:
             data (HeteroData): The data set.
             **kwargs (optional): Options of the constructor.
+
+        Raises:
+            ValueError: If it is no graph, or an option is out of range.
         """
+        if not isinstance(data, HeteroData):
+            raise ValueError(
+                f"'data' must be a HeteroData, such as dataset[0] (got a "
+                f"{type(data).__name__})"
+            )
         model = cls(**cls.sizes_of(data), **kwargs)
         model.options = kwargs
         return model
@@ -128,7 +138,15 @@ class RankingModel(torch.nn.Module, ABC):
         """
         return data
 
-    @abstractmethod
+    def fit(self, data: HeteroData) -> None:
+        r"""Computes weights in closed form. Called once, before the first
+        epoch of training. Does nothing, unless overridden.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        """
+
     def encode(
         self,
         data: HeteroData,
@@ -155,13 +173,13 @@ class RankingModel(torch.nn.Module, ABC):
             A tuple that begins with the embeddings of users and of items, as
             :class:`Embeddings`.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no embeddings")
 
-    @abstractmethod
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the weighted parts of the training loss, whose sum is to
-        be minimized.
+        be minimized. There are none, unless overridden.
 
         Args:
             data (HeteroData): What :meth:`prepare` returns, or a sampled
@@ -172,6 +190,7 @@ class RankingModel(torch.nn.Module, ABC):
             neg_item (torch.Tensor): Items they did not interact with, of
                 shape :obj:`[batch_size, num_negatives]`.
         """
+        return {}
 
     def forward(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users, of shape

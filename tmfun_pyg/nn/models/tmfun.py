@@ -14,6 +14,7 @@ from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.utils.messages import check_at_least, check_positive
 
 Pair = Tuple[Tensor, Tensor]
 
@@ -168,6 +169,10 @@ class TMFUN(MultimodalModel):
             reg_weight,
             sparse,
         )
+        check_at_least("content_weight", content_weight, 0)
+        check_at_least("contrastive_weight", contrastive_weight, 0)
+        check_at_least("pair_weight", pair_weight, 0)
+        check_positive("temperature", temperature)
         self.item_graph = item_graph and later_steps
         self.reads_feature_graphs = modality_graphs or self.item_graph
         self.propagation = InteractionPropagation(num_layers)

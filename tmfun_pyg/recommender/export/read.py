@@ -58,21 +58,24 @@ def load_exported(folder: Any) -> Exported:
     for name, size in zip(("user", "item"), sizes, strict=True):
         with _reading(folder / f"{name}_embedding.npy") as path:
             emb = np.load(path, allow_pickle=False)
-            _check_same("shape", emb.shape, (size, channels))
+            _check_same("its shape", emb.shape, (size, channels))
             embs.append(torch.from_numpy(emb))
         with _reading(folder / f"{name}_ids.txt") as path:
             text = path.read_bytes().decode("utf-8")  # Keeps each "\r".
             *lines, rest = text.split("\n")
-            _check_same("lines", (len(lines), rest), (size, ""))
+            _check_same("its lines", (len(lines), rest), (size, ""))
             ids.append(np.array(lines, DTYPES[types[name]]))
     with _reading(folder / "seen.npz") as path:
         with np.load(path, allow_pickle=False) as arrays:
             rowptr, col = arrays["seen_rowptr"], arrays["seen_col"]
-        _check_same("rows", len(rowptr) - 1, sizes[0])
-        _check_same("their ends", [rowptr[0], rowptr[-1]], [0, len(col)])
+        _check_same("the rows of 'seen_rowptr'", len(rowptr) - 1, sizes[0])
+        _check_same("its ends", [rowptr[0], rowptr[-1]], [0, len(col)])
         is_item = (col >= 0) & (col < sizes[1])
         if (np.diff(rowptr) < 0).any() or not is_item.all():
-            raise ValueError(f"expected items from 0 to {sizes[1] - 1}")
+            raise ValueError(
+                f"'seen_rowptr' must ascend, and 'seen_col' must hold items "
+                f"from 0 to {sizes[1] - 1}"
+            )
     seen = UserItems(torch.from_numpy(rowptr), torch.from_numpy(col))
     return Exported(embs[0], embs[1], ids[0], ids[1], seen)
 
@@ -84,9 +87,9 @@ def _reading(path: Path) -> Iterator[Path]:
         yield path
     # What damaged bytes raise depends on the bytes.
     except Exception as err:
-        raise ValueError(f"'{path}' cannot be read ({err})") from err
+        raise ValueError(f"'{path}' cannot be read: {err}") from err
 
 
 def _check_same(what: str, found: Any, expected: Any) -> None:
     if found != expected:
-        raise ValueError(f"expected {what} {expected}, found {found}")
+        raise ValueError(f"{what} must be {expected} (got {found})")

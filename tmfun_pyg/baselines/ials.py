@@ -1,0 +1,92 @@
+from typing import Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.nn.models.ranking_model import Embeddings, RankingModel
+from tmfun_pyg.utils.extras import import_extra
+from tmfun_pyg.utils.messages import check_at_least
+
+
+class IALS(RankingModel):
+    r"""Matrix factorization by weighted alternating least squares, from
+    `"Collaborative Filtering for Implicit Feedback Datasets"
+    <https://doi.org/10.1109/ICDM.2008.22>`_, as the library :obj:`implicit`
+    computes it (extra :obj:`[ials]`).
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        channels (int, optional): Size of the embeddings.
+            (default: :obj:`64`)
+        alpha (float, optional): The weight of an interaction beside one of a
+            missing one. (default: :obj:`10.0`)
+        reg_weight (float, optional): The weight of the L2 term.
+            (default: :obj:`0.1`)
+        num_iterations (int, optional): The number of iterations.
+            (default: :obj:`15`)
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    user_emb: Tensor
+    item_emb: Tensor
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        channels: int = 64,
+        alpha: float = 10.0,
+        reg_weight: float = 0.1,
+        num_iterations: int = 15,
+    ) -> None:
+        super().__init__(num_users, num_items)
+        check_at_least("channels", channels, 1)
+        check_at_least("num_iterations", num_iterations, 1)
+        self.alpha = alpha
+        self.reg_weight = reg_weight
+        self.num_iterations = num_iterations
+        self.register_buffer("user_emb", torch.zeros(num_users, channels))
+        self.register_buffer("item_emb", torch.zeros(num_items, channels))
+
+    def fit(self, data: HeteroData) -> None:
+        r"""Factorizes the interactions.
+
+        Raises:
+            ImportError: If :obj:`implicit` is not installed.
+        """
+        self.check_data(data)
+        module = import_extra("implicit.als", "ials")
+        sparse = import_extra("scipy.sparse", "ials")
+        edge_index = data["user", "interacts", "item"].edge_index.cpu()
+        user, item = edge_index.as_tensor().numpy()
+        value = np.ones(len(user), dtype=np.float32)
+        size = self.num_users, self.num_items
+        matrix = sparse.csr_matrix((value, (user, item)), shape=size)
+        model = module.AlternatingLeastSquares(
+            factors=self.user_emb.size(1),
+            regularization=self.reg_weight,
+            alpha=self.alpha,
+            iterations=self.num_iterations,
+            use_gpu=False,
+            random_state=0,
+            num_threads=torch.get_num_threads(),
+        )
+        model.fit(matrix, show_progress=False)
+        self.user_emb.copy_(torch.from_numpy(model.user_factors))
+        self.item_emb.copy_(torch.from_numpy(model.item_factors))
+
+    def encode(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Embeddings:
+        r"""Returns the factors."""
+        self.check_data(data)
+        return Embeddings(self.user_emb, self.item_emb).rows(user, item)

@@ -1,0 +1,86 @@
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.baselines.item_scorer import ItemScorer
+from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.retrieval import user_blocks
+from tmfun_pyg.utils.spmm import spmm
+from tmfun_pyg.utils.topk import stable_topk
+
+
+class NeighborhoodModel(RankingModel):
+    r"""Scores an item by its similarity to a user's items, of which the
+    :obj:`k` most similar of each item are kept:
+
+    .. math::
+        \hat{x}_{ui} = \sum_{j \in \mathcal{N}_u \cap \mathcal{N}_k(i)} s_{ji}
+
+    A subclass implements :meth:`similarity`. Fitting takes two sparse
+    products for each item, of the cost of the interactions each.
+
+    Args:
+        num_users (int): The number of users.
+        num_items (int): The number of items.
+        k (int): The number of neighbors of an item.
+
+    Raises:
+        ValueError: If :obj:`k` is not positive.
+    """
+
+    has_embeddings = False
+    neighbor: Tensor
+    weight: Tensor
+
+    def __init__(self, num_users: int, num_items: int, k: int) -> None:
+        super().__init__(num_users, num_items)
+        check_at_least("k", k, 1)
+        size = num_items, min(k, num_items)
+        self.register_buffer("neighbor", torch.zeros(size, dtype=torch.long))
+        self.register_buffer("weight", torch.zeros(size))
+
+    def similarity(self, data: HeteroData, one_hot: Tensor) -> Tensor:
+        r"""Computes the similarities of all items to some.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+            one_hot (torch.Tensor): The items, a one in a column of zeros
+                each, of shape :obj:`[num_items, num_rows]`.
+
+        Returns:
+            Similarities of the same shape, not negative.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fit(self, data: HeteroData) -> None:
+        r"""Finds the neighbors of each item."""
+        self.check_data(data)
+        item = torch.arange(self.num_items, device=self.weight.device)
+        for block in user_blocks(item, self.num_items):
+            one_hot = torch.zeros(
+                self.num_items, block.numel(), device=block.device
+            )
+            one_hot[block, block - block[0]] = 1.0
+            similarity = self.similarity(data, one_hot)
+            similarity[block, block - block[0]] = 0.0
+            self.weight[block], self.neighbor[block] = stable_topk(
+                similarity.t().contiguous(), self.weight.size(1)
+            )
+
+    def scorer(self, data: HeteroData) -> ItemScorer:
+        r"""Returns what scores all items for some users."""
+        self.check_data(data)
+        item = torch.arange(self.num_items, device=self.weight.device)
+        edge_index = EdgeIndex(
+            torch.stack(
+                [item.view(-1, 1).expand_as(self.neighbor), self.neighbor]
+            ).view(2, -1),
+            sparse_size=(self.num_items, self.num_items),
+            sort_order="row",
+        )
+        weight = self.weight.view(-1)
+        return ItemScorer(data, lambda owned: spmm(edge_index, owned, weight))
