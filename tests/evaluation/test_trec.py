@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
@@ -63,33 +62,23 @@ def test_scores_come_back(tmp_path, dtype, numpy):
     assert (np.diff(np.array(read).astype(np.float64)) < 0).all()
 
 
-def make_graph():
-    data = HeteroData()
-    data["user"].num_nodes = 3
-    data["item"].num_nodes = 4
+def test_qrels(tmp_path):
+    dataset = SyntheticMultimodal(20, 30, {})
+    data = dataset[0]
     store = data["user", "interacts", "item"]
     # User 1 has no training interaction.
     store.edge_index = torch.tensor([[0, 2], [0, 3]])
     store.val_edge_label_index = torch.tensor([[2, 0], [1, 3]])
     store.test_edge_label_index = torch.tensor([[2, 0, 1, 0], [0, 3, 2, 1]])
-    return data
-
-
-def test_qrels_of_a_graph(tmp_path):
     path = tmp_path / "a.qrels"
-    write_qrels(path, make_graph())
-    assert path.read_text() == "0 0 1 1\n0 0 3 1\n2 0 0 1\n"
-    write_qrels(path, make_graph(), "val")
-    assert path.read_text() == "0 0 3 1\n2 0 1 1\n"
+    for dataset.data in (data, ToRecGraph()(data)):
+        write_qrels(path, dataset)
+        assert path.read_text() == "0 0 1 1\n0 0 3 1\n2 0 0 1\n"
+        write_qrels(path, dataset, "val")
+        assert path.read_text() == "0 0 3 1\n2 0 1 1\n"
 
 
-def test_qrels_of_a_graph_of_models(tmp_path):
-    path = tmp_path / "a.qrels"
-    write_qrels(path, ToRecGraph()(make_graph()))
-    assert path.read_text() == "0 0 1 1\n0 0 3 1\n2 0 0 1\n"
-
-
-def test_qrels_of_a_data_set(tmp_path):
+def test_qrels_hold_raw_ids(tmp_path):
     dataset = SyntheticMultimodal(20, 30, {})
     dataset.user_ids = np.array([f"u{i}" for i in range(20)])
     dataset.item_ids = dataset.item_ids + 100
@@ -203,9 +192,9 @@ def test_bad_runs(tmp_path, kwargs, message):
 
 
 def test_bad_qrels(tmp_path):
-    with pytest.raises(ValueError, match=r"'split' must be one of"):
-        write_qrels(tmp_path / "a.qrels", make_graph(), "dev")
     dataset = SyntheticMultimodal(20, 30, {})
+    with pytest.raises(ValueError, match=r"'split' must be one of"):
+        write_qrels(tmp_path / "a.qrels", dataset, "dev")
     dataset.item_ids = np.array(["a b"] * 30)
     with pytest.raises(ValueError, match="'item_ids' holds 'a b'"):
         write_qrels(tmp_path / "a.qrels", dataset)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tmfun_pyg.utils.files import atomic_folder, atomic_write
+from tmfun_pyg.utils.files import atomic_folder, atomic_write, check_replaceable
 
 
 def write(path: Path, content: str) -> None:
@@ -88,3 +88,17 @@ def test_old_folder_is_put_back(
         (part / "new").write_text("new")
     assert os.listdir(tmp_path) == ["a"]
     assert os.listdir(folder) == ["old"]
+
+
+def test_check_replaceable(tmp_path: Path) -> None:
+    check_replaceable(tmp_path / "none", ["a.txt"], overwrite=False)
+    check_replaceable(tmp_path, ["a.txt"], overwrite=False)  # It is empty.
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ValueError, match="already exists; pass overwrite"):
+        check_replaceable(tmp_path, ["a.txt"], overwrite=False)
+    check_replaceable(tmp_path, ["a.txt", "b.txt"], overwrite=True)
+    with pytest.raises(ValueError, match=r"\(got \['a\.txt'\]\)"):
+        check_replaceable(tmp_path, ["b.txt"], overwrite=True)
+    # A file in place of the folder:
+    with pytest.raises(ValueError, match=r"\(got \['a\.txt'\]\)"):
+        check_replaceable(tmp_path / "a.txt", ["b.txt"], overwrite=True)

@@ -1,13 +1,10 @@
 import numpy as np
 
-from tmfun_pyg.utils.ids import IdIndex
+from tmfun_pyg.utils.ids import index_by_text
 
 
-def test_id_index() -> None:
-    names = IdIndex(np.array(["b", "a", "007"]))
-    assert names.find(["007", "a", "7", "", "b"]).tolist() == [2, 1, -1, -1, 0]
-    numbers = IdIndex(np.array([7, -3, 0]))
-    asked = ["-3", "7", "07", "x", "0", "-0", "", "9" * 30]
-    expected = [1, 0, -1, -1, 2, -1, -1, -1]
-    assert numbers.find(asked).tolist() == expected
-    assert numbers.find([]).tolist() == []
+def test_index_by_text() -> None:
+    names = index_by_text(np.array(["b", "a", "007", "\ud800"]))
+    assert names == {"b": 0, "a": 1, "007": 2, "\ud800": 3}
+    numbers = index_by_text(np.array([7, -3, 0, 2**62]))
+    assert numbers == {"7": 0, "-3": 1, "0": 2, str(2**62): 3}

@@ -23,3 +23,10 @@ def test_without_interactions() -> None:
     seen = UserItems.from_edge_index(empty, num_users=2)
     assert seen.rowptr.tolist() == [0, 0, 0]
     assert seen.edges_of(torch.tensor([1]))[0].numel() == 0
+
+
+def test_select() -> None:
+    seen = UserItems.from_edge_index(EDGE_INDEX, num_users=5)
+    some = seen.select(torch.tensor([-1, 0, -1, 1, 2]))
+    assert some.rowptr.tolist() == [0, 1, 1, 3, 4, 4]
+    assert some.col.tolist() == [2, 0, 1, 1]

@@ -9,7 +9,7 @@ from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._ids import number_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
-from tmfun_pyg.datasets.features import ZeroRows, check_features
+from tmfun_pyg.datasets.features import ZeroRows, check_features, to_numpy
 from tmfun_pyg.utils.messages import name_items
 
 
@@ -106,11 +106,8 @@ def _read_value(
                 f"{name_items(distinct[count > 1])})"
             )
         ids, expected = distinct[number], "as many as item_ids"
-    if isinstance(matrix, Tensor):
-        matrix = matrix.detach().cpu()
-        # numpy has no bfloat16.
-        matrix = matrix.float() if matrix.is_floating_point() else matrix
-    matrix = np.asarray(matrix)
+    is_tensor = isinstance(matrix, Tensor)
+    matrix = to_numpy(matrix) if is_tensor else np.asarray(matrix)
     if matrix.ndim > 0 and len(ids) != len(matrix):
         raise ValueError(
             f"{source} must have {len(ids)} rows, {expected} (got "

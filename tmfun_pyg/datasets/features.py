@@ -5,6 +5,8 @@ import zipfile
 from typing import List, Literal, Optional, Sequence, Tuple, get_args
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tmfun_pyg.utils.messages import name_items
 
@@ -32,6 +34,12 @@ def read_features(path: str) -> np.ndarray:
     if not isinstance(matrix, np.ndarray):
         raise ValueError(f"'{path}' must be a .npy file (got an archive)")
     return matrix
+
+
+def to_numpy(value: Tensor) -> np.ndarray:
+    """Returns a tensor as array, in float32 if numpy does not have its type."""
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def check_modalities(

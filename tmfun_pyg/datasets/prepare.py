@@ -12,7 +12,7 @@ from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._split import Ratios, Split
 from tmfun_pyg.datasets.features import ZeroRows, check_modalities
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
-from tmfun_pyg.utils.files import atomic_folder
+from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
 REPORT = "report.json"
 
@@ -132,7 +132,8 @@ def prepare(
             f"not begin with '.' (got '{name}')"
         )
     target = osp.join(osp.abspath(osp.expanduser(os.fspath(out))), name)
-    _check_target(target, name, overwrite)
+    own = _mmrec.raw_files(target, name, _mmrec.find_modalities(target))
+    check_replaceable(target, [*own, REPORT], overwrite)
 
     given = None if split is None else split == "given"
     full_log = read_log(os.fspath(log), user_col, item_col, time_col, given)
@@ -166,20 +167,3 @@ def prepare(
             json.dump(asdict(report), f, indent=2, ensure_ascii=False)
             f.write("\n")
     return report
-
-
-def _check_target(target: str, name: str, overwrite: bool) -> None:
-    if not osp.lexists(target):
-        return
-    if not overwrite:
-        raise ValueError(
-            f"'{target}' already exists; pass overwrite=True to replace it"
-        )
-    files = os.listdir(target) if osp.isdir(target) else [name]
-    own = _mmrec.raw_files(target, name, _mmrec.find_modalities(target))
-    other = set(files).difference(own, [REPORT])
-    if other:
-        raise ValueError(
-            f"'{target}' must hold nothing but the files of an earlier call, "
-            f"to be replaced (got {sorted(other)})"
-        )

@@ -2,11 +2,10 @@ import hashlib
 from typing import List, Optional
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch_geometric.data import HeteroData, InMemoryDataset
 
 from tmfun_pyg.datasets._content import SPLIT_KEYS, Content
+from tmfun_pyg.datasets.features import to_numpy
 
 
 class RecDataset(InMemoryDataset):
@@ -63,14 +62,9 @@ def _hash(data: HeteroData, user_ids: np.ndarray, item_ids: np.ndarray) -> str:
     store = data["user", "interacts", "item"]
     for name in SPLIT_KEYS:
         if name in store:
-            add(name, _to_numpy(store[name]))
+            add(name, to_numpy(store[name]))
     item = data["item"].to_dict()
     for name in sorted(item):
         if name.startswith(("x_", "mask_")):
-            add(name, _to_numpy(item[name]))
+            add(name, to_numpy(item[name]))
     return digest.hexdigest()[:32]
-
-
-def _to_numpy(value: Tensor) -> np.ndarray:
-    value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -1,4 +1,3 @@
-from math import inf
 from typing import Callable, Mapping, Optional, Tuple, Union
 
 import numpy as np
@@ -7,6 +6,7 @@ from tmfun_pyg.datasets._content import Features, Interactions, build_content
 from tmfun_pyg.datasets._split import random_split
 from tmfun_pyg.datasets.features import check_modalities
 from tmfun_pyg.datasets.rec_dataset import RecDataset
+from tmfun_pyg.utils.messages import check_at_least
 
 NUM_FACTORS = 16
 # The number of factors that all modalities share.
@@ -115,15 +115,15 @@ class SyntheticMultimodal(RecDataset):
                 f"{unknown})"
             )
         low, high = MIN_INTERACTIONS + 1, num_items / 2
-        _check("num_users", num_users, 2)
-        _check("num_items", num_items, 2 * MIN_INTERACTIONS)
-        _check("mean_interactions", mean_interactions, low, high)
-        _check("popularity", popularity, 0)
-        _check("signal", signal, 0, 1)
-        _check("noise", noise, 0)
+        check_at_least("num_users", num_users, 2)
+        check_at_least("num_items", num_items, 2 * MIN_INTERACTIONS)
+        check_at_least("mean_interactions", mean_interactions, low, high)
+        check_at_least("popularity", popularity, 0)
+        check_at_least("signal", signal, 0, 1)
+        check_at_least("noise", noise, 0)
         for name in names:
-            _check(f"modalities['{name}']", modalities[name], 1)
-            _check(f"missing['{name}']", missing.get(name, 0), 0, 0.99)
+            check_at_least(f"modalities['{name}']", modalities[name], 1)
+            check_at_least(f"missing['{name}']", missing.get(name, 0), 0, 0.99)
 
         # A random stream for the interactions and one for each modality, so
         # that none depends on the arguments of another.
@@ -149,12 +149,6 @@ class SyntheticMultimodal(RecDataset):
         ids = np.arange(num_users), np.arange(num_items)
         content = build_content(inter, features, *ids)
         self.set_content(content.transformed(pre_transform))
-
-
-def _check(name: str, value: float, low: float, high: float = inf) -> None:
-    if not low <= value <= high:
-        bound = f"at most {high}" if value > high else f"at least {low}"
-        raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 
 def _draw_inter(

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch_geometric import metrics
 from torch_geometric.data import HeteroData
+from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import RankingModel
@@ -193,15 +194,10 @@ def per_user_metrics(
         ValueError: As in :func:`evaluate`.
     """
     evaluator, blocks = _prepare(model, data, split, [k], batch_size, items)
-    num_items = evaluator.scorer.num_items
     parts: Dict[str, List[Tensor]] = {"user": [], "recall": [], "ndcg": []}
-    for user, (row, item) in blocks:
-        ranked = evaluator.rank(user)
-        # No item has the number of all of them; one more keeps rows apart.
-        start = torch.arange(user.numel(), device=user.device)
-        start = start.view(-1, 1) * (num_items + 1)
-        hit = torch.isin(ranked + start, item + start[row, 0]).double()
-        count = torch.bincount(row, minlength=user.numel())
+    for user, edge_label_index in blocks:
+        found = LinkPredMetricData(evaluator.rank(user), edge_label_index)
+        hit, count = found.pred_rel_mat.double(), found.label_count
         place = torch.arange(2, k + 2, dtype=hit.dtype, device=hit.device)
         gain = place.log2().reciprocal()
         best = gain.cumsum(0)[count.clamp(max=k) - 1]
@@ -233,16 +229,13 @@ def _prepare(
             )
     device = scorer.device
     edge_index = data["user", "interacts", "item"].edge_index
-    user, item = plain_edges(edge_index).to(device)
+    edge_index = plain_edges(edge_index).to(device)
+    seen = UserItems.from_edge_index(edge_index, scorer.num_users)
     dataset = HeldOutDataset(data, split, batch_size, device, items=items)
     if items is not None:
         index, place = candidate_items(items.to(device), scorer.num_items)
         scorer = scorer.select(index)
-        item = place[item]
-        user, item = user[item >= 0], item[item >= 0]
-    seen = UserItems.from_edge_index(
-        torch.stack([user, item]), scorer.num_users
-    )
+        seen = seen.select(place)
     evaluator = RankingEvaluator(scorer, seen, ks)
     return evaluator, DataLoader(dataset, batch_size=None)
 

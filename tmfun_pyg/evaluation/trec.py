@@ -2,13 +2,11 @@ r"""Files in the format of TREC, which pytrec_eval, trec_eval and ranx read."""
 
 import os
 import re
-from itertools import repeat
 from typing import Iterable, Sequence, Union
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets.rec_dataset import RecDataset
 from tmfun_pyg.loader import HeldOutDataset
@@ -81,24 +79,19 @@ def write_trec_run(
     users = _to_names("user_ids", user_ids)
     items = _to_names("item_ids", item_ids)
 
-    rank = present.cumsum(dim=1)[present].numpy()
-    row = present.nonzero()[:, 0].numpy()
-    _write_lines(
-        path,
-        map(
-            "{} Q0 {} {} {} {}\n".format,
-            users[row].tolist(),
-            items[item[present].numpy()].tolist(),
-            rank.tolist(),
-            # As short as it can be without being read as another number.
-            score[present].numpy().astype(np.str_).tolist(),
-            repeat(tag),
-        ),
+    lines = zip(
+        users[present.nonzero()[:, 0].numpy()],
+        items[item[present].numpy()],
+        present.cumsum(dim=1)[present].tolist(),
+        # As short as it can be without being read as another number.
+        score[present].numpy().astype(np.str_),
+        strict=True,
     )
+    _write_lines(path, (f"{u} Q0 {i} {r} {s} {tag}\n" for u, i, r, s in lines))
 
 
 def write_qrels(
-    path: PathLike, data: Union[RecDataset, HeteroData], split: str = "test"
+    path: PathLike, dataset: RecDataset, split: str = "test"
 ) -> None:
     r"""Writes the held-out interactions of a split as TREC relevance
     judgements (qrels): a line :obj:`<user> 0 <item> 1` for each.
@@ -110,8 +103,7 @@ def write_qrels(
 
     Args:
         path (str): The file to write. One that is there is replaced.
-        data (RecDataset or HeteroData): The data set, or its graph. A graph
-            has no raw ids: indices are written then.
+        dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
         split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
             other whose :obj:`<split>_edge_label_index` is in the graph.
             (default: :obj:`"test"`)
@@ -121,25 +113,15 @@ def write_qrels(
             or if an id repeats, is empty or holds white space, at which
             TREC's files are split. Nothing is written then.
     """
-    if isinstance(data, HeteroData):
-        graph = data
-        user_ids = np.arange(data["user"].num_nodes)
-        item_ids = np.arange(data["item"].num_nodes)
-    else:
-        graph = data[0]
-        user_ids, item_ids = data.user_ids, data.item_ids
+    graph = dataset[0]
     held_out = HeldOutDataset(graph, split, int(graph["user"].num_nodes))
     user, (row, item) = held_out[0]
-    users = _to_names("user_ids", user_ids)
-    items = _to_names("item_ids", item_ids)
-    _write_lines(
-        path,
-        map(
-            "{} 0 {} 1\n".format,
-            users[user[row].cpu().numpy()].tolist(),
-            items[item.cpu().numpy()].tolist(),
-        ),
+    users = _to_names("user_ids", dataset.user_ids)
+    items = _to_names("item_ids", dataset.item_ids)
+    pairs = zip(
+        users[user[row].cpu().numpy()], items[item.cpu().numpy()], strict=True
     )
+    _write_lines(path, (f"{user} 0 {item} 1\n" for user, item in pairs))
 
 
 def _check_lists(

@@ -1,22 +1,17 @@
 """Scores as sums over the user's items: the formulas, model by model."""
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn import (
-    TMFUN,
-    ColdItems,
-    InteractionPropagation,
-    LightGCN,
-    RankingModel,
-)
-from tmfun_pyg.utils.inference import inference
+from tmfun_pyg.nn import TMFUN, ColdItems, InteractionPropagation, LightGCN
 
 
-class Contributions(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Contributions:
     r"""A score as a sum, in double precision: those fields of an
     :class:`~tmfun_pyg.explain.Explanation` that depend on the model.
     """
@@ -134,32 +129,3 @@ FORMULAS: Dict[type, Callable[..., Contributions]] = {
     LightGCN: _of_lightgcn,
     TMFUN: _of_tmfun,
 }
-
-
-def contributions(
-    model: RankingModel,
-    data: HeteroData,
-    user: int,
-    item: int,
-    cold: Optional[ColdItems] = None,
-) -> Contributions:
-    r"""Takes a score apart.
-
-    Args:
-        model (RankingModel): The model, one of :obj:`FORMULAS`.
-        data (HeteroData): A graph of
-            :class:`~tmfun_pyg.transforms.ToRecGraph`.
-        user (int): The user.
-        item (int): The item.
-        cold (ColdItems, optional): What estimates the item, if it is a cold
-            one. (default: :obj:`None`)
-    """
-    with inference(model):
-        data = model.prepare(data)
-        found = FORMULAS[type(model)](model, data, user, item, cold)
-    total = found.contributions.sum(dim=1)
-    order = total.argsort(descending=True, stable=True)
-    return found._replace(
-        history=found.history[order].cpu(),
-        contributions=found.contributions[order].cpu(),
-    )

@@ -1,12 +1,14 @@
 import math
+from dataclasses import replace
 from typing import Optional
 
 import numpy as np
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.explain.contributions import FORMULAS, contributions
+from tmfun_pyg.explain.contributions import FORMULAS
 from tmfun_pyg.explain.explanation import Explanation
 from tmfun_pyg.nn import ColdItems, RankingModel
+from tmfun_pyg.utils.inference import inference
 
 
 def explain(
@@ -92,12 +94,21 @@ def explain(
 
     if cold is not None and not cold.is_cold[item]:
         cold = None
-    found = contributions(model, data, user, item, cold)
+    with inference(model):
+        data = model.prepare(data)
+        found = FORMULAS[type(model)](model, data, user, item, cold)
     if not math.isfinite(found.score):
         raise ValueError(
             f"The score of item {item} for user {user} is {found.score}: has "
             f"the training diverged?"
         )
+    total = found.contributions.sum(dim=1)
+    order = total.argsort(descending=True, stable=True)
+    found = replace(
+        found,
+        history=found.history[order].cpu(),
+        contributions=found.contributions[order].cpu(),
+    )
     return Explanation(
         model=type(model).__name__,
         user=int(user),
@@ -106,5 +117,5 @@ def explain(
         item_id=item_ids.item(item),
         history_ids=item_ids[found.history.numpy()].tolist(),
         is_cold=cold is not None,
-        **found._asdict(),
+        **vars(found),
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.explain import HeteroExplanation
 
+from tmfun_pyg.explain.contributions import Contributions
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
@@ -22,7 +23,7 @@ NAMES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Contributions):
     r"""Why an item has the score it has for a user, as
     :func:`~tmfun_pyg.explain.explain` finds it. The entries of
     :obj:`contributions` and :obj:`user_part` sum to :obj:`score`.
@@ -55,14 +56,7 @@ class Explanation:
     item: int
     user_id: Id
     item_id: Id
-    score: float
-    user_part: float
-    paths: List[str]
-    history: Tensor
     history_ids: List[Id]
-    contributions: Tensor
-    user_weights: Dict[str, float]
-    item_weights: Dict[str, float]
     is_cold: bool
 
     @property

@@ -6,6 +6,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import candidate_items, user_blocks
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -60,10 +61,8 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         rank: int = 0,
         items: Optional[Tensor] = None,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(
-                f"'batch_size' must be at least 1 (got {batch_size})"
-            )
+        if batch_size is not None:
+            check_at_least("batch_size", batch_size, 1)
         if not 0 <= rank < num_replicas:
             raise ValueError(
                 f"'rank' must be from 0 to {num_replicas - 1} (got {rank})"
@@ -104,7 +103,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"No user of the {split} split has both a training and a "
                 f"held-out interaction: there is nothing to evaluate"
             )
-        blocks = list(user_blocks(user, num_items, batch_size))
+        blocks = [*user_blocks(user, num_items, batch_size)]
         blocks += [user[:0]] * (-len(blocks) % num_replicas)
         self._blocks = blocks[rank::num_replicas]
 

@@ -166,7 +166,10 @@ def _graph(data: HeteroData) -> HeteroData:
     for name in names:
         out["item"][name] = out[SIMILAR][name] = item[name].cpu()
     user, item = data[INTERACTS].edge_index.as_tensor().cpu()
-    perm = _shuffle(user)
+    # An order that knows nothing of time or popularity: torch_sparse draws the
+    # first neighbors of a node more often than the last ones (of three, to
+    # draw two, always the first).
+    perm = torch.randperm(user.numel())
     out[INTERACTS].edge_index = torch.stack([user, item])[:, perm]
     out[REVERSE].edge_index = torch.stack([item, user])[:, perm]
     for modality in data.modalities:
@@ -174,18 +177,9 @@ def _graph(data: HeteroData) -> HeteroData:
         if edge_type not in data.edge_types:
             continue
         edge_index = data[edge_type].edge_index.as_tensor().cpu()
-        perm = _shuffle(edge_index[0])
+        perm = torch.randperm(edge_index.size(1))
         store = out[SIMILAR, f"similar_{modality}", "item"]
         store.edge_index = edge_index[:, perm]
         store.edge_weight = data[edge_type].edge_weight.cpu()[perm]
         out["item"][f"degree_{modality}"] = degree(edge_index[1], num_items)
     return out
-
-
-def _shuffle(edges: Tensor) -> Tensor:
-    """Returns an order that knows nothing of time or popularity.
-
-    torch_sparse draws the first neighbors of a node more often than the last
-    ones (of three, to draw two, always the first).
-    """
-    return torch.randperm(edges.numel())

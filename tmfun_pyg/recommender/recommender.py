@@ -25,7 +25,7 @@ from tmfun_pyg.training.checkpoint import (
     restore_model,
 )
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.ids import IdIndex, check_list, ids_as_text
+from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import (
@@ -172,15 +172,14 @@ class Recommender:
             index, place = candidate_items(index, len(item_ids))
             scorer, popular = scorer.select(index), popular.select(index)
             item_ids = item_ids[index.cpu().numpy()]
-            user, item = self.data["user", "interacts", "item"].edge_index
-            edges = torch.stack([user, place[item]])[:, place[item] >= 0]
-            seen = UserItems.from_edge_index(edges, scorer.num_users)
+            seen = seen.select(place)
         fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
         user_ids = self.dataset.user_ids
-        user_index = IdIndex(user_ids)
+        user_index = index_by_text(user_ids)
         for asked in _chunks(user_ids if users is None else users):
-            row = user_index.find(ids_as_text("users", asked))
-            user = torch.from_numpy(row).to(scorer.device)
+            names = ids_as_text("users", asked)
+            row = [user_index.get(name, -1) for name in names]
+            user = torch.tensor(row, dtype=torch.long, device=scorer.device)
             known = (user >= 0) & has_items[user]
             score, item = (x.repeat(len(user), 1) for x in fallback)
             best = blocked_topk(
@@ -418,13 +417,14 @@ class Recommender:
     def _find(self, name: str, raw: Iterable[Any], ids: np.ndarray) -> Tensor:
         """Returns the indices of raw ids, all of which must be known."""
         asked = ids_as_text(name, raw)
-        place = IdIndex(ids).find(asked)
-        if (place < 0).any():
+        index = index_by_text(ids)
+        unknown = [text for text in asked if text not in index]
+        if unknown:
             raise ValueError(
                 f"'{name}' must be in the data set, with ids such as "
-                f"{ids[0]} (got {asked[int(place.argmin())]})"
+                f"{ids[0]} (got {unknown[0]})"
             )
-        return torch.from_numpy(place)
+        return torch.tensor([index[text] for text in asked], dtype=torch.long)
 
     def __repr__(self) -> str:
         return (

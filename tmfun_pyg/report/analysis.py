@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -11,7 +12,7 @@ from tmfun_pyg.evaluation import evaluate, per_user_metrics
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.report.bins import Binned, mean_by_bin, quantile_bins
-from tmfun_pyg.utils.ids import IdIndex
+from tmfun_pyg.utils.ids import index_by_text
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -71,18 +72,15 @@ class ModalityWeights(NamedTuple):
         :obj:`[2, num_bins]`.
         """
         count = self.popularity[self.is_complete]
-        weight = self.weight[self.is_complete]
         bins = quantile_bins(count)
-        place = bins.place(count)
-        of_bins = [weight[place == b] for b in range(len(bins.high))]
         out = {}
-        for i, name in enumerate(self.modalities):
-            quartiles = [
-                np.quantile(w[:, i], [0.25, 0.5, 0.75]) for w in of_bins
-            ]
-            low, median, high = np.transpose(quartiles)
+        for name, weight in zip(self.modalities, self.weight.T, strict=True):
+            values = pd.Series(weight[self.is_complete])
+            groups = values.groupby(bins.place(count))
+            quartiles = groups.quantile([0.25, 0.5, 0.75]).unstack().to_numpy()
+            low, median, high = quartiles.T
             error = np.stack([median - low, high - median])
-            out[name] = Binned(bins, np.bincount(place), median, error)
+            out[name] = Binned(bins, groups.size().to_numpy(), median, error)
         return out
 
 
@@ -281,14 +279,14 @@ def find_items(item_ids: np.ndarray, wanted: Sequence[Any]) -> List[int]:
         ValueError: If some are not there.
     """
     raw = list(dict.fromkeys(map(str, wanted)))
-    index = IdIndex(item_ids).find(raw).tolist()
-    unknown = [i for i, place in zip(raw, index, strict=True) if place < 0]
+    index = index_by_text(item_ids)
+    unknown = [text for text in raw if text not in index]
     if len(unknown) > 0:
         raise ValueError(
             f"'items' must hold raw ids such as {str(item_ids[0])!r} (got "
             f"{unknown})"
         )
-    return index
+    return [index[text] for text in raw]
 
 
 def describe(dataset: Any) -> Dict[str, str]:

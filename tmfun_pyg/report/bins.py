@@ -3,6 +3,7 @@
 from typing import List, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 
 class Bins(NamedTuple):
@@ -73,10 +74,6 @@ def mean_by_bin(count: np.ndarray, value: np.ndarray) -> Binned:
         value (np.ndarray): The values, in the same order.
     """
     bins = quantile_bins(count)
-    place = bins.place(count)
-    size = np.bincount(place)
-    mean = np.bincount(place, value) / size
-    square = np.bincount(place, (value - mean[place]) ** 2)
-    with np.errstate(invalid="ignore"):
-        error = np.sqrt(square / (size - 1) / size)
-    return Binned(bins, size, mean, error)
+    groups = pd.Series(value).groupby(bins.place(count))
+    columns = groups.size(), groups.mean(), groups.sem()
+    return Binned(bins, *(column.to_numpy() for column in columns))

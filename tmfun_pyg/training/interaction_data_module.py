@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -78,11 +78,7 @@ class InteractionDataModule(LightningDataModule):
             size, rank = self.trainer.world_size, self.trainer.global_rank
         return {"num_replicas": size, "rank": rank}
 
-    def train_dataloader(
-        self,
-    ) -> Union[
-        DataLoader[Tuple[Tensor, Tensor, Tensor]], DataLoader[HeteroData]
-    ]:
+    def train_dataloader(self) -> DataLoader[Any]:
         r"""Returns batches :obj:`(user, pos_item, neg_item)`, or sampled
         neighborhoods.
 

@@ -71,14 +71,14 @@ class AddItems(BaseTransform):
             edge_type = ("item", f"similar_{name}", "item")
             if edge_type in data.edge_types:
                 source = self._nearest(x, known, is_known, is_new)
-                target = num_items + is_new.nonzero()
+                k = source.size(1)
+                target = num_items + is_new.nonzero().view(-1)
                 edges = torch.stack(
-                    [source.flatten(), target.expand_as(source).flatten()]
+                    [source.flatten(), target.repeat_interleave(k)]
                 )
                 store = data[edge_type]
-                weight = store.edge_weight.new_full(
-                    (edges.size(1),), 1 / max(1, source.size(1))
-                )
+                weight = store.edge_weight.new_full(target.shape, 1 / max(1, k))
+                weight = weight.repeat_interleave(k)
                 store.edge_index = torch.cat([store.edge_index, edges], dim=1)
                 store.edge_weight = torch.cat([store.edge_weight, weight])
             item[f"x_{name}"] = torch.cat([known, x])

@@ -4,7 +4,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Iterable, Iterator, Union
 from uuid import uuid4
 
 
@@ -28,6 +28,36 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_replaceable(
+    folder: Union[str, "os.PathLike[str]"], own: Iterable[str], overwrite: bool
+) -> None:
+    """Checks that nothing is lost if a folder is written.
+
+    Args:
+        folder (str): The folder.
+        own (Iterable[str]): The names of files that an earlier call writes.
+        overwrite (bool): Whether these may be replaced.
+
+    Raises:
+        ValueError: If there are files, which are not to be replaced or are
+            others.
+    """
+    folder = Path(folder)
+    if not os.path.lexists(folder):
+        return
+    files = os.listdir(folder) if folder.is_dir() else [folder.name]
+    if files and not overwrite:
+        raise ValueError(
+            f"'{folder}' already exists; pass overwrite=True to replace it"
+        )
+    other = set(files).difference(own)
+    if other:
+        raise ValueError(
+            f"'{folder}' must hold nothing but the files of an earlier call, "
+            f"to be replaced (got {sorted(other)})"
+        )
 
 
 @contextmanager

@@ -1,5 +1,4 @@
-import re
-from typing import Any, Iterable, List, Sequence
+from typing import Any, Dict, Iterable, List
 
 import numpy as np
 
@@ -7,31 +6,13 @@ import numpy as np
 INTEGER = r"0|-?[1-9][0-9]{0,17}"
 
 
-class IdIndex:
-    """Finds the indices of raw ids that are given as text.
+def index_by_text(ids: np.ndarray) -> Dict[str, int]:
+    """Returns the index of each raw id by its text.
 
     Args:
         ids (np.ndarray): The raw ids (int64 or str) by index, each once.
     """
-
-    def __init__(self, ids: np.ndarray) -> None:
-        self.is_integer = ids.dtype.kind == "i"
-        self.order = ids.argsort(kind="stable")
-        self.ids = ids[self.order]
-
-    def find(self, raw: Sequence[str]) -> np.ndarray:
-        """Returns the index of each id, or :obj:`-1` if it is unknown."""
-        query = np.array(raw, dtype=np.str_)
-        known = np.ones(len(query), dtype=bool)
-        if self.is_integer:
-            match = re.compile(INTEGER).fullmatch
-            known = np.array([match(text) is not None for text in raw], bool)
-            query = np.where(known, query, "0").astype(np.int64)
-        if len(query) == 0 or len(self.ids) == 0:
-            return np.full(len(query), -1)
-        place = self.ids.searchsorted(query).clip(max=len(self.ids) - 1)
-        known &= self.ids[place] == query
-        return np.where(known, self.order[place], -1)
+    return {str(raw): index for index, raw in enumerate(ids.tolist())}
 
 
 def check_list(name: str, ids: Any) -> None:

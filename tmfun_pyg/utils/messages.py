@@ -1,3 +1,5 @@
+from math import inf
+
 import numpy as np
 
 
@@ -8,14 +10,18 @@ def name_items(items: np.ndarray) -> str:
     return f"{len(items)} item(s): {shown}{more}"
 
 
-def check_at_least(name: str, value: float, least: float) -> None:
+def check_at_least(
+    name: str, value: float, least: float, most: float = inf
+) -> None:
     r"""Checks an argument.
 
     Raises:
-        ValueError: If the value is less than :obj:`least`.
+        ValueError: If the value is less than :obj:`least`, or more than
+            :obj:`most`.
     """
-    if not value >= least:  # NaN is not, either.
-        raise ValueError(f"'{name}' must be at least {least} (got {value})")
+    if not least <= value <= most:
+        bound = f"at most {most}" if value > most else f"at least {least}"
+        raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 
 def check_positive(name: str, value: float) -> None:

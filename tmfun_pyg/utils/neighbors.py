@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from functools import partial
 from typing import Iterable, Iterator, Optional, Sequence, Tuple, TypeVar
 
 import torch
@@ -84,13 +83,10 @@ def exact_neighbors(
     y, norm = centred.float(), norm.float()
     del centred
 
-    neighbor = rows.new_empty((len(rows), k))
-    proven = torch.empty(len(rows), dtype=torch.bool, device=q.device)
+    found, proven = [], []
     # Memory for a new block of scores costs more than what is written to it.
     buffer = y.new_empty((min(block_size, len(rows)), len(q)))
-    for start in _show(range(0, len(rows), block_size)):
-        part = slice(start, start + block_size)
-        block = rows[part]
+    for block in _show(rows.split(block_size)):
         score = buffer[: len(block)]
         # Autocast would multiply in half precision.
         with torch.autocast(q.device.type, enabled=False):
@@ -100,10 +96,11 @@ def exact_neighbors(
         # No other row scores more than `last`, and k candidates score `kth`
         # at least: by more than both errors apart, no other row can be near.
         kth, last = value[:, k - 1].double(), value[:, -1].double()
-        proven[part] = last + bound < kth - bound
-        neighbor[part] = _choose(q, square, block, candidate, k)
+        proven.append(last + bound < kth - bound)
+        found.append(_choose(q, square, block, candidate, k))
 
-    doubtful = (~proven).nonzero().squeeze(1)
+    neighbor = torch.cat(found)
+    doubtful = (~torch.cat(proven)).nonzero().squeeze(1)
     neighbor[doubtful] = _search_in_float64(
         q, square, rows[doubtful], k, block_size
     )
@@ -162,10 +159,15 @@ def approximate_neighbors(
     kth = _score(q, square, sample, nearest).amin(dim=1, keepdim=True)
     size = block_size or BLOCK_ROWS
     best = 0.0
+
+    def search(rows: Tensor, width: int) -> Tensor:
+        """Compares what the index finds without rounding errors."""
+        candidate = index.search(y[rows], width).index
+        return _choose(q, square, rows, candidate, k)
+
     for width, num_cells in _efforts(k, index.index.nlist):
         index.index.nprobe = num_cells
-        search = partial(_search_index, index, y, q, square, k, width)
-        found = torch.cat([search(rows) for rows in sample.split(size)])
+        found = torch.cat([search(rows, width) for rows in sample.split(size)])
         score = _score(q, square, sample, found)
         best = max(best, float((score >= kth).float().mean()))
         if best >= recall:
@@ -179,7 +181,7 @@ def approximate_neighbors(
         return exact_neighbors(q, k, block_size=block_size).to(device)
 
     blocks = torch.arange(len(q)).split(size)
-    neighbor = torch.cat([search(rows) for rows in _show(blocks)])
+    neighbor = torch.cat([search(rows, width) for rows in _show(blocks)])
     # The cells visited may hold fewer than k rows.
     short = (neighbor < 0).any(dim=1).nonzero().squeeze(1)
     if len(short) > 0:
@@ -244,16 +246,14 @@ def _search_in_float64(
     q: Tensor, square: Tensor, rows: Tensor, k: int, block_size: int
 ) -> Tensor:
     """Compares all rows without rounding errors."""
-    neighbor = rows.new_empty((len(rows), k))
-    for start in _show(range(0, len(rows), block_size)):
-        block = rows[start : start + block_size]
+    neighbor = []
+    for block in _show(rows.split(block_size)):
         # |q_i|^2 - |q_i - q_j|^2, which orders j as the distance does, and
         # between rows of one length as the cosine does.
         score = torch.addmm(square, q[block], q.t(), beta=-1, alpha=2)
         _set_own(score, block)
-        index = stable_topk(score, k)[1].sort(dim=1).values
-        neighbor[start : start + block_size] = index
-    return neighbor
+        neighbor.append(stable_topk(score, k)[1].sort(dim=1).values)
+    return torch.cat(neighbor)
 
 
 def _build_index(y: Tensor, perm: Tensor) -> KNNIndex:
@@ -278,17 +278,3 @@ def _efforts(k: int, num_cells: int) -> Iterator[Tuple[int, int]]:
     for widen in WIDEN:
         for exponent in range((num_cells // 4).bit_length()):
             yield widen * k, 2**exponent
-
-
-def _search_index(
-    index: KNNIndex,
-    y: Tensor,
-    q: Tensor,
-    square: Tensor,
-    k: int,
-    width: int,
-    rows: Tensor,
-) -> Tensor:
-    """Compares what the index finds without rounding errors."""
-    candidate = index.search(y[rows], width).index
-    return _choose(q, square, rows, candidate, k)

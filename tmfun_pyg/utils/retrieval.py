@@ -1,6 +1,6 @@
 """Top-K retrieval in blocks of users."""
 
-from typing import Iterator, Optional, Protocol, Tuple
+from typing import Optional, Protocol, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -127,9 +127,9 @@ def default_batch_size(num_items: int) -> int:
 
 def user_blocks(
     user: Tensor, num_items: int, batch_size: Optional[int] = None
-) -> Iterator[Tensor]:
+) -> Tuple[Tensor, ...]:
     r"""Cuts users into blocks small enough to score against all items."""
-    yield from user.split(batch_size or default_batch_size(num_items))
+    return user.split(batch_size or default_batch_size(num_items))
 
 
 def rank_block(
@@ -196,10 +196,6 @@ def blocked_topk(
     blocks = [
         rank_block(scorer, block, k, seen)
         for block in user_blocks(user, scorer.num_items, batch_size)
-        if block.numel() > 0
     ]
-    if len(blocks) == 0:
-        shape = (0, k)
-        return torch.empty(shape, device=user.device), user.new_empty(shape)
     value, index = zip(*blocks, strict=True)
     return torch.cat(value), torch.cat(index)

@@ -1,5 +1,6 @@
 from typing import NamedTuple, Tuple
 
+import torch
 from torch import Tensor
 from torch_geometric.index import index2ptr
 
@@ -33,6 +34,19 @@ class UserItems(NamedTuple):
         num_items = int(item.max()) + 1 if item.numel() > 0 else 0
         perm = (user * num_items + item).argsort()
         return cls(index2ptr(user[perm], num_users), item[perm])
+
+    def select(self, place: Tensor) -> "UserItems":
+        r"""Returns some of the items only, by new indices.
+
+        Args:
+            place (torch.Tensor): The new index of each item, ascending, or
+                :obj:`-1` for those that are left out, of shape
+                :obj:`[num_items]`.
+        """
+        num_users = self.rowptr.numel() - 1
+        user, item = self.edges_of(torch.arange(num_users, device=place.device))
+        edges = torch.stack([user, place[item]])
+        return self.from_edge_index(edges[:, edges[1] >= 0], num_users)
 
     def edges_of(self, user_index: Tensor) -> Tuple[Tensor, Tensor]:
         r"""Returns the positions in :obj:`user_index` and the items of all

@@ -18,7 +18,7 @@ from tmfun_pyg.recommender.item_index import (
     index_recall,
 )
 from tmfun_pyg.utils.extras import import_extra
-from tmfun_pyg.utils.files import atomic_folder
+from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
 FILES = {
     "user_embedding.npy": "the embeddings of the users, a row each",
@@ -80,7 +80,7 @@ def write_export(
             f"'k' must be from 1 to the {num_items} items (got {k})"
         )
     target = Path(folder).expanduser().resolve()
-    _check_folder(target, overwrite)
+    check_replaceable(target, [MANIFEST, *FILES], overwrite)
 
     user_emb, item_emb, user_ids, item_ids, seen = content
     rowptr, col = (x.numpy() for x in seen)
@@ -133,21 +133,6 @@ def write_export(
         text = json.dumps(manifest, indent=2, allow_nan=False)
         (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
-
-
-def _check_folder(folder: Path, overwrite: bool) -> None:
-    names = set(os.listdir(folder)) if folder.exists() else set()
-    if names and not overwrite:
-        raise ValueError(
-            f"'{folder}' already exists; pass overwrite=True to replace an "
-            f"earlier export"
-        )
-    foreign = names - {MANIFEST, *FILES}
-    if foreign:
-        raise ValueError(
-            f"'{folder}' must hold nothing but an earlier export, to be "
-            f"replaced (got {min(foreign)!r})"
-        )
 
 
 def _write_ids(path: Path, ids: np.ndarray) -> None:
