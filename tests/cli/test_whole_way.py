@@ -108,5 +108,6 @@ def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert "'log.csv' such as 'ART0' (got ids such as 'SKU5'" in error
     assert not Path("data/shop").exists()
     Path("data/shop").mkdir(parents=True)
+    Path("data/shop/shop.inter").write_text("")
     assert main(PREPARE) == 1
     assert "pass --overwrite to replace" in capsys.readouterr().err

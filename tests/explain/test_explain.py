@@ -42,8 +42,9 @@ def make_graph(raw, dtype=torch.double):
 
 def make_model(data, cls=TMFUN, **kwargs):
     model = cls.from_data(data, **{"channels": 4, "num_layers": 2, **kwargs})
+    model.to(data["item"].degree.dtype).fit(data)
     draw_parameters(model)
-    return model.to(data["item"].degree.dtype)
+    return model
 
 
 def sums(explanation):
@@ -248,6 +249,13 @@ def dense_paths(model, data, user, item):
     for a, h, w in zip(means, sources, weight, strict=True):
         columns.append(a * (h @ (w * target)))
     own = layers[0][user] @ target / (num_layers + 1)
+    for m, name in enumerate(model.modalities):
+        module = model.content_score
+        x = normalized_features(data, name).double()
+        x = x - getattr(module, f"mean_{name}")
+        x = x / x.norm(dim=1, keepdim=True)
+        f = x @ getattr(module, f"basis_{name}") * masks[m].view(-1, 1)
+        columns.append(module.log_weight[m].exp() * means[m] * (f @ f[item]))
     return torch.stack(columns, dim=1).detach(), own.item()
 
 
@@ -266,6 +274,8 @@ def test_dense_reference(step_kind, missing):
             "modality:m0",
             "modality:m1",
             "item_graph",
+            "content_score:m0",
+            "content_score:m1",
         ]
         value = torch.zeros_like(expected)
         value[found.history] = found.contributions

@@ -152,12 +152,17 @@ def dense_losses(model, batch, user_emb, pos_emb, neg_emb):
     tables = model.user_embedding.weight, model.item_embedding.weight
     user, pos, neg = in_whole_graph(batch)
     score = (user_emb * pos_emb).sum(dim=1, keepdim=True)
-    other = (user_emb.unsqueeze(1) * neg_emb).sum(dim=2)
-    bpr = (1 + (other - score).exp()).log().mean()
+    if model.softmax_negatives:
+        shared = neg_emb.flatten(0, 1)[: model.softmax_negatives]
+        others = (user_emb @ shared.t()).exp().sum(dim=1, keepdim=True)
+        rank = {"softmax": (1 + others / score.exp()).log().mean()}
+    else:
+        other = (user_emb.unsqueeze(1) * neg_emb).sum(dim=2)
+        rank = {"bpr": (1 + (other - score).exp()).log().mean()}
     rows = [tables[0][user], tables[1][pos], tables[1][neg]]
     squares = sum(x.square().sum() for x in rows)
     reg = model.l2_loss.weight * squares / len(user)
-    return {"bpr": bpr, "reg": reg}
+    return {**rank, "reg": reg}
 
 
 def dense_lightgcn(model, batch, raw):
@@ -189,9 +194,11 @@ def dense_tmfun(model, batch, raw):
     beta = beta / beta.sum(dim=1, keepdim=True).clamp(min=1e-9)
     sources.append(beta[:, :1] * plain[0] + beta[:, 1:] * plain[1])
 
-    # Means over what was drawn of a user's items, and has content:
+    # Means over what was drawn of a user's items, and has content, but for
+    # the positive one:
     user, pos, neg = in_batch(batch)
     drawn = local_matrix(batch, INTERACTS)[user]
+    drawn = drawn.scatter(1, pos.view(-1, 1), 0.0)
     has = [drawn * mask[:, c] for c in range(3)]
     means = [
         h @ x / h.sum(dim=1, keepdim=True).clamp(min=1)
@@ -207,9 +214,20 @@ def dense_tmfun(model, batch, raw):
     content, _ = model.fusion(rows, query, present)
     n = len(user)
     emb = query + content
-    pos_emb, neg_emb = emb[n : 2 * n], emb[2 * n :].view(*neg.shape, -1)
+    score = []
+    for m, name in enumerate(("m0", "m1")):
+        x = standard[f"x_{name}"][batch["item"].n_id]
+        x = x - getattr(model.content_score, f"mean_{name}")
+        x = x / x.norm(dim=1, keepdim=True) * mask[:, m : m + 1]
+        x = x @ getattr(model.content_score, f"basis_{name}")
+        mean = has[m] @ x / has[m].sum(dim=1, keepdim=True).clamp(min=1)
+        weight = model.content_score.log_weight[m].exp()
+        score.append(torch.cat([weight * mean, x[item]]))
+    full = torch.cat([emb, *score], dim=1)
+    neg_emb = full[2 * n :].view(*neg.shape, -1)
+    pos_emb = emb[n : 2 * n]
     return {
-        **dense_losses(model, batch, emb[:n], pos_emb, neg_emb),
+        **dense_losses(model, batch, full[:n], full[n : 2 * n], neg_emb),
         "contrastive": model.contrast(
             content[:n], query[:n], user, present[:n, 2]
         )
@@ -236,6 +254,7 @@ def test_gradients_of_what_was_drawn(
     raw = make_data(2, missing)
     data = ToRecGraph()(raw)
     model = draw_model(model_cls, data, num_layers=2)
+    model.fit(data)
     dataset = SampledInteractionDataset(data, [2, 1], 1, num_negatives=2)
     sampler = InteractionSampler(dataset, batch_size=5)
     loader = DataLoader(

@@ -74,7 +74,7 @@ def test_folder(recommender, folder):
     assert set(manifest["files"]) == BASE - {"manifest.json"}
     assert manifest["num_users"] == NUM_USERS
     assert manifest["num_items"] == NUM_ITEMS
-    assert manifest["channels"] == 4
+    assert manifest["channels"] == 4 + 3 + 4  # With the content score's.
     assert manifest["metric"] == "inner_product"
     assert manifest["num_seen"] == recommender.seen.col.numel()
 

@@ -280,7 +280,7 @@ def test_diverged_run(run: Path, dataset: Any) -> None:
         cells = dict(zip(columns, row.split(","), strict=True))
         if cells["train_loss"] and cells["epoch"] != "0":
             cells["train_loss"] = "nan"
-            cells["train_bpr"] = "inf"
+            cells["train_softmax"] = "inf"
         out.append(",".join(cells.values()))
     (folder / "metrics.csv").write_text("\n".join(out) + "\n")
     checkpoint = torch.load(folder / "best.ckpt", weights_only=True)

@@ -68,7 +68,7 @@ def test_what_a_checkpoint_holds(
         "modalities": ["visual"],
     }
     # The weights of the model, and nothing of the data:
-    expected = {f"model.{k}": v for k, v in model.named_parameters()}
+    expected = {f"model.{k}": v for k, v in model.state_dict().items()}
     assert checkpoint["state_dict"].keys() == expected.keys()
     for name, weight in expected.items():
         assert torch.equal(checkpoint["state_dict"][name], weight), name

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from dense_content import normalized_features
 from toy_data import NUM_ITEMS, NUM_USERS, dense_light_gcn, make_data
 
 from tmfun_pyg.nn import BM3
@@ -13,13 +14,6 @@ def make_model(data, **kwargs):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model
-
-
-def dense_features(data, name):
-    x = data["item"][f"x_{name}"]
-    return (x - x.mean(1, keepdim=True)) / (
-        x.var(1, keepdim=True, correction=0) + 1e-5
-    ).sqrt()
 
 
 def dense_encode(model, data):
@@ -53,7 +47,7 @@ def dense_parts(model, data, user, pos_item, keep):
             if present is not None and not present[i]:
                 continue
             lin = model.projections[name]
-            h = lin.weight @ dense_features(data, name)[i] + lin.bias
+            h = lin.weight @ normalized_features(data, name)[i] + lin.bias
             online = w @ h + b
             align[name].append(distance(online, to_i))
             mask[name].append(distance(online, h.detach() * keep[2 + m][n]))

@@ -53,8 +53,9 @@ def test_dense_reference(num_modalities, missing, cold):
     is_warm = ~torch.isin(store.edge_index[1], torch.tensor(cold))
     store.edge_index = store.edge_index[:, is_warm]
     model = TMFUN.from_data(data, channels=4, num_layers=2)
-    draw_parameters(model)
     graph = ToRecGraph()(data)
+    model.fit(graph)
+    draw_parameters(model)
     _, _, (users, items) = extended(model, graph)
     user_emb, item_emb = dense_embeddings(model, data)
     expected = user_emb @ item_emb.t()
@@ -62,9 +63,10 @@ def test_dense_reference(num_modalities, missing, cold):
     assert not bool(is_known[cold].any())
     others = dense_cold_scores(model, data)
     expected[:, ~is_known] = others[:, ~is_known].float()
-    torch.testing.assert_close(users[:, :4], user_emb)
-    torch.testing.assert_close(items[is_known, :4], item_emb[is_known])
-    assert not items[is_known, 4:].any()
+    width = user_emb.size(1)
+    torch.testing.assert_close(users[:, :width], user_emb)
+    torch.testing.assert_close(items[is_known, :width], item_emb[is_known])
+    assert not items[is_known, width:].any()
     torch.testing.assert_close(
         users @ items.t(), expected.detach(), rtol=1e-4, atol=1e-4
     )
@@ -121,9 +123,12 @@ def test_profiles_tell_what_users_like(data: HeteroData) -> None:
 
 
 def test_two_products_of_one_spread(data: HeteroData) -> None:
-    model = TMFUN.from_data(data, channels=4)
-    cold_items, encoding, (users, items) = extended(model, ToRecGraph()(data))
-    by_embedding = encoding.user @ cold_items.estimate(encoding).t()
+    model, graph = TMFUN.from_data(data, channels=4), ToRecGraph()(data)
+    model.fit(graph)
+    cold_items, encoding, (users, items) = extended(model, graph)
+    user_emb, score = encoding.user.split([4, 13], dim=1)
+    by_embedding = user_emb @ cold_items.estimate(encoding).t()
+    by_content = score @ encoding.item[:, 4:].t()
     by_profile = cold_items.user_profile @ cold_items.item_profile.t()
 
     def spread(score):
@@ -134,7 +139,7 @@ def test_two_products_of_one_spread(data: HeteroData) -> None:
     by_profile *= spread(by_embedding) / spread(by_profile)
     torch.testing.assert_close(
         (users @ items.t())[:, -NUM_COLD:],
-        (0.5 * (by_embedding + by_profile))[:, -NUM_COLD:],
+        (0.5 * (by_embedding + by_profile) + by_content)[:, -NUM_COLD:],
     )
 
 

@@ -48,8 +48,8 @@ def test_options_are_kept(data):
 
 
 def test_errors(data, graph):
-    with pytest.raises(TypeError, match="abstract"):
-        RankingModel(7, 6)
+    with pytest.raises(NotImplementedError, match="has no embeddings"):
+        RankingModel(7, 6).encode(graph)
     for sizes, name in (((0, 6), "num_users"), ((7, 0), "num_items")):
         with pytest.raises(ValueError, match=rf"'{name}' .* 1 \(got 0\)"):
             LightGCN(*sizes)

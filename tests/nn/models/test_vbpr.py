@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from dense_content import normalized_features
 from toy_data import NUM_ITEMS, NUM_USERS, make_data
 
 from tmfun_pyg.nn import VBPR
@@ -21,10 +22,7 @@ def dense_features(data):
     for name in ("m0", "m1"):
         if f"x_{name}" not in data["item"]:
             continue
-        x = data["item"][f"x_{name}"]
-        x = (x - x.mean(1, keepdim=True)) / (
-            x.var(1, keepdim=True, correction=0) + 1e-5
-        ).sqrt()
+        x = normalized_features(data, name)
         mask = data["item"].get(f"mask_{name}", torch.ones(len(x)))
         out.append(x * mask.view(-1, 1))
     return torch.cat(out, dim=1)
