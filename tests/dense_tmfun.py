@@ -40,7 +40,9 @@ def dense_sources(model, data):
     sources = []
     for name, s in zip(model.modalities, graphs, strict=True):
         first, _, second = model.item_content.convs[name].gate
-        hidden = normalized_features(data, name) @ first.weight.t()
+        x = normalized_features(data, name)
+        x = x * item_mask(data, name).view(-1, 1)
+        hidden = x @ first.weight.t()
         hidden = F.leaky_relu(hidden + first.bias)
         z = item_emb * (hidden @ second.weight.t() + second.bias).sigmoid()
         sources.append(s @ z if model.item_content.modality_graphs else z)
@@ -134,7 +136,21 @@ def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
     parts = dense_ranking_loss(
         *(model, None, item_emb, user, pos_item, neg_item, user_emb)
     )
-    if model.contrast is not None:
+    if model.contrasts.alignment is not None:
+        _, sources, present = dense_sources(model, data)
+        losses = []
+        for m in range(len(model.modalities)):
+            for n in range(m):
+                x, y = sources[n][pos_item], sources[m][pos_item]
+                has = present[n][pos_item] & present[m][pos_item]
+                share = has / (pos_item.view(-1, 1) == pos_item).sum(dim=1)
+                length = (x.norm(dim=1) * y.norm(dim=1)).mean().item()
+                contrast = model.contrasts.alignment
+                args = x, y, share, contrast, ratio * length
+                losses.append(_info_nce(*args))
+        if losses:
+            parts["alignment"] = sum(losses) / len(losses)
+    if model.contrasts.content is not None:
         parts["contrastive"] = torch.zeros(())
         items = len(user) + pos_item
         for node, row in ((user, torch.arange(len(user))), (pos_item, items)):
@@ -143,9 +159,9 @@ def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
             # A node counts once, shared by those of its rows with content:
             share = mask[row] / (node.view(-1, 1) == node).sum(dim=1)
             parts["contrastive"] = parts["contrastive"] + _info_nce(
-                *(x, y, share, model.contrast, ratio * length)
+                *(x, y, share, model.contrasts.content, ratio * length)
             )
-    if model.pair_contrast is not None:
+    if model.contrasts.pair is not None:
         x = user_emb[:, : model.channels]
         y = item_emb[pos_item, : model.channels]
         other = (user.view(-1, 1) != user) & (
@@ -154,7 +170,7 @@ def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
         length = (x.norm(dim=1) * y.norm(dim=1)).mean().item()
         one = torch.ones(len(user))
         parts["pair_contrastive"] = _info_nce(
-            *(x, y, one, model.pair_contrast, ratio * length, other)
+            *(x, y, one, model.contrasts.pair, ratio * length, other)
         )
     return parts
 

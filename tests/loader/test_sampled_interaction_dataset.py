@@ -228,13 +228,13 @@ def dense_tmfun(model, batch, raw):
     pos_emb = emb[n : 2 * n]
     return {
         **dense_losses(model, batch, full[:n], full[n : 2 * n], neg_emb),
-        "contrastive": model.contrast(
+        "contrastive": model.contrasts.content(
             content[:n], query[:n], user, present[:n, 2]
         )
-        + model.contrast(
+        + model.contrasts.content(
             content[n : 2 * n], query[n : 2 * n], pos, present[n : 2 * n, 2]
         ),
-        "pair_contrastive": model.pair_contrast(
+        "pair_contrastive": model.contrasts.pair(
             emb[:n], pos_emb, same=(user, pos)
         ),
     }

@@ -37,6 +37,7 @@ class TestTMFUN(RankingModelTests):
     options = {
         "channels": 4,
         "num_layers": 2,
+        "alignment_weight": 0.2,
         "contrastive_weight": 0.7,
         "pair_weight": 0.3,
         "reg_weight": 0.1,
@@ -171,6 +172,7 @@ def test_loss_parts(data, graph, batch, off, contrastive_weight, monkeypatch):
     module = importlib.import_module("tmfun_pyg.nn.loss.scaled_contrast")
     monkeypatch.setattr(module, "MAX_RATIO", 0.3)
     kwargs = {
+        "alignment_weight": 2 * contrastive_weight,
         "contrastive_weight": contrastive_weight,
         "pair_weight": contrastive_weight / 2,
     }
@@ -180,7 +182,7 @@ def test_loss_parts(data, graph, batch, off, contrastive_weight, monkeypatch):
     model.fit(graph)
     torch.nn.init.normal_(model.item_embedding.weight)
     parts = model.loss(graph, *batch)
-    contrastive = {"contrastive", "pair_contrastive"}
+    contrastive = {"alignment", "contrastive", "pair_contrastive"}
     name = "bpr" if off == "softmax_negatives" else "softmax"
     assert set(parts) == {name, "reg"} | (
         set() if off == "contrastive" else contrastive
@@ -193,11 +195,13 @@ def test_loss_parts(data, graph, batch, off, contrastive_weight, monkeypatch):
 
 def test_contrast_is_left_out_where_it_has_no_weight(graph, batch):
     for name, part in (
+        ("alignment_weight", "alignment"),
         ("contrastive_weight", "contrastive"),
         ("pair_weight", "pair_contrastive"),
     ):
-        full = set(TMFUN.from_data(graph).loss(graph, *batch))
-        model = TMFUN.from_data(graph, **{name: 0.0})
+        options = {"alignment_weight": 0.1}
+        full = set(TMFUN.from_data(graph, **options).loss(graph, *batch))
+        model = TMFUN.from_data(graph, **{**options, name: 0.0})
         assert set(model.loss(graph, *batch)) == full - {part}
 
 
@@ -380,7 +384,7 @@ def test_errors(data, graph, batch):
         TMFUN(7, 6, in_channels={})
     with pytest.raises(ValueError, match="'kind' must be"):
         TMFUN.from_data(data, step_kind="sum")
-    for name in ("content", "contrastive", "pair", "reg"):
+    for name in ("content", "alignment", "contrastive", "pair", "reg"):
         match = rf"'{name}_weight' must be at least 0 \(got -0.1\)"
         with pytest.raises(ValueError, match=match):
             TMFUN.from_data(data, **{f"{name}_weight": -0.1})

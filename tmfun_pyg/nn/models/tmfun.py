@@ -8,8 +8,8 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import ContentFusion
-from tmfun_pyg.nn.loss import ScaledContrast
 from tmfun_pyg.nn.models.content_score import ContentScore
+from tmfun_pyg.nn.models.contrasts import Contrasts
 from tmfun_pyg.nn.models.embedding_model import rows_of
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
@@ -85,18 +85,23 @@ class TMFUN(MultimodalModel):
     content alone; see
     :class:`~tmfun_pyg.nn.ColdItems` for more.
 
-    The loss is :math:`\mathcal{L}_r + \mathcal{L}_c + \mathcal{L}_p +
-    \lambda_r L_2`, where :math:`\mathcal{L}_r` ranks, by
+    The loss is :math:`\mathcal{L}_r + \mathcal{L}_a + \mathcal{L}_c +
+    \mathcal{L}_p + \lambda_r L_2`, where :math:`\mathcal{L}_r` ranks, by
     :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` or
-    :class:`~tmfun_pyg.nn.BPRLoss`. Both contrasts
+    :class:`~tmfun_pyg.nn.BPRLoss`. The contrasts
     (:class:`~tmfun_pyg.nn.ScaledContrast`) are over the interactions
-    :math:`(u, i)` of a batch. The first brings content and interactions of the
-    same user and of the same item together, each node once and only those with
-    content. The second brings users and their items
+    :math:`(u, i)` of a batch. The first aligns the modalities of the same
+    item, pair by pair. The second brings content and interactions of the same
+    user and of the same item together. Each node counts once, and only if it
+    has what is compared. The third brings users and their items
     together, where pairs that share the user or the item are no negatives of
     each other:
 
     .. math::
+        \mathcal{L}_a &= \frac{2 \lambda_a}{|\mathcal{M}|
+        (|\mathcal{M}| - 1)} \sum_{m < m'}
+        \textrm{InfoNCE}(\mathbf{H}_{m,i}, \mathbf{H}_{m',i})
+
         \mathcal{L}_c &= \lambda_c \, (
         \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_u) +
         \textrm{InfoNCE}(\mathbf{Z}_i, \mathbf{X}^c_i) )
@@ -123,11 +128,13 @@ class TMFUN(MultimodalModel):
         softmax_negatives (int, optional): If positive, the ranking loss is a
             softmax over so many of a batch's negatives, BPR otherwise.
             (default: :obj:`64`)
+        alignment_weight (float, optional): The weight :math:`\lambda_a`.
+            (default: :obj:`0.0`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c`.
             (default: :obj:`0.01`)
         pair_weight (float, optional): The weight :math:`\lambda_p`.
             (default: :obj:`0.01`)
-        temperature (float, optional): The temperature of both contrasts.
+        temperature (float, optional): The temperature of all contrasts.
             (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
@@ -140,7 +147,7 @@ class TMFUN(MultimodalModel):
             the mean over the modalities present. (default: :obj:`True`)
         later_steps (bool, optional): If set to :obj:`False`, the early step
             is all there is. (default: :obj:`True`)
-        contrastive (bool, optional): If set to :obj:`False`, both contrasts
+        contrastive (bool, optional): If set to :obj:`False`, all contrasts
             are left out. (default: :obj:`True`)
         leave_one_out (bool, optional): If set to :obj:`False`, the positive
             item stays in its user's means in training.
@@ -169,6 +176,7 @@ class TMFUN(MultimodalModel):
         content_weight: float = 1 / 3,
         score_channels: int = 256,
         softmax_negatives: int = 64,
+        alignment_weight: float = 0.0,
         contrastive_weight: float = 0.01,
         pair_weight: float = 0.01,
         temperature: float = 0.2,
@@ -193,8 +201,6 @@ class TMFUN(MultimodalModel):
         )
         self.leave_one_out = leave_one_out
         check_at_least("content_weight", content_weight, 0)
-        check_at_least("contrastive_weight", contrastive_weight, 0)
-        check_at_least("pair_weight", pair_weight, 0)
         check_positive("temperature", temperature)
         self.item_graph = item_graph and later_steps
         self.reads_feature_graphs = modality_graphs or self.item_graph
@@ -217,11 +223,11 @@ class TMFUN(MultimodalModel):
             if score_channels
             else None
         )
-        self.contrast, self.pair_contrast = (
-            ScaledContrast(weight, temperature)
-            if contrastive and weight > 0
-            else None
-            for weight in (contrastive_weight, pair_weight)
+        self.contrasts = Contrasts(
+            alignment_weight * contrastive,
+            contrastive_weight * contrastive,
+            pair_weight * contrastive,
+            temperature,
         )
         self.reset_parameters()
 
@@ -336,23 +342,7 @@ class TMFUN(MultimodalModel):
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }
-        if self.contrast is not None:
-            parts["contrastive"] = sum(
-                self.contrast(z[:num_pos], x[:num_pos], node, mask)
-                for z, x, node, mask in zip(
-                    out.content,
-                    out.collaborative,
-                    (all_user, all_pos),
-                    (out.mask[0][:, -1], out.mask[1][:num_pos, -1]),
-                    strict=True,
-                )
-            )
-        if self.pair_contrast is not None:
-            parts["pair_contrastive"] = self.pair_contrast(
-                out.user[:, : self.channels],
-                pos_emb[:, : self.channels],
-                same=(all_user, all_pos),
-            )
+        parts.update(self.contrasts(out, all_user, all_pos))
         return parts
 
     @torch.no_grad()

@@ -1,0 +1,94 @@
+from itertools import combinations
+from typing import Any, Dict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tmfun_pyg.nn.loss import ScaledContrast
+from tmfun_pyg.utils.messages import check_at_least
+
+
+class Contrasts(torch.nn.Module):
+    r"""The contrasts of :class:`~tmfun_pyg.nn.TMFUN`, between modalities of an
+    item, between content and interactions of a node, and between users and
+    their items. One without weight is left out.
+
+    Args:
+        alignment_weight (float): The weight of the first.
+        contrastive_weight (float): The weight of the second.
+        pair_weight (float): The weight of the third.
+        temperature (float): The temperature of all three.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        alignment_weight: float,
+        contrastive_weight: float,
+        pair_weight: float,
+        temperature: float,
+    ) -> None:
+        super().__init__()
+        weights = {
+            "alignment": alignment_weight,
+            "contrastive": contrastive_weight,
+            "pair": pair_weight,
+        }
+        for name, weight in weights.items():
+            check_at_least(f"{name}_weight", weight, 0)
+        self.alignment, self.content, self.pair = (
+            ScaledContrast(weight, temperature) if weight > 0 else None
+            for weight in weights.values()
+        )
+
+    def forward(
+        self, encoding: Any, user: Tensor, pos_item: Tensor
+    ) -> Dict[str, Tensor]:
+        r"""Computes the losses.
+
+        Args:
+            encoding (TMFUNEncoding): What the model knows of the batch, the
+                positive items ahead of others.
+            user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
+            pos_item (torch.Tensor): Their positive items, of shape
+                :obj:`[batch_size]`.
+        """
+        rows = slice(pos_item.numel())
+        has = encoding.mask[0], encoding.mask[1][rows]
+        parts = {}
+        if self.alignment is not None:
+            num_modalities = encoding.weight[0].size(1)
+            pairs = list(combinations(range(num_modalities), 2))
+            losses = [
+                self.alignment(
+                    F.embedding(pos_item, encoding.sources[m]),
+                    F.embedding(pos_item, encoding.sources[n]),
+                    pos_item,
+                    has[1][:, m] & has[1][:, n],
+                )
+                for m, n in pairs
+            ]
+            if losses:
+                parts["alignment"] = torch.stack(losses).mean()
+        if self.content is not None:
+            parts["contrastive"] = sum(
+                self.content(z[rows], x[rows], node, mask[:, -1])
+                for z, x, node, mask in zip(
+                    encoding.content,
+                    encoding.collaborative,
+                    (user, pos_item),
+                    has,
+                    strict=True,
+                )
+            )
+        if self.pair is not None:
+            width = encoding.content[0].size(1)
+            parts["pair_contrastive"] = self.pair(
+                encoding.user[:, :width],
+                encoding.item[rows, :width],
+                same=(user, pos_item),
+            )
+        return parts
