@@ -53,7 +53,10 @@ class FREEDOM(MultimodalModel):
     The L2 term on the ID embeddings of a batch is our addition. It is also
     our reading that features are constants, brought to zero mean and unit
     variance item by item, as in all models here, and that a pair of items of
-    which one lacks a modality adds nothing to the loss on its features.
+    which one lacks a modality adds nothing to the loss on its features. The
+    published code differs in more: an item is among its own :math:`k`
+    neighbors, the graphs of two modalities have weights that are an option in
+    place of one half each, and features are trained.
 
     Args:
         num_users (int): The number of users.

@@ -81,7 +81,11 @@ class MGCN(MultimodalModel):
     contrast; features are constants, brought to zero mean and unit variance
     item by item, as in all models here; the L2 term is on the ID embeddings
     of a batch. The quotient :math:`M + 1`, where the published code has 3 for
-    two modalities, is the same for all nodes.
+    two modalities, is the same for all nodes. The published code differs in
+    more: an item is among its own :math:`k` neighbors, edges are weighted by
+    the cosine, features are trained, the L2 term is on propagated embeddings,
+    and a node counts in the contrast as often as it is in the batch, here
+    once.
 
     Args:
         num_users (int): The number of users.
