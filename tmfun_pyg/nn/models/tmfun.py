@@ -127,7 +127,7 @@ class TMFUN(MultimodalModel):
             leave it out. (default: :obj:`256`)
         softmax_negatives (int, optional): If positive, the ranking loss is a
             softmax over so many of a batch's negatives, BPR otherwise.
-            (default: :obj:`64`)
+            (default: :obj:`128`)
         alignment_weight (float, optional): The weight :math:`\lambda_a`.
             (default: :obj:`0.0`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c`.
@@ -175,7 +175,7 @@ class TMFUN(MultimodalModel):
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
         score_channels: int = 256,
-        softmax_negatives: int = 64,
+        softmax_negatives: int = 128,
         alignment_weight: float = 0.0,
         contrastive_weight: float = 0.01,
         pair_weight: float = 0.01,
