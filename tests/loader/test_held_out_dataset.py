@@ -113,3 +113,22 @@ def test_bad_arguments() -> None:
     del data["user", "interacts", "item"].val_edge_label_index
     with pytest.raises(ValueError, match="holds no 'val_edge_label_index'"):
         HeldOutDataset(data, "val")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        ([[0, 0], [1, 1]], r"test_edge_label_index must hold each pair once"),
+        ([[0, 0], [1, 0]], r"no pair of edge_index, .* \(got 1\)"),
+        ([[0, 0], [1, 9]], r"test_edge_label_index\[1\] .* 0 to 3 \(got 9\)"),
+        ([[0, 5], [1, 1]], r"test_edge_label_index\[0\] .* 0 to 1 \(got 5\)"),
+    ],
+)
+def test_held_out_pairs_that_cannot_be_judged(held_out, message):
+    data = HeteroData()
+    data["user"].num_nodes, data["item"].num_nodes = 2, 4
+    store = data["user", "interacts", "item"]
+    store.edge_index = torch.tensor([[0, 1], [0, 2]])
+    store.test_edge_label_index = torch.tensor(held_out)
+    with pytest.raises(ValueError, match=message):
+        HeldOutDataset(data, "test")

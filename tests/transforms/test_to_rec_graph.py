@@ -483,3 +483,30 @@ def assert_same_products(data, raw):
                 row, col = col, row
             expected = (grad[row] * x.detach()[col]).sum(dim=1)
             torch.testing.assert_close(weight.grad, expected)
+
+
+def test_indices_of_32_bits():
+    """Pairs are numbered up to the square of the nodes."""
+    num_nodes = 50_000
+    raw = HeteroData()
+    raw["user"].num_nodes = raw["item"].num_nodes = num_nodes
+    pairs = torch.randint(num_nodes, (2, 3000)).unique(dim=1)
+    raw[INTERACTS].edge_index = pairs
+    expected = ToRecGraph()(raw)
+    raw[INTERACTS].edge_index = pairs.int()
+    found = ToRecGraph()(raw)
+    for edge_type in found.edge_types:
+        store, other = found[edge_type], expected[edge_type]
+        assert store.edge_index.dtype == torch.long
+        assert torch.equal(store.edge_index, other.edge_index)
+        assert torch.equal(store.edge_weight, other.edge_weight)
+
+
+def test_weights_in_double_precision():
+    raw = make_data(1, missing=False)
+    store = raw["item", "similar_m0", "item"]
+    expected = ToRecGraph()(raw)["item", "similar_m0", "item"].edge_weight
+    store.edge_weight = store.edge_weight.double()
+    found = ToRecGraph()(raw)["item", "similar_m0", "item"].edge_weight
+    assert found.dtype == torch.float
+    assert torch.equal(found, expected)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.edges import check_pairs, plain_edges
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import candidate_items, user_blocks
 from tmfun_pyg.utils.user_items import UserItems
@@ -46,8 +46,9 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             (default: :obj:`None`)
 
     Raises:
-        ValueError: If the split is not there, if it holds no user to judge by
-            or items that are not in :obj:`items`, or if :obj:`rank` or
+        ValueError: If the split is not there, if it holds no user to judge
+            by, a pair twice or one of training, or items that are not in
+            :obj:`items`, or if :obj:`rank` or
             :obj:`items` is out of range.
     """
 
@@ -79,10 +80,18 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"'data' holds no '{name}' at ('user', 'interacts', 'item'): "
                 f"'split' must be one of {there} (got {split!r})"
             )
-        trained = plain_edges(interactions.edge_index)[0].to(device)
-        held_out = interactions[name].to(device)
         num_users = data["user"].num_nodes
         num_items = data["item"].num_nodes
+        where = f"data['user', 'interacts', 'item'].{name}"
+        size = num_users, num_items
+        held_out = check_pairs(where, interactions[name].to(device), size)
+        trained = plain_edges(interactions.edge_index).long().to(device)
+        key, own = (x[0] * num_items + x[1] for x in (trained, held_out))
+        if (num_both := int(torch.isin(own, key).sum())) > 0:
+            raise ValueError(
+                f"{where} must hold no pair of edge_index, which cannot be "
+                f"found (got {num_both})"
+            )
         if items is not None:
             index, place = candidate_items(items.to(held_out.device), num_items)
             other = held_out[1][place[held_out[1]] < 0]
@@ -96,7 +105,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             num_items = index.numel()
         self._held_out = UserItems.from_edge_index(held_out, num_users)
         is_judged = self._held_out.rowptr.diff() > 0
-        is_trained = torch.bincount(trained, minlength=num_users) > 0
+        is_trained = torch.bincount(trained[0], minlength=num_users) > 0
         user = (is_judged & is_trained).nonzero().view(-1)
         if user.numel() == 0:
             raise ValueError(

@@ -8,7 +8,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.edges import check_pairs, plain_edges
 from tmfun_pyg.utils.spmm import spmm
 
 INTERACTS = ("user", "interacts", "item")
@@ -74,7 +74,9 @@ class ToRecGraph(BaseTransform):
         if is_sampled:
             _weigh_drawn_interactions(data)
         else:
-            set_interactions(data, plain_edges(data[INTERACTS].edge_index))
+            set_interactions(
+                data, plain_edges(data[INTERACTS].edge_index).long()
+            )
         data.modalities = modalities_of(data)
         if not is_sampled:  # A sample has what the whole graph had.
             _standardize(data)
@@ -134,12 +136,6 @@ def check_interactions(data: HeteroData) -> None:
     if INTERACTS not in data.edge_types:
         raise ValueError(f"{where} holds no training interaction")
     store = data[INTERACTS]
-    edge_index = plain_edges(store.edge_index)
-    if edge_index.dim() != 2 or edge_index.size(0) != 2:
-        raise ValueError(
-            f"{where}.edge_index must be of shape [2, num_interactions] "
-            f"(got {list(edge_index.shape)})"
-        )
     if "edge_weight" in store:
         raise ValueError(
             f"{where}.edge_weight must be removed: no model reads weights of "
@@ -147,16 +143,10 @@ def check_interactions(data: HeteroData) -> None:
         )
     if is_sampled_batch(data):
         return
-    if edge_index.size(1) == 0:
+    size = data["user"].num_nodes, data["item"].num_nodes
+    pairs = plain_edges(store.edge_index)
+    if check_pairs(f"{where}.edge_index", pairs, size).numel() == 0:
         raise ValueError(f"{where}.edge_index holds no training interaction")
-    for row, node_type in enumerate(("user", "item")):
-        size = data[node_type].num_nodes
-        low, high = (int(x) for x in edge_index[row].aminmax())
-        if low < 0 or high >= size:
-            raise ValueError(
-                f"{where}.edge_index[{row}] must hold indices from 0 to "
-                f"{size - 1} (got {low if low < 0 else high})"
-            )
 
 
 def set_interactions(data: HeteroData, edge_index: Tensor) -> None:
@@ -227,11 +217,12 @@ def _standard_rows(x: Tensor) -> Tensor:
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store = data[source, f"similar_{name}", "item"]
-    src, dst = plain_edges(store.edge_index)
+    src, dst = plain_edges(store.edge_index).long()
     size = (data[source].num_nodes, data["item"].num_nodes)
     weight = store.get("edge_weight")
     if weight is None:
         weight = torch.ones(src.numel(), device=src.device)
+    weight = weight.to(data["item"].degree.dtype)
     if source != "item":
         drawn = degree(dst, size[1])[dst]
         weight = weight * data["item"][f"degree_{name}"][dst] / drawn

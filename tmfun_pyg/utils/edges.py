@@ -1,3 +1,6 @@
+from typing import Tuple
+
+import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 
@@ -14,3 +17,42 @@ def plain_edges(edge_index: Tensor) -> Tensor:
     if isinstance(edge_index, EdgeIndex):
         return edge_index.as_tensor()
     return edge_index
+
+
+def check_pairs(name: str, pairs: Tensor, size: Tuple[int, int]) -> Tensor:
+    r"""Checks pairs of a user and an item, and returns them as 64-bit
+    integers: those of 32 bits would overflow where pairs are numbered.
+
+    Args:
+        name (str): What they are, for errors.
+        pairs (torch.Tensor): The pairs, of shape :obj:`[2, num_pairs]`.
+        size (Tuple[int, int]): The number of users and of items.
+
+    Raises:
+        ValueError: If they are not what is expected, out of range, or if one
+            repeats.
+    """
+    if pairs.dim() != 2 or pairs.size(0) != 2:
+        raise ValueError(
+            f"{name} must be of shape [2, num_interactions] (got "
+            f"{list(pairs.shape)})"
+        )
+    if pairs.dtype == torch.bool or pairs.is_floating_point():
+        raise ValueError(f"{name} must hold integers (got {pairs.dtype})")
+    pairs = pairs.long()
+    if pairs.size(1) == 0:
+        return pairs
+    for row, num_nodes in enumerate(size):
+        low, high = (int(x) for x in pairs[row].aminmax())
+        if low < 0 or high >= num_nodes:
+            raise ValueError(
+                f"{name}[{row}] must hold indices from 0 to {num_nodes - 1} "
+                f"(got {low if low < 0 else high})"
+            )
+    repeated = pairs.size(1) - (pairs[0] * size[1] + pairs[1]).unique().numel()
+    if repeated > 0:
+        raise ValueError(
+            f"{name} must hold each pair once (got {repeated} more): "
+            f"torch_geometric.utils.coalesce leaves one of each"
+        )
+    return pairs

@@ -30,7 +30,7 @@ class UserItems(NamedTuple):
                 :obj:`[2, num_interactions]`.
             num_users (int): The number of users.
         """
-        user, item = plain_edges(edge_index)
+        user, item = plain_edges(edge_index).long()
         num_items = int(item.max()) + 1 if item.numel() > 0 else 0
         perm = (user * num_items + item).argsort()
         return cls(index2ptr(user[perm], num_users), item[perm])
