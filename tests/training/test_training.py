@@ -16,12 +16,14 @@ from torch_geometric.testing import withDevice
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import (
+    BM3,
     FREEDOM,
     LATTICE,
     TMFUN,
     Embeddings,
     LightGCN,
     RankingModel,
+    SimGCL,
 )
 from tmfun_pyg.training import (
     InteractionDataModule,
@@ -162,7 +164,9 @@ def test_last_epoch_is_kept_without_progress(
     assert epochs == [0, 2]
 
 
-@pytest.mark.parametrize("model_cls", [LightGCN, TMFUN, FREEDOM, LATTICE])
+@pytest.mark.parametrize(
+    "model_cls", [LightGCN, TMFUN, FREEDOM, LATTICE, SimGCL, BM3]
+)
 def test_resumed_run_equals_undisturbed_one(
     model_cls: type[RankingModel], dataset: SyntheticMultimodal, tmp_path: Path
 ) -> None:

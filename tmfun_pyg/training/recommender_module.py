@@ -73,6 +73,7 @@ class RecommenderModule(LightningModule):
         device = self.trainer.strategy.root_device
         self.data = copy.copy(self.data).to(device)
         self.epoch_data = self.data
+        self.seed = torch.initial_seed()
         if stage == "fit":  # Ahead of the weights of a run that goes on.
             self.model.to(device).fit(self.data)
 
@@ -100,6 +101,12 @@ class RecommenderModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         r"""Prepares the graph of the epoch that begins."""
         self.epoch_data = self.model.prepare(self.data, self.current_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        r"""Seeds what is drawn in a step by its number, so that a run that
+        goes on draws what an undisturbed one does.
+        """
+        torch.manual_seed((self.seed + self.global_step) % 2**63)
 
     def training_step(
         self,
