@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import random
 from pathlib import Path
 from typing import Any, Dict
 
@@ -10,14 +11,15 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from toy_files import write_files
 
-from tmfun_pyg.nn import TMFUN, RankingModel
+from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
+from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
     DatasetOptions,
     InteractionDataModule,
     RecommenderModule,
 )
-from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.training.checkpoint import read_checkpoint, restore_model
 from tmfun_pyg.transforms import ToRecGraph
 
 
@@ -129,3 +131,77 @@ def test_atomic(tmp_path: Path, monkeypatch: Any) -> None:
         AtomicCheckpointIO().save_checkpoint({"x": Tensor()}, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_altered_bytes(tmp_path: Path, source: DatasetOptions) -> None:
+    """No altered file is taken for another model."""
+    dataset = source.load()
+    expected = save(tmp_path / "a.ckpt", source).state_dict()
+    content = (tmp_path / "a.ckpt").read_bytes()
+    rng = random.Random(0)
+    states = []
+    for _ in range(100):
+        altered = bytearray(content)
+        start, size = rng.randrange(len(altered)), rng.choice([1, 4, 400])
+        for place in range(start, min(start + size, len(altered))):
+            altered[place] ^= rng.randrange(1, 256)
+        if rng.random() < 0.2:
+            altered = altered[: rng.randrange(len(altered))]
+        (tmp_path / "b.ckpt").write_bytes(altered)
+        states.append(_restore(tmp_path / "b.ckpt", dataset))
+    read = [state for state in states if state is not None]
+    assert len(read) < 20
+    for state in read:  # What was altered is not read, such as a time.
+        for name, weight in expected.items():
+            assert torch.equal(state[name], weight)
+
+
+def _restore(path: Path, dataset: Any) -> Any:
+    try:
+        return restore_model(read_checkpoint(path), dataset).state_dict()
+    except ValueError as err:
+        assert "\n" not in str(err)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c.pop("state_dict"),
+            "must hold 'recommender', 'state_dict'",
+        ),
+        (lambda c: c.update(state_dict=[1]), "must hold 'recommender'"),
+        (lambda c: c.update(recommender="x"), "must hold 'recommender'"),
+        (lambda c: c["recommender"].pop("options"), "must hold 'recommender'"),
+        (lambda c: c.update(epoch="last"), "must hold 'recommender'"),
+        (lambda c: c["state_dict"].popitem(), "must be those of the LightGCN"),
+        (
+            lambda c: c["state_dict"].update({"model.more": torch.ones(1)}),
+            "must be those of the LightGCN",
+        ),
+        (
+            lambda c: c["state_dict"].update(
+                {"model.user_embedding.weight": torch.ones(1)}
+            ),
+            "must be those of the LightGCN",
+        ),
+        (
+            lambda c: c["state_dict"].update(
+                {"model.user_embedding.weight": "x"}
+            ),
+            "must be those of the LightGCN",
+        ),
+    ],
+)
+def test_odd_entries(
+    tmp_path: Path, source: DatasetOptions, change: Any, message: str
+) -> None:
+    model = LightGCN.from_data(source.load()[0], channels=4)
+    Recommender(model, source.load(), source).save(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=message) as error:
+        Recommender.load(tmp_path / "a.ckpt")
+    assert "\n" not in str(error.value)

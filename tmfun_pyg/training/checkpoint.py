@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Optional, Type, Union
+from zipfile import ZipFile
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -88,8 +89,12 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     Raises:
         ValueError: If there is none, or if it is no such checkpoint.
     """
+    damaged = None
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is None:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except IsADirectoryError as err:
         raise ValueError(
             f"'{path}' must be a file (got a folder); for the best epoch of a "
@@ -102,6 +107,11 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         raise ValueError(
             f"'{path}' cannot be read as a checkpoint ({type(err).__name__})"
         ) from err
+    if damaged is not None:
+        raise ValueError(
+            f"'{path}' must be as it was written (got another checksum for its "
+            f"part '{damaged}')"
+        )
     if not isinstance(checkpoint, dict) or "recommender" not in checkpoint:
         raise ValueError(
             f"'{path}' must be a checkpoint of RecommenderModule(..., "
@@ -111,6 +121,17 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     if found != FORMAT_VERSION:
         raise ValueError(
             f"'{path}' must be of format_version {FORMAT_VERSION} (got {found})"
+        )
+    about, state = checkpoint["recommender"], checkpoint.get("state_dict")
+    if (
+        not isinstance(about, dict)
+        or not about.keys() >= {"model", "options", "fingerprint", "source"}
+        or not isinstance(state, dict)
+        or not isinstance(checkpoint.get("epoch", 0), (int, type(None)))
+    ):
+        raise ValueError(
+            f"'{path}' must hold 'recommender', 'state_dict' and 'epoch' as "
+            f"RecommenderModule and Recommender.save() write them"
         )
     return checkpoint
 
@@ -148,7 +169,14 @@ def restore_model(
     cls = _find_class(about["model"], model_cls)
     model = cls.from_data(dataset[0], **about["options"])
     weights = checkpoint["state_dict"].items()
-    model.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights})
+    try:
+        model.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights})
+    except (AttributeError, RuntimeError, TypeError) as err:
+        cause = " ".join(str(err).split())
+        raise ValueError(
+            f"The weights of the checkpoint must be those of the "
+            f"{about['model']} it describes ({cause})"
+        ) from err
     return model.eval()
 
 
