@@ -1,5 +1,7 @@
 import datetime
 import uuid
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -390,7 +392,7 @@ def with_value(column, value, row=7):
         (
             with_value("time", "soon").astype(str),
             {"time_col": "time"},
-            r"'time' must be numbers or dates in ISO 8601 \(got: [^\n]*$",
+            r"'time' must be numbers or dates in ISO 8601 \(got 'soon' in row 7, ",
         ),
         (
             make_log(),
@@ -521,3 +523,71 @@ def test_bad_files(tmp_path, name, text, message):
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"log\.csv' does not exist"):
         from_interactions(tmp_path / "log.csv", {})
+
+
+def test_quotation_marks_in_inter_files(tmp_path: Path) -> None:
+    """They are characters like any other."""
+    path = tmp_path / "log.inter"
+    lines = ["user_id:token\titem_id:token\treview:token_seq\ttime:float"]
+    for user in range(4):
+        for item in range(5):
+            review = '"best' if item == user else "fine"
+            name = '"Heroes' if item == 3 else f"i{item}"
+            lines.append(f"u{user}\t{name}\t{review}\t{user + item}")
+    path.write_text("\n".join(lines) + "\n")
+    dataset = MultimodalRecDataset.from_interactions(path, {}, time_col="time")
+    assert dataset.user_ids.tolist() == ["u0", "u1", "u2", "u3"]
+    assert '"Heroes' in dataset.item_ids.tolist()
+    store = dataset[0]["user", "interacts", "item"]
+    assert dataset.num_duplicates == 0
+    num_kept = sum(
+        store[name].size(1)
+        for name in (
+            "edge_index",
+            "val_edge_label_index",
+            "test_edge_label_index",
+        )
+    )
+    assert num_kept == 20
+
+
+@pytest.mark.parametrize(
+    ("field", "line"), [('"never closed', 3), ('"closed in another" row', 3)]
+)
+def test_quotation_marks_that_swallow_rows(
+    tmp_path: Path, field: str, line: int
+) -> None:
+    path = tmp_path / "log.csv"
+    lines = ["user_id,item_id,review"]
+    lines += [f"u{n},i{n},fine" for n in range(9)]
+    lines[line - 1] = f"u1,i1,{field}"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=rf"log.csv', line {line} must close"):
+        MultimodalRecDataset.from_interactions(path, {})
+
+
+def test_quoted_fields_of_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    lines = ["user_id,item_id,review"]
+    lines += [f'u{n % 3},i{n},"a ""good"" one,\nand more"' for n in range(12)]
+    path.write_text("\n".join(lines) + "\n")
+    dataset = MultimodalRecDataset.from_interactions(path, {})
+    assert len(dataset.item_ids) == 12
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([1367458200, 1367458300, "NULL", 1367458500], r"'NULL' in row 2,"),
+        (["1", "2.5", "x", "4"], "'x' in row 2,"),
+        (["2020-01-01", "2020-01-02", "soon", "2020-01-04"], "'soon' in row 2"),
+    ],
+)
+def test_the_time_that_does_not_parse_is_named(
+    times: Any, message: str
+) -> None:
+    log = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 1, 2]})
+    with pytest.raises(ValueError, match=message):
+        MultimodalRecDataset.from_interactions(
+            log.assign(t=times), {}, time_col="t"
+        )

@@ -1,5 +1,6 @@
 """Files of text and tables, with errors that name the file."""
 
+import csv
 import io
 import os.path as osp
 from typing import Any
@@ -41,6 +42,8 @@ def read_csv(path: str, **options: Any) -> pd.DataFrame:
     if b"\0" in text:  # Strings may be cut off there.
         line = text.count(b"\n", 0, text.index(b"\0")) + 1
         raise ValueError(f"'{path}', line {line} has a null character")
+    if b'"' in text and options.get("quoting") != csv.QUOTE_NONE:
+        _check_quotes(path, text, options.get("sep", ","))
     try:
         frame = pd.read_csv(io.BytesIO(text), **options)
     except ValueError as err:
@@ -53,6 +56,23 @@ def read_csv(path: str, **options: Any) -> pd.DataFrame:
             f"in the header {list(frame)} (got more)"
         )
     return frame
+
+
+def _check_quotes(path: str, text: bytes, separator: str) -> None:
+    """Refuses a quotation mark that opens a field and does not close it, which
+    would swallow the rows up to the next one.
+    """
+    lines = io.StringIO(text.decode("utf-8", errors="replace"), newline="")
+    reader, line = csv.reader(lines, delimiter=separator, strict=True), 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error as err:
+        raise ValueError(
+            f"'{path}', line {line} must close the quotation mark that opens a "
+            f"field (got: {err}); in a field, write it twice, and quote the "
+            f"field"
+        ) from err
 
 
 def read_parquet(path: str) -> pd.DataFrame:

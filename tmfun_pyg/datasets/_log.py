@@ -1,3 +1,4 @@
+import csv
 import os
 import os.path as osp
 from typing import Any, NamedTuple, Optional, Tuple
@@ -136,7 +137,10 @@ def _read_frame(
         raise ValueError(
             f"'{path}' must be a .csv, .parquet or .inter file (got '{suffix}')"
         )
-    header = names = list(read_csv(path, sep=SEPARATORS[suffix], nrows=0))
+    # RecBole's and MMRec's files have no quotation.
+    quoting = csv.QUOTE_NONE if suffix == ".inter" else csv.QUOTE_MINIMAL
+    options = {"sep": SEPARATORS[suffix], "quoting": quoting}
+    header = names = list(read_csv(path, nrows=0, **options))
     ids = [user_col, item_col]
     if suffix == ".inter":  # Names may have a type, as in "user_id:token".
         names = [name.partition(":")[0] for name in header]
@@ -148,7 +152,7 @@ def _read_frame(
     # As strings first: "007" and "NA" are ids like any other.
     frame = read_csv(
         path,
-        sep=SEPARATORS[suffix],
+        **options,
         header=0,
         names=names,
         dtype=dict.fromkeys(ids, str),
@@ -175,12 +179,15 @@ def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
 
 def _rank_times(times: pd.Series, source: str) -> np.ndarray:
     check_complete(times.isna().to_numpy(), "a time", source)
-    if not pd.api.types.is_numeric_dtype(times):
-        try:
-            times = pd.to_datetime(times, format="ISO8601", utc=True)
-        except (ValueError, TypeError) as err:
-            raise ValueError(
-                f"{source} must be numbers or dates in ISO 8601 (got: "
-                f"{str(err).partition('. You')[0]})"
-            ) from err
-    return pd.factorize(times, sort=True)[0]
+    parsed = pd.to_numeric(times, errors="coerce")
+    if parsed.notna().mean() < 0.5:
+        parsed = pd.to_datetime(
+            times, format="ISO8601", utc=True, errors="coerce"
+        )
+    if parsed.isna().any():
+        row = int(parsed.isna().to_numpy().argmax())
+        raise ValueError(
+            f"{source} must be numbers or dates in ISO 8601 (got "
+            f"'{times.iloc[row]}' in row {row}, counted from 0)"
+        )
+    return pd.factorize(parsed, sort=True)[0]
