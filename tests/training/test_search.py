@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from tmfun_pyg.training import search as module
-from tmfun_pyg.training.search import check_plan, search
+from tmfun_pyg.training.search import check_plan, find_best
 from tmfun_pyg.utils.locked import locked
 
 
@@ -48,7 +48,7 @@ def test_never_tries_the_same_twice(tmp_path: Path) -> None:
     def run(name: str, budget: int, **options: Any) -> Tuple[Any, List]:
         train = Stub(lambda p, _: p["a"] + (not p["b"]), **options)
         path = tmp_path / "studies.db"
-        best = search(train, path, name, plan, defaults, budget)
+        best = find_best(train, path, name, plan, defaults, budget)
         return best, [params for params, _ in train.tried]
 
     _, tried = run("x", 4)
@@ -73,7 +73,7 @@ def test_bad_trials_are_stopped(tmp_path: Path, capsys: Any) -> None:
     train = Stub(lambda params, epoch: epoch - 30 * params["a"], 15)
     plan = {"params": {}, "space": {"a": list(range(8))}}
     path = tmp_path / "studies.db"
-    assert search(train, path, "x", plan, {"a": 3}, 8) == {"a": 0}
+    assert find_best(train, path, "x", plan, {"a": 3}, 8) == {"a": 0}
     complete: List[int] = []
     for params, epoch in train.tried:
         few = len(complete) < module.NUM_COMPLETE
@@ -107,7 +107,7 @@ def test_one_process_makes_the_database(
     monkeypatch.setattr(optuna, "create_study", create)
     plan = {"params": {}, "space": {"a": [1, 2]}}
     train = Stub(lambda params, epoch: 0.0)
-    assert search(train, path, "x", plan, {"a": 2}, 1) == {"a": 2}
+    assert find_best(train, path, "x", plan, {"a": 2}, 1) == {"a": 2}
     with locked(path.with_suffix(".lock")):  # It is free again.
         pass
 
@@ -131,4 +131,4 @@ def test_without_optuna(
     monkeypatch.setitem(sys.modules, "optuna", None)
     plan = {"params": {}, "space": {"a": [1, 2]}}
     with pytest.raises(ImportError, match=r"tmfun-pyg\[search\]"):
-        search(Stub(None), tmp_path / "x.db", "x", plan, {"a": 2}, 1)
+        find_best(Stub(None), tmp_path / "x.db", "x", plan, {"a": 2}, 1)

@@ -26,7 +26,7 @@ WARM_UP = 10  # Epochs, and
 NUM_COMPLETE = 2  # trials, before which no trial is given up.
 
 
-def search(
+def find_best(
     train: Callable[[Params, int, Callback], float],
     path: Path,
     name: str,
@@ -83,7 +83,7 @@ def search(
             study.tell(trial, value)
         shown = ", ".join(f"{k} {v}" for k, v in trial.params.items())
         print(
-            f"{path.parent}: {name}, trial {len(done) + 1} of {budget}: "
+            f"{path}: {name}, trial {len(done) + 1} of {budget}: "
             f"{shown}: {MONITOR} {value:.4f}{end}",
             flush=True,
         )
