@@ -48,7 +48,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.evaluation import evaluate, per_user_metrics
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.callbacks import MONITOR
-from tmfun_pyg.training.search import SEED, search
+from tmfun_pyg.training.search import SEED, find_best
 from tmfun_pyg.training.search_spaces import space_of
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.locked import locked
@@ -121,7 +121,7 @@ def choose(
         return evaluate(model, runs.data, "val")["recall@20"]
 
     path = folder.with_name("studies.db")
-    params = search(train, path, folder.name, plan, params, args.budget)
+    params = find_best(train, path, folder.name, plan, params, args.budget)
     return {**params, **fixed}, {"trials": args.budget, **space}
 
 

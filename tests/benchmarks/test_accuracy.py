@@ -436,13 +436,10 @@ def test_test_split_does_not_choose(
 @pytest.mark.parametrize("name", ["EASE", "GFCF", "IALS", "ItemKNN", "RP3beta"])
 def test_closed_form(accuracy: ModuleType, tmp_path: Path, name: str) -> None:
     out = tmp_path / "synthetic"
-    args = ["--budget", "2", "--seeds", "2", "--models", name]
-    with pytest.raises(ValueError, match=f"a finished run of {name}.*got none"):
+    args = ["--budget", "2", "--seeds", "2", "--models"]
+    with pytest.raises(ValueError, match=rf"a finished run of {name} \(got no"):
         run(accuracy, out, *args, f"{name}+content")
-    (out / name / "seed_0.json").rename(tmp_path / "seed_0.json")
-    run(accuracy, out, *args)
-    shutil.move(tmp_path / "seed_0.json", out / name)
-    run(accuracy, out, *args, f"{name}+content")
+    run(accuracy, out, *args, name, f"{name}+content")
     base, fused = read(out, name), read(out, f"{name}+content")
     # The better one of two trials, the first with the defaults:
     assert len(trials(out, name)) == len(trials(out, f"{name}+content")) == 2
@@ -565,3 +562,114 @@ def test_paired_bootstrap_of_many_users(accuracy: ModuleType) -> None:
     for key, sign in (("low", -1.96), ("high", 1.96)):
         expected = difference.mean() + sign * error
         assert found[key] == pytest.approx(expected, abs=0.1 * error)
+
+
+def test_holm(accuracy: ModuleType) -> None:
+    holm = importlib.import_module("_paired").holm
+    # Sorted: 4 * 0.005, 3 * 0.01, 2 * 0.03, and 1 * 0.04, which is not less
+    # than the one before.
+    found = holm([0.01, 0.04, 0.03, 0.005])
+    assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.7, 0.9]) == [1.0, 1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+
+
+# Several data sets
+
+
+def test_mean_ranks_and_ratios(accuracy: ModuleType) -> None:
+    summary = importlib.import_module("_summary")
+    values = {
+        "a": {"x": 0.4, "y": 0.1, "z": 0.2},
+        "b": {"x": 0.2, "y": 0.2, "z": 0.2},
+        "c": {"x": 0.1, "y": 0.4, "z": 0.1},
+        "d": {"x": 0.9},  # Has no rank.
+    }
+    # On z, two share the ranks 1 and 2.
+    assert summary.mean_ranks(values) == pytest.approx(
+        {"a": (1 + 3 + 1.5) / 3, "b": (2 + 2 + 1.5) / 3, "c": (3 + 1 + 3) / 3}
+    )
+    # The best of b and c: 0.2, 0.4, 0.2.
+    assert summary.ratios_to_best(values, {"b", "c"}) == pytest.approx(
+        {
+            "a": (2 * (1 / 4) * 1) ** (1 / 3),
+            "b": (1 * (1 / 2) * 1) ** (1 / 3),
+            "c": ((1 / 2) * 1 * (1 / 2)) ** (1 / 3),
+        }
+    )
+    assert summary.ratios_to_best(values, {"d"}) == {}
+
+
+def test_several_sets(
+    accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(root: str, name: str, zero_rows: str) -> Small:
+        assert (root, zero_rows) == ("root", "mask")
+        return Small({"one": 1, "two": 2}[name])
+
+    options = importlib.import_module("_options")
+    monkeypatch.setattr(options, "MultimodalRecDataset", load)
+    models = ["MostPopular", "LightGCN", "EASE", "EASE+content"]
+    command = ["accuracy.py", "--root", "root", "--out", str(tmp_path), *SMALL]
+    command += ["--budget", "1", "--seeds", "2", "--data", "one", "two"]
+    command += ["--reference", "LightGCN", "--models", *models]
+    monkeypatch.setattr(sys, "argv", command)
+    accuracy.main()
+    for name in ("one", "two"):
+        assert read(tmp_path / name, "LightGCN", 1)["data"]["name"] == name
+        assert (tmp_path / name / "studies.db").exists()
+    content = json.loads((tmp_path / "results.json").read_text())
+    text = (tmp_path / "results.md").read_text()
+    assert content["data"] == ["one", "two"]
+    for metric, key in (("Recall@20", "recall@20"), ("NDCG@20", "ndcg@20")):
+        found = content[metric]
+        assert set(found["mean_rank"]) == set(models)
+        assert sum(found["mean_rank"].values()) == 1 + 2 + 3 + 4
+        for name in ("one", "two"):
+            runs = [read(tmp_path / name, "LightGCN", s) for s in (0, 1)]
+            values = [run["test"][key] for run in runs]
+            value = found["values"]["LightGCN"][name]
+            assert value["mean"] == mean(values)
+            cell = f"{mean(values):.4f} ± {stdev(values):.4f}"
+            (line,) = [
+                line
+                for line in text.split(f"## {metric}")[1].splitlines()[:8]
+                if line.startswith("| LightGCN |")
+            ]
+            assert cell in line
+        assert f"{found['mean_rank']['LightGCN']:.2f}" in line
+        assert f"{found['ratio_to_best_simple']['LightGCN']:.2f}" in line
+    for name in ("one", "two"):
+        paired = content["paired"][name]
+        own = json.loads((tmp_path / name / "results.json").read_text())
+        assert paired == own["paired"]
+        tests = [
+            test
+            for found in paired["tests"].values()
+            for test in found.values()
+        ]
+        assert len(tests) == 2 * 3
+        holm = importlib.import_module("_paired").holm
+        corrected = holm([test["p"] for test in tests])
+        assert [test["p_holm"] for test in tests] == corrected
+        test = paired["tests"]["EASE"]["recall"]
+        assert f"{test['mean']:+.4f} ({test['p_holm']:.4f})" in text
+        assert content["seconds"]["EASE"][name] > 0
+        assert (tmp_path / name / "results.png").exists()
+
+    # A report alone is of what there is, and a model that lacks a data set
+    # has no rank.
+    shutil.rmtree(tmp_path / "two" / "EASE+content")
+    (tmp_path / "results.md").unlink()
+    monkeypatch.setattr(sys, "argv", [*command, "--report"])
+    monkeypatch.setattr(options, "MultimodalRecDataset", None)
+    accuracy.main()
+    text = (tmp_path / "results.md").read_text()
+    (line,) = [
+        line
+        for line in text.split("## NDCG@20")[0].splitlines()
+        if line.startswith("| EASE+content |")
+    ]
+    assert line.endswith("|  |  |  |")
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert set(content["Recall@20"]["mean_rank"]) == set(models[:3])
