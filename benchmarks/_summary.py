@@ -25,10 +25,13 @@ def report_all(out: Path, reports: List[Report]) -> None:
     if len(reports) == 0:
         raise ValueError(f"'{out}' must hold finished runs (got none)")
     names = [report.data for report in reports]
-    rows: Dict[str, Dict[str, Row]] = {}
+    rows: Grid = {}
+    simple = set()
     for report in reports:
         for row in report.rows:
             rows.setdefault(row["label"], {})[report.data] = row
+            if is_simple(row["model"]):
+                simple.add(row["label"])
     lines = [
         f"# Accuracy on {', '.join(names)}",
         "",
@@ -42,11 +45,6 @@ def report_all(out: Path, reports: List[Report]) -> None:
     for metric, title in TITLES.items():
         found = _map(rows, lambda row, key=title: row["metrics"][key])
         means = _map(found, lambda value: value["mean"])
-        simple = {
-            label
-            for label, own in rows.items()
-            if any(is_simple(row["model"]) for row in own.values())
-        }
         ranks, ratios = mean_ranks(means), ratios_to_best(means, simple)
         shown = _map(found, mean_std)
         for key, column in (("mean rank", ranks), ("x best simple", ratios)):

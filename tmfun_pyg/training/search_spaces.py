@@ -37,7 +37,7 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
         "channels": [64, 128],
         "pair_weight": [0.0, 0.01],
     },
-    "ItemKNN": {**NEIGHBORS, "shrinkage": [0.0, 1.0, 5.0, 20.0, 100.0]},
+    "ItemKNN": {**NEIGHBORS, "shrinkage": [0.0, 1.0, 10.0, 100.0, 1000.0]},
     "RP3beta": {
         **NEIGHBORS,
         "alpha": [0.4, 0.7, 1.0, 1.3],
