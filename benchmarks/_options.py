@@ -11,49 +11,31 @@ import torch
 from torch_geometric.data import HeteroData
 from torch_geometric.transforms import BaseTransform
 
+import tmfun_pyg.baselines
 import tmfun_pyg.nn
-from tmfun_pyg.baselines import ContentKNN, MostPopular
+from tmfun_pyg.baselines.with_content import BASES
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.nn import BPRMF, RankingModel
 from tmfun_pyg.training import RecommenderModule
+from tmfun_pyg.training.search_spaces import SPACES as ALL
 from tmfun_pyg.transforms import FeatureGraph
 
-# What is searched for each model of tmfun_pyg.nn. A model's defaults are
-# choices, too, and the first to be tried.
-RATE = {"lr": [1e-3, 2e-3, 4e-3]}
-LAYERS = {**RATE, "reg_weight": [1e-4, 1e-3], "num_layers": [2, 3, 4]}
-CONTRAST = {**LAYERS, "contrastive_weight": [0.003, 0.01, 0.03, 0.1]}
-SPACES: Dict[str, Dict[str, List[Any]]] = {
-    "BPRMF": {**RATE, "reg_weight": [1e-4, 1e-3, 1e-2]},
-    "LightGCN": LAYERS,
-    "SimGCL": {**CONTRAST, "eps": [0.1, 0.2]},
-    "VBPR": {**RATE, "reg_weight": [1e-4, 1e-3, 1e-2]},
-    "MMGCN": LAYERS,
-    "LATTICE": {**LAYERS, "skip_weight": [0.5, 0.9]},
-    "MICRO": {**CONTRAST, "skip_weight": [0.5, 0.9]},
-    "BM3": {**LAYERS, "num_layers": [1, 2, 3], "dropout": [0.3, 0.5]},
-    "FREEDOM": {
-        **LAYERS,
-        "prune": [0.0, 0.5, 0.8],
-        "feature_weight": [1e-5, 1e-3],
-    },
-    "MGCN": CONTRAST,
-    "TMFUN": {**CONTRAST, "pair_weight": [0.0, 0.01]},
+# Nothing is chosen or learned here. The first has random embeddings.
+PLAIN = ["Random", "MostPopular", "ContentKNN"]
+# Scores of content added to a method without, as the space says it for all:
+CONTENT = "+content"
+SPACES = {
+    **{name: space for name, space in ALL.items() if name != "WithContent"},
+    **{f"{name}{CONTENT}": ALL["WithContent"] for name in BASES},
 }
-# Nothing is trained here. The first has random embeddings.
-UNTRAINED: Dict[str, Type[RankingModel]] = {
-    "Random": BPRMF,
-    "MostPopular": MostPopular,
-    "ContentKNN": ContentKNN,
-}
-MODELS = [*UNTRAINED, *SPACES]
+MODELS = [*PLAIN, *SPACES]
 
 
 def add_arguments(parser: argparse.ArgumentParser, models: List[str]) -> None:
     """Adds the options of data, models and training."""
     add = parser.add_argument
-    add("--root", help="folder of the data set (default: synthetic data)")
-    add("--name", default="tiktok", help="name of the data set in --root")
+    add("--root", help="folder of the data sets (default: synthetic data)")
+    add("--data", nargs="+", default=["tiktok"], help="data sets in --root")
     add("--modalities", nargs="+", help="the only ones to be used")
     add("--shuffle-features", type=int, metavar="SEED", help="among items")
     add("--k", type=int, default=10, help="neighbors in the feature graphs")
@@ -71,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser, models: List[str]) -> None:
 
 def fixed_option(text: str) -> Tuple[str, str, Any]:
     """Reads MODEL.OPTION=JSON."""
-    match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", text)
+    match = re.fullmatch(r"([\w+]+)\.(\w+)=(.+)", text)
     if match is None or match[1] not in SPACES:
         raise argparse.ArgumentTypeError(f"{text}: is not MODEL.OPTION=JSON")
     try:
@@ -81,9 +63,27 @@ def fixed_option(text: str) -> Tuple[str, str, Any]:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
+def names_of(args: argparse.Namespace) -> List[str]:
+    """Returns the names of the data sets."""
+    return ["synthetic"] if args.root is None else args.data
+
+
+def is_trained(name: str) -> bool:
+    """Returns whether a model is trained by gradient descent."""
+    return "lr" in SPACES.get(name, {})
+
+
+def is_simple(name: str) -> bool:
+    """Returns whether a model is one of `tmfun_pyg.baselines`."""
+    return name != "Random" and not is_trained(name)
+
+
 def model_class(name: str) -> Type[RankingModel]:
     """Returns a model by its name."""
-    return UNTRAINED.get(name) or getattr(tmfun_pyg.nn, name)
+    if name == "Random":
+        return BPRMF
+    package = tmfun_pyg.nn if is_trained(name) else tmfun_pyg.baselines
+    return getattr(package, "WithContent" if CONTENT in name else name)
 
 
 def default_of(name: str, option: str) -> Any:
@@ -97,14 +97,33 @@ def default_of(name: str, option: str) -> Any:
     return parameters[option].default
 
 
+def options_of(
+    args: argparse.Namespace, name: str
+) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Returns the options of a model that are fixed, and those that may be
+    searched, with their defaults.
+    """
+    fixed = {key: value for model, key, value in args.set if model == name}
+    if name.endswith(CONTENT):
+        fixed = {"base": name.removesuffix(CONTENT), **fixed}
+    free = {
+        key: default_of(name, key)
+        for key in SPACES.get(name, {})
+        if key not in fixed
+    }
+    if "channels" in free and is_trained(name):
+        free["channels"] = args.channels
+    return fixed, free
+
+
 def load_data(
-    args: argparse.Namespace, split: Optional[BaseTransform] = None
+    args: argparse.Namespace, name: str, split: Optional[BaseTransform] = None
 ) -> HeteroData:
-    """Reads the data set, splits it further, and finds similar items."""
+    """Reads a data set, splits it further, and finds similar items."""
     if args.root is None:
         data = SyntheticMultimodal(seed=0)[0]
     else:
-        data = MultimodalRecDataset(args.root, args.name, zero_rows="mask")[0]
+        data = MultimodalRecDataset(args.root, name, zero_rows="mask")[0]
     item = data["item"]
     found = [key[2:] for key in item.to_dict() if key.startswith("x_")]
     chosen = found if args.modalities is None else args.modalities

@@ -36,6 +36,15 @@ def paired_bootstrap(difference: np.ndarray) -> List[Dict[str, float]]:
     return [dict(zip(names, c, strict=True)) for c in columns.tolist()]
 
 
+def holm(p: List[float]) -> List[float]:
+    """Corrects p for the number of comparisons, by Holm's method."""
+    corrected, largest = [0.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        largest = max(largest, min((len(p) - rank) * p[place], 1.0))
+        corrected[place] = largest
+    return corrected
+
+
 def compare_all(out: Path, rows: List[Row], reference: str) -> Dict[str, Any]:
     """Compares the reference with every other row, if both are there."""
     by_label = {row["label"]: row for row in rows}
@@ -47,7 +56,12 @@ def compare_all(out: Path, rows: List[Row], reference: str) -> Dict[str, Any]:
     for row in by_label.values():
         other = _read_users(out, row)
         columns += [values[key] - other[key] for key in METRICS]
-    results = iter(paired_bootstrap(np.stack(columns, axis=1)))
+    found = paired_bootstrap(np.stack(columns, axis=1))
+    corrected = holm([result["p"] for result in found])
+    results = iter(
+        {**result, "p_holm": p}
+        for result, p in zip(found, corrected, strict=True)
+    )
     # Rows are sorted by validation, so that the best peer is the last one.
     peers = [k for k, row in by_label.items() if row["model"] != own["model"]]
     return {
@@ -81,7 +95,7 @@ def paired_lines(paired: Dict[str, Any]) -> List[str]:
         cells = [label]
         for found in test.values():
             ends = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
-            cells += [f"{found['mean']:+.4f} {ends}", f"{found['p']:.4f}"]
+            cells += [f"{found['mean']:+.4f} {ends}", f"{found['p_holm']:.4f}"]
         rows.append(cells)
     return [
         "",
@@ -89,9 +103,9 @@ def paired_lines(paired: Dict[str, Any]) -> List[str]:
         "",
         f"Mean difference over {paired['users']:,} test users, each averaged "
         f"over the seeds, [95 % interval] and two-sided p of a paired "
-        f"bootstrap over users ({paired['resamples']:,} resamples; p is not "
-        f"corrected for the number of comparisons). The best peer by "
-        f"validation is {paired['best_peer']}.",
+        f"bootstrap over users ({paired['resamples']:,} resamples), corrected "
+        f"by Holm's method for all {2 * len(rows)} comparisons of this table. "
+        f"The best peer by validation is {paired['best_peer']}.",
         "",
         *table(["against", "Recall@20", "p", "NDCG@20", "p"], rows),
     ]

@@ -75,10 +75,15 @@ def write_report(
                 values.setdefault(text or "none", []).append(row["label"])
         for text, labels in values.items():
             lines.append(f"- {key} ({', '.join(labels)}): `{text}`")
+    write_both(path, lines, {"models": rows, **content})
+
+
+def write_both(path: Path, lines: List[str], content: Dict[str, Any]) -> None:
+    """Writes and prints the lines, and a file of the content beside them."""
     text = "\n".join([*lines, ""])
     with atomic_write(path.with_suffix(".md")) as part:
         part.write_text(text, encoding="utf-8")
-    write_json(path.with_suffix(".json"), {"models": rows, **content})
+    write_json(path.with_suffix(".json"), content)
     print(text)
 
 
@@ -87,7 +92,7 @@ def model_table(rows: List[Row]) -> List[str]:
     head = ["model", "seeds", *rows[0]["metrics"], "epochs", "s a run"]
     body = [
         [row["label"], str(len(row["seeds"]))]
-        + [_mean_std(value) for value in row["metrics"].values()]
+        + [mean_std(value) for value in row["metrics"].values()]
         + [f"{row['epochs']:.0f}", f"{row['seconds']:.0f}"]
         + [f"{row['parameters']:,}"]
         for row in rows
@@ -95,7 +100,8 @@ def model_table(rows: List[Row]) -> List[str]:
     return table([*head, "parameters"], body)
 
 
-def _mean_std(value: Dict[str, Optional[float]]) -> str:
+def mean_std(value: Dict[str, Optional[float]]) -> str:
+    """Returns a cell of a table."""
     if value["std"] is None:
         return f"{value['mean']:.4f}"
     return f"{value['mean']:.4f} ± {value['std']:.4f}"

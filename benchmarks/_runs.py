@@ -1,7 +1,6 @@
 """The runs of a comparison: their training, and the file of each."""
 
 import argparse
-import fcntl
 import hashlib
 import json
 import logging
@@ -10,13 +9,12 @@ import shutil
 import sys
 import time
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from _environment import describe_environment, find_commit
-from _options import SPACES, model_class
+from _options import is_trained, model_class
 from lightning.pytorch import Callback, Trainer, seed_everything
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -29,6 +27,7 @@ from tmfun_pyg.training import (
     default_callbacks,
 )
 from tmfun_pyg.training.callbacks import MONITOR
+from tmfun_pyg.training.search import Plan, check_plan
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 
@@ -36,19 +35,6 @@ SETTINGS = ("channels", "batch_size", "epochs", "patience", "accelerator")
 SETTINGS += ("k", "shuffle_features")
 # A model that does as well after its weights were restored ranks the same:
 TOLERANCE = 1e-3
-Plan = Dict[str, Any]
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes out of a folder, as long as this one lives."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise SystemExit(f"{folder}: another process is at work") from None
-        yield
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -56,17 +42,6 @@ def write_json(path: Path, content: Any) -> None:
     with atomic_write(path) as part:
         text = json.dumps(content, indent=2, default=str)
         part.write_text(text + "\n", encoding="utf-8")
-
-
-def check_plan(what: str, found: Dict[str, Any], plan: Plan) -> None:
-    """Refuses what was made under other conditions."""
-    for key in plan:
-        expected = json.loads(json.dumps(plan[key]))
-        if found.get(key) != expected:
-            raise ValueError(
-                f"{what} must have been made with the {key} {expected} (got "
-                f"{found.get(key)}); remove it or choose another --out"
-            )
 
 
 def describe(data: HeteroData, name: str) -> Dict[str, Any]:
@@ -104,6 +79,7 @@ class Runs:
 
     Args:
         args: The options of `add_arguments`.
+        name: The name of the data set.
         data: What `load_data` returns.
         judge: Returns the entries of a result that judge a trained model, and
             may write another file beside the given one.
@@ -112,6 +88,7 @@ class Runs:
     def __init__(
         self,
         args: argparse.Namespace,
+        name: str,
         data: HeteroData,
         judge: Callable[[RankingModel, HeteroData, Path], Dict[str, Any]],
     ) -> None:
@@ -120,7 +97,6 @@ class Runs:
         for message in (".*does not have many workers.*", ".*LeafSpec.*"):
             warnings.filterwarnings("ignore", message)
         self.args, self.judge = args, judge
-        name = "synthetic" if args.root is None else args.name
         self.description = describe(data, name)
         self.data = ToRecGraph()(data)
         self.settings = {key: getattr(args, key) for key in SETTINGS}
@@ -146,7 +122,7 @@ class Runs:
         for path in sorted(folder.glob("seed_*.json")):
             found = json.loads(path.read_text(encoding="utf-8"))
             check_plan(str(path), found, plan)
-        is_drawn = name in SPACES or name == "Random"
+        is_drawn = is_trained(name) or name == "Random"
         num_runs = self.args.seeds if is_drawn else min(self.args.seeds, 1)
         for seed in range(num_runs):
             path = folder / f"seed_{seed}.json"
@@ -186,7 +162,7 @@ class Runs:
         weights: Path,
         *callbacks: Callback,
     ) -> Tuple[RankingModel, Dict[str, Any]]:
-        """Trains a model until it stops.
+        """Trains a model until it stops, or fits it in closed form.
 
         Returns:
             The model with the weights of its best epoch on validation, and
@@ -194,8 +170,9 @@ class Runs:
         """
         args = self.args
         seed_everything(seed, verbose=False)
-        if name not in SPACES:
-            model = model_class(name).from_data(self.data)
+        if not is_trained(name):
+            model = model_class(name).from_data(self.data, **params)
+            model.fit(self.data)
             return model, {"best_epoch": None, "epochs": 0}
         shutil.rmtree(weights, ignore_errors=True)  # Of a killed run.
         options = {"channels": args.channels, **params}

@@ -1,20 +1,23 @@
-"""Compares models under one protocol: the same split, batches, negatives,
-stopping rule, and number of trials in a search for hyper-parameters on the
-validation split; then several seeds, each of which reads the test split once,
-with the weights of its best epoch on validation.
+"""Compares models on data sets under one protocol: the same split, batches,
+negatives, stopping rule, and number of trials in a search for hyper-parameters
+on the validation split; then several seeds, each of which reads the test split
+once, with the weights of its best epoch on validation.
 
-    python benchmarks/accuracy.py --root DIR --name tiktok --seeds 5 --out OUT
+    python benchmarks/accuracy.py --root DIR --data tiktok sports --out OUT
 
 Without --root it runs on the synthetic data set. In --out it writes
 
-    studies.db                the searches, of Optuna: a study each
-    <model>/seed_<n>.json     each run: metrics, and how they came about
-    <model>/seed_<n>.npz      Recall@20 and NDCG@20 of every test user
-    results.md, .json, .png   the comparison
+    <data>/studies.db               the searches, of Optuna: a study each
+    <data>/<model>/seed_<n>.json    each run: metrics, how they came about
+    <data>/<model>/seed_<n>.npz     Recall@20 and NDCG@20 of every test user
+    <data>/results.md, .json, .png  the comparison on a data set
+    results.md, .json               the comparison over all of them
 
 What is there is not done again: after a kill, the same command goes on.
-Several processes can work in the same --out, on different models. Ablations
-and variants are runs with fixed options under a name of their own:
+Several processes can work in the same --out, on different models or data.
+Methods in closed form are fitted once. One with "+content" has the parameters
+that were found for it without. Ablations and variants are runs with fixed
+options under a name of their own:
 
     python benchmarks/accuracy.py --models TMFUN --params-of TMFUN \
         --set TMFUN.attention=false --tag TMFUN-mean --out OUT ...
@@ -26,16 +29,29 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
-from _options import MODELS, SPACES, add_arguments, default_of, load_data
+from _options import (
+    CONTENT,
+    MODELS,
+    add_arguments,
+    load_data,
+    model_class,
+    names_of,
+    options_of,
+)
 from _paired import compare_all, paired_lines
 from _report import Row, model_table, read_rows, write_report
-from _runs import Runs, locked
-from _search import search
+from _runs import Runs
+from _summary import Report, report_all
+from lightning.pytorch import Callback
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.evaluation import evaluate, per_user_metrics
 from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.training.callbacks import MONITOR
+from tmfun_pyg.training.search import SEED, find_best
+from tmfun_pyg.training.search_spaces import space_of
 from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.locked import locked
 
 VALIDATION = "validation R@20"
 METRICS = {
@@ -67,33 +83,46 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Searches and runs what is missing, then reports."""
     args = parse_args()
-    if not args.report:
-        runs = Runs(args, load_data(args), judge)
+    for data in () if args.report else names_of(args):
+        runs = Runs(args, data, load_data(args, data), judge)
         for name in args.models:
-            folder = args.out / (args.tag or name)
-            with locked(folder):
+            folder = args.out / data / (args.tag or name)
+            with locked(folder / "lock"):
                 runs.finish(folder, name, *choose(runs, folder, name))
-    report(args.out, args.reference)
+    done = sorted(
+        {path.parents[1] for path in args.out.glob("*/*/seed_*.json")}
+    )
+    report_all(args.out, [report(path, args.reference) for path in done])
 
 
 def choose(
     runs: Runs, folder: Path, name: str
 ) -> Tuple[Dict[str, Any], Dict[str, Any]]:
     """Returns the hyper-parameters of a model, and what was searched."""
-    args, params, space = runs.args, {}, {}
-    fixed = {key: value for model, key, value in args.set if model == name}
-    for option, choices in SPACES.get(name, {}).items():
-        if option not in fixed:
-            params[option] = default_of(name, option)
-            space[option] = sorted({params[option], *choices})
-    found: Dict[str, Any] = {}
+    args = runs.args
+    fixed, params = options_of(args, name)
+    if name.endswith(CONTENT):
+        base = fixed["base"]
+        options = params_of(base, folder.with_name(base))
+        fixed = {"base_options": options, **fixed}
     if args.params_of is not None:
-        params = params_of(name, args.out / args.params_of)
-    elif args.budget > 0 and len(space) > 0:
-        plan = {**runs.plan(name, fixed), "space": space}
-        params = search(runs, folder, plan, params)
-        found = {"trials": args.budget, **space}
-    return {**params, **fixed}, found
+        params = params_of(name, folder.with_name(args.params_of))
+        return {**params, **fixed}, {}
+    space = space_of(model_class(name).__name__, params) if params else {}
+    if args.budget == 0 or len(space) == 0:
+        return {**params, **fixed}, {}
+    plan = {**runs.plan(name, fixed), "space": space}
+
+    def train(tried: Dict[str, Any], number: int, rule: Callback) -> float:
+        path = folder / f"trial_{number}"
+        model, course = runs.train(name, {**tried, **fixed}, SEED, path, rule)
+        if MONITOR in course:
+            return course[MONITOR]
+        return evaluate(model, runs.data, "val")["recall@20"]
+
+    path = folder.with_name("studies.db")
+    params = find_best(train, path, folder.name, plan, params, args.budget)
+    return {**params, **fixed}, {"trials": args.budget, **space}
 
 
 def params_of(name: str, folder: Path) -> Dict[str, Any]:
@@ -102,7 +131,10 @@ def params_of(name: str, folder: Path) -> Dict[str, Any]:
         run = json.loads(path.read_text(encoding="utf-8"))
         if run["model"] == name:
             return dict(run["params"])
-    raise ValueError(f"--params-of: '{folder}' holds no finished run of {name}")
+    raise ValueError(
+        f"'{folder}' must hold a finished run of {name} (got none): run "
+        f"--models {name} first"
+    )
 
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
@@ -114,8 +146,8 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
     return {"test": evaluate(model, data, "test")}
 
 
-def report(out: Path, reference: str) -> None:
-    """Writes what the runs in a folder amount to."""
+def report(out: Path, reference: str) -> Report:
+    """Writes what the runs on a data set amount to."""
     rows = read_rows(out, METRICS)
     rows.sort(key=lambda row: row["metrics"][VALIDATION]["mean"])
     paired = compare_all(out, rows, reference)
@@ -134,6 +166,7 @@ def report(out: Path, reference: str) -> None:
     ]
     write_report(out / "results", lines, rows, paired=paired)
     draw(out / "results.png", rows)
+    return Report(out.name, rows, paired)
 
 
 def draw(path: Path, rows: List[Row]) -> None:

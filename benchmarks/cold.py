@@ -1,6 +1,6 @@
 """Compares models on items that nobody has interacted with in training.
 
-    python benchmarks/cold.py --root DIR --name tiktok --seeds 5 --out OUT
+    python benchmarks/cold.py --root DIR --data tiktok --seeds 5 --out OUT
 
 A random share of the items is held out with all their interactions, the same
 for all models and seeds. Their features stay, and so do their places in the
@@ -8,11 +8,11 @@ feature graphs. The models are trained as accuracy.py does it, without a
 search, and the epoch is chosen by validation on the other items alone. Without
 --root it runs on the synthetic data set. In --out it writes
 
-    <model>/seed_<n>.json  each run: metrics, and how they came about
-    cold.md, cold.json     the comparison
+    <data>/<model>/seed_<n>.json  each run: metrics, how they came about
+    <data>/cold.md, cold.json     the comparison on a data set
 
 What is there is not done again: after a kill, the same command goes on.
-Several processes can work in the same --out, on different models.
+Several processes can work in the same --out, on different models or data.
 """
 
 import argparse
@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any, Dict
 
 import torch
-from _options import MODELS, SPACES, add_arguments, default_of, load_data
+from _options import MODELS, add_arguments, load_data, names_of, options_of
 from _report import model_table, read_rows, write_report
-from _runs import Runs, locked
+from _runs import Runs
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import HoldOutItems
+from tmfun_pyg.utils.locked import locked
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 
 DEFAULT = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
@@ -57,18 +58,20 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs what is missing, then reports."""
     args = parse_args()
-    data = load_data(args, HoldOutItems(args.ratio, args.split_seed))
-    runs = Runs(args, data, judge)
-    runs.settings.update(ratio=args.ratio, split_seed=args.split_seed)
-    store = data["user", "interacts", "item"]
-    runs.description["cold_items"] = int(data["item"].is_cold.sum())
-    runs.description["cold_test"] = store.cold_test_edge_label_index.size(1)
-    for name in args.models:
-        params = {key: default_of(name, key) for key in SPACES.get(name, {})}
-        params |= {key: x for model, key, x in args.set if model == name}
-        with locked(args.out / name):
-            runs.finish(args.out / name, name, params)
-    report(args.out)
+    for name in names_of(args):
+        split = HoldOutItems(args.ratio, args.split_seed)
+        data = load_data(args, name, split)
+        runs = Runs(args, name, data, judge)
+        runs.settings.update(ratio=args.ratio, split_seed=args.split_seed)
+        store = data["user", "interacts", "item"]
+        runs.description["cold_items"] = int(data["item"].is_cold.sum())
+        runs.description["cold_test"] = store.cold_test_edge_label_index.size(1)
+        for model in args.models:
+            fixed, params = options_of(args, model)
+            folder = args.out / name / model
+            with locked(folder / "lock"):
+                runs.finish(folder, model, {**params, **fixed})
+        report(args.out / name)
 
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:

@@ -3,8 +3,8 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from statistics import mean, median, stdev
-from types import ModuleType, SimpleNamespace
+from statistics import mean, stdev
+from types import ModuleType
 from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
-from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg import baselines
+from tmfun_pyg.baselines import MostPopular, WithContent
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import TMFUN
@@ -21,6 +22,7 @@ from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
+    search_spaces,
 )
 from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
@@ -53,8 +55,10 @@ def accuracy() -> Iterator[ModuleType]:
 
 
 def run(accuracy: ModuleType, out: Path, *args: str) -> None:
+    """Runs on the synthetic data, whose results come to the folder out."""
+    assert out.name == "synthetic"
     with pytest.MonkeyPatch.context() as patch:
-        argv = ["accuracy.py", "--out", str(out), *SMALL, *args]
+        argv = ["accuracy.py", "--out", str(out.parent), *SMALL, *args]
         patch.setattr(sys, "argv", argv)
         accuracy.main()
 
@@ -65,7 +69,7 @@ def read(out: Path, label: str, seed: int = 0) -> Dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def done(accuracy: ModuleType, tmp_path_factory: Any) -> Tuple[Path, List]:
-    out = tmp_path_factory.mktemp("accuracy")
+    out = tmp_path_factory.mktemp("accuracy") / "synthetic"
     args = ["--models", "MostPopular", "LightGCN", "TMFUN"]
     args += ["--seeds", "2", "--budget", "2"]
     run(accuracy, out, *args)
@@ -74,8 +78,8 @@ def done(accuracy: ModuleType, tmp_path_factory: Any) -> Tuple[Path, List]:
 
 @pytest.fixture
 def copy(done: Tuple[Path, List], tmp_path: Path) -> Tuple[Path, List]:
-    shutil.copytree(done[0], tmp_path / "copy")
-    return tmp_path / "copy", done[1]
+    shutil.copytree(done[0], tmp_path / "copy" / "synthetic")
+    return tmp_path / "copy" / "synthetic", done[1]
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ def test_run_is_a_plain_run(
     seed_everything(seed)
     params = dict(found["params"])
     lr = params.pop("lr")
-    model = TMFUN.from_data(data, channels=8, **params)
+    model = TMFUN.from_data(data, **params)
     module = RecommenderModule(model, data, lr=lr)
     stopping, checkpoint = default_callbacks(str(tmp_path))
     trainer = Trainer(
@@ -150,7 +154,7 @@ def test_files_of_a_run(done: Tuple[Path, List]) -> None:
     assert names == {f"{n}.json" for n in seeds | {"MostPopular/seed_0"}}
     # Neither weights nor halves of files are left:
     left = {path.name.split(".")[-1] for path in out.rglob("*.*")}
-    assert left == {"db", "json", "npz", "md", "png"}
+    assert left == {"db", "json", "lock", "npz", "md", "png"}
     assert not [path for path in out.glob("*/*") if path.is_dir()]
 
     data = ToRecGraph()(Small(0)[0])
@@ -195,7 +199,7 @@ def test_other_conditions(
         with pytest.raises(ValueError, match=message):
             run(accuracy, out, *args, "--budget", budget, *other)
     with monkeypatch.context() as patch:
-        patch.setitem(accuracy.SPACES, "LightGCN", {"lr": [0.01]})
+        patch.setitem(search_spaces.SPACES, "LightGCN", {"lr": [0.01]})
         with pytest.raises(
             ValueError, match=r"LightGCN must .* with the space"
         ):
@@ -205,7 +209,10 @@ def test_other_conditions(
     run(accuracy, out, *args, "--budget", "0", *other)
     assert len(fits) == 1
     params = read(out, "LightGCN")["params"]
-    assert params == {"lr": 2e-3, "reg_weight": 1e-4, "num_layers": 1}
+    assert params == {
+        **{"lr": 2e-3, "softmax_negatives": 0, "reg_weight": 1e-4},
+        "num_layers": 1,
+    }
 
 
 def test_variants(accuracy: ModuleType, copy: Tuple[Path, List]) -> None:
@@ -245,7 +252,7 @@ def test_variant_with_the_parameters_found(
     path.write_text(json.dumps(content))
     args = ["--models", "TMFUN", "--seeds", "1", "--tag", "x", "--params-of"]
     fixed = ["--set", "TMFUN.num_layers=1"]
-    with pytest.raises(ValueError, match="holds no finished run of TMFUN"):
+    with pytest.raises(ValueError, match="hold a finished run of TMFUN"):
         run(accuracy, out, *args, "LightGCN", *fixed)
     (out / "TMFUN" / "seed_1.json").unlink()
     run(accuracy, out, *args, "TMFUN", *fixed)
@@ -259,7 +266,7 @@ def test_features_are_shuffled_among_items(
 ) -> None:
     argv = ["accuracy.py", "--shuffle-features", "1", "--k", "5"]
     monkeypatch.setattr(sys, "argv", [*argv, "--out", "nowhere"])
-    data = accuracy.load_data(accuracy.parse_args())
+    data = accuracy.load_data(accuracy.parse_args(), "synthetic")
     plain = Small(0)[0]
     order = []
     for name in ("x_visual", "x_textual"):
@@ -281,8 +288,8 @@ def test_what_the_weights_do_not_hold(
     monkeypatch.setattr(runs, "evaluate", other)
     args = ["--models", "LightGCN", "--budget", "0"]
     with pytest.raises(RuntimeError, match="missing in the state_dict"):
-        run(accuracy, tmp_path, *args)
-    assert list(tmp_path.glob("*/*.json")) == []
+        run(accuracy, tmp_path / "synthetic", *args)
+    assert list(tmp_path.rglob("*.json")) == []
 
 
 @pytest.mark.parametrize(
@@ -306,17 +313,17 @@ def test_bad_arguments(
     message: str,
 ) -> None:
     with pytest.raises(SystemExit):
-        run(accuracy, tmp_path, *args)
+        run(accuracy, tmp_path / "synthetic", *args)
     assert message in capsys.readouterr().err
 
 
 def test_one_process_a_model(
     accuracy: ModuleType, tmp_path: Path, fits: List
 ) -> None:
-    with accuracy.locked(tmp_path / "LightGCN"):
-        with pytest.raises(SystemExit, match="another process is at work"):
-            run(accuracy, tmp_path, "--models", "LightGCN")
-        run(accuracy, tmp_path, "--models", "MostPopular")
+    with accuracy.locked(tmp_path / "synthetic/LightGCN/lock"):
+        with pytest.raises(OSError, match="another process is at work"):
+            run(accuracy, tmp_path / "synthetic", "--models", "LightGCN")
+        run(accuracy, tmp_path / "synthetic", "--models", "MostPopular")
     assert fits == []
 
 
@@ -359,7 +366,7 @@ def test_killed_search_goes_on(
     victim: int,
 ) -> None:
     args = ["--models", "LightGCN", "--budget", "3", "--seeds", "1"]
-    run(accuracy, tmp_path / "whole", *args)
+    run(accuracy, tmp_path / "whole" / "synthetic", *args)
     assert len(fits) == 4
     fits.clear()
 
@@ -372,27 +379,29 @@ def test_killed_search_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(accuracy.Runs, "train", train)
         with pytest.raises(Killed):
-            run(accuracy, tmp_path / "killed", *args)
+            run(accuracy, tmp_path / "killed" / "synthetic", *args)
     assert len(fits) == victim
-    run(accuracy, tmp_path / "killed", *args)
+    run(accuracy, tmp_path / "killed" / "synthetic", *args)
     # Only the one that was killed was begun twice:
     assert len(fits) == 5
     assert fits[victim - 1][1] == fits[victim][1]
 
-    expected = trials(tmp_path / "whole")
+    expected = trials(tmp_path / "whole" / "synthetic")
     assert len(expected) == 3
-    assert trials(tmp_path / "killed") == expected
+    assert trials(tmp_path / "killed" / "synthetic") == expected
     # Apart from choices that were drawn again:
-    found = states(tmp_path / "killed")
+    found = states(tmp_path / "killed" / "synthetic")
     assert sorted({*found}) == ["COMPLETE", "FAIL"]
     assert found.index("FAIL") <= victim - 1
-    whole = read(tmp_path / "whole", "LightGCN")
-    killed = read(tmp_path / "killed", "LightGCN")
+    whole = read(tmp_path / "whole" / "synthetic", "LightGCN")
+    killed = read(tmp_path / "killed" / "synthetic", "LightGCN")
     for key in ("params", "search", "val", "test"):
         assert killed[key] == whole[key]
     # The first trial was that of the defaults:
-    defaults = {"lr": 2e-3, "reg_weight": 1e-4, "num_layers": 3}
-    assert expected[0][0] == defaults
+    assert expected[0][0] == {
+        **{"lr": 2e-3, "softmax_negatives": 0, "reg_weight": 1e-4},
+        "num_layers": 3,
+    }
     # The best epoch of the best of them was taken:
     for _, curve, value in expected:
         assert list(curve) == [0, 1]
@@ -406,117 +415,51 @@ def test_test_split_does_not_choose(
     accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     args = ["--models", "LightGCN", "--budget", "3", "--seeds", "1"]
-    run(accuracy, tmp_path / "plain", *args)
+    run(accuracy, tmp_path / "plain" / "synthetic", *args)
 
     def poisoned(seed: int) -> Small:
         return Small(seed, poison=True)
 
     options = importlib.import_module("_options")
     monkeypatch.setattr(options, "SyntheticMultimodal", poisoned)
-    run(accuracy, tmp_path / "poisoned", *args)
-    plain = read(tmp_path / "plain", "LightGCN")
-    found = read(tmp_path / "poisoned", "LightGCN")
+    run(accuracy, tmp_path / "poisoned" / "synthetic", *args)
+    plain = read(tmp_path / "plain" / "synthetic", "LightGCN")
+    found = read(tmp_path / "poisoned" / "synthetic", "LightGCN")
     for key in ("params", "search", "val", "best_epoch", "epochs"):
         assert found[key] == plain[key]
     assert found["test"] != plain["test"]
 
 
-class StubRuns:
-    """Trains nothing: validation is a function of parameters and epoch."""
-
-    def __init__(
-        self, budget: int, value: Any, epochs: int = 1, deadly: bool = False
-    ) -> None:
-        self.args = SimpleNamespace(budget=budget)
-        self.value, self.epochs, self.deadly = value, epochs, deadly
-        self.tried: List[Tuple[Any, int]] = []
-
-    def train(
-        self, name: str, params: Any, seed: int, weights: Path, rule: Any
-    ) -> Tuple[None, Dict[str, float]]:
-        curve = []
-        trainer: Any = SimpleNamespace(should_stop=False)
-        for epoch in range(self.epochs):
-            curve.append(self.value(params, epoch))
-            trainer.current_epoch = epoch
-            trainer.callback_metrics = {"val_recall@20": curve[-1]}
-            rule.on_validation_end(trainer, None)
-            if self.deadly:
-                raise Killed
-            if trainer.should_stop:
-                break
-        self.tried.append((params, epoch))
-        return None, {"val_recall@20": max(curve)}
+# Methods in closed form
 
 
-def test_search_never_tries_the_same_twice(
-    accuracy: ModuleType, tmp_path: Path
-) -> None:
-    space = {"a": [1, 2, 3], "b": [0.1, None]}
-    plan = {"model": "x", "params": {}, "space": space}
-    defaults = {"a": 2, "b": 0.1}
-
-    def search(name: str, budget: int, **options: Any) -> Tuple[Any, List]:
-        runs = StubRuns(budget, lambda p, _: p["a"] + (not p["b"]), **options)
-        best = accuracy.search(runs, tmp_path / name, plan, defaults)
-        return best, [params for params, _ in runs.tried]
-
-    _, tried = search("x", 4)
-    assert len(tried) == 4
-    assert tried[0] == defaults
-    # A larger budget goes on; the choices are six in all.
-    best, rest = search("x", 100)
-    assert len(rest) == 2
-    tried += rest
-    assert all(params not in tried[:i] for i, params in enumerate(tried))
-    assert best == {"a": 3, "b": None}
-    # A smaller one takes what it would have found.
-    assert search("x", 1) == (defaults, [])
-    # What comes next does not depend on what was killed before.
-    for budget in (1, 2, 3, 4):
-        with pytest.raises(Killed):
-            search("y", budget, deadly=True)
-        assert search("y", budget)[1] == [tried[budget - 1]]
-
-
-def test_bad_trials_are_stopped(accuracy: ModuleType, tmp_path: Path) -> None:
-    module = importlib.import_module("_search")
-    runs = StubRuns(8, lambda params, epoch: epoch - 30 * params["a"], 15)
-    plan = {"model": "x", "params": {}, "space": {"a": list(range(8))}}
-    best = accuracy.search(runs, tmp_path / "x", plan, {"a": 3})
-    assert best == {"a": 0}
-    complete: List[int] = []
-    for params, epoch in runs.tried:
-        few = len(complete) < module.NUM_COMPLETE
-        if few or params["a"] <= median(complete):
-            complete.append(params["a"])
-            assert epoch == 14
-        else:
-            assert epoch == module.WARM_UP
-    found = [name for name in states(tmp_path, "x") if name != "FAIL"]
-    assert found.count("COMPLETE") == len(complete) > module.NUM_COMPLETE
-    assert found.count("PRUNED") == 8 - len(complete) > 0
-
-
-def test_one_process_makes_the_database(
-    accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create_study = optuna.create_study
-
-    def create(**kwargs: Any) -> optuna.Study:
-        with (
-            pytest.raises(SystemExit, match="another process"),
-            accuracy.locked(tmp_path),
-        ):
-            pass
-        return create_study(**kwargs)
-
-    monkeypatch.setattr(optuna, "create_study", create)
-    plan = {"model": "x", "params": {}, "space": {"a": [1, 2]}}
-    runs = StubRuns(1, lambda params, epoch: 0.0)
-    assert accuracy.search(runs, tmp_path / "x", plan, {"a": 2}) == {"a": 2}
-    with accuracy.locked(tmp_path):  # It is free again.
-        pass
+@pytest.mark.parametrize("name", ["EASE", "GFCF", "IALS", "ItemKNN", "RP3beta"])
+def test_closed_form(accuracy: ModuleType, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "synthetic"
+    args = ["--budget", "2", "--seeds", "2", "--models"]
+    with pytest.raises(ValueError, match=rf"a finished run of {name} \(got no"):
+        run(accuracy, out, *args, f"{name}+content")
+    run(accuracy, out, *args, name, f"{name}+content")
+    base, fused = read(out, name), read(out, f"{name}+content")
+    # The better one of two trials, the first with the defaults:
+    assert len(trials(out, name)) == len(trials(out, f"{name}+content")) == 2
+    for run_, label in ((base, name), (fused, f"{name}+content")):
+        values = [value for _, _, value in trials(out, label)]
+        assert run_["val"]["recall@20"] == pytest.approx(max(values))
+        assert run_["search"]["trials"] == 2
+        assert run_["model"] == label
+        assert (run_["epochs"], run_["best_epoch"]) == (0, None)
+        assert not (out / label / "seed_1.json").exists()
+    assert trials(out, f"{name}+content")[0][0] == {"content_weight": 0.3}
+    data = ToRecGraph()(FeatureGraph(k=5)(Small(0)[0]))
+    params = fused["params"]
+    assert params["base"] == name
+    assert params["base_options"] == base["params"]
+    for cls, found in ((getattr(baselines, name), base), (WithContent, fused)):
+        model = cls.from_data(data, **found["params"])
+        model.fit(data)
+        expected = evaluate(model, data, "test")
+        assert found["test"] == pytest.approx(expected, abs=1e-6)
 
 
 # The comparison
@@ -548,7 +491,7 @@ def test_table(accuracy: ModuleType, done: Tuple[Path, List]) -> None:
     best_row = max(peers, key=lambda row: row["metrics"][title]["mean"])
     assert best == best_row["label"]
     assert f"The best peer by validation is {best}." in text
-    layers = ", ".join(map(str, accuracy.SPACES["TMFUN"]["num_layers"]))
+    layers = ", ".join(map(str, search_spaces.SPACES["TMFUN"]["num_layers"]))
     assert f"num_layers: {layers}" in text
     assert (out / "results.png").read_bytes().startswith(b"\x89PNG")
 
@@ -587,8 +530,8 @@ def test_without_matplotlib(
 
 
 def test_report_of_nothing(accuracy: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"runs of one split \(got \[\]\)"):
-        run(accuracy, tmp_path, "--report")
+    with pytest.raises(ValueError, match=r"hold finished runs \(got none\)"):
+        run(accuracy, tmp_path / "synthetic", "--report")
 
 
 def test_paired_bootstrap(accuracy: ModuleType) -> None:
@@ -619,3 +562,114 @@ def test_paired_bootstrap_of_many_users(accuracy: ModuleType) -> None:
     for key, sign in (("low", -1.96), ("high", 1.96)):
         expected = difference.mean() + sign * error
         assert found[key] == pytest.approx(expected, abs=0.1 * error)
+
+
+def test_holm(accuracy: ModuleType) -> None:
+    holm = importlib.import_module("_paired").holm
+    # Sorted: 4 * 0.005, 3 * 0.01, 2 * 0.03, and 1 * 0.04, which is not less
+    # than the one before.
+    found = holm([0.01, 0.04, 0.03, 0.005])
+    assert found == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.7, 0.9]) == [1.0, 1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+
+
+# Several data sets
+
+
+def test_mean_ranks_and_ratios(accuracy: ModuleType) -> None:
+    summary = importlib.import_module("_summary")
+    values = {
+        "a": {"x": 0.4, "y": 0.1, "z": 0.2},
+        "b": {"x": 0.2, "y": 0.2, "z": 0.2},
+        "c": {"x": 0.1, "y": 0.4, "z": 0.1},
+        "d": {"x": 0.9},  # Has no rank.
+    }
+    # On z, two share the ranks 1 and 2.
+    assert summary.mean_ranks(values) == pytest.approx(
+        {"a": (1 + 3 + 1.5) / 3, "b": (2 + 2 + 1.5) / 3, "c": (3 + 1 + 3) / 3}
+    )
+    # The best of b and c: 0.2, 0.4, 0.2.
+    assert summary.ratios_to_best(values, {"b", "c"}) == pytest.approx(
+        {
+            "a": (2 * (1 / 4) * 1) ** (1 / 3),
+            "b": (1 * (1 / 2) * 1) ** (1 / 3),
+            "c": ((1 / 2) * 1 * (1 / 2)) ** (1 / 3),
+        }
+    )
+    assert summary.ratios_to_best(values, {"d"}) == {}
+
+
+def test_several_sets(
+    accuracy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(root: str, name: str, zero_rows: str) -> Small:
+        assert (root, zero_rows) == ("root", "mask")
+        return Small({"one": 1, "two": 2}[name])
+
+    options = importlib.import_module("_options")
+    monkeypatch.setattr(options, "MultimodalRecDataset", load)
+    models = ["MostPopular", "LightGCN", "EASE", "EASE+content"]
+    command = ["accuracy.py", "--root", "root", "--out", str(tmp_path), *SMALL]
+    command += ["--budget", "1", "--seeds", "2", "--data", "one", "two"]
+    command += ["--reference", "LightGCN", "--models", *models]
+    monkeypatch.setattr(sys, "argv", command)
+    accuracy.main()
+    for name in ("one", "two"):
+        assert read(tmp_path / name, "LightGCN", 1)["data"]["name"] == name
+        assert (tmp_path / name / "studies.db").exists()
+    content = json.loads((tmp_path / "results.json").read_text())
+    text = (tmp_path / "results.md").read_text()
+    assert content["data"] == ["one", "two"]
+    for metric, key in (("Recall@20", "recall@20"), ("NDCG@20", "ndcg@20")):
+        found = content[metric]
+        assert set(found["mean_rank"]) == set(models)
+        assert sum(found["mean_rank"].values()) == 1 + 2 + 3 + 4
+        for name in ("one", "two"):
+            runs = [read(tmp_path / name, "LightGCN", s) for s in (0, 1)]
+            values = [run["test"][key] for run in runs]
+            value = found["values"]["LightGCN"][name]
+            assert value["mean"] == mean(values)
+            cell = f"{mean(values):.4f} ± {stdev(values):.4f}"
+            (line,) = [
+                line
+                for line in text.split(f"## {metric}")[1].splitlines()[:8]
+                if line.startswith("| LightGCN |")
+            ]
+            assert cell in line
+        assert f"{found['mean_rank']['LightGCN']:.2f}" in line
+        assert f"{found['ratio_to_best_simple']['LightGCN']:.2f}" in line
+    for name in ("one", "two"):
+        paired = content["paired"][name]
+        own = json.loads((tmp_path / name / "results.json").read_text())
+        assert paired == own["paired"]
+        tests = [
+            test
+            for found in paired["tests"].values()
+            for test in found.values()
+        ]
+        assert len(tests) == 2 * 3
+        holm = importlib.import_module("_paired").holm
+        corrected = holm([test["p"] for test in tests])
+        assert [test["p_holm"] for test in tests] == corrected
+        test = paired["tests"]["EASE"]["recall"]
+        assert f"{test['mean']:+.4f} ({test['p_holm']:.4f})" in text
+        assert content["seconds"]["EASE"][name] > 0
+        assert (tmp_path / name / "results.png").exists()
+
+    # A report alone is of what there is, and a model that lacks a data set
+    # has no rank.
+    shutil.rmtree(tmp_path / "two" / "EASE+content")
+    (tmp_path / "results.md").unlink()
+    monkeypatch.setattr(sys, "argv", [*command, "--report"])
+    monkeypatch.setattr(options, "MultimodalRecDataset", None)
+    accuracy.main()
+    text = (tmp_path / "results.md").read_text()
+    (line,) = [
+        line
+        for line in text.split("## NDCG@20")[0].splitlines()
+        if line.startswith("| EASE+content |")
+    ]
+    assert line.endswith("|  |  |  |")
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert set(content["Recall@20"]["mean_rank"]) == set(models[:3])

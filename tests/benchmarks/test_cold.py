@@ -42,7 +42,7 @@ def cold() -> Iterator[ModuleType]:
 
 def run(cold: ModuleType, out: Path, *args: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        argv = ["cold.py", "--out", str(out), *SMALL, *args]
+        argv = ["cold.py", "--out", str(out.parent), *SMALL, *args]
         patch.setattr(sys, "argv", argv)
         cold.main()
 
@@ -53,7 +53,7 @@ def read(out: Path, label: str, seed: int = 0) -> Dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def done(cold: ModuleType, tmp_path_factory: Any) -> Path:
-    out = tmp_path_factory.mktemp("cold")
+    out = tmp_path_factory.mktemp("cold") / "synthetic"
     run(cold, out, "--set", "LightGCN.num_layers=1")
     return out
 
@@ -149,7 +149,7 @@ def test_nothing_is_learned_of_cold_items(
         return out
 
     monkeypatch.setattr(cold.Runs, "train", train)
-    run(cold, tmp_path, "--models", "LightGCN", "--seeds", "1")
+    run(cold, tmp_path / "synthetic", "--models", "LightGCN", "--seeds", "1")
     ((data, weight),) = found
     seed_everything(0)
     start = LightGCN.from_data(data, channels=8).item_embedding.weight
@@ -161,4 +161,4 @@ def test_nothing_is_learned_of_cold_items(
 
 def test_bad_ratio(cold: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ratio"):
-        run(cold, tmp_path, "--ratio", "1")
+        run(cold, tmp_path / "synthetic", "--ratio", "1")

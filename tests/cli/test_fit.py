@@ -240,6 +240,18 @@ def test_fit_in_closed_form(capsys: Any) -> None:
     assert "--resume" in capsys.readouterr().err
 
 
+def test_defaults_are_those_of_the_model(capsys: Any) -> None:
+    for name, option, value in (
+        ("LightGCN", "num_layers", 3),
+        ("EASE", "reg_weight", 200.0),
+        ("TMFUN", "softmax_negatives", 64),
+    ):
+        with pytest.raises(SystemExit):
+            main(["fit", "--model", name, "--print-config"])
+        config = yaml.safe_load(capsys.readouterr().out)
+        assert config["model"]["init_args"][option] == value
+
+
 def test_failures(capsys: Any, folder: Path) -> None:
     assert main(["fit", "--data.root", "nowhere"]) == 1
     assert "nowhere.inter" in capsys.readouterr().err

@@ -1,23 +1,27 @@
 import sys
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, List, Optional
+from typing import List, Optional
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.cli.command import judge, switch_on
+from tmfun_pyg.cli.command import judge
 from tmfun_pyg.cli.main import INTERRUPT
+from tmfun_pyg.cli.training_options import (
+    as_list,
+    instantiate,
+    make_parser,
+    parse,
+)
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
-    DatasetOptions,
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
@@ -26,25 +30,16 @@ from tmfun_pyg.training.checkpoint import Dataset, read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 
-# Arguments of models that are read from the data set:
-SIZES = {"num_users", "num_items", "in_channels"}
-
 
 @dataclass
 class RunOptions:
-    """How a run goes, and where it is kept.
+    """Where a run is kept.
 
     Args:
-        seed_everything: The seed of weights, order and negatives.
-        lr: The learning rate.
-        patience: Epochs without a better validation Recall@20 to stop after.
         out: The folder of the run, runs/DATA/MODEL/seed_N if not given.
         resume: Whether to go on with the run in the folder.
     """
 
-    seed_everything: int = 0
-    lr: float = 2e-3
-    patience: int = 20
     out: Optional[str] = None
     resume: bool = False
 
@@ -77,52 +72,23 @@ class _AppendingLogger(CSVLogger):
 
 def fit(args: List[str]) -> int:
     """Trains a model, and judges its best epoch on validation."""
-    parser = _make_parser()
-    config = parser.parse_args(switch_on(_find_configs(args), RunOptions))
+    parser = fit_parser()
+    config = parse(parser, RunOptions, args)
     try:
         return _fit(parser, config)
     except MisconfigurationException as err:
         raise ValueError(err) from err
 
 
-def _make_parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="tmfun fit",
-        usage="tmfun fit [--config FILE] [--data.root DIR] [--model NAME] ...",
-        description="Trains a model, by default TMFUN on the synthetic "
-        "data set.",
-    )
-    parser.add_argument("-c", "--config", action=ActionConfigFile)
-    parser.add_class_arguments(RunOptions)
-    parser.add_class_arguments(DatasetOptions, "data")
-    parser.add_subclass_arguments(
-        RankingModel, "model", skip=SIZES, metavar="MODEL"
-    )
-    skip = {"data", "seed"}
-    parser.add_class_arguments(
-        InteractionDataModule, "loader", skip=skip, instantiate=False
-    )
-    parser.add_class_arguments(
-        Trainer, "trainer", fail_untyped=False, instantiate=False
-    )
-    parser.set_defaults(
-        {
-            "model": {"class_path": "tmfun_pyg.nn.TMFUN"},
-            "trainer.max_epochs": 500,
-            "trainer.devices": 1,
-            "trainer.log_every_n_steps": 1,
-            "trainer.enable_model_summary": False,
-        }
-    )
-    return parser
+def fit_parser() -> ArgumentParser:
+    """Returns a parser of the options of this command."""
+    summary = "Trains a model, by default TMFUN on the synthetic data set."
+    return make_parser("fit", summary, RunOptions)
 
 
 def _fit(parser: ArgumentParser, config: Namespace) -> int:
     cls = resolve_name(config.model.class_path)
-    # A model can't be made ahead of its data set.
-    others = config.clone()
-    others.model = None
-    given = parser.instantiate_classes(others)
+    given = instantiate(parser, config)
     seed = config.seed_everything
     if config.out is None:
         data_name = given.data.name or "synthetic"
@@ -177,7 +143,7 @@ def _train(
         ("callbacks", default_callbacks(str(folder), config.patience)),
         ("plugins", [AtomicCheckpointIO()]),
     ):
-        asked[name] = [*ours, *_as_list(asked[name])]
+        asked[name] = [*ours, *as_list(asked[name])]
     trainer = Trainer(**asked)
     resumed = _find_resumed(folder, logger) if config.resume else None
     if trainer.is_global_zero and not config.trainer.fast_dev_run:
@@ -210,12 +176,6 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def _as_list(asked: Any) -> List[Any]:
-    """Returns what was asked for of what may be one, several or a switch."""
-    values = asked if isinstance(asked, list) else [asked]
-    return [x for x in values if not isinstance(x, (bool, type(None)))]
-
-
 def _find_resumed(folder: Path, logger: _AppendingLogger) -> Optional[Path]:
     last = folder / "last.ckpt"
     if not last.exists():
@@ -236,20 +196,3 @@ def _tell_interrupted(folder: Path) -> int:
         )
     print(f"\ntmfun fit: {text}", file=sys.stderr)
     return INTERRUPT
-
-
-def _find_configs(args: List[str]) -> List[str]:
-    """Takes a name for the configuration of that name in the package."""
-    folder = Path(str(files("tmfun_pyg.configs")))
-    shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}
-    words = list(args)
-    for place, word in enumerate(words[:-1], start=1):
-        name = words[place]
-        if word in ("-c", "--config") and not Path(name).exists():
-            if name not in shipped:
-                raise ValueError(
-                    f"--config must be an existing file or one of "
-                    f"{', '.join(sorted(shipped))} (got '{name}')"
-                )
-            words[place] = shipped[name]
-    return words

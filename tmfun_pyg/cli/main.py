@@ -13,6 +13,7 @@ from tmfun_pyg._version import __version__
 # and what it is for.
 COMMANDS = {
     "prepare": ("prepare", "make a data set of a log and feature files"),
+    "search": ("search", "find options of a model on validation"),
     "fit": ("fit", "train a model"),
     "validate": ("judge", "rank the validation split with a trained model"),
     "test": ("judge", "rank the test split with a trained model"),
@@ -21,6 +22,7 @@ COMMANDS = {
     "export": ("export", "write embeddings, indices, a scorer for serving"),
     "report": ("report", "make a page with figures of training runs"),
 }
+TRAINING = ("search", "fit")
 # Options whose parts are modalities, which may hold a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
 FAILURE, INTERRUPT = 1, 130
@@ -51,7 +53,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         if not debug:
             _quiet()  # Lightning sets its loggers up when it is imported.
         function, args = getattr(module, command), words[1:]
-        if command == "fit":  # Its options are more than arguments.
+        if command in TRAINING:  # Their options are more than arguments.
             return function(args)
         run(command, function, args, getattr(module, "SEVERAL", {}))
         return 0
@@ -65,7 +67,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
             raise
         # What is an argument in Python is an option here.
         text = str(error).replace("overwrite=True", "--overwrite")
-        option = "--data.zero_rows" if command == "fit" else "--zero_rows"
+        option = "--data.zero_rows" if command in TRAINING else "--zero_rows"
         text = text.replace("zero_rows='mask'", f"{option} mask")
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return FAILURE

@@ -1,0 +1,142 @@
+"""The comparison over several data sets."""
+
+from pathlib import Path
+from statistics import geometric_mean, mean
+from typing import Any, Callable, Dict, List, NamedTuple, Set
+
+from _options import is_simple
+from _paired import METRICS
+from _report import Row, mean_std, table, write_both
+
+TITLES = {"Recall@20": "test R@20", "NDCG@20": "test N@20"}
+Grid = Dict[str, Dict[str, Any]]  # By label and data set.
+
+
+class Report(NamedTuple):
+    """What there is on a data set."""
+
+    data: str
+    rows: List[Row]
+    paired: Dict[str, Any]
+
+
+def report_all(out: Path, reports: List[Report]) -> None:
+    """Writes the comparison over all data sets."""
+    if len(reports) == 0:
+        raise ValueError(f"'{out}' must hold finished runs (got none)")
+    names = [report.data for report in reports]
+    rows: Grid = {}
+    simple = set()
+    for report in reports:
+        for row in report.rows:
+            rows.setdefault(row["label"], {})[report.data] = row
+            if is_simple(row["model"]):
+                simple.add(row["label"])
+    lines = [
+        f"# Accuracy on {', '.join(names)}",
+        "",
+        "Test split, mean ± standard deviation over seeds. Ranks and ratios "
+        "are averaged over the data sets, for the models with runs on all of "
+        "them. A ratio is to the simple method (`tmfun_pyg.baselines`) that "
+        "is the best on the test split of the data set; their average is "
+        "geometric.",
+    ]
+    content: Dict[str, Any] = {"data": names}
+    for metric, title in TITLES.items():
+        found = _map(rows, lambda row, key=title: row["metrics"][key])
+        means = _map(found, lambda value: value["mean"])
+        ranks, ratios = mean_ranks(means), ratios_to_best(means, simple)
+        shown = _map(found, mean_std)
+        for key, column in (("mean rank", ranks), ("x best simple", ratios)):
+            for label, value in column.items():
+                shown[label][key] = f"{value:.2f}"
+        # The worst first, as in the table of a data set.
+        order = sorted(shown, key=lambda x: (x in ranks, -ranks.get(x, 0.0)))
+        shown = {label: shown[label] for label in order}
+        lines += ["", f"## {metric}", ""]
+        lines += _table([*names, "mean rank", "x best simple"], shown)
+        content[metric] = {
+            "values": found,
+            "mean_rank": ranks,
+            "ratio_to_best_simple": ratios,
+        }
+    content["paired"] = {report.data: report.paired for report in reports}
+    lines += _paired_lines(content["paired"])
+    content["seconds"] = _map(rows, lambda row: row["seconds"])
+    seconds = _map(content["seconds"], lambda value: f"{value:.0f}")
+    lines += ["", "## Seconds a run", "", *_table(names, seconds)]
+    write_both(out / "results", lines, content)
+
+
+def mean_ranks(values: Grid) -> Dict[str, float]:
+    """Returns the mean rank of each model with a value on every data set.
+    Equal values share the mean of their ranks.
+    """
+    ranks, values = {}, _complete(values)
+    for label, own in values.items():
+        each = []
+        for name, value in own.items():
+            others = [other[name] for other in values.values()]
+            larger = sum(other > value for other in others)
+            each.append(larger + (others.count(value) + 1) / 2)
+        ranks[label] = mean(each)
+    return ranks
+
+
+def ratios_to_best(values: Grid, simple: Set[str]) -> Dict[str, float]:
+    """Returns the geometric mean, over all data sets, of the ratio of each
+    model to the best simple one there.
+    """
+    best: Dict[str, float] = {}
+    for label in simple:
+        for name, value in values[label].items():
+            best[name] = max(value, best.get(name, 0.0))
+    ratios = {}
+    for label, own in _complete(values).items():
+        each = [value / (best.get(name) or 1.0) for name, value in own.items()]
+        if set(own) == set(best) and all(each):
+            ratios[label] = geometric_mean(each)
+    return ratios
+
+
+def _complete(values: Grid) -> Grid:
+    names = {name for own in values.values() for name in own}
+    return {label: own for label, own in values.items() if names == set(own)}
+
+
+def _map(values: Grid, function: Callable[[Any], Any]) -> Grid:
+    return {
+        label: {name: function(value) for name, value in own.items()}
+        for label, own in values.items()
+    }
+
+
+def _table(head: List[str], cells: Grid) -> List[str]:
+    body = [
+        [label, *(own.get(name, "") for name in head)]
+        for label, own in cells.items()
+    ]
+    return table(["model", *head], body)
+
+
+def _paired_lines(paired: Dict[str, Dict[str, Any]]) -> List[str]:
+    tests: Grid = {}
+    for name, found in paired.items():
+        for label, test in found.get("tests", {}).items():
+            tests.setdefault(label, {})[name] = test
+    if len(tests) == 0:
+        return []
+    (reference,) = {own["reference"] for own in paired.values() if own}
+    lines = [
+        "",
+        f"## {reference} against the others",
+        "",
+        "Mean difference over test users, in brackets p of the paired "
+        "bootstrap, corrected by Holm's method for all comparisons on the "
+        "data set.",
+    ]
+    for metric, key in zip(TITLES, METRICS, strict=True):
+        results = _map(tests, lambda test, key=key: test[key])
+        shown = _map(results, lambda x: f"{x['mean']:+.4f} ({x['p_holm']:.4f})")
+        lines += ["", f"{metric}:", "", *_table(list(paired), shown)]
+    return lines

@@ -1,0 +1,139 @@
+"""The search for options on the validation split, by Optuna.
+
+All that it knows stands in a database, and what it tries next depends on the
+finished trials there alone: a search that was killed goes on as if it had not
+been.
+"""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, LambdaCallback
+
+from tmfun_pyg.training.callbacks import MONITOR
+from tmfun_pyg.utils.extras import import_extra
+from tmfun_pyg.utils.locked import locked
+
+Params = Dict[str, Any]
+Plan = Dict[str, Any]
+
+SEED = 0  # Of what is tried.
+WARM_UP = 10  # Epochs, and
+NUM_COMPLETE = 2  # trials, before which no trial is given up.
+
+
+def find_best(
+    train: Callable[[Params, int, Callback], float],
+    path: Path,
+    name: str,
+    plan: Plan,
+    defaults: Params,
+    budget: int,
+) -> Params:
+    """Returns the choices of largest Recall@20 on validation.
+
+    Args:
+        train: Takes choices, the number of the trial and a callback, which may
+            end the training early, and returns the best Recall@20 on
+            validation.
+        path: The database.
+        name: The name of the study there, on which no other process works.
+        plan: What is the same in all trials, and as "space" the choices of
+            each option.
+        defaults: What is tried first.
+        budget: The number of trials, cut to that of all combinations.
+
+    Raises:
+        ImportError: If Optuna is not installed.
+        ValueError: If the study there has another plan.
+    """
+    optuna = import_extra("optuna", "search")
+    state, space = optuna.trial.TrialState, plan["space"]
+    study = _open(path, name, plan)
+    choices = {
+        option: optuna.distributions.CategoricalDistribution(space[option])
+        for option in space
+    }
+    budget = min(budget, math.prod(map(len, space.values())))
+    for killed in study.get_trials(states=(state.RUNNING,)):
+        study.tell(killed.number, state=state.FAIL)
+    if all(trial.state == state.FAIL for trial in study.trials):
+        study.enqueue_trial(defaults)
+    finished = (state.COMPLETE, state.PRUNED)
+    while len(done := study.get_trials(states=finished)) < budget:
+        seed, tried = SEED + len(done), [trial.params for trial in done]
+        study.sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=NUM_COMPLETE
+        )
+        # Never the same again, which TPE might insist on:
+        while (trial := study.ask(choices)).params in tried:
+            study.tell(trial, state=state.FAIL)
+            study.sampler = optuna.samplers.RandomSampler(seed := seed + 1)
+        rule = LambdaCallback(on_validation_end=partial(_report, trial))
+        value = train(dict(trial.params), len(done), rule)
+        end = ""
+        if trial.should_prune():
+            study.tell(trial, state=state.PRUNED)
+            end = ", stopped early"
+        else:
+            study.tell(trial, value)
+        shown = ", ".join(f"{k} {v}" for k, v in trial.params.items())
+        print(
+            f"{path}: {name}, trial {len(done) + 1} of {budget}: "
+            f"{shown}: {MONITOR} {value:.4f}{end}",
+            flush=True,
+        )
+    complete = [t for t in done[:budget] if t.state == state.COMPLETE]
+    # The first of equals:
+    return dict(max(complete, key=lambda trial: trial.value).params)
+
+
+def check_plan(what: str, found: Plan, plan: Plan) -> None:
+    """Refuses what was made under other conditions.
+
+    Args:
+        what: What was made.
+        found: Its conditions, as they come from JSON.
+        plan: What they must be.
+    """
+    for key in plan:
+        expected, got = json.loads(json.dumps(plan[key])), found.get(key)
+        if isinstance(expected, dict) and isinstance(got, dict):
+            other = expected  # Only what differs is told.
+            expected = {k: v for k, v in other.items() if _differ(k, v, got)}
+            got = {k: v for k, v in got.items() if _differ(k, v, other)}
+        if got != expected:
+            raise ValueError(
+                f"{what} must have been made with the {key} {expected} (got "
+                f"{got}); remove it or choose another --out"
+            )
+
+
+def _differ(key: str, value: Any, other: Dict[str, Any]) -> bool:
+    return key not in other or other[key] != value
+
+
+def _open(path: Path, name: str, plan: Plan) -> Any:
+    optuna = import_extra("optuna", "search")
+    with locked(path.with_suffix(".lock"), wait=True):  # To make its tables.
+        study = optuna.create_study(
+            storage=f"sqlite:///{path}?timeout=120",  # Others may be writing.
+            pruner=optuna.pruners.MedianPruner(NUM_COMPLETE, WARM_UP),
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+        )
+    if len(study.trials) == 0:
+        for key, value in plan.items():
+            study.set_user_attr(key, value)
+    check_plan(f"{path}: {name}", study.user_attrs, plan)
+    return study
+
+
+def _report(trial: Any, trainer: Trainer, _: Any) -> None:
+    trial.report(trainer.callback_metrics[MONITOR], trainer.current_epoch)
+    trainer.should_stop |= trial.should_prune()

@@ -1,0 +1,77 @@
+"""What is searched for each model, and where a search begins."""
+
+from typing import Any, Dict, List, Mapping
+
+# A model that is trained has a learning rate; what is in closed form has none.
+RATE: Dict[str, List[Any]] = {"lr": [1e-3, 2e-3, 4e-3]}
+LOSS = {**RATE, "softmax_negatives": [0, 64, 256, 1024]}
+FACTORS = {**LOSS, "reg_weight": [1e-4, 1e-3, 1e-2]}
+LAYERS = {**LOSS, "reg_weight": [1e-4, 1e-3], "num_layers": [2, 3, 4]}
+CONTRAST = {**LAYERS, "contrastive_weight": [0.003, 0.01, 0.03, 0.1]}
+NEIGHBORS: Dict[str, List[Any]] = {"k": [20, 50, 100, 200, 500]}
+
+#: The choices of each option, by the class of the model.
+SPACES: Dict[str, Dict[str, List[Any]]] = {
+    "BPRMF": FACTORS,
+    "LightGCN": LAYERS,
+    "SimGCL": {**CONTRAST, "eps": [0.1, 0.2]},
+    "VBPR": FACTORS,
+    "MMGCN": LAYERS,
+    "LATTICE": {**LAYERS, "skip_weight": [0.5, 0.9]},
+    "MICRO": {**CONTRAST, "skip_weight": [0.5, 0.9]},
+    "BM3": {  # It has no ranking loss.
+        **RATE,
+        "reg_weight": [1e-4, 1e-3],
+        "num_layers": [1, 2, 3],
+        "dropout": [0.3, 0.5],
+    },
+    "FREEDOM": {
+        **LAYERS,
+        "prune": [0.0, 0.5, 0.8],
+        "feature_weight": [1e-5, 1e-3],
+    },
+    "MGCN": CONTRAST,
+    "TMFUN": {
+        **CONTRAST,
+        "softmax_negatives": [16, 64, 256, 1024],
+        "channels": [64, 128],
+        "pair_weight": [0.0, 0.01],
+    },
+    "ItemKNN": {**NEIGHBORS, "shrinkage": [0.0, 1.0, 10.0, 100.0, 1000.0]},
+    "RP3beta": {
+        **NEIGHBORS,
+        "alpha": [0.4, 0.7, 1.0, 1.3],
+        "beta": [0.0, 0.2, 0.4, 0.6, 0.8],
+        "num_hops": [3, 5],
+    },
+    "EASE": {
+        "reg_weight": [
+            *(10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+        ]
+    },
+    "GFCF": {
+        "channels": [32, 64, 128, 256, 512],
+        "alpha": [0.0, 0.1, 0.3, 1.0, 3.0],
+    },
+    "IALS": {
+        "channels": [32, 64, 128, 256],
+        "alpha": [1.0, 3.0, 10.0, 30.0, 100.0],
+        "reg_weight": [0.01, 0.1, 1.0, 10.0],
+    },
+    "WithContent": {"content_weight": [0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1.0]},
+}
+
+
+def space_of(model: str, given: Mapping[str, Any]) -> Dict[str, List[Any]]:
+    """Returns the choices of the given options, in ascending order. What is
+    given is a choice, too.
+
+    Args:
+        model: The class of the model.
+        given: What is tried first, of options that may be others.
+    """
+    return {
+        option: sorted({given[option], *choices})
+        for option, choices in SPACES[model].items()
+        if option in given
+    }
