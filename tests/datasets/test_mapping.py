@@ -115,7 +115,7 @@ def replace(old, new):
         (replace("007", "0\x007"), "line 3 has a null character"),
         (
             replace("007", '"007'),
-            "u_id_mapping.csv' .*close the quotation mark",
+            "u_id_mapping.csv', line 3 must close",
         ),
         # The first id takes two lines.
         (
