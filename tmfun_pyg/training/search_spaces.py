@@ -3,7 +3,7 @@
 from typing import Any, Dict, List, Mapping
 
 # A model that is trained has a learning rate; what is in closed form has none.
-RATE: Dict[str, List[Any]] = {"lr": [1e-3, 2e-3, 4e-3]}
+RATE: Dict[str, List[Any]] = {"lr": [1e-3, 2e-3, 4e-3], "channels": [64, 128]}
 LOSS = {**RATE, "softmax_negatives": [0, 64, 256, 1024]}
 FACTORS = {**LOSS, "reg_weight": [1e-4, 1e-3, 1e-2]}
 LAYERS = {**LOSS, "reg_weight": [1e-4, 1e-3], "num_layers": [2, 3, 4]}
@@ -34,7 +34,6 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
     "TMFUN": {
         **CONTRAST,
         "softmax_negatives": [16, 64, 256, 1024],
-        "channels": [64, 128],
         "pair_weight": [0.0, 0.01],
     },
     "ItemKNN": {**NEIGHBORS, "shrinkage": [0.0, 1.0, 10.0, 100.0, 1000.0]},
