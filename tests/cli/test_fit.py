@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from toy_files import write_files
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import RecommenderModule
+from tmfun_pyg.utils.locked import locked
 
 FAST = [
     *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar"),
@@ -244,7 +247,7 @@ def test_defaults_are_those_of_the_model(capsys: Any) -> None:
     for name, option, value in (
         ("LightGCN", "num_layers", 3),
         ("EASE", "reg_weight", 200.0),
-        ("TMFUN", "softmax_negatives", 64),
+        ("TMFUN", "softmax_negatives", 128),
     ):
         with pytest.raises(SystemExit):
             main(["fit", "--model", name, "--print-config"])
@@ -279,3 +282,89 @@ def test_read_only_folder(folder: Path, capsys: Any) -> None:
     (folder / "runs").mkdir(mode=0o500)
     assert fit("runs/a", 1) == 1
     assert "runs" in capsys.readouterr().err
+
+
+def scores(folder: str) -> Dict[str, Any]:
+    return json.loads(Path(folder, "metrics.json").read_text())["val"]
+
+
+def files_of(folder: str) -> Dict[str, bytes]:
+    paths = [path for path in Path(folder).iterdir() if path.name != "lock"]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_best_epoch_of_a_moved_run(folder: Path) -> None:
+    """It is replaced by a better one only, wherever the run lies."""
+    assert fit("run", 4, "--lr", "0.05") == 0
+    best = read("run/best.ckpt")
+    shutil.copytree("run", "moved")
+    # Nothing is better than a run that can't get better:
+    callbacks = torch.load("moved/last.ckpt", weights_only=True)
+    for state in callbacks["callbacks"].values():
+        if "best_model_score" in state:
+            state["best_model_score"] = torch.tensor(0.99)
+            state["best_k_models"] = {
+                path: torch.tensor(0.99) for path in state["best_k_models"]
+            }
+            state["kth_value"] = torch.tensor(0.99)
+    torch.save(callbacks, "moved/last.ckpt")
+    before = Path("moved/best.ckpt").read_bytes()
+    assert fit("moved", 6, "--lr", "0.05", "--resume") == 0
+    assert Path("moved/best.ckpt").read_bytes() == before
+    assert read("moved/best.ckpt")["epoch"] == best["epoch"]
+    assert read("moved/last.ckpt")["epoch"] == 5
+    assert scores("moved") == scores("run")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lr", "0.0001"], "--lr must be 0.002 to go on with the run"),
+        (["--seed_everything", "7"], "--seed_everything must be 0"),
+        (["--loader.num_negatives", "3"], "--loader.num_negatives must be 1"),
+        (["--model", "LightGCN"], "--model must be TMFUN .* \\(got LightGCN"),
+        (["--model.channels", "8"], "the options of --model must be"),
+        (["--data.k", "4"], "--data.k must be 3"),
+        (["--trainer.max_epochs", "0"], "--trainer.max_epochs must not be 0"),
+    ],
+)
+def test_refused_resume_changes_nothing(
+    capsys: Any, options: List[str], message: str
+) -> None:
+    assert fit("run", 1) == 0
+    before = files_of("run")
+    capsys.readouterr()
+    assert fit("run", 2, "--resume", *options) == 1
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert files_of("run") == before
+    # And the run goes on as if nothing had been asked:
+    assert fit("run", 2, "--resume") == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--config", "own_data"], "'data.root' must be the folder"),
+        (["--trainer.limit_val_batches", "0"], "limit_val_batches must not be"),
+        (["--loader.num_workers", "2"], "'num_workers' must be 0 without"),
+    ],
+)
+def test_options_that_make_no_run(
+    capsys: Any, folder: Path, args: List[str], message: str
+) -> None:
+    assert main(["fit", "--out", "run", *args]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (folder / "run").exists()
+
+
+def test_two_fits_into_one_folder(capsys: Any) -> None:
+    with locked(Path("run/lock")):
+        assert fit("run", 1) == 1
+    error = capsys.readouterr().err
+    assert f"another process is at work (process {os.getpid()} on" in error
+    assert os.listdir("run") == ["lock"]
+    assert fit("run", 1) == 0

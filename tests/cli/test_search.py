@@ -59,7 +59,7 @@ def test_config_is_taken_by_fit(capsys: Any) -> None:
     done = trials("found")
     assert done[0].params == {
         **{"lr": 0.02, "softmax_negatives": 0},
-        **{"reg_weight": 1e-4, "num_layers": 3},
+        **{"reg_weight": 1e-4, "num_layers": 3, "channels": 8},
     }
     best = max(done, key=lambda trial: trial.value)
     config = read_config("found")

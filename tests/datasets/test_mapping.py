@@ -113,10 +113,7 @@ def replace(old, new):
         ),
         (replace("A B", "zoë"), "line 4, column 'user_id' .*repeated .*'zoë'"),
         (replace("007", "0\x007"), "line 3 has a null character"),
-        (
-            replace("007", '"007'),
-            "u_id_mapping.csv', line 3 must close",
-        ),
+        (replace("007", '"007'), "u_id_mapping.csv', line 3 must close"),
         # The first id takes two lines.
         (
             {"users": USERS.replace("zoë", '"zo\në"').replace("\t2", "\tx")},

@@ -1,9 +1,12 @@
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
@@ -29,6 +32,17 @@ from tmfun_pyg.training import (
 from tmfun_pyg.training.checkpoint import Dataset, read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.locked import locked
+
+# What stays as it was while a run goes on. The model and its data set are
+# known to the checkpoint; all else may change.
+KEPT = (
+    *("data.modalities", "data.zero_rows", "data.k", "data.recall"),
+    *("seed_everything", "lr", "loader.batch_size", "loader.num_negatives"),
+    *("loader.num_neighbors", "loader.num_similar", "trainer.precision"),
+    *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val"),
+    "trainer.gradient_clip_algorithm",
+)
 
 
 @dataclass
@@ -145,14 +159,23 @@ def _train(
     ):
         asked[name] = [*ours, *as_list(asked[name])]
     trainer = Trainer(**asked)
-    resumed = _find_resumed(folder, logger) if config.resume else None
-    if trainer.is_global_zero and not config.trainer.fast_dev_run:
-        _keep_config(parser, config, folder)
-    try:
-        trainer.fit(module, loader, ckpt_path=resumed)
-    except SystemExit:
-        if not trainer.interrupted:
-            raise
+    _check_trainer(trainer)
+    resumed = None
+    if config.resume:
+        resumed = _find_resumed(folder, module.description)
+    if resumed is not None:
+        _check_options(parser, config, folder)
+    with ExitStack() as stack:
+        if trainer.is_global_zero and not config.trainer.fast_dev_run:
+            stack.enter_context(locked(folder / "lock"))
+            if resumed is not None:
+                logger.keep(read_checkpoint(resumed)["epoch"] + 1)
+            _keep_config(parser, config, folder)
+        try:
+            trainer.fit(module, loader, ckpt_path=resumed)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
     if trainer.interrupted:
         return _tell_interrupted(folder)
     return 0 if config.trainer.fast_dev_run else None
@@ -162,7 +185,7 @@ def _keep_config(
     parser: ArgumentParser, config: Namespace, folder: Path
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    parser.save(config, folder / "config.yaml", skip_none=False, overwrite=True)
+    parser.save(config, folder / "config.yaml", overwrite=True)
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -176,15 +199,61 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
-def _find_resumed(folder: Path, logger: _AppendingLogger) -> Optional[Path]:
+def _check_trainer(trainer: Trainer) -> None:
+    """Refuses what would leave no best epoch."""
+    for name in ("max_epochs", "limit_val_batches", "limit_train_batches"):
+        if getattr(trainer, name) == 0:
+            raise ValueError(
+                f"--trainer.{name} must not be 0: the best epoch is chosen by "
+                f"validation"
+            )
+
+
+def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[Path]:
+    """Returns the checkpoint to go on from, after checking that it is of the
+    same model and data.
+    """
     last = folder / "last.ckpt"
     if not last.exists():
         print(f"{folder}: no epoch is finished there, starting anew")
         return None
-    epoch = read_checkpoint(last)["epoch"]
-    logger.keep(epoch + 1)
-    print(f"Going on after epoch {epoch} of {folder}")
+    checkpoint = read_checkpoint(last)
+    for key, name in (
+        ("model", "--model"),
+        ("options", "the options of --model"),
+        ("fingerprint", "the fingerprint of the data set"),
+    ):
+        found, own = checkpoint["recommender"][key], description["recommender"]
+        if found != own[key]:
+            raise ValueError(
+                f"{name} must be {found} to go on with the run in '{folder}' "
+                f"(got {own[key]})"
+            )
+    print(f"Going on after epoch {checkpoint['epoch']} of {folder}")
     return last
+
+
+def _check_options(
+    parser: ArgumentParser, config: Namespace, folder: Path
+) -> None:
+    """Refuses options that a run that goes on would mix."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        return
+    now, then = (
+        yaml.safe_load(text)
+        for text in (parser.dump(config), path.read_text(encoding="utf-8"))
+    )
+    for key in KEPT:
+        found, own = (
+            reduce(lambda part, name: (part or {}).get(name), key.split("."), x)
+            for x in (now, then)
+        )
+        if found != own:
+            raise ValueError(
+                f"--{key} must be {own} to go on with the run in '{folder}' "
+                f"(got {found})"
+            )
 
 
 def _tell_interrupted(folder: Path) -> int:

@@ -195,4 +195,4 @@ def _write_config(
     config.data.root, config.data.name = data.root, data.name
     config.out, config.resume = None, False
     with atomic_write(path) as part:
-        fit_parser().save(config, part, skip_none=False, overwrite=True)
+        fit_parser().save(config, part, overwrite=True)

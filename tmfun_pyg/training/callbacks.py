@@ -1,4 +1,5 @@
-from typing import List, Optional
+from pathlib import Path
+from typing import Any, Dict, List, Optional
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
@@ -36,8 +37,25 @@ def default_callbacks(
 
 class _BestAndLast(ModelCheckpoint):
     """Saves the last epoch even if it is not the best, which not all versions
-    of Lightning do.
+    of Lightning do, and knows the best one of a run whose folder was moved,
+    which Lightning forgets.
     """
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        state = {
+            key: moved(value) if key.endswith("_path") else value
+            for key, value in state_dict.items()
+        }
+        state["best_k_models"] = {
+            moved(path): score
+            for path, score in state_dict["best_k_models"].items()
+        }
+        super().load_state_dict({**state, "dirpath": self.dirpath})
 
     def on_train_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule

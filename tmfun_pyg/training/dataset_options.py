@@ -45,6 +45,11 @@ class DatasetOptions:
                     f"'data.root' must be the folder of the data set "
                     f"'{self.name}' (got none)"
                 )
+            if self.zero_rows != "error":  # As in the configuration own_data.
+                raise ValueError(
+                    f"'data.root' must be the folder of the data set whose "
+                    f"'data.zero_rows' are '{self.zero_rows}' (got none)"
+                )
             return
         # A checkpoint is read from other folders than it was made in.
         self.root = osp.abspath(osp.expanduser(self.root))

@@ -55,6 +55,11 @@ class InteractionDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        if num_workers > 0 and num_neighbors is None:
+            raise ValueError(
+                f"'num_workers' must be 0 without 'num_neighbors', which they "
+                f"sample (got {num_workers})"
+            )
         self.data = data
         self.batch_size = batch_size
         self.num_negatives = num_negatives

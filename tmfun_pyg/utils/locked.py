@@ -1,6 +1,8 @@
 """A lock that ends with the process that holds it."""
 
 import fcntl
+import os
+import socket
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
@@ -18,10 +20,14 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         BlockingIOError: If another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            text = f"{path.parent}: another process is at work"
+            file.seek(0)
+            text = f"{path.parent}: another process is at work ({file.read()})"
             raise BlockingIOError(text) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
         yield
