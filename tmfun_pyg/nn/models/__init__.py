@@ -2,6 +2,7 @@ from tmfun_pyg.nn.models.bm3 import BM3
 from tmfun_pyg.nn.models.bprmf import BPRMF
 from tmfun_pyg.nn.models.cold_items import ColdItems
 from tmfun_pyg.nn.models.content_score import ContentScore
+from tmfun_pyg.nn.models.contrasts import Contrasts
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.nn.models.freedom import FREEDOM
 from tmfun_pyg.nn.models.lattice import LATTICE
@@ -27,6 +28,7 @@ __all__ = [
     "VBPR",
     "ColdItems",
     "ContentScore",
+    "Contrasts",
     "EmbeddingModel",
     "Embeddings",
     "LightGCN",

@@ -1,23 +1,46 @@
 from itertools import combinations
-from typing import Any, Dict
+from typing import Dict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tmfun_pyg.nn.loss import ScaledContrast
+from tmfun_pyg.nn.models.tmfun_encoding import TMFUNEncoding
 from tmfun_pyg.utils.messages import check_at_least
 
 
 class Contrasts(torch.nn.Module):
-    r"""The contrasts of :class:`~tmfun_pyg.nn.TMFUN`, between modalities of an
-    item, between content and interactions of a node, and between users and
-    their items. One without weight is left out.
+    r"""The contrasts of :class:`~tmfun_pyg.nn.TMFUN` over the interactions
+    :math:`(u, i)` of a batch, three times
+    :class:`~tmfun_pyg.nn.ScaledContrast` (our reading of "contrastive learning
+    for inter-modal alignment").
+
+    The first aligns the modalities of the same item, pair by pair. The second
+    brings content and interactions of the same user and of the same item
+    together. Each node counts once, and only if it has what is compared. The
+    third brings users and their items together, where pairs that share the
+    user or the item are no negatives of each other:
+
+    .. math::
+        \mathcal{L}_a &= \frac{2 \lambda_a}{|\mathcal{M}|
+        (|\mathcal{M}| - 1)} \sum_{m < m'}
+        \textrm{InfoNCE}(\mathbf{H}_{m,i}, \mathbf{H}_{m',i})
+
+        \mathcal{L}_c &= \lambda_c \, (
+        \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_u) +
+        \textrm{InfoNCE}(\mathbf{Z}_i, \mathbf{X}^c_i) )
+
+        \mathcal{L}_p &= \lambda_p \,
+        \textrm{InfoNCE}(\mathbf{X}^c_u + \mathbf{Z}_u, \mathbf{X}^c_i +
+        \mathbf{Z}_i)
+
+    A contrast without weight is left out.
 
     Args:
-        alignment_weight (float): The weight of the first.
-        contrastive_weight (float): The weight of the second.
-        pair_weight (float): The weight of the third.
+        alignment_weight (float): The weight :math:`\lambda_a`.
+        contrastive_weight (float): The weight :math:`\lambda_c`.
+        pair_weight (float): The weight :math:`\lambda_p`.
         temperature (float): The temperature of all three.
 
     Raises:
@@ -45,7 +68,7 @@ class Contrasts(torch.nn.Module):
         )
 
     def forward(
-        self, encoding: Any, user: Tensor, pos_item: Tensor
+        self, encoding: TMFUNEncoding, user: Tensor, pos_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the losses.
 

@@ -1,4 +1,4 @@
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Optional
 
 import torch
 import torch.nn.functional as F
@@ -13,39 +13,10 @@ from tmfun_pyg.nn.models.contrasts import Contrasts
 from tmfun_pyg.nn.models.embedding_model import rows_of
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 from tmfun_pyg.utils.messages import check_at_least, check_positive
-
-Pair = Tuple[Tensor, Tensor]
-
-
-class TMFUNEncoding(NamedTuple):
-    r"""What :meth:`TMFUN.encode` returns. Pairs are of users and items.
-
-    Args:
-        user (torch.Tensor): The embeddings of the users asked for.
-        item (torch.Tensor): The embeddings of the items asked for.
-        collaborative ((torch.Tensor, torch.Tensor)): Their part from
-            interactions alone, :math:`\mathbf{X}^c`.
-        content ((torch.Tensor, torch.Tensor)): Their part from content,
-            :math:`\mathbf{Z}`.
-        mask ((torch.Tensor, torch.Tensor)): Which sources they have.
-        weight ((torch.Tensor, torch.Tensor)): The weights of the modalities in
-            the early step, of shape :obj:`[num_rows, num_modalities]`.
-        id_emb ((torch.Tensor, torch.Tensor)): The ID embeddings of all nodes.
-        sources (List[torch.Tensor]): The sources of all items,
-            :math:`\mathbf{H}_m` and :math:`\mathbf{H}`.
-    """
-
-    user: Tensor
-    item: Tensor
-    collaborative: Pair
-    content: Pair
-    mask: Pair
-    weight: Pair
-    id_emb: Pair
-    sources: List[Tensor]
 
 
 class TMFUN(MultimodalModel):
@@ -86,29 +57,11 @@ class TMFUN(MultimodalModel):
     :class:`~tmfun_pyg.nn.ColdItems` for more.
 
     The loss is :math:`\mathcal{L}_r + \mathcal{L}_a + \mathcal{L}_c +
-    \mathcal{L}_p + \lambda_r L_2`, where :math:`\mathcal{L}_r` ranks, by
+    \mathcal{L}_p + \lambda_r L_2`: a ranking loss,
     :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` or
-    :class:`~tmfun_pyg.nn.BPRLoss`. The contrasts
-    (:class:`~tmfun_pyg.nn.ScaledContrast`) are over the interactions
-    :math:`(u, i)` of a batch. The first aligns the modalities of the same
-    item, pair by pair. The second brings content and interactions of the same
-    user and of the same item together. Each node counts once, and only if it
-    has what is compared. The third brings users and their items
-    together, where pairs that share the user or the item are no negatives of
-    each other:
-
-    .. math::
-        \mathcal{L}_a &= \frac{2 \lambda_a}{|\mathcal{M}|
-        (|\mathcal{M}| - 1)} \sum_{m < m'}
-        \textrm{InfoNCE}(\mathbf{H}_{m,i}, \mathbf{H}_{m',i})
-
-        \mathcal{L}_c &= \lambda_c \, (
-        \textrm{InfoNCE}(\mathbf{Z}_u, \mathbf{X}^c_u) +
-        \textrm{InfoNCE}(\mathbf{Z}_i, \mathbf{X}^c_i) )
-
-        \mathcal{L}_p &= \lambda_p \,
-        \textrm{InfoNCE}(\mathbf{X}^c_u + \mathbf{Z}_u, \mathbf{X}^c_i +
-        \mathbf{Z}_i)
+    :class:`~tmfun_pyg.nn.BPRLoss`, the three contrasts of
+    :class:`~tmfun_pyg.nn.Contrasts` over the interactions of a batch, and L2
+    of its ID embeddings.
 
     Args:
         num_users (int): The number of users.
