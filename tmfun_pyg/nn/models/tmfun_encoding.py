@@ -6,7 +6,8 @@ Pair = Tuple[Tensor, Tensor]
 
 
 class TMFUNEncoding(NamedTuple):
-    r"""What :meth:`tmfun_pyg.nn.TMFUN.encode` returns. Pairs are of users and items.
+    r"""What :meth:`tmfun_pyg.nn.TMFUN.encode` returns. Pairs are of users and
+    items.
 
     Args:
         user (torch.Tensor): The embeddings of the users asked for.
