@@ -46,9 +46,9 @@ def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
     data["user"].num_nodes, data["item"].num_nodes = num_users, num_items
     store = data["user", "interacts", "item"]
     store.edge_index = edge_index
-    store.test_edge_label_index = torch.stack(
-        [torch.arange(num_users), torch.randint(num_items, (num_users,))]
-    )
+    user, item = torch.arange(num_users), torch.randint(num_items, (num_users,))
+    is_new = ~torch.isin(user * num_items + item, pair)
+    store.test_edge_label_index = torch.stack([user[is_new], item[is_new]])
     data["item", "rev_interacts", "user"].edge_index = edge_index.flip(0)
     for modality in MODALITIES:
         target = torch.arange(num_items).repeat_interleave(10)

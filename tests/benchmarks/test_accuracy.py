@@ -214,7 +214,7 @@ def test_other_conditions(
     params = read(out, "LightGCN")["params"]
     assert params == {
         **{"lr": 2e-3, "softmax_negatives": 0, "reg_weight": 1e-4},
-        "num_layers": 1,
+        **{"num_layers": 1, "channels": 8},
     }
 
 

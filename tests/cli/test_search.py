@@ -98,12 +98,14 @@ def test_fixed(capsys: Any) -> None:
     fixed = ["--fixed", "lr", "num_layers", "--model.num_layers", "1"]
     assert search("found", 2, *LIGHTGCN, *fixed) == 0
     for trial in trials("found"):
-        assert set(trial.params) == {"softmax_negatives", "reg_weight"}
+        assert set(trial.params) == {
+            *("channels", "reg_weight", "softmax_negatives")
+        }
     config = read_config("found")
     assert (config["lr"], config["model"]["init_args"]["num_layers"]) == (
         *(2e-3, 1),
     )
-    assert search("x", 2, *LIGHTGCN, "--fixed", "channels") == 1
+    assert search("x", 2, *LIGHTGCN, "--fixed", "sparse") == 1
     assert "--fixed must be of lr, " in capsys.readouterr().err
     assert search("x", 2, "--model", "EASE", "--fixed", "reg_weight") == 1
     assert "--fixed must leave an option" in capsys.readouterr().err
@@ -147,7 +149,7 @@ def test_other_conditions(capsys: Any) -> None:
     for options, message in (
         (["--model", "EASE"], "with the model tmfun_pyg.baselines.EASE"),
         ([*LIGHTGCN, "--patience", "3"], "settings {'patience': 3}"),
-        ([*LIGHTGCN, "--model.channels", "4"], "the params {'channels': 4}"),
+        ([*LIGHTGCN, "--model.channels", "4"], "the space {'channels': [4, "),
     ):
         assert search("found", 1, *options) == 1
         error = capsys.readouterr().err

@@ -28,7 +28,7 @@ def recall(model_cls: Type[RankingModel], **kwargs: Any) -> float:
             enable_progress_bar=False,
             limit_val_batches=0,
         ).fit(
-            RecommenderModule(model, data, lr=2e-2),
+            RecommenderModule(model, data, lr=5e-3),
             InteractionDataModule(data, batch_size=512),
         )
     return evaluate(model, data, "test")["recall@20"]

@@ -125,6 +125,7 @@ def test_training_mode_for_loss_alone(
 def test_training_finds_structure(
     dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
 ) -> None:
+    seed_everything(0)
     before = evaluate(LightGCN.from_data(data, channels=8), data)
     module, _ = fit(dataset, tmp_path, max_epochs=5)
     after = evaluate(module.model, data)
