@@ -7,14 +7,15 @@ Test Recall@20 / NDCG@20 on the synthetic data set (seed 0, 2026-11-25):
 
     MostPopular  0.0646 / 0.0282
     LightGCN     0.1448 / 0.0719
-    TMFUN        0.2461 / 0.1231
+    TMFUN        0.2977 / 0.1438
 
 On TikTok, published (by the DiffMM paper, with a third modality, text) and
-reproduced (image and audio; the second command, seed 0, 2026-11-25):
+reproduced (image and audio; seed 0, 2026-11-25, the first two by the second
+command, TMFUN by benchmarks/accuracy.py --budget 0):
 
     MostPopular        -         0.0596 / 0.0254
     LightGCN     0.0653 / 0.0282 0.0872 / 0.0400
-    TMFUN              -         0.1082 / 0.0458
+    TMFUN              -         0.1125 / 0.0481
 """
 
 import argparse

@@ -140,7 +140,7 @@ def test_altered_bytes(tmp_path: Path, source: DatasetOptions) -> None:
     content = (tmp_path / "a.ckpt").read_bytes()
     rng = random.Random(0)
     states = []
-    for _ in range(100):
+    for _ in range(40):
         altered = bytearray(content)
         start, size = rng.randrange(len(altered)), rng.choice([1, 4, 400])
         for place in range(start, min(start + size, len(altered))):
@@ -150,7 +150,7 @@ def test_altered_bytes(tmp_path: Path, source: DatasetOptions) -> None:
         (tmp_path / "b.ckpt").write_bytes(altered)
         states.append(_restore(tmp_path / "b.ckpt", dataset))
     read = [state for state in states if state is not None]
-    assert len(read) < 20
+    assert len(read) < 10
     for state in read:  # What was altered is not read, such as a time.
         for name, weight in expected.items():
             assert torch.equal(state[name], weight)
