@@ -57,7 +57,9 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
         "alpha": [1.0, 3.0, 10.0, 30.0, 100.0],
         "reg_weight": [0.01, 0.1, 1.0, 10.0],
     },
-    "WithContent": {"content_weight": [0.03, 0.06, 0.1, 0.2, 0.3, 0.6, 1.0]},
+    "WithContent": {
+        "content_weight": [0.03, 0.1, 0.2, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0]
+    },
 }
 
 
