@@ -18,7 +18,8 @@ def test_first_code_example_runs_as_printed(capsys):
 def test_commands_are_those_of_ci():
     commands = [
         "pip install -c constraints.txt -e . && python examples/train_tmfun.py",
-        'pip install -c constraints.txt -e ".[test]" && pytest',
+        'pip install -c constraints.txt -e ".[test]" '
+        "&& pytest -n 2 --dist loadfile",
     ]
     for command in commands:
         assert f"```bash\n{command}\n```" in README
