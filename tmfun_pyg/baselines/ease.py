@@ -4,6 +4,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.utils.messages import check_positive
 from tmfun_pyg.utils.spmm import to_csr
 
 MAX_ITEMS = 30_000
@@ -42,10 +43,7 @@ class EASE(RankingModel):
         self, num_users: int, num_items: int, reg_weight: float = 200.0
     ) -> None:
         super().__init__(num_users, num_items)
-        if reg_weight <= 0:
-            raise ValueError(
-                f"'reg_weight' must be positive (got {reg_weight})"
-            )
+        check_positive("reg_weight", reg_weight)
         if num_items > MAX_ITEMS:
             raise ValueError(
                 f"EASE inverts a dense matrix of items by items: 'num_items' "

@@ -169,10 +169,11 @@ def _train(
         if trainer.is_global_zero and not config.trainer.fast_dev_run:
             stack.enter_context(locked(folder / "lock"))
             if resumed is not None:
-                logger.keep(read_checkpoint(resumed)["epoch"] + 1)
+                logger.keep(resumed + 1)
             _keep_config(parser, config, folder)
         try:
-            trainer.fit(module, loader, ckpt_path=resumed)
+            last = None if resumed is None else folder / "last.ckpt"
+            trainer.fit(module, loader, ckpt_path=last)
         except SystemExit:
             if not trainer.interrupted:
                 raise
@@ -209,9 +210,9 @@ def _check_trainer(trainer: Trainer) -> None:
             )
 
 
-def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[Path]:
-    """Returns the checkpoint to go on from, after checking that it is of the
-    same model and data.
+def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[int]:
+    """Returns the last finished epoch, after checking that its checkpoint is
+    of the same model and data.
     """
     last = folder / "last.ckpt"
     if not last.exists():
@@ -230,7 +231,7 @@ def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[Path]:
                 f"(got {own[key]})"
             )
     print(f"Going on after epoch {checkpoint['epoch']} of {folder}")
-    return last
+    return int(checkpoint["epoch"])
 
 
 def _check_options(
