@@ -1,9 +1,15 @@
+import errno
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tmfun_pyg.utils.files import atomic_folder, atomic_write, check_replaceable
+
+FULL = OSError(errno.ENOSPC, "No space left on device", ".hidden.part")
 
 
 def write(path: Path, content: str) -> None:
@@ -102,3 +108,24 @@ def test_check_replaceable(tmp_path: Path) -> None:
     # A file in place of the folder:
     with pytest.raises(ValueError, match=r"\(got \['a\.txt'\]\)"):
         check_replaceable(tmp_path / "a.txt", ["b.txt"], overwrite=True)
+
+
+@pytest.mark.parametrize("manager", [atomic_write, atomic_folder])
+@pytest.mark.parametrize("error", [FULL, RuntimeError("unexpected pos 7")])
+def test_full_disk(
+    tmp_path: Path, monkeypatch: Any, manager: Any, error: Exception
+) -> None:
+    """Says what can't be written and why, even if the writer does not."""
+    usage = SimpleNamespace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    path = tmp_path / "a"
+    message = f"'{path}' can't be written: No space left on device"
+    with pytest.raises(OSError, match=f"^{message}$"), manager(path):
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_stay(tmp_path: Path) -> None:
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "b")
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
+        raise missing

@@ -10,6 +10,8 @@ import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.cli.help_formatter import HelpFormatter
+from tmfun_pyg.cli.option_errors import parse_options
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import DatasetOptions
@@ -35,8 +37,30 @@ def run(
         args: The options as they were given.
         several: Arguments that take several values, and their help texts.
     """
+    parser = make_parser(name, function, several)
+    words = switch_on(args, function)
+    options = parser.instantiate_classes(parse_options(parser, words)).as_dict()
+    options.pop("config", None)
+    asked = inspect.signature(function).parameters
+    if "recommender" in asked:
+        where = {key: options.pop(key) for key in ("ckpt", "root", "name")}
+        options["recommender"] = load(**where)
+        if "ckpt" in asked:
+            options["ckpt"] = where["ckpt"]
+    function(**options)
+
+
+def make_parser(
+    name: str, function: Callable[..., None], several: Dict[str, str]
+) -> ArgumentParser:
+    """Returns a parser of the options of a command, see :func:`run`."""
     summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
-    parser = ArgumentParser(prog=f"tmfun {name}", description=summary)
+    parser = ArgumentParser(
+        prog=f"tmfun {name}",
+        description=summary,
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
+    )
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     asked = inspect.signature(function).parameters
     if "recommender" in asked:
@@ -44,17 +68,11 @@ def run(
     parser.add_function_arguments(
         function, skip={"recommender", "ckpt", *several}
     )
+    for key, group in (parser.groups or {}).items():
+        group.title = "trained model" if key == "load" else "arguments"
     for option, text in several.items():
         parser.add_argument(f"--{option}", nargs="+", help=text)
-    words = switch_on(args, function)
-    options = parser.instantiate_classes(parser.parse_args(words)).as_dict()
-    options.pop("config", None)
-    if "recommender" in asked:
-        where = {key: options.pop(key) for key in ("ckpt", "root", "name")}
-        options["recommender"] = load(**where)
-        if "ckpt" in asked:
-            options["ckpt"] = where["ckpt"]
-    function(**options)
+    return parser
 
 
 def switch_on(args: List[str], function: Callable[..., Any]) -> List[str]:

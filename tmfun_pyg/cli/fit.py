@@ -15,6 +15,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import judge
 from tmfun_pyg.cli.main import INTERRUPT
+from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.training_options import (
     as_list,
     instantiate,
@@ -152,9 +153,10 @@ def _train(
     loader = InteractionDataModule(data, seed=seed, **dict(config.loader))
     logger = _AppendingLogger(folder)
     asked = given.trainer.as_dict()
+    callbacks = default_callbacks(str(folder), config.patience)
     for name, ours in (
         ("logger", [logger]),
-        ("callbacks", default_callbacks(str(folder), config.patience)),
+        ("callbacks", [*callbacks, Progress()]),
         ("plugins", [AtomicCheckpointIO()]),
     ):
         asked[name] = [*ours, *as_list(asked[name])]

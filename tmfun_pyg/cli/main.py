@@ -3,11 +3,14 @@
 import argparse
 import importlib
 import logging
+import os
 import sys
 import warnings
+from importlib.resources import files
 from typing import List, Optional, Sequence
 
 from tmfun_pyg._version import __version__
+from tmfun_pyg.cli.find_files import find_files
 
 # Where each is, imported when called, so that --help does not wait for torch,
 # and what it is for.
@@ -25,7 +28,7 @@ COMMANDS = {
 TRAINING = ("search", "fit")
 # Options whose parts are modalities, which may hold a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
-FAILURE, INTERRUPT = 1, 130
+FAILURE, USAGE, INTERRUPT, CLOSED_PIPE = 1, 2, 130, 141
 
 
 def main(args: Optional[Sequence[str]] = None) -> int:
@@ -44,37 +47,61 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     debug = "--debug" in words
     words = [_with_underscores(word) for word in words if word != "--debug"]
     command = _parse_command(words[:1])
+    args = words[1:]
+    if {"-h", "--help"}.intersection(args):
+        folder = files("tmfun_pyg.cli").joinpath("help")
+        text = folder.joinpath(f"{command}.txt").read_text(encoding="utf-8")
+        print(text, end="")
+        return 0
     try:
-        from tmfun_pyg.cli.command import run
-
+        args = find_files(args)
         module = importlib.import_module(
             f"tmfun_pyg.cli.{COMMANDS[command][0]}"
         )
         if not debug:
             _quiet()  # Lightning sets its loggers up when it is imported.
-        function, args = getattr(module, command), words[1:]
+        function, status = getattr(module, command), 0
         if command in TRAINING:  # Their options are more than arguments.
-            return function(args)
-        run(command, function, args, getattr(module, "SEVERAL", {}))
-        return 0
+            status = function(args)
+        else:
+            from tmfun_pyg.cli.command import run
+
+            run(command, function, args, getattr(module, "SEVERAL", {}))
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print(f"tmfun {command}: interrupted", file=sys.stderr)
         return INTERRUPT
+    except BrokenPipeError:  # As in `tmfun test ... | head -1`.
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     # What people can mend. Anything else is a fault of ours: its traceback
     # is worth having.
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        # What is an argument in Python is an option here.
-        text = str(error).replace("overwrite=True", "--overwrite")
-        option = "--data.zero_rows" if command in TRAINING else "--zero_rows"
-        text = text.replace("zero_rows='mask'", f"{option} mask")
+        text = _in_options(str(error), command)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
-        return FAILURE
+        return USAGE if type(error).__name__ == "OptionError" else FAILURE
+
+
+def _in_options(text: str, command: str) -> str:
+    """Takes what is an argument in Python for the option that it is here."""
+    data = "--data." if command in TRAINING else "--"
+    for argument, option in (
+        ("overwrite=True", "--overwrite"),
+        ("zero_rows='mask'", f"{data}zero_rows mask"),
+        ("modalities=[]", f"{data}modalities []"),
+    ):
+        text = text.replace(argument, option)
+    return text
 
 
 def _parse_command(words: List[str]) -> str:
-    listed = "\n".join(f"  {name:<11}{text}" for name, text in COMMANDS.items())
+    listed = "\n".join(
+        f"  {name:<11}{text}" for name, (_, text) in COMMANDS.items()
+    )
     parser = argparse.ArgumentParser(
         "tmfun",
         description="Multimodal recommendation: from a log of interactions "

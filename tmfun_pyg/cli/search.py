@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import INTERRUPT
+from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.training_options import (
     as_list,
     instantiate,
@@ -56,20 +57,7 @@ def search(args: List[str]) -> int:
     """Searches the options of a model on validation, and writes a
     configuration of the best for tmfun fit.
     """
-    parser = make_parser(
-        "search",
-        "Searches the options of a model, and writes a configuration of those "
-        "with the best validation Recall@20 for tmfun fit. The options given "
-        "are tried first.",
-        SearchOptions,
-    )
-    parser.add_argument(
-        "--fixed",
-        nargs="+",
-        default=[],
-        metavar="OPTION",
-        help="options of the model, or lr, that are not searched",
-    )
+    parser = search_parser()
     config = parse(parser, SearchOptions, args)
     optuna = import_extra("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -89,6 +77,25 @@ def search(args: List[str]) -> int:
         print(f"\ntmfun search: {text}", file=sys.stderr)
         return INTERRUPT
     return 0
+
+
+def search_parser() -> ArgumentParser:
+    """Returns a parser of the options of this command."""
+    parser = make_parser(
+        "search",
+        "Searches the options of a model, and writes a configuration of those "
+        "with the best validation Recall@20 for tmfun fit. The options given "
+        "are tried first.",
+        SearchOptions,
+    )
+    parser.add_argument(
+        "--fixed",
+        nargs="+",
+        default=[],
+        metavar="OPTION",
+        help="options of the model, or lr, that are not searched",
+    )
+    return parser
 
 
 def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
@@ -162,7 +169,7 @@ def _train(
     """Trains until it stops, and returns the best Recall@20 on validation."""
     stopping: Any = default_callbacks(patience=config.patience)[0]
     asked = copy.deepcopy(objects.trainer.as_dict())
-    callbacks = [stopping, rule, *as_list(asked["callbacks"])]
+    callbacks = [stopping, rule, Progress(), *as_list(asked["callbacks"])]
     asked |= {"callbacks": callbacks, "logger": False}
     asked |= {"enable_checkpointing": False, "num_sanity_val_steps": 0}
     trainer = Trainer(**asked)

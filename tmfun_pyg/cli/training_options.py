@@ -3,19 +3,20 @@ trainer, from the command line and from files.
 """
 
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 
 from tmfun_pyg.cli.command import switch_on
+from tmfun_pyg.cli.help_formatter import HelpFormatter
+from tmfun_pyg.cli.option_errors import parse_options
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import DatasetOptions, InteractionDataModule
 
 # Arguments of models that are read from the data set:
 SIZES = {"num_users", "num_items", "in_channels"}
+TITLES = {"data": "data set", "model": "model", "loader": "batches"}
 
 
 @dataclass
@@ -46,6 +47,11 @@ def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
         usage=f"tmfun {command} [--config FILE] [--data.root DIR] "
         f"[--model NAME] ...",
         description=summary,
+        epilog="--trainer.NAME is an argument of lightning.pytorch.Trainer, "
+        "such as --trainer.max_epochs, --trainer.accelerator, "
+        "--trainer.devices and --trainer.precision.",
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     parser.add_class_arguments(TrainingOptions)
@@ -61,6 +67,8 @@ def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
     parser.add_class_arguments(
         Trainer, "trainer", fail_untyped=False, instantiate=False
     )
+    for name, group in (parser.groups or {}).items():
+        group.title = TITLES.get(name, group.title)
     parser.set_defaults(
         {
             "model": {"class_path": "tmfun_pyg.nn.TMFUN"},
@@ -68,6 +76,7 @@ def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
             "trainer.devices": 1,
             "trainer.log_every_n_steps": 1,
             "trainer.enable_model_summary": False,
+            "trainer.enable_progress_bar": False,
         }
     )
     return parser
@@ -81,13 +90,13 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
         own: The same as there.
         args: The options as they were given.
     """
-    words = switch_on(_find_configs(args), own)
+    words = switch_on(args, own)
     asked = [x for x in words if not x.startswith("--print_config")]
     # A class would get the defaults of the default class, where options have
     # the same name. So the class that is asked for becomes the default.
-    class_path = parser.parse_args(asked).model.class_path
+    class_path = parse_options(parser, asked).model.class_path
     parser.set_defaults({"model": {"class_path": class_path}})
-    return parser.parse_args(words)
+    return parse_options(parser, words)
 
 
 def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
@@ -103,20 +112,3 @@ def as_list(asked: Any) -> List[Any]:
     """Returns what was asked for of what may be one, several or a switch."""
     values = asked if isinstance(asked, list) else [asked]
     return [x for x in values if not isinstance(x, (bool, type(None)))]
-
-
-def _find_configs(args: List[str]) -> List[str]:
-    """Takes a name for the configuration of that name in the package."""
-    folder = Path(str(files("tmfun_pyg.configs")))
-    shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}
-    words = list(args)
-    for place, word in enumerate(words[:-1], start=1):
-        name = words[place]
-        if word in ("-c", "--config") and not Path(name).exists():
-            if name not in shipped:
-                raise ValueError(
-                    f"--config must be an existing file or one of "
-                    f"{', '.join(sorted(shipped))} (got '{name}')"
-                )
-            words[place] = shipped[name]
-    return words

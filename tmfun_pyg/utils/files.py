@@ -1,11 +1,33 @@
 """Files and folders that are written completely or not at all."""
 
+import errno
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator, Union
 from uuid import uuid4
+
+UNWRITABLE = {errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
+UNWRITABLE |= {errno.EPERM, errno.EROFS}
+LEAST_FREE = 2**20  # Bytes; with fewer, a disk is full.
+
+
+@contextmanager
+def _told_why(path: Path) -> Iterator[None]:
+    """Names the file or folder that can't be written, and why."""
+    try:
+        yield
+    # Many writers, those of torch, numpy, faiss, ..., do not say why.
+    except (OSError, RuntimeError) as err:
+        number = getattr(err, "errno", None)
+        if number is None and shutil.disk_usage(path.parent).free < LEAST_FREE:
+            number = errno.ENOSPC
+        if number not in UNWRITABLE:
+            raise
+        raise OSError(
+            f"'{path}' can't be written: {os.strerror(number)}"
+        ) from err
 
 
 @contextmanager
@@ -17,15 +39,16 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
         path (str): The file. Its folder is created if it does not exist.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Some writers choose the format by the suffix.
     part = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
     try:
-        yield part
-        # The content must reach the disk before the name.
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with _told_why(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            # The content must reach the disk before the name.
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -73,17 +96,18 @@ def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     part = folder.with_name(f".{folder.name}.{key}.part")
     old = folder.with_name(f".{folder.name}.{key}.old")
     try:
-        part.mkdir(parents=True)
-        yield part
-        if not folder.exists():
-            os.replace(part, folder)
-            return
-        os.replace(folder, old)
-        try:
-            os.replace(part, folder)
-        except OSError:
-            os.replace(old, folder)
-            raise
-        shutil.rmtree(old)
+        with _told_why(folder):
+            part.mkdir(parents=True)
+            yield part
+            if not folder.exists():
+                os.replace(part, folder)
+                return
+            os.replace(folder, old)
+            try:
+                os.replace(part, folder)
+            except OSError:
+                os.replace(old, folder)
+                raise
+            shutil.rmtree(old)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""The help texts are files, so that --help needs no import of torch. To write
+them anew: `python tests/cli/test_help.py`.
+"""
+
+import importlib
+import os
+import re
+from pathlib import Path
+from typing import Any, List
+from unittest import mock
+
+import pytest
+
+import tmfun_pyg.cli
+from tmfun_pyg.cli.command import make_parser
+from tmfun_pyg.cli.fit import fit_parser
+from tmfun_pyg.cli.main import COMMANDS, main
+from tmfun_pyg.cli.search import search_parser
+
+FOLDER = Path(tmfun_pyg.cli.__file__).parent / "help"
+
+
+def help_of(command: str) -> str:
+    with mock.patch.dict(os.environ, COLUMNS="80"):
+        if command in ("fit", "search"):
+            parser = fit_parser() if command == "fit" else search_parser()
+        else:
+            place = COMMANDS[command][0]
+            module = importlib.import_module(f"tmfun_pyg.cli.{place}")
+            function = getattr(module, command)
+            several = getattr(module, "SEVERAL", {})
+            parser = make_parser(command, function, several)
+        return str(parser.format_help())
+
+
+def words(text: str) -> List[str]:
+    """Returns all but what versions of argparse and jsonargparse differ in."""
+    return sorted(set(re.findall(r"--[\w.]+|\w{5,}", text)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_of_today(command: str, capsys: Any) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown == (FOLDER / f"{command}.txt").read_text(encoding="utf-8")
+    assert words(shown) == words(help_of(command))
+    assert ":obj:" not in shown
+    assert ":class:" not in shown
+
+
+if __name__ == "__main__":
+    for name in COMMANDS:
+        (FOLDER / f"{name}.txt").write_text(help_of(name), encoding="utf-8")

@@ -1,0 +1,142 @@
+"""What the command line says to mistakes: a line, in its own words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, List
+
+import pytest
+
+from tmfun_pyg.cli.main import main
+
+MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["--modle", "TMFUN"],
+            "'--modle' is not an option of tmfun fit; did you mean --model?",
+        ),
+        (
+            ["--data.rot", "x"],
+            "'--data.rot' is not an option of tmfun fit; "
+            "did you mean --data.root?",
+        ),
+        (["--xyz", "x"], "'--xyz' is not an option of tmfun fit"),
+        (["extra"], "'extra' is not an option of tmfun fit"),
+        (
+            ["--model.chanels", "8"],
+            "'--model.chanels' is not an option of TMFUN; "
+            "did you mean --model.channels?",
+        ),
+        (
+            ["--model", "LightGCN", "--model.attention", "false"],
+            "'--model.attention' is not an option of LightGCN",
+        ),
+        (
+            ["--model.channels", "x"],
+            "--model.channels must be of type int (got 'x')",
+        ),
+        (["--lr", "a"], "--lr must be of type float (got 'a')"),
+        (["--lr"], "--lr must come with a value"),
+        (
+            ["--data.zero_rows", "x"],
+            "--data.zero_rows must be one of 'error', 'mask' (got 'x')",
+        ),
+        (
+            ["--config", "typo.yaml"],
+            "'--modle' is not an option of tmfun fit; did you mean --model?",
+        ),
+        (
+            ["--config", "class.yaml"],
+            "'--model.chanels' is not an option of TMFUN; "
+            "did you mean --model.channels?",
+        ),
+    ],
+)
+def test_options(
+    args: List[str], message: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("typo.yaml").write_text("modle: TMFUN\n")
+    Path("class.yaml").write_text(
+        "model:\n  class_path: TMFUN\n  init_args:\n    chanels: 3\n"
+    )
+    assert main(["fit", *args]) == 2
+    assert capsys.readouterr().err == f"tmfun fit: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["Foo", "tmfun_pyg.nn.Foo", "json.JSONDecoder"]
+)
+def test_unknown_model(name: str, capsys: Any) -> None:
+    assert main(["fit", "--model", name]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"tmfun fit: error: {MODELS}")
+    assert "EASE, " in error
+    assert "EmbeddingModel" not in error
+    assert error.endswith(f"(got '{name}')\n")
+
+
+def test_required(capsys: Any) -> None:
+    assert main(["test"]) == 2
+    assert (
+        capsys.readouterr().err == "tmfun test: error: --ckpt must be given\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["test", "--ckpt", "no.ckpt"], "--ckpt must exist (got 'no.ckpt')"),
+        (["test", "--ckpt=no.ckpt"], "--ckpt must exist (got 'no.ckpt')"),
+        (
+            ["fit", "--config", "no.yaml"],
+            "--config must be an existing file or one of baby, ",
+        ),
+        (["fit", "--data.root", "no"], "--data.root must exist (got 'no')"),
+        (["prepare", "--log", "no.csv"], "--log must exist (got 'no.csv')"),
+    ],
+)
+def test_missing_files(args: List[str], message: str) -> None:
+    """Without an import of torch."""
+    code = (
+        "import sys; from tmfun_pyg.cli.main import main; status = main(); "
+        "sys.exit(status if 'torch' not in sys.modules else 'torch')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tmfun {args[0]}: error: {message}")
+
+
+def test_names_of_commands(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "\n  fit        train a model\n" in capsys.readouterr().out
+
+
+def test_closed_pipe(tmp_path: Path) -> None:
+    """As in `tmfun report ... | head -1`: no message."""
+    code = (
+        "import sys, types; from tmfun_pyg.cli import main as cli; "
+        "command = types.ModuleType('x'); "
+        "command.fit = lambda args: print('x' * 10 ** 6) or 0; "
+        "sys.modules['tmfun_pyg.cli.fit'] = command; "
+        "sys.exit(cli.main(['fit']))"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 141

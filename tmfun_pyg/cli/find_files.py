@@ -1,0 +1,39 @@
+"""Files that options name, looked for before anything slow is imported."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import List
+
+# Options whose value is a file or a folder that is read.
+READ = ("--ckpt", "--users", "--log", "--root", "--data.root", "--run")
+CONFIG = ("-c", "--config")
+
+
+def find_files(args: List[str]) -> List[str]:
+    """Checks that the files exist, and takes a name for the configuration of
+    that name in the package.
+
+    Args:
+        args: The options as they were given.
+    """
+    folder = Path(str(files("tmfun_pyg.configs")))
+    shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}
+    words = [part for word in args for part in _split(word)]
+    for place, option in enumerate(words[:-1], start=1):
+        name = words[place]
+        if option in CONFIG and not Path(name).exists():
+            if name not in shipped:
+                raise ValueError(
+                    f"--config must be an existing file or one of "
+                    f"{', '.join(sorted(shipped))} (got '{name}')"
+                )
+            words[place] = shipped[name]
+        is_path = option in READ and (option, name) != ("--users", "all")
+        if is_path and not Path(name).exists():
+            raise ValueError(f"{option} must exist (got '{name}')")
+    return words
+
+
+def _split(word: str) -> List[str]:
+    option, equals, value = word.partition("=")
+    return [option, value] if equals and option in READ + CONFIG else [word]

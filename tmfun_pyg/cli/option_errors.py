@@ -1,0 +1,89 @@
+"""Tells in one line which option is wrong, and what was expected."""
+
+import inspect
+import re
+from argparse import ArgumentError
+from difflib import get_close_matches
+from pkgutil import resolve_name
+from typing import Iterable, List
+
+from jsonargparse import ArgumentParser, Namespace
+
+import tmfun_pyg.baselines
+import tmfun_pyg.nn
+
+
+class OptionError(ValueError):
+    """Options that are not understood."""
+
+
+def parse_options(parser: ArgumentParser, words: List[str]) -> Namespace:
+    """Reads options.
+
+    Args:
+        parser: A parser with ``exit_on_error=False``.
+        words: The options as they were given.
+
+    Raises:
+        OptionError: If they are not understood.
+    """
+    try:
+        return parser.parse_args(words)
+    except ArgumentError as err:
+        raise OptionError(_tell(str(err), parser)) from err
+
+
+def _tell(text: str, parser: ArgumentParser) -> str:
+    unknown = re.match(r"unrecognized arguments: (\S+)", text)
+    in_file = re.match(r"Option '(\S+)' is not", text)
+    if found := unknown or in_file:
+        option = found[1] if unknown else f"--{found[1]}"
+        # argparse has no other list.
+        return _misspelt(option, parser._option_string_actions, parser.prog)
+    if needs := re.match(r"argument (\S+): expected", text):
+        return f"{needs[1].split('/')[-1]} must come with a value"
+    if missing := re.search(
+        r'arguments are required: (\S+)|Key "(\S+)" is', text
+    ):
+        names = (missing[1] or missing[2]).split(",")
+        return f"{', '.join(f'--{x}' for x in names)} must be given"
+    keys = ".".join(re.findall(r'Parser key "([^"]+)"', text))
+    of_model = re.search(r"given class_path '([^']+)'", text)
+    if of_model and "has no attribute" not in text:
+        option = re.search(r"Option '(\S+)' is not accepted", text)
+        if option:
+            cls = resolve_name(of_model[1])
+            known = (f"--{keys}.{x}" for x in inspect.signature(cls).parameters)
+            return _misspelt(f"--{keys}.{option[1]}", known, cls.__name__)
+    elif keys == "model":
+        got = re.search(r"Given value: (.*)", text)
+        return (
+            f"--model must be one of {', '.join(model_names())}, or the path "
+            f"of a class of your own (got '{got[1] if got else ''}')"
+        )
+    if wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", text):
+        expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong[1])
+        if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
+            expected = f"one of {choices[1]}"
+        else:
+            expected = f"of type {expected}"
+        return f"--{keys} must be {expected} (got '{wrong[2]}')"
+    return " ".join(text.split())
+
+
+def model_names() -> List[str]:
+    """Returns the names of all models of this package."""
+    base = tmfun_pyg.nn.RankingModel
+    found = []
+    for module in (tmfun_pyg.nn, tmfun_pyg.baselines):
+        for name in module.__all__:
+            cls = getattr(module, name)
+            if isinstance(cls, type) and issubclass(cls, base):
+                found += [] if name.endswith("Model") else [name]  # Bases.
+    return found
+
+
+def _misspelt(option: str, known: Iterable[str], of: str) -> str:
+    near = get_close_matches(option, known, n=1, cutoff=0.7)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"'{option}' is not an option of {of}{hint}"
