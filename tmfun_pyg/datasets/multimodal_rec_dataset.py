@@ -65,8 +65,9 @@ class MultimodalRecDataset(RecDataset):
         pre_transform (callable, optional): A function/transform that takes
             in a :class:`~torch_geometric.data.HeteroData` object and returns
             a transformed version. The data object will be transformed before
-            being saved to disk. Its :meth:`__repr__` must name its options,
-            since the name of the processed file depends on it.
+            being saved to disk. The name of the processed file depends on its
+            attributes and on the files of its classes; a function, of which
+            less can be told, is applied anew each time.
             (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
@@ -130,10 +131,14 @@ class MultimodalRecDataset(RecDataset):
             )
         # Computed once: files that change while they are read must not be
         # found under the name of their new state.
+        state = _processed.state_of(pre_transform)
         self.processed_file_names = _processed.file_name(
-            self.raw_paths, type(self).__name__, zero_rows, repr(pre_transform)
+            self.raw_paths,
+            type(self).__name__,
+            zero_rows,
+            repr(pre_transform) if state is None else state,
         )
-        force_reload |= not _processed.is_stable(pre_transform)
+        force_reload |= state is None
         super().__init__(
             root, transform, pre_transform, force_reload=force_reload
         )
