@@ -74,6 +74,25 @@ def test_no_modalities(make_raw):
     assert data.metadata()[0] == ["user", "item"]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64])
+def test_multi_hot_features(make_raw, dtype):
+    matrix = np.eye(5, dtype=dtype)
+    root = make_raw(features={"genre": matrix})
+    x = MultimodalRecDataset(root, "toy")[0]["item"].x_genre
+    assert torch.equal(x, torch.eye(5))
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_bad_features_of_raw_ids(make_raw, value):
+    matrix = np.ones((5, 2))
+    matrix[[1, 3]] = value
+    root = make_raw(features={"visual": matrix})
+    rows = "".join(f"sku-{index}\t{index}\n" for index in (4, 3, 2, 1, 0))
+    (root / "toy" / "i_id_mapping.csv").write_text(f"raw\titemID\n{rows}")
+    with pytest.raises(ValueError, match=r"2 item\(s\): sku-1, sku-3\).*mask"):
+        MultimodalRecDataset(root, "toy")
+
+
 def test_three_places(make_raw, tmp_path, cache):
     make_raw(folder="a/toy/raw")
     dataset = MultimodalRecDataset(tmp_path / "a", "toy")
@@ -356,7 +375,7 @@ def nan_at(*items):
         ),
         (
             {"features": nan_at(1, 3)},
-            r"visual_feat.npy' must be finite .*2 item\(s\): 1, 3\)",
+            r"visual_feat.npy' must be finite .*2 item\(s\): 1, 3\); mend",
         ),
         (
             {"features": {"visual": np.full((5, 2), 1e300)}},
@@ -371,8 +390,8 @@ def nan_at(*items):
             r"visual_feat.npy' must have the shape .*\[5, 0\]",
         ),
         (
-            {"features": {"visual": np.ones((5, 2), dtype=int)}},
-            "visual_feat.npy' must hold floats .*int64",
+            {"features": {"visual": np.full((5, 2), "1")}},
+            "visual_feat.npy' must hold numbers .*<U1",
         ),
         (
             {"features": {"visual": np.array([[1.0, None]] * 5)}},

@@ -191,9 +191,10 @@ class MultimodalRecDataset(RecDataset):
             features (Dict[str, Any]): For each modality a pair
                 :obj:`(item_ids, matrix)`, or a matrix alone whose rows are
                 those of the distinct item ids of the log (before
-                :obj:`k_core`) in sorted order. A matrix is a float
-                :class:`numpy.ndarray` or :class:`torch.Tensor` of shape
-                :obj:`[num_rows, num_features]`. May be empty.
+                :obj:`k_core`) in sorted order. A matrix is a
+                :class:`numpy.ndarray` or :class:`torch.Tensor` of numbers or
+                booleans, of shape :obj:`[num_rows, num_features]`. May be
+                empty.
             user_col (str, optional): The column of user ids.
                 (default: :obj:`"user_id"`)
             item_col (str, optional): The column of item ids.
