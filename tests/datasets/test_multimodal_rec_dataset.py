@@ -67,11 +67,14 @@ def test_ten_modalities(make_raw):
 
 def test_no_modalities(make_raw):
     root = make_raw(features={})
-    with pytest.raises(ValueError, match=r"pass modalities=\[\]"):
-        MultimodalRecDataset(root, "toy")
-    data = MultimodalRecDataset(root, "toy", modalities=[])[0]
-    assert data["user", "item"].edge_index.tolist() == TRAIN
-    assert data.metadata()[0] == ["user", "item"]
+    for modalities in (None, []):
+        graphs = FeatureGraph(k=2)
+        dataset = MultimodalRecDataset(
+            root, "toy", modalities, pre_transform=graphs
+        )
+        assert dataset.modalities == []
+        assert dataset[0]["user", "item"].edge_index.tolist() == TRAIN
+        assert dataset[0].metadata()[0] == ["user", "item"]
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64])
@@ -498,7 +501,7 @@ def test_damaged_processed_file(make_raw):
     path = Path(MultimodalRecDataset(root, "toy").processed_paths[0])
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
-        ValueError, match="cannot be read: .*; delete it to process"
+        ValueError, match=r"cannot be read: .*; delete it to process"
     ):
         MultimodalRecDataset(root, "toy")
     dataset = MultimodalRecDataset(root, "toy", force_reload=True)

@@ -55,8 +55,8 @@ class MultimodalRecDataset(RecDataset):
     Args:
         root (str): Root directory, see above.
         name (str): The name of the data set.
-        modalities (List[str], optional): The modalities to read. If empty,
-            only interactions are read.
+        modalities (List[str], optional): The modalities to read, none of them
+            for interactions alone.
             (default: all with a feature file, sorted by name)
         transform (callable, optional): A function/transform that takes in a
             :class:`~torch_geometric.data.HeteroData` object and returns a
@@ -124,11 +124,6 @@ class MultimodalRecDataset(RecDataset):
         )
         if not all(osp.isfile(path) for path in self.raw_paths):
             self.download()
-        if modalities is None and not found:
-            raise ValueError(
-                f"'{self.raw_dir}' must have files '<modality>_feat.npy' (got "
-                f"none); pass modalities=[] to read interactions alone"
-            )
         # Computed once: files that change while they are read must not be
         # found under the name of their new state.
         state = _processed.state_of(pre_transform)
