@@ -281,6 +281,7 @@ def test_numbers_of_the_report(tmp_path):
             "m": {
                 "features": 2,
                 "present": 5,
+                "trained": 2,
                 "missing": 1,
                 "smallest_norm": 1.0,
                 "median_norm": 2.0,
@@ -379,14 +380,13 @@ def test_users_that_can_be_judged(tmp_path):
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "x_label"])
     path = write_csv(tmp_path / "log.csv", log)
     report = prepare(path, tmp_path, "own")
-    assert report.judged == {
-        "validation": FEW_USERS + 1,
-        "test": FEW_USERS,
-    }
+    assert report.judged == {"validation": FEW_USERS + 1, "test": FEW_USERS}
     assert report.suspicious == []
     path = write_csv(path, log[log["user_id"] != "u0"])
     report = prepare(path, tmp_path, "less")
-    assert report.suspicious == ["test can judge only 99 users (fewer than 100)"]
+    assert report.suspicious == [
+        "test can judge only 99 users (fewer than 100)"
+    ]
 
 
 @pytest.mark.parametrize("dtype", [bool, int])

@@ -9,10 +9,13 @@ from typing import Any, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import switch_on
+from tmfun_pyg.loader.negative_sampler import check_negatives
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import DatasetOptions, InteractionDataModule
+from tmfun_pyg.training.checkpoint import Dataset
 
 # Arguments of models that are read from the data set:
 SIZES = {"num_users", "num_items", "in_channels"}
@@ -99,6 +102,12 @@ def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
     return parser.instantiate_classes(others)
 
 
+def check_trainable(data: HeteroData, dataset: Dataset) -> None:
+    """Names a user for whom there is no negative item, by the raw id."""
+    num_items = int((data["item"].degree > 0).sum())
+    check_negatives(data["user"].degree, num_items, dataset.user_ids)
+
+
 def as_list(asked: Any) -> List[Any]:
     """Returns what was asked for of what may be one, several or a switch."""
     values = asked if isinstance(asked, list) else [asked]
@@ -112,11 +121,13 @@ def _find_configs(args: List[str]) -> List[str]:
     words = list(args)
     for place, word in enumerate(words[:-1], start=1):
         name = words[place]
-        if word in ("-c", "--config") and not Path(name).exists():
-            if name not in shipped:
-                raise ValueError(
-                    f"--config must be an existing file or one of "
-                    f"{', '.join(sorted(shipped))} (got '{name}')"
-                )
+        if word not in ("-c", "--config"):
+            continue
+        if name in shipped:
             words[place] = shipped[name]
+        elif not Path(name).exists():
+            raise ValueError(
+                f"--config must be an existing file or one of "
+                f"{', '.join(sorted(shipped))} (got '{name}')"
+            )
     return words

@@ -64,7 +64,8 @@ class PrepareReport:
             :obj:`interactions` outside of the k-core.
         modalities (Dict[str, Dict[str, float]]): For each modality the
             number of :obj:`features`, of items that have it
-            (:obj:`present`) and lack it (:obj:`missing`), and the
+            (:obj:`present`, those with training interactions
+            :obj:`trained`) and lack it (:obj:`missing`), and the
             :obj:`smallest_norm`, :obj:`median_norm` and
             :obj:`largest_norm` of a row.
         assumed (List[str]): What was assumed of the data, a short line each.
@@ -157,6 +158,7 @@ def describe(
         modalities[modality] = {
             "features": matrix.shape[1],
             "present": len(matrix),
+            "trained": int(present[np.unique(train_item)].sum()),
             "missing": num_items - len(matrix),
             "smallest_norm": float(norm.min()),
             "median_norm": float(np.median(norm)),
