@@ -90,5 +90,5 @@ def test_nothing_to_train(graph):
 
 def test_no_features():
     data = make_data(0, False)
-    with pytest.raises(ValueError, match="must hold features"):
-        ContentKNN.from_data(data)(ToRecGraph()(data))
+    with pytest.raises(ValueError, match=r"for ContentKNN \(got none\)"):
+        ContentKNN(NUM_USERS, NUM_ITEMS)(ToRecGraph()(data))

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import yaml
 from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
+from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.utils.locked import locked
@@ -62,7 +64,10 @@ def assert_same(path: str, other: str) -> None:
 
 def test_fit_and_judge(capsys: Any) -> None:
     assert fit("run", 3, "--model", "LightGCN", "--model.channels", "8") == 0
-    assert "tmfun test --ckpt run/best.ckpt" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"tmfun test --ckpt {Path('run/best.ckpt').absolute()}" in out
+    judged = HeldOutDataset(Recommender.load("run/best.ckpt").data, "val")
+    assert f"\n{judged.num_users} users " in out
     loaded = Recommender.load("run/best.ckpt")
     assert loaded.model.channels == 8
     expected = loaded.evaluate("val")
@@ -76,7 +81,11 @@ def test_fit_and_judge(capsys: Any) -> None:
     assert best == max(float(row["val_recall@20"]) for row in logged)
 
     assert main(["test", "--ckpt", "run/best.ckpt"]) == 0
-    assert "LightGCN" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    judged = HeldOutDataset(loaded.data, "test")
+    assert sum(len(user) for user, _ in judged) == judged.num_users
+    assert out.startswith(f"{judged.num_users} users ")
+    assert "\nLightGCN " in out
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert metrics["test"] == loaded.evaluate("test")
     assert metrics["val"] == expected
@@ -110,7 +119,7 @@ def test_resume_with_callbacks() -> None:
     assert any(row["epoch"] == "" for row in found)
 
 
-def test_interrupted(monkeypatch: Any, capsys: Any) -> None:
+def test_interrupted(folder: Path, monkeypatch: Any, capsys: Any) -> None:
     handler = signal.getsignal(signal.SIGINT)
     step = RecommenderModule.training_step
 
@@ -128,11 +137,19 @@ def test_interrupted(monkeypatch: Any, capsys: Any) -> None:
         assert "nothing to keep" in capsys.readouterr().err
         interrupt_at(2)
         assert fit("run", 4) == 130
-        assert "--config run/config.yaml --resume" in capsys.readouterr().err
+        command = capsys.readouterr().err.splitlines()[-1]
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning ignores it now.
     monkeypatch.setattr(RecommenderModule, "training_step", step)
-    assert main(["fit", "--config", "run/config.yaml", "--resume=true"]) == 0
+    # It goes on from anywhere.
+    other = folder / "a folder"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    words = shlex.split(command)
+    assert words[0] == "tmfun"
+    assert main(words[1:]) == 0
+    assert os.listdir(other) == []
+    monkeypatch.chdir(folder)
     assert fit("whole", 4) == 0
     assert_same("run/last.ckpt", "whole/last.ckpt")
     assert rows("run/metrics.csv") == rows("whole/metrics.csv")
@@ -357,6 +374,23 @@ def test_options_that_make_no_run(
     assert message in error
     assert error.count("\n") == 1
     assert not (folder / "run").exists()
+
+
+def test_user_with_all_items(capsys: Any, folder: Path) -> None:
+    rows = Path("toy/toy.inter").read_text().splitlines()
+    items = sorted({line.split("\t")[1] for line in rows[1:]})
+    rows = [line for line in rows if not line.startswith("7\t")]
+    rows += [f"7\t{item}\t0" for item in items]
+    Path("toy/toy.inter").write_text("\n".join(rows) + "\n")
+    ids = "".join(f"u{index:02}\t{index}\n" for index in range(60))
+    Path("toy/u_id_mapping.csv").write_text(f"user\tuserID\n{ids}")
+    assert fit("run", 1) == 1
+    error = capsys.readouterr().err
+    assert f"(got user 'u07' with all {len(items)} items; 1 of 60" in error
+    assert "leave such users out, or take a model in closed form" in error
+    assert error.count("\n") == 1
+    assert not (folder / "run").exists()
+    assert fit("run", 1, "--model", "EASE") == 0
 
 
 def test_two_fits_into_one_folder(capsys: Any) -> None:

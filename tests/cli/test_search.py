@@ -54,7 +54,8 @@ def test_config_is_taken_by_fit(capsys: Any) -> None:
     assert search("found", 3, *LIGHTGCN, "--lr", "0.02") == 0
     out = capsys.readouterr().out
     assert "trial 3 of 3" in out
-    assert out.endswith("  tmfun fit --config found/config.yaml\n")
+    path = Path("found/config.yaml").absolute()
+    assert out.endswith(f"  tmfun fit --config {path}\n")
     # What is given is tried first, with the model's own defaults:
     done = trials("found")
     assert done[0].params == {
@@ -189,6 +190,11 @@ def test_test_split_does_not_choose() -> None:
 def test_failures(monkeypatch: Any, capsys: Any) -> None:
     assert search("x", 1, "--model", "MostPopular") == 1
     assert "--model must be one of BPRMF, " in capsys.readouterr().err
+    Path("toy/visual_feat.npy").rename("visual.npy")
+    assert search("z", 1, "--model", "TMFUN") == 1
+    assert "features of items for TMFUN (got none)" in capsys.readouterr().err
+    assert not Path("z/studies.db").exists()
+    Path("visual.npy").rename("toy/visual_feat.npy")
     assert search("x", 0, *LIGHTGCN) == 1
     assert "'budget' must be at least 1" in capsys.readouterr().err
     with locked(Path("x/lock")):

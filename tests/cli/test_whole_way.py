@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,13 @@ def test_whole_way(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert main(PREPARE) == 0
     out = capsys.readouterr().out
     assert "80 users, 50 items" in out
-    fit = out.splitlines()[-1].split()[1:]
+    fit = shlex.split(out.splitlines()[-1])[1:]
     fit += ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu"]
     fit += ["--trainer.enable_progress_bar", "false", "--data.k", "3"]
     assert main(fit) == 0
     out = capsys.readouterr().out
     ckpt = out.splitlines()[-1].split()[-1]
-    assert ckpt == "runs/shop/TMFUN/seed_0/best.ckpt"
+    assert ckpt == str(tmp_path / "runs/shop/TMFUN/seed_0/best.ckpt")
     assert main(["test", "--ckpt", ckpt]) == 0
 
     args = ["recommend", "--ckpt", ckpt, "--k", "3", "--out", "list.csv"]
@@ -94,6 +95,71 @@ def test_whole_way(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert main(["report", "--run", "runs/shop"]) == 0
     page = Path("runs/shop/report/report.html").read_text(encoding="utf-8")
     assert "TMFUN" in page
+
+
+FAST = [
+    *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
+    *("--trainer.enable_progress_bar", "false"),
+]
+
+
+def test_whole_way_without_features(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    write_log()
+    assert main([*PREPARE[:-4], "--out", "my data"]) == 0
+
+    # What is printed works in any folder, whatever is there.
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "own_data").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    next_command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert next_command[0] == "tmfun"
+    assert main([*next_command[1:], *FAST]) == 0
+    test = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    monkeypatch.chdir(tmp_path)
+    assert main(test[1:]) == 0
+    assert capsys.readouterr().out.startswith("80 users ")
+    ckpt = test[test.index("--ckpt") + 1]
+    assert main(["recommend", "--ckpt", ckpt, "--out", "list.csv"]) == 0
+    assert main(["export", "--ckpt", ckpt, "--out", "served"]) == 0
+    served = load_exported(Path("served"))
+    assert served.user_emb.shape[0] == 80
+
+    fit = ["fit", "--config", "own_data", "--data.root", "my data/shop"]
+    for model in ("EASE", "ItemKNN", "MostPopular"):
+        assert main([*fit, "--model", model]) == 0
+        ckpt = f"runs/shop/{model}/seed_0/best.ckpt"
+        assert main(["test", "--ckpt", ckpt]) == 0
+        args = ["recommend", "--ckpt", ckpt, "--out", f"{model}.csv"]
+        assert main(args) == 0
+    capsys.readouterr()
+    for model in ("TMFUN", "VBPR", "ContentKNN", "WithContent"):
+        assert main([*fit, "--model", model]) == 1
+        error = capsys.readouterr().err
+        assert f"must have features of items for {model} (got none)" in error
+        assert "models that read none are BPRMF, LightGCN, " in error
+        assert error.count("\n") == 1
+        assert not Path(f"runs/shop/{model}").exists()
+
+
+def test_few_items_with_features(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    write_log()
+    np.save("image.npy", np.load("image.npy")[:8])
+    Path("image_ids.txt").write_text("".join(f"SKU{i}\n" for i in range(8)))
+    assert main(PREPARE) == 0
+    out = capsys.readouterr().out
+    assert "only 8 of 50 items with interactions have it" in out
+    command = shlex.split(out.splitlines()[-1])
+    assert command[-2:] == ["--data.k", "7"]
+    options = ["--model", "LightGCN", *FAST]
+    assert main([*command[1:], *options]) == 0
 
 
 def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

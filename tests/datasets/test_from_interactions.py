@@ -452,8 +452,8 @@ IDS = [f"B{i:03}" for i in range(30)]
         ),
         ((IDS, np.ones((30, 2)), 1), "a tuple of 3"),
         ((IDS, np.ones(30)), r"must have the shape .*\[30\]"),
-        (np.ones((30, 2), dtype=int), "must hold floats .*int64"),
-        (torch.ones(30, 2, dtype=torch.int), "must hold floats .*int32"),
+        (np.full((30, 2), "1"), "must hold numbers .*<U1"),
+        (torch.ones(30, 2, dtype=torch.cfloat), "must hold numbers .*complex"),
         (
             (["B003", *IDS[1:]], np.ones((30, 2))),
             r"item_ids must have each id once .*1 item\(s\): B003",

@@ -1,17 +1,20 @@
 import copy
+import importlib
 import os
 import pickle
+import sys
+import textwrap
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch_geometric.transforms import Compose, ToUndirected
+from torch_geometric.transforms import BaseTransform, Compose, ToUndirected
 
 from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.datasets._mmrec import read_inter
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import AddItems, FeatureGraph
 
 TRAIN = [[0, 0, 1, 1, 2, 2], [0, 1, 2, 4, 0, 3]]
 
@@ -64,11 +67,33 @@ def test_ten_modalities(make_raw):
 
 def test_no_modalities(make_raw):
     root = make_raw(features={})
-    with pytest.raises(ValueError, match=r"pass modalities=\[\]"):
+    for modalities in (None, []):
+        graphs = FeatureGraph(k=2)
+        dataset = MultimodalRecDataset(
+            root, "toy", modalities, pre_transform=graphs
+        )
+        assert dataset.modalities == []
+        assert dataset[0]["user", "item"].edge_index.tolist() == TRAIN
+        assert dataset[0].metadata()[0] == ["user", "item"]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64])
+def test_multi_hot_features(make_raw, dtype):
+    matrix = np.eye(5, dtype=dtype)
+    root = make_raw(features={"genre": matrix})
+    x = MultimodalRecDataset(root, "toy")[0]["item"].x_genre
+    assert torch.equal(x, torch.eye(5))
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_bad_features_of_raw_ids(make_raw, value):
+    matrix = np.ones((5, 2))
+    matrix[[1, 3]] = value
+    root = make_raw(features={"visual": matrix})
+    rows = "".join(f"sku-{index}\t{index}\n" for index in (4, 3, 2, 1, 0))
+    (root / "toy" / "i_id_mapping.csv").write_text(f"raw\titemID\n{rows}")
+    with pytest.raises(ValueError, match=r"2 item\(s\): sku-1, sku-3\).*mask"):
         MultimodalRecDataset(root, "toy")
-    data = MultimodalRecDataset(root, "toy", modalities=[])[0]
-    assert data["user", "item"].edge_index.tolist() == TRAIN
-    assert data.metadata()[0] == ["user", "item"]
 
 
 def test_three_places(make_raw, tmp_path, cache):
@@ -175,6 +200,82 @@ def test_nameless_pre_transform_is_never_served_stale(make_raw):
         assert int(dataset[0]["user"].mark) == value
 
 
+class Mark(BaseTransform):
+    """Adds a value of which its name says nothing."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def forward(self, data):
+        data["user"].mark = torch.as_tensor(self.value)
+        return data
+
+    def __repr__(self):
+        return "Mark()"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, 2),
+        (torch.tensor([1, 2]), torch.tensor([1, 3])),
+        (np.zeros(2), np.ones(2)),
+        (np.zeros(2), np.zeros(2, np.float32)),
+    ],
+)
+def test_pre_transforms_of_one_name(make_raw, monkeypatch, values):
+    root = make_raw()
+
+    def make(value):
+        pre_transform = Compose([FeatureGraph(2), Mark(value)])
+        return MultimodalRecDataset(root, "toy", pre_transform=pre_transform)
+
+    for value in values:
+        found = make(value)[0]["user"].mark
+        assert torch.equal(found, torch.as_tensor(value))
+        assert found.dtype == torch.as_tensor(value).dtype
+    # What is the same is not processed again.
+    monkeypatch.setattr(MultimodalRecDataset, "process", None)
+    for value in values:
+        same = make(copy.deepcopy(value))[0]["user"].mark
+        assert torch.equal(same, torch.as_tensor(value))
+
+
+def test_other_features_of_added_items(make_raw):
+    root = make_raw()
+    for value in (1.0, -1.0):
+        x = {"visual": torch.full((1, 4), value)}
+        dataset = MultimodalRecDataset(
+            root, "toy", pre_transform=AddItems(x, k=2)
+        )
+        assert dataset[0]["item"].x_visual[-1].tolist() == [value] * 4
+
+
+def test_other_code_of_a_pre_transform(make_raw, tmp_path, monkeypatch):
+    root = make_raw()
+    monkeypatch.syspath_prepend(tmp_path)
+    code = """
+        class Shift:
+            def __call__(self, data):
+                data["item"].x_visual = data["item"].x_visual + {value}
+                return data
+
+            def __repr__(self):
+                return "Shift()"
+        """
+    plain = MultimodalRecDataset(root, "toy")[0]["item"].x_visual
+    for value in (1, 2):
+        path = tmp_path / "own_transforms.py"
+        path.write_text(textwrap.dedent(code.format(value=value)))
+        os.utime(path, (value, value))  # Python's own cache goes by it.
+        module = importlib.import_module("own_transforms")
+        dataset = MultimodalRecDataset(
+            root, "toy", pre_transform=module.Shift()
+        )
+        assert torch.equal(dataset[0]["item"].x_visual, plain + value)
+        del sys.modules["own_transforms"]
+
+
 def test_copies_keep_ids(make_raw):
     dataset = MultimodalRecDataset(make_raw(), "toy")
     for other in (
@@ -277,7 +378,7 @@ def nan_at(*items):
         ),
         (
             {"features": nan_at(1, 3)},
-            r"visual_feat.npy' must be finite .*2 item\(s\): 1, 3\)",
+            r"visual_feat.npy' must be finite .*2 item\(s\): 1, 3\); mend",
         ),
         (
             {"features": {"visual": np.full((5, 2), 1e300)}},
@@ -292,8 +393,8 @@ def nan_at(*items):
             r"visual_feat.npy' must have the shape .*\[5, 0\]",
         ),
         (
-            {"features": {"visual": np.ones((5, 2), dtype=int)}},
-            "visual_feat.npy' must hold floats .*int64",
+            {"features": {"visual": np.full((5, 2), "1")}},
+            "visual_feat.npy' must hold numbers .*<U1",
         ),
         (
             {"features": {"visual": np.array([[1.0, None]] * 5)}},
@@ -400,7 +501,7 @@ def test_damaged_processed_file(make_raw):
     path = Path(MultimodalRecDataset(root, "toy").processed_paths[0])
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
-        ValueError, match=r"cannot be read: .*force_reload=True"
+        ValueError, match=r"cannot be read: .*; delete it to process"
     ):
         MultimodalRecDataset(root, "toy")
     dataset = MultimodalRecDataset(root, "toy", force_reload=True)

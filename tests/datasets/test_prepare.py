@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from tmfun_pyg.datasets import MultimodalRecDataset, TikTok, prepare
-from tmfun_pyg.datasets.prepare_report import suspect_features, suspect_users
+from tmfun_pyg.datasets.prepare_report import (
+    FEW_USERS,
+    suspect_features,
+    suspect_full_users,
+    suspect_users,
+)
 
 pytest.importorskip("pyarrow")
 from_interactions = MultimodalRecDataset.from_interactions
@@ -266,6 +271,7 @@ def test_numbers_of_the_report(tmp_path):
         "splits": {"training": 5, "validation": 3, "test": 2},
         "per_user": {"median": 2.5, "most": 4, "share_with_one": 0.25},
         "per_item": {"median": 2.5, "most": 4, "share_with_one": 0.25},
+        "judged": {"validation": 3, "test": 2},
         "untrained_users": 0,
         "untrained_items": 2,
         "cold_items": 2,
@@ -275,25 +281,33 @@ def test_numbers_of_the_report(tmp_path):
             "m": {
                 "features": 2,
                 "present": 5,
+                "trained": 2,
                 "missing": 1,
                 "smallest_norm": 1.0,
                 "median_norm": 2.0,
                 "largest_norm": 10.0,
             }
         },
-        "suspicious": [],
+        "assumed": [],
+        "suspicious": [
+            "validation can judge only 3 users (fewer than 100)",
+            "test can judge only 2 users (fewer than 100)",
+            "1 user(s) with all 2 items of training, such as 'a': leave them "
+            "out to train with negatives",
+        ],
     }
     text = str(report)
     for part in (
         "own (split='given', k_core=0)",
         "4 users, 6 items, 10 interactions (5 training, 3 validation, 2 test)",
         "per item: median 2.5, most 4, 25.0% of the items with one; 2 items",
+        "with training and held-out interactions: 3 validation, 2 test",
         "no interaction: 2",
         "repeated interactions, dropped: 1",
         "modality 'm': 2 features of 5 items, 1 without; norms 1 to 10, med",
     ):
         assert part in text
-    assert "suspicious" not in text
+    assert "assumed" not in text
 
     with pytest.warns(UserWarning, match="has 1 duplicate"):
         report = prepare(path, tmp_path, "core", features, k_core=2)
@@ -329,17 +343,71 @@ def test_suspicious_features_are_told(tmp_path):
     report = prepare(path, tmp_path, "own", features)
     unit = (plain + 20) / np.linalg.norm(plain + 20, axis=1, keepdims=True)
     cosine = (unit @ unit.T)[~np.eye(30, dtype=bool)].mean()
-    assert report.suspicious == [
-        "Modality 'constant': 2 of 4 features are the same for all items, "
-        "such as feature 1 (counted from 0).",
-        f"Modality 'narrow': the mean cosine of two items is {cosine:.3f}, so "
-        f"that similarities hardly differ.",
-        f"Modality 'twins': 4 of 30 items have the same features as another "
-        f"item, such as items '{known[5]}' and '{known[9]}'.",
-        "Modality 'sparse': only 14 of the 30 items with interactions have "
-        "it: are its ids those of the log?",
+    assert report.suspicious[2:] == [
+        "modality 'constant': 2 of 4 features are constant, such as feature 1",
+        f"modality 'narrow': the mean cosine of two items is {cosine:.3f}",
+        f"modality 'twins': 4 of 30 items have the features of another, such "
+        f"as '{known[5]}' and '{known[9]}'",
+        "modality 'sparse': only 14 of 30 items with interactions have it "
+        "(ids of another log?)",
     ]
     assert f"suspicious: {report.suspicious[2]}" in str(report)
+    assert report.assumed == [
+        f"modality '{name}': its rows, which have no ids, are in the sorted "
+        f"order of the log's item ids: 007, 20, 21, ..., 日本"
+        for name in values
+    ]
+    assert f"\nassumed: {report.assumed[0]}\n" in str(report)
+
+
+def test_order_of_integers(tmp_path):
+    path = write_csv(tmp_path / "log.csv", make_log(items=range(8, 38)))
+    np.save(tmp_path / "m.npy", np.eye(30))
+    report = prepare(path, tmp_path, "own", {"m": str(tmp_path / "m.npy")})
+    (line,) = report.assumed
+    assert line.endswith("order of the log's item ids: 8, 9, 10, ..., 37")
+
+
+def test_users_that_can_be_judged(tmp_path):
+    # All users have training interactions, all but the last held-out ones.
+    rows = [
+        (f"u{user}", item, label)
+        for user in range(FEW_USERS + 1)
+        for item, label in ((user, 0), (user + 1, 1), (user + 2, 2))
+        if user < FEW_USERS or label < 2
+    ]
+    rows += [("new", 0, 1), ("new", 1, 2)]  # Judged by neither.
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "x_label"])
+    path = write_csv(tmp_path / "log.csv", log)
+    report = prepare(path, tmp_path, "own")
+    assert report.judged == {"validation": FEW_USERS + 1, "test": FEW_USERS}
+    assert report.suspicious == []
+    path = write_csv(path, log[log["user_id"] != "u0"])
+    report = prepare(path, tmp_path, "less")
+    assert report.suspicious == [
+        "test can judge only 99 users (fewer than 100)"
+    ]
+
+
+@pytest.mark.parametrize("dtype", [bool, int])
+def test_multi_hot_features(tmp_path, dtype):
+    path = write_csv(tmp_path / "log.csv", make_log())
+    known = sorted(ITEMS)
+    matrix = np.eye(30, dtype=dtype)
+    frame = pd.DataFrame(matrix).rename(columns=str)
+    frame["0"] = frame["0"].astype(int)  # Beside booleans.
+    frame.assign(item_id=known).to_parquet(tmp_path / "columns.parquet")
+    lists = pd.DataFrame({"item_id": known, "v": list(matrix)})
+    lists.to_parquet(tmp_path / "lists.parquet")
+    np.save(tmp_path / "rows.npy", matrix)
+    features = {
+        name.partition(".")[0]: str(tmp_path / name)
+        for name in ("columns.parquet", "lists.parquet", "rows.npy")
+    }
+    prepare(path, tmp_path, "own", features)
+    item = MultimodalRecDataset(tmp_path, "own")[0]["item"]
+    for name in features:
+        assert torch.equal(item[f"x_{name}"], torch.eye(30)), name
 
 
 def test_suspicious_features_of_present_items_alone():
@@ -353,8 +421,17 @@ def test_suspicious_users():
     # Exactly a hundred times the median is not more than that.
     assert suspect_users(ids, np.array([2, 3, 300, 3, 3, 3])) == []
     assert suspect_users(ids, np.array([2, 3, 302, 301, 3, 3])) == [
-        "2 user(s) have more than 100 times the median of 3 interactions, "
-        "most of all user 'c' with 302 (49.2% of all): are they bots?"
+        "2 user(s) with more than 100 times the median of 3 interactions, "
+        "such as 'c' with 302 (49.2% of all)"
+    ]
+
+
+def test_users_with_all_items():
+    ids = np.array(list("abc"))
+    assert suspect_full_users(ids, np.array([2, 3, 0]), 4) == []
+    assert suspect_full_users(ids, np.array([2, 4, 4]), 4) == [
+        "2 user(s) with all 4 items of training, such as 'b': leave them out "
+        "to train with negatives"
     ]
 
 

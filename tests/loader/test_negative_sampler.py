@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch_geometric.testing import withDevice
 
 from tmfun_pyg.loader import NegativeSampler
+from tmfun_pyg.loader.negative_sampler import check_negatives
 
 
 def random_interactions(
@@ -77,7 +79,9 @@ def test_same_generator_same_items() -> None:
 
 def test_user_of_all_items() -> None:
     edge_index = torch.tensor([[0, 1, 1, 1], [0, 2, 0, 1]])
-    with pytest.raises(
-        ValueError, match=r"'edge_index' must .* user 1 with al"
-    ):
+    with pytest.raises(ValueError, match=r"must leave .* user 1 with all 3"):
         NegativeSampler(edge_index, num_users=2)
+    degree, ids = torch.tensor([1, 3, 3]), np.array(["a", "b", "c"])
+    check_negatives(degree, 4, ids)
+    with pytest.raises(ValueError, match="user 'b' with all 3 items; 2 of 3"):
+        check_negatives(degree, 3, ids)

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.report import page as page_module
@@ -203,6 +204,8 @@ def test_page(page: Path, trained: Path, dataset: Any) -> None:
     assert "no training interaction: 2 held-out" in text
     assert "All 40 items are shown." in text
     data = ToRecGraph()(dataset[0])
+    num_users = HeldOutDataset(data, "val").num_users
+    assert f"deviation over seeds, over {num_users} users." in text
     popular = evaluate(MostPopular.from_data(data), data, "val")
     for metric in ("recall@20", "ndcg@10"):
         assert f"{popular[metric]:.4f}" in text

@@ -41,6 +41,7 @@ class ContentKNN(RankingModel):
         num_items (int): The number of items.
     """
 
+    needs_features = True
     supports_cold_items = True
 
     def encode(
@@ -52,15 +53,8 @@ class ContentKNN(RankingModel):
     ) -> Embeddings:
         r"""Returns the means of users and the unit vectors of items, of the
         size of all features together.
-
-        Raises:
-            ValueError: If there are no features.
         """
         self.check_data(data)
-        if len(data.modalities) == 0:
-            raise ValueError(
-                "data['item'] must hold features 'x_<modality>' (got none)"
-            )
         edge_index = data["user", "interacts", "item"].edge_index
         users, items = [], []
         for column, name in enumerate(data.modalities):

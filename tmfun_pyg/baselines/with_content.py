@@ -41,6 +41,7 @@ class WithContent(RankingModel):
         ValueError: If an option is out of range.
     """
 
+    needs_features = True
     has_embeddings = False
 
     def __init__(

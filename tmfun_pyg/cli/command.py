@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
@@ -13,6 +14,7 @@ from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli.help_formatter import HelpFormatter
 from tmfun_pyg.cli.option_errors import parse_options
 from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import DatasetOptions
 from tmfun_pyg.training.checkpoint import read_checkpoint
@@ -106,11 +108,19 @@ def load(
     return recommender
 
 
+def show(*words: Any) -> str:
+    """Returns a command as a line for a shell. Paths must be absolute, so that
+    it works in any folder.
+    """
+    return f"  {shlex.join(['tmfun', *map(str, words)])}"
+
+
 def judge(
     recommender: Recommender, split: str, folder: Path, **facts: Any
 ) -> None:
     """Ranks all items for every user of a split, prints the metrics beside
-    those of most-popular, and adds them to metrics.json.
+    those of most-popular and over how many users they are, and adds them to
+    metrics.json.
 
     Args:
         recommender: The model and its data set.
@@ -122,8 +132,10 @@ def judge(
     popular = evaluate(MostPopular.from_data(data), data, split)
     metrics = recommender.evaluate(split)
     rows = {"most-popular": popular, type(recommender.model).__name__: metrics}
-    width = max(map(len, rows)) + 2
-    print(" " * width + "".join(f"{column:>11}" for column in COLUMNS))
+    corner = f"{HeldOutDataset(data, split).num_users:,} users"
+    width = max(map(len, (corner, *rows))) + 2
+    header = "".join(f"{column:>11}" for column in COLUMNS)
+    print(f"{corner:<{width}}{header}")
     for name, values in rows.items():
         cells = "".join(f"{values[column]:>11.4f}" for column in COLUMNS)
         print(f"{name:<{width}}{cells}")

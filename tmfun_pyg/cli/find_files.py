@@ -21,13 +21,13 @@ def find_files(args: List[str]) -> List[str]:
     words = [part for word in args for part in _split(word)]
     for place, option in enumerate(words[:-1], start=1):
         name = words[place]
-        if option in CONFIG and not Path(name).exists():
-            if name not in shipped:
-                raise ValueError(
-                    f"--config must be an existing file or one of "
-                    f"{', '.join(sorted(shipped))} (got '{name}')"
-                )
+        if option in CONFIG and name in shipped:
             words[place] = shipped[name]
+        elif option in CONFIG and not Path(name).exists():
+            raise ValueError(
+                f"--config must be an existing file or one of "
+                f"{', '.join(sorted(shipped))} (got '{name}')"
+            )
         is_path = option in READ and (option, name) != ("--users", "all")
         if is_path and not Path(name).exists():
             raise ValueError(f"{option} must exist (got '{name}')")

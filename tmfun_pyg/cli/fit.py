@@ -13,11 +13,12 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.cli.command import judge
+from tmfun_pyg.cli.command import judge, show
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.training_options import (
     as_list,
+    check_trainable,
     instantiate,
     make_parser,
     parse,
@@ -108,8 +109,11 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     if config.out is None:
         data_name = given.data.name or "synthetic"
         config.out = f"runs/{data_name}/{cls.__name__}/seed_{seed}"
-    folder = Path(config.out)
-    _check_folder(folder, config.resume)
+    _check_folder(Path(config.out), config.resume)
+    # A configuration is read from other folders than it was made in.
+    folder = Path(config.out).absolute()
+    config.out = str(folder)
+    config.data.root, config.data.name = given.data.root, given.data.name
 
     seed_everything(seed, workers=True)
     dataset = given.data.load()
@@ -131,7 +135,8 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     note = f", after epoch {recommender.epoch} as the best" * is_trained
     print(f"\nValidation{note}:")
     judge(recommender, "val", folder, best_epoch=recommender.epoch)
-    print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {best}")
+    print(f"\nThe run is in {folder}. Next:")
+    print(show("test", "--ckpt", best))
     return 0
 
 
@@ -150,6 +155,7 @@ def _train(
     module = RecommenderModule(
         model, data, lr=config.lr, dataset=dataset, source=given.data
     )
+    check_trainable(data, dataset)
     loader = InteractionDataModule(data, seed=seed, **dict(config.loader))
     logger = _AppendingLogger(folder)
     asked = given.trainer.as_dict()
@@ -262,9 +268,10 @@ def _check_options(
 def _tell_interrupted(folder: Path) -> int:
     text = "interrupted in the first epoch: there is nothing to keep yet"
     if (folder / "last.ckpt").exists():
+        again = ("--config", folder / "config.yaml", "--resume")
         text = (
             f"interrupted: the last finished epoch is {folder}/last.ckpt, to "
-            f"go on:\n  tmfun fit --config {folder}/config.yaml --resume"
+            f"go on:\n{show('fit', *again)}"
         )
     print(f"\ntmfun fit: {text}", file=sys.stderr)
     return INTERRUPT

@@ -1,7 +1,10 @@
+from math import inf
 from pathlib import Path
 from typing import Dict, Literal, Optional, Tuple
 
+from tmfun_pyg.cli.command import show
 from tmfun_pyg.datasets import prepare as prepare_folder
+from tmfun_pyg.training import DatasetOptions
 
 
 def prepare(
@@ -52,4 +55,11 @@ def prepare(
     """
     report = prepare_folder(**locals())  # Its arguments have these names.
     print(report)
-    print(f"\nNext:\n  tmfun fit --config own_data --data.root {out / name}")
+    root = out.expanduser().absolute() / name
+    options = ["--config", "own_data", "--data.root", root]
+    if not features:
+        options += ["--model", "LightGCN"]  # The default reads them.
+    trained = [numbers["trained"] for numbers in report.modalities.values()]
+    if min(trained, default=inf) <= DatasetOptions.k:
+        options += ["--data.k", max(1, min(trained) - 1)]
+    print(f"\nNext:\n{show('fit', *options)}")

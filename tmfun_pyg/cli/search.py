@@ -10,11 +10,13 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from tmfun_pyg.cli.command import show
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.training_options import (
     as_list,
+    check_trainable,
     instantiate,
     make_parser,
     parse,
@@ -122,6 +124,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     objects = instantiate(parser, config)
     dataset = objects.data.load()
     data = ToRecGraph()(dataset[0])
+    cls.check_features(data)
     settings = {key: config[key] for key in ("seed_everything", "patience")}
     for group in ("loader", "trainer"):
         for key, value in config[group].as_dict().items():
@@ -148,6 +151,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         if not any(True for _ in model.parameters()):
             model.fit(data)
             return evaluate(model, data, "val")["recall@20"]
+        check_trainable(data, dataset)
         module = RecommenderModule(model, data, lr=lr)
         return _train(module, rule, config, objects)
 
@@ -157,7 +161,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     _write_config(config, {**given, **best}, objects.data, folder / CONFIG)
     shown = ", ".join(f"{key} {value}" for key, value in best.items())
     print(f"\nThe best of {name}: {shown}. Next:")
-    print(f"  tmfun fit --config {folder / CONFIG}")
+    print(show("fit", "--config", folder.absolute() / CONFIG))
 
 
 def _train(

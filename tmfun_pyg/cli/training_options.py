@@ -7,12 +7,15 @@ from typing import Any, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import switch_on
 from tmfun_pyg.cli.help_formatter import HelpFormatter
 from tmfun_pyg.cli.option_errors import parse_options
+from tmfun_pyg.loader.negative_sampler import check_negatives
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import DatasetOptions, InteractionDataModule
+from tmfun_pyg.training.checkpoint import Dataset
 
 # Arguments of models that are read from the data set:
 SIZES = {"num_users", "num_items", "in_channels"}
@@ -106,6 +109,12 @@ def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
     others = config.clone()
     others.model = None
     return parser.instantiate_classes(others)
+
+
+def check_trainable(data: HeteroData, dataset: Dataset) -> None:
+    """Names a user for whom there is no negative item, by the raw id."""
+    num_items = int((data["item"].degree > 0).sum())
+    check_negatives(data["user"].degree, num_items, dataset.user_ids)
 
 
 def as_list(asked: Any) -> List[Any]:

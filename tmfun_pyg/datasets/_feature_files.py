@@ -6,7 +6,7 @@ import numpy as np
 
 from tmfun_pyg.datasets._files import read_parquet, read_text
 from tmfun_pyg.datasets._ids import number_ids, to_ids_like
-from tmfun_pyg.datasets.features import read_features
+from tmfun_pyg.datasets.features import NUMBERS, read_features
 from tmfun_pyg.utils.extras import import_extra
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
@@ -108,15 +108,15 @@ def _read_table(path: str, item_col: str) -> Tuple[List[str], np.ndarray]:
         other = [
             f"'{column}' ({dtype})"
             for column, dtype in frame.dtypes.items()
-            if dtype.kind not in "iuf"
+            if dtype.kind not in NUMBERS
         ]
         if other or frame.shape[1] == 0:
             raise ValueError(
                 f"'{path}' must have one column of lists or numeric columns "
                 f"beside '{item_col}' (got {', '.join(other) or 'none'})"
             )
-        matrix = frame.to_numpy()
-    return names, matrix.astype(np.promote_types(matrix.dtype, np.float32))
+        matrix = frame.to_numpy(np.float64, na_value=np.nan)
+    return names, matrix
 
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:
@@ -129,7 +129,7 @@ def _stack_lists(column: Any, source: str) -> np.ndarray:
             f"numbers in row 0, and {length[row]} in row {row})"
         )
     matrix = np.stack(column.to_list())
-    if matrix.dtype.kind not in "iuf":
+    if matrix.dtype.kind not in NUMBERS:
         raise ValueError(
             f"{source} must have lists of numbers (got {matrix.dtype} values)"
         )

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from tmfun_pyg.datasets import _content
-from tmfun_pyg.datasets._content import Content, Interactions
+from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._files import read_csv
 from tmfun_pyg.datasets._ids import to_ids
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
@@ -62,21 +62,23 @@ def read(
     inter_path = osp.join(raw_dir, f"{name}.inter")
     rows = read_inter(inter_path)
     paths = {m: osp.join(raw_dir, m + FEATURES) for m in modalities}
-    features = {
-        modality: check_features(read_features(path), f"'{path}'", zero_rows)
-        for modality, path in paths.items()
-    }
+    tables = {modality: read_features(path) for modality, path in paths.items()}
     # A larger index without a mapping is almost surely a raw id.
-    bound = max([len(rows.user), *(len(x) for x, _ in features.values())])
+    num_rows = [len(table) for table in tables.values() if table.ndim > 0]
+    bound = max([len(rows.user), *num_rows])
     user_ids, _ = _read_ids(inter_path, "user", rows.user, bound)
     item_ids, source = _read_ids(inter_path, "item", rows.item, bound)
+    features: Features = {}
     for modality, path in paths.items():
-        num_rows = len(features[modality][0])
-        if num_rows != len(item_ids):
+        table = tables.pop(modality)
+        if table.ndim > 0 and len(table) != len(item_ids):
             raise ValueError(
                 f"'{path}' must have {len(item_ids)} rows, the number of "
-                f"items in '{source}' (got {num_rows})"
+                f"items in '{source}' (got {len(table)})"
             )
+        features[modality] = check_features(
+            table, f"'{path}'", zero_rows, item_ids
+        )
     kept = _content.first_of_pairs(rows.user, rows.item, rows.label)
     inter = Interactions(*(column[kept] for column in rows))
     _content.check_splits(inter.label, f"'{inter_path}'")

@@ -5,7 +5,9 @@ import os
 import os.path as osp
 import pickle
 import re
-from typing import Any, List
+import sys
+from pathlib import Path
+from typing import Any, List, Optional
 
 import numpy as np
 import torch
@@ -13,12 +15,14 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets._content import Content
+from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.files import atomic_write
 
 FORMAT_VERSION = 4
 DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # As in the repr of a function, "<function f at 0x7f...>".
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
 def find_dir(root: str, name: str, raw_dir: str) -> str:
@@ -33,9 +37,16 @@ def find_dir(root: str, name: str, raw_dir: str) -> str:
     return osp.join(osp.expanduser(cache), key)
 
 
-def is_stable(option: Any) -> bool:
-    """Whether :meth:`__repr__` is the same in the next process."""
-    return ADDRESS.search(repr(option)) is None
+def state_of(option: Any) -> Optional[str]:
+    """Returns a digest of the state of an object: the files of its classes,
+    and its attributes with all they hold. :obj:`None` if there is a part whose
+    state cannot be told, such as a function.
+    """
+    try:
+        return _digest(repr(_describe(option)))
+    # What objects raise that have no state depends on them.
+    except Exception:
+        return None
 
 
 def file_name(paths: List[str], *options: Any) -> str:
@@ -84,8 +95,8 @@ def load(path: str) -> Content:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as err:
         raise ValueError(
             f"'{path}' cannot be read: it is damaged, or 'pre_transform' has "
-            f"added other values than tensors and plain ones; pass "
-            f"force_reload=True to process the raw files again"
+            f"added other values than tensors and plain ones; delete it to "
+            f"process the raw files again"
         ) from err
     state["data"] = HeteroData.from_dict(state["data"])
     state["user_ids"] = unpack_ids(state["user_ids"])
@@ -108,3 +119,39 @@ def unpack_ids(packed: Tensor) -> np.ndarray:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _describe(value: Any) -> Any:
+    """Returns plain values whose :meth:`__repr__` tells a value from others."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if isinstance(value, type):
+        return "class", value.__qualname__, *map(_module_state, value.__mro__)
+    if kind in (Tensor, torch.nn.Parameter):
+        value = to_numpy(value)
+    if type(value) is np.ndarray and not value.dtype.hasobject:
+        content = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+        return "array", str(value.dtype), value.shape, content
+    if isinstance(value, Tensor):
+        raise TypeError(f"a {kind.__name__} has more state than its values")
+    if kind in (list, tuple):
+        return kind.__name__, *map(_describe, value)
+    if kind in (set, frozenset):
+        return kind.__name__, *sorted(repr(_describe(part)) for part in value)
+    if kind is dict:
+        return "dict", *map(_describe, value.items())
+    made = value.__reduce_ex__(4)  # As it would be pickled.
+    if isinstance(made, str):
+        return "global", made
+    make, *parts = made
+    lists = [list(x) if hasattr(x, "__next__") else x for x in parts]
+    return "object", make.__qualname__, *map(_describe, (kind, *lists))
+
+
+def _module_state(cls: type) -> str:
+    """Returns the module of a class, with a digest of its file."""
+    if cls.__module__ in sys.builtin_module_names:
+        return cls.__module__
+    path = Path(str(sys.modules[cls.__module__].__file__))
+    return f"{cls.__module__} {hashlib.sha256(path.read_bytes()).hexdigest()}"

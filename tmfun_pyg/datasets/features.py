@@ -11,6 +11,8 @@ from torch import Tensor
 from tmfun_pyg.utils.messages import name_items
 
 ZeroRows = Literal["error", "mask"]
+# The kinds of types that features may have: booleans, integers and floats.
+NUMBERS = "biuf"
 
 
 def read_features(path: str) -> np.ndarray:
@@ -28,7 +30,7 @@ def read_features(path: str) -> np.ndarray:
         raise ValueError(f"'{path}' does not exist") from err
     except (ValueError, EOFError, zipfile.BadZipFile) as err:
         raise ValueError(
-            f"'{path}' must be a complete .npy file of plain floats (got "
+            f"'{path}' must be a complete .npy file of plain numbers (got "
             f"'{err}')"
         ) from err
     if not isinstance(matrix, np.ndarray):
@@ -79,7 +81,8 @@ def check_features(
     """Checks a feature matrix and casts it to float32.
 
     Args:
-        matrix (np.ndarray): The matrix, one row per item.
+        matrix (np.ndarray): The matrix, one row per item, of floats, integers
+            or booleans, as in multi-hot features.
         source (str): The name of the matrix in errors.
         zero_rows (str): If set to :obj:`"error"`, rows of zeros are refused.
             If set to :obj:`"mask"`, their items lack the modality.
@@ -90,7 +93,7 @@ def check_features(
         The float32 matrix, and a bool mask of the rows with content.
 
     Raises:
-        ValueError: If the matrix is not a matrix of finite floats, or has
+        ValueError: If the matrix is not a matrix of finite numbers, or has
             rows of zeros.
     """
     if matrix.ndim != 2 or matrix.shape[1] == 0:
@@ -98,8 +101,8 @@ def check_features(
             f"{source} must have the shape [num_items, num_features] (got "
             f"{list(matrix.shape)})"
         )
-    if not np.issubdtype(matrix.dtype, np.floating):
-        raise ValueError(f"{source} must hold floats (got {matrix.dtype})")
+    if matrix.dtype.kind not in NUMBERS:
+        raise ValueError(f"{source} must hold numbers (got {matrix.dtype})")
     # Values beyond float32 become Inf here, which the next check reports.
     with np.errstate(over="ignore"):
         matrix = np.ascontiguousarray(matrix, dtype=np.float32)
@@ -109,7 +112,9 @@ def check_features(
     if not finite.all():
         raise ValueError(
             f"{source} must be finite in float32 (got NaN or Inf for "
-            f"{name_items(item_ids[~finite])})"
+            f"{name_items(item_ids[~finite])}); mend these rows, or set them "
+            f"to zero and pass zero_rows='mask' if these items lack the "
+            f"modality"
         )
     present = (matrix != 0).any(axis=1)
     if zero_rows == "error" and not present.all():

@@ -55,8 +55,8 @@ class MultimodalRecDataset(RecDataset):
     Args:
         root (str): Root directory, see above.
         name (str): The name of the data set.
-        modalities (List[str], optional): The modalities to read. If empty,
-            only interactions are read.
+        modalities (List[str], optional): The modalities to read, none of them
+            for interactions alone.
             (default: all with a feature file, sorted by name)
         transform (callable, optional): A function/transform that takes in a
             :class:`~torch_geometric.data.HeteroData` object and returns a
@@ -65,8 +65,9 @@ class MultimodalRecDataset(RecDataset):
         pre_transform (callable, optional): A function/transform that takes
             in a :class:`~torch_geometric.data.HeteroData` object and returns
             a transformed version. The data object will be transformed before
-            being saved to disk. Its :meth:`__repr__` must name its options,
-            since the name of the processed file depends on it.
+            being saved to disk. The name of the processed file depends on its
+            attributes and on the files of its classes; a function, of which
+            less can be told, is applied anew each time.
             (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
@@ -123,17 +124,16 @@ class MultimodalRecDataset(RecDataset):
         )
         if not all(osp.isfile(path) for path in self.raw_paths):
             self.download()
-        if modalities is None and not found:
-            raise ValueError(
-                f"'{self.raw_dir}' must have files '<modality>_feat.npy' (got "
-                f"none); pass modalities=[] to read interactions alone"
-            )
         # Computed once: files that change while they are read must not be
         # found under the name of their new state.
+        state = _processed.state_of(pre_transform)
         self.processed_file_names = _processed.file_name(
-            self.raw_paths, type(self).__name__, zero_rows, repr(pre_transform)
+            self.raw_paths,
+            type(self).__name__,
+            zero_rows,
+            repr(pre_transform) if state is None else state,
         )
-        force_reload |= not _processed.is_stable(pre_transform)
+        force_reload |= state is None
         super().__init__(
             root, transform, pre_transform, force_reload=force_reload
         )
@@ -186,9 +186,10 @@ class MultimodalRecDataset(RecDataset):
             features (Dict[str, Any]): For each modality a pair
                 :obj:`(item_ids, matrix)`, or a matrix alone whose rows are
                 those of the distinct item ids of the log (before
-                :obj:`k_core`) in sorted order. A matrix is a float
-                :class:`numpy.ndarray` or :class:`torch.Tensor` of shape
-                :obj:`[num_rows, num_features]`. May be empty.
+                :obj:`k_core`) in sorted order. A matrix is a
+                :class:`numpy.ndarray` or :class:`torch.Tensor` of numbers or
+                booleans, of shape :obj:`[num_rows, num_features]`. May be
+                empty.
             user_col (str, optional): The column of user ids.
                 (default: :obj:`"user_id"`)
             item_col (str, optional): The column of item ids.

@@ -58,7 +58,8 @@ def prepare(
     * A :obj:`.npy` file with one row per item. The file
       :obj:`<stem>_ids.txt` or :obj:`<stem>.ids.txt` beside it holds the item
       id of each row, one per line. Without ids, rows are those of the
-      distinct item ids of the log (before :obj:`k_core`) in sorted order.
+      distinct item ids of the log (before :obj:`k_core`) in sorted order,
+      and the report says so.
     * A :obj:`.parquet` file with the column :obj:`item_col` and either one
       column of lists or any number of numeric columns.
     * A folder of texts, :obj:`<item id>.txt`, which a sentence-transformers
@@ -160,7 +161,8 @@ def prepare(
         settings["ratios"] = list(ratios)
     if split == "random":
         settings["seed"] = seed
-    report = describe(name, settings, content, full_log)
+    without_ids = [m for m, x in tables.items() if not isinstance(x, tuple)]
+    report = describe(name, settings, content, full_log, without_ids)
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
         with open(part / REPORT, "w", encoding="utf-8") as f:

@@ -7,9 +7,10 @@ import torch
 from tmfun_pyg.datasets._content import SPLITS, Content
 from tmfun_pyg.datasets._log import Log
 
-# Suspicious are users with more than so many times the median number of
-# interactions, a larger mean cosine of items, and features of a smaller share
-# of the items.
+# Suspicious are a split that can judge fewer users, whose metrics would be
+# noisy, users with more than so many times the median number of interactions,
+# a larger mean cosine of items, and features of a smaller share of the items.
+FEW_USERS = 100
 MANY_TIMES = 100
 LARGE_COSINE = 0.9
 SMALL_SHARE = 0.5
@@ -23,6 +24,7 @@ interactions per user: median {per_user[median]:g}, most \
 interactions per item: median {per_item[median]:g}, most \
 {per_item[most]:,}, {per_item[share_with_one]:.1%} of the items with one; \
 {untrained_items:,} items have none for training
+users that can be judged, with training and held-out interactions: {judged}
 cold items, with features but no interaction: {cold_items:,}
 repeated interactions, dropped: {duplicates:,}
 dropped by k_core: {dropped}"""
@@ -49,6 +51,8 @@ class PrepareReport:
             (:obj:`most`) number of interactions of a user, and the share of
             users with a single one (:obj:`share_with_one`).
         per_item (Dict[str, float]): The same for items with interactions.
+        judged (Dict[str, int]): The number of users that validation and test
+            can judge: those with interactions for training and in the split.
         untrained_users (int): The number of users without a training
             interaction.
         untrained_items (int): The number of items with interactions, but
@@ -60,10 +64,12 @@ class PrepareReport:
             :obj:`interactions` outside of the k-core.
         modalities (Dict[str, Dict[str, float]]): For each modality the
             number of :obj:`features`, of items that have it
-            (:obj:`present`) and lack it (:obj:`missing`), and the
+            (:obj:`present`, those with training interactions
+            :obj:`trained`) and lack it (:obj:`missing`), and the
             :obj:`smallest_norm`, :obj:`median_norm` and
             :obj:`largest_norm` of a row.
-        suspicious (List[str]): What may be wrong with the data, a sentence
+        assumed (List[str]): What was assumed of the data, a short line each.
+        suspicious (List[str]): What may be wrong with the data, a short line
             each.
     """
 
@@ -76,12 +82,14 @@ class PrepareReport:
     splits: Dict[str, int]
     per_user: Dict[str, float]
     per_item: Dict[str, float]
+    judged: Dict[str, int]
     untrained_users: int
     untrained_items: int
     cold_items: int
     duplicates: int
     dropped: Dict[str, int]
     modalities: Dict[str, Dict[str, float]]
+    assumed: List[str]
     suspicious: List[str]
 
     def __str__(self) -> str:
@@ -89,20 +97,33 @@ class PrepareReport:
         values["settings"] = ", ".join(
             f"{name}={value!r}" for name, value in self.settings.items()
         )
-        for key in ("splits", "dropped"):
+        for key in ("splits", "judged", "dropped"):
             counts = values[key].items()
             values[key] = ", ".join(f"{n:,} {name}" for name, n in counts)
         lines = [TEXT.format_map(values)]
         for name, numbers in self.modalities.items():
             lines.append(MODALITY.format(name=name, **numbers))
-        lines += [f"suspicious: {sentence}" for sentence in self.suspicious]
+        for key in ("assumed", "suspicious"):
+            lines += [f"{key}: {line}" for line in values[key]]
         return "\n".join(lines)
 
 
 def describe(
-    name: str, settings: Dict[str, Any], content: Content, log: Log
+    name: str,
+    settings: Dict[str, Any],
+    content: Content,
+    log: Log,
+    without_ids: List[str],
 ) -> PrepareReport:
-    """Returns the statistics of a data set that was built from a log."""
+    """Returns the statistics of a data set that was built from a log.
+
+    Args:
+        name (str): The name of the data set.
+        settings (Dict[str, Any]): The options of the split and the k-core.
+        content (Content): The data set.
+        log (Log): The log as it was read.
+        without_ids (List[str]): The modalities that came without item ids.
+    """
     num_users, num_items = len(content.user_ids), len(content.item_ids)
     user, item = torch.cat(content.splits, dim=1).numpy()
     sizes = [pairs.size(1) for pairs in content.splits]
@@ -112,7 +133,21 @@ def describe(
     warm = item_count > 0
     num_warm = int(warm.sum())
 
-    suspicious = suspect_users(content.user_ids, user_count)
+    judged = {
+        split: len(np.intersect1d(train_user, pairs[0].numpy()))
+        for split, pairs in zip(SPLITS[1:], content.splits[1:], strict=True)
+    }
+    train_count = np.bincount(train_user, minlength=num_users)
+    num_trained_items = len(np.unique(train_item))
+    suspicious = [
+        f"{split} can judge only {count} users (fewer than {FEW_USERS})"
+        for split, count in judged.items()
+        if count < FEW_USERS
+    ]
+    suspicious += suspect_full_users(
+        content.user_ids, train_count, num_trained_items
+    )
+    suspicious += suspect_users(content.user_ids, user_count)
     modalities: Dict[str, Dict[str, float]] = {}
     everywhere = torch.ones(num_items, dtype=torch.bool)
     for modality in content.modalities:
@@ -123,6 +158,7 @@ def describe(
         modalities[modality] = {
             "features": matrix.shape[1],
             "present": len(matrix),
+            "trained": int(present[np.unique(train_item)].sum()),
             "missing": num_items - len(matrix),
             "smallest_norm": float(norm.min()),
             "median_norm": float(np.median(norm)),
@@ -131,9 +167,8 @@ def describe(
         num_present = int(warm[present].sum())
         if num_present < SMALL_SHARE * num_warm:
             suspicious.append(
-                f"Modality '{modality}': only {num_present} of the {num_warm} "
-                f"items with interactions have it: are its ids those of the "
-                f"log?"
+                f"modality '{modality}': only {num_present} of {num_warm} "
+                f"items with interactions have it (ids of another log?)"
             )
         item_ids = content.item_ids[present]
         suspicious += suspect_features(modality, item_ids, matrix, norm)
@@ -147,8 +182,9 @@ def describe(
         splits=dict(zip(SPLITS, sizes, strict=True)),
         per_user=_count_activity(user_count),
         per_item=_count_activity(item_count[warm]),
-        untrained_users=num_users - len(np.unique(train_user)),
-        untrained_items=num_warm - len(np.unique(train_item)),
+        judged=judged,
+        untrained_users=int((train_count == 0).sum()),
+        untrained_items=num_warm - num_trained_items,
         cold_items=num_items - num_warm,
         duplicates=content.num_duplicates,
         dropped={
@@ -157,8 +193,23 @@ def describe(
             "interactions": len(log.rows) - len(user),
         },
         modalities=modalities,
+        assumed=[
+            f"modality '{modality}': its rows, which have no ids, are in the "
+            f"sorted order of the log's item ids: {_show_order(log.item_ids)}"
+            for modality in without_ids
+        ],
         suspicious=suspicious,
     )
+
+
+def _show_order(ids: np.ndarray) -> str:
+    """Returns the first three ids, which tell text from numbers, and the
+    last.
+    """
+    shown = [str(item) for item in ids[:3]]
+    if len(ids) > 3:
+        shown += ["...", str(ids[-1])]
+    return ", ".join(shown)
 
 
 def _count_activity(count: np.ndarray) -> Dict[str, float]:
@@ -178,9 +229,28 @@ def suspect_users(user_ids: np.ndarray, count: np.ndarray) -> List[str]:
     most = int(count.argmax())
     share = count[most] / count.sum()
     return [
-        f"{num_extreme} user(s) have more than {MANY_TIMES} times the median "
-        f"of {median:g} interactions, most of all user '{user_ids[most]}' "
-        f"with {count[most]} ({share:.1%} of all): are they bots?"
+        f"{num_extreme} user(s) with more than {MANY_TIMES} times the median "
+        f"of {median:g} interactions, such as '{user_ids[most]}' with "
+        f"{count[most]} ({share:.1%} of all)"
+    ]
+
+
+def suspect_full_users(
+    user_ids: np.ndarray, train_count: np.ndarray, num_items: int
+) -> List[str]:
+    """Reports users who have chosen all items.
+
+    Args:
+        user_ids (np.ndarray): The raw ids of the users.
+        train_count (np.ndarray): Their numbers of training interactions.
+        num_items (int): The number of items with training interactions.
+    """
+    full = np.flatnonzero(train_count == num_items)
+    if len(full) == 0:
+        return []
+    return [
+        f"{len(full)} user(s) with all {num_items} items of training, such as "
+        f"'{user_ids[full[0]]}': leave them out to train with negatives"
     ]
 
 
@@ -202,9 +272,8 @@ def suspect_features(
     constant = np.flatnonzero(matrix.min(axis=0) == matrix.max(axis=0))
     if len(constant) > 0:
         out.append(
-            f"Modality '{modality}': {len(constant)} of {num_features} "
-            f"features are the same for all items, such as feature "
-            f"{constant[0]} (counted from 0)."
+            f"modality '{modality}': {len(constant)} of {num_features} "
+            f"features are constant, such as feature {constant[0]}"
         )
 
     rows = matrix.view(f"V{matrix.itemsize * num_features}").reshape(-1)
@@ -213,9 +282,9 @@ def suspect_features(
     if len(shared) > 0:
         first, second = np.flatnonzero(place == place[shared[0]])[:2]
         out.append(
-            f"Modality '{modality}': {len(shared)} of {num_items} items have "
-            f"the same features as another item, such as items "
-            f"'{item_ids[first]}' and '{item_ids[second]}'."
+            f"modality '{modality}': {len(shared)} of {num_items} items have "
+            f"the features of another, such as '{item_ids[first]}' and "
+            f"'{item_ids[second]}'"
         )
 
     # The squared norm of a sum of unit vectors is the sum of all cosines.
@@ -223,7 +292,7 @@ def suspect_features(
     cosine = (total @ total - num_items) / (num_items * (num_items - 1))
     if cosine > LARGE_COSINE:
         out.append(
-            f"Modality '{modality}': the mean cosine of two items is "
-            f"{cosine:.3f}, so that similarities hardly differ."
+            f"modality '{modality}': the mean cosine of two items is "
+            f"{cosine:.3f}"
         )
     return out

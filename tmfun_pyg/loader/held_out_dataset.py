@@ -112,6 +112,8 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"No user of the {split} split has both a training and a "
                 f"held-out interaction: there is nothing to evaluate"
             )
+        #: The number of users that are judged, by all processes together.
+        self.num_users = user.numel()
         blocks = [*user_blocks(user, num_items, batch_size)]
         blocks += [user[:0]] * (-len(blocks) % num_replicas)
         self._blocks = blocks[rank::num_replicas]

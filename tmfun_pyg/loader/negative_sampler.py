@@ -1,7 +1,36 @@
 from typing import Optional
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def check_negatives(
+    degree: Tensor, num_items: int, user_ids: Optional[np.ndarray] = None
+) -> None:
+    r"""Checks that there is an item to draw as a negative for each user.
+
+    Args:
+        degree (torch.Tensor): The number of items of each user, of shape
+            :obj:`[num_users]`.
+        num_items (int): The number of items that somebody has interacted
+            with.
+        user_ids (np.ndarray, optional): The ids that errors name.
+            (default: the indices)
+
+    Raises:
+        ValueError: If a user has all items.
+    """
+    full = (degree == num_items).nonzero().view(-1)
+    if full.numel() > 0:
+        first = int(full[0])
+        name = first if user_ids is None else f"'{user_ids[first]}'"
+        raise ValueError(
+            f"The interactions must leave each user an item to draw as a "
+            f"negative (got user {name} with all {num_items} items; "
+            f"{full.numel()} of {degree.numel()} users have all): leave such "
+            f"users out, or take a model in closed form such as EASE"
+        )
 
 
 class NegativeSampler:
@@ -38,13 +67,7 @@ class NegativeSampler:
         pair = (edge_index[0] * num_items + place).unique()
         user = pair // num_items
         degree = torch.bincount(user, minlength=num_users)
-        full = (degree == num_items).nonzero().view(-1)
-        if full.numel() > 0:
-            raise ValueError(
-                f"'edge_index' must leave each user an item to draw as a "
-                f"negative (got user {int(full[0])} with all {num_items} "
-                f"items; {full.numel()} of {num_users} users have all)"
-            )
+        check_negatives(degree, num_items)
         self._num_negatives = num_items - degree
         self._begin = degree.cumsum(0) - degree
         rank = torch.arange(pair.numel(), device=pair.device)

@@ -97,6 +97,7 @@ def report(
     html = page.html(
         split=split,
         splits=SPLITS,
+        num_users=int(popular.activity["recall"].size.sum()),
         runs=runs,
         sizes=describe(rec.dataset),
         analyses=analyses,

@@ -39,11 +39,12 @@ class FeatureGraph(BaseTransform):
     :math:`k` nearest warm ones, and no item to them: what is learned of the
     warm items is the same with and without them. (All items are warm where
     :obj:`data` holds no interactions.) Items that lack a modality
-    (:obj:`data['item'].mask_<m>`) have no edges of it. Of equally similar
-    items, those with a lower index are taken. Cosine similarities are computed
-    without rounding errors from features that are rounded to
-    :math:`2^{-25}`, block by block, so that the graph does not depend on the
-    device, and no matrix of all pairs of items is held.
+    (:obj:`data['item'].mask_<m>`) have no edges of it. Without any features
+    nothing is added. Of equally similar items, those with a lower index are
+    taken. Cosine similarities are computed without rounding errors from
+    features that are rounded to :math:`2^{-25}`, block by block, so that the
+    graph does not depend on the device, and no matrix of all pairs of items is
+    held.
 
     The time this takes grows with the square of the number of items. For
     many items, give :obj:`recall`: an index of :obj:`faiss` is then searched
@@ -64,9 +65,9 @@ class FeatureGraph(BaseTransform):
 
     Raises:
         ImportError: If :obj:`recall` is given, and :obj:`faiss` is missing.
-        ValueError: If an argument is out of range; if there are no features,
-            or not more than :math:`k` warm items that have them; if features
-            hold NaN or Inf, or a row is all zero; if the graph is one of
+        ValueError: If an argument is out of range; if not more than :math:`k`
+            warm items have a modality; if features hold NaN or Inf, or a row
+            is all zero; if the graph is one of
             :class:`~tmfun_pyg.transforms.ToRecGraph`, which holds other
             features.
     """
@@ -86,17 +87,12 @@ class FeatureGraph(BaseTransform):
         if is_rec_graph(data):
             raise ValueError("Apply FeatureGraph() before ToRecGraph()")
         item = data["item"]
-        modalities = modalities_of(data)
-        if len(modalities) == 0:
-            raise ValueError(
-                "data['item'] must hold features 'x_<modality>' (got none)"
-            )
         is_warm = torch.ones(item.num_nodes, dtype=torch.bool)
         if INTERACTS in data.edge_types:
             check_interactions(data)
             _, target = data[INTERACTS].edge_index
             is_warm = degree(target, item.num_nodes) > 0
-        for modality in modalities:
+        for modality in modalities_of(data):
             x = item[f"x_{modality}"]
             index = torch.arange(len(x), device=x.device)
             is_warm = is_warm.to(x.device)

@@ -1,6 +1,10 @@
+from inspect import isclass
+
 import pytest
 import torch
+from toy_data import make_data
 
+from tmfun_pyg import baselines, nn
 from tmfun_pyg.nn import BM3, BPRMF, LightGCN, RankingModel
 
 
@@ -45,6 +49,26 @@ def test_options_are_kept(data):
     model = LightGCN.from_data(data, channels=4, num_layers=2)
     assert model.options == {"channels": 4, "num_layers": 2}
     assert LightGCN(7, 6).options is None
+
+
+def test_features_that_are_needed():
+    data = make_data(0, False)
+    named = set()
+    for module in (nn, baselines):
+        for name in module.__all__:
+            model = getattr(module, name)
+            if not (isclass(model) and issubclass(model, RankingModel)):
+                continue
+            if model.needs_features:
+                with pytest.raises(ValueError, match=f"for {name} .got none"):
+                    model.from_data(data)
+            else:
+                named.add(name)
+    with pytest.raises(ValueError, match="none are") as info:
+        nn.TMFUN.from_data(data)
+    listed = str(info.value).partition("none are ")[2]
+    bases = {"EmbeddingModel", "RankingModel"}
+    assert set(listed.replace(" and ", ", ").split(", ")) == named - bases
 
 
 def test_errors(data, graph):

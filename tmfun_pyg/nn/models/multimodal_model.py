@@ -26,6 +26,7 @@ class MultimodalModel(EmbeddingModel):
         ValueError: If there is no modality.
     """
 
+    needs_features = True
     #: Whether the model reads the feature graphs.
     reads_feature_graphs: bool = True
 

@@ -5,7 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, is_sampled_batch
+from tmfun_pyg.transforms.to_rec_graph import (
+    is_rec_graph,
+    is_sampled_batch,
+    modalities_of,
+)
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
@@ -67,6 +71,8 @@ class RankingModel(torch.nn.Module):
         ValueError: If a size is not positive.
     """
 
+    #: Whether the model reads features of items, and cannot do without.
+    needs_features: bool = False
     #: Whether the model can be trained on sampled neighborhoods.
     supports_sampling: bool = False
     #: Whether items without a training interaction are scored by content.
@@ -96,13 +102,15 @@ class RankingModel(torch.nn.Module):
             **kwargs (optional): Options of the constructor.
 
         Raises:
-            ValueError: If it is no graph, or an option is out of range.
+            ValueError: If it is no graph, if it lacks the features that the
+                model needs, or if an option is out of range.
         """
         if not isinstance(data, HeteroData):
             raise ValueError(
                 f"'data' must be a HeteroData, such as dataset[0] (got a "
                 f"{type(data).__name__})"
             )
+        cls.check_features(data)
         model = cls(**cls.sizes_of(data), **kwargs)
         model.options = kwargs
         return model
@@ -228,8 +236,9 @@ class RankingModel(torch.nn.Module):
 
         Raises:
             ValueError: If the graph is not of the model's sizes or was not
-                made by :class:`~tmfun_pyg.transforms.ToRecGraph`, or if it is
-                a sample and the model cannot read one.
+                made by :class:`~tmfun_pyg.transforms.ToRecGraph`, if it lacks
+                the features that the model needs, or if it is a sample and
+                the model cannot read one.
         """
         name = type(self).__name__
         if not is_rec_graph(data):
@@ -254,3 +263,21 @@ class RankingModel(torch.nn.Module):
                     f"{name} was made for {size} {node_type}s, but 'data' "
                     f"has {found}"
                 )
+        self.check_features(data)
+
+    @classmethod
+    def check_features(cls, data: HeteroData) -> None:
+        r"""Checks that a graph has the features that the model needs.
+
+        Args:
+            data (HeteroData): The graph.
+
+        Raises:
+            ValueError: If it has none, and the model cannot do without.
+        """
+        if cls.needs_features and len(modalities_of(data)) == 0:
+            raise ValueError(
+                f"'data' must have features of items for {cls.__name__} (got "
+                f"none); models that read none are BPRMF, LightGCN, SimGCL, "
+                f"EASE, GFCF, IALS, ItemKNN, MostPopular and RP3beta"
+            )
