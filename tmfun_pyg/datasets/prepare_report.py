@@ -6,6 +6,7 @@ import torch
 
 from tmfun_pyg.datasets._content import SPLITS, Content
 from tmfun_pyg.datasets._log import Log
+from tmfun_pyg.datasets._times import suspect_times
 
 # Suspicious are users with more than so many times the median number of
 # interactions, a larger mean cosine of items, and features of a smaller share
@@ -113,6 +114,10 @@ def describe(
     num_warm = int(warm.sum())
 
     suspicious = suspect_users(content.user_ids, user_count)
+    if "day" in log.rows:
+        suspicious += suspect_times(
+            log.units, log.rows["user"], log.rows["day"], settings["split"]
+        )
     modalities: Dict[str, Dict[str, float]] = {}
     everywhere = torch.ones(num_items, dtype=torch.bool)
     for modality in content.modalities:
