@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import re
 import sys
 import warnings
 from typing import List, Optional, Sequence
@@ -69,6 +70,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         text = str(error).replace("overwrite=True", "--overwrite")
         option = "--data.zero_rows" if command in TRAINING else "--zero_rows"
         text = text.replace("zero_rows='mask'", f"{option} mask")
+        text = re.sub(r"\b([a-z_]+)='([^' ]+)'", r"--\1 \2", text)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return FAILURE
 
