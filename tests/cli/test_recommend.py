@@ -77,7 +77,7 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
             ["--only-cold", "--exclude-seen", "false"],
             "--only_cold must come with --cold_items",
         ),
-        (["--users", "none.txt"], "must be an existing file (got 'none.txt')"),
+        (["--users", "none.txt"], "'none.txt' does not exist"),
         (["--k", "0"], "'k' must be at least 1 (got 0)"),
     ):
         assert main([*args, *bad]) == 1

@@ -365,8 +365,12 @@ def with_value(column, value, row=7):
     [
         (make_log()[:0], {}, "'interactions' must have rows"),
         ([(1, 2)], {}, r"'interactions' must be a pandas.* \(got a list\)"),
-        (make_log(), {"user_col": "uid"}, r"column\(s\) \['uid'\] \(got"),
-        (make_log(), {"time_col": "when"}, r"column\(s\) \['when'\] \(got"),
+        (make_log(), {"user_col": "uid"}, r"\(s\) user_col='uid' \(got"),
+        (
+            make_log(),
+            {"time_col": "when"},
+            r"time_col='when' \(got the columns \['user_id', 'item_id', 'time'",
+        ),
         (
             with_value("user_id", None),
             {},
@@ -376,14 +380,34 @@ def with_value(column, value, row=7):
         (
             make_log().assign(item_id=0.5),
             {},
-            "'item_id' must .*0.5' of type 'floating'",
+            r"'item_id' must .*, not floating \(got '0.5' in row 0, ",
         ),
-        (with_value("item_id", 3), {}, "'item_id' must .*type 'mixed-integer'"),
         (
-            make_log().assign(item_id=np.uint64(2**63)),
+            with_value("item_id", 3),
             {},
-            f"'item_id' must have 64-bit .*{2**63}",
+            r"'item_id' must .* not both .*id_type='str' reads",
         ),
+        (
+            with_value("item_id", ["B1", "B2"]),
+            {},
+            r"'item_id' must .* \(got \['B1', 'B2'\] in row 7, ",
+        ),
+        (
+            with_value("item_id", ""),
+            {},
+            r"'item_id' must have an id in every row \(row 7, ",
+        ),
+        (
+            with_value("item_id", "a\nb"),
+            {},
+            r"'item_id' must .* without line breaks .* \(got 'a\\nb' in row 7",
+        ),
+        (
+            with_value("user_id", "u1 "),
+            {},
+            r"'user_id' must .* spaces around them \(got 'u1 ' in row 7",
+        ),
+        (make_log(), {"id_type": "text"}, "'id_type' must be .*'text'"),
         (
             with_value("time", None),
             {"time_col": "time"},
@@ -392,14 +416,19 @@ def with_value(column, value, row=7):
         (
             with_value("time", "soon").astype(str),
             {"time_col": "time"},
-            r"'time' must be numbers or dates .* \(got 'soon' in row 7, ",
+            r"'time' must be finite .* or dates .* \(got 'soon' in row 7, ",
+        ),
+        (
+            with_value("time", np.inf),
+            {"time_col": "time"},
+            r"'time' must be finite numbers .* \(got 'inf' in row 7, ",
         ),
         (
             make_log(),
             {"split": "last"},
             r"'split' must be one of .* \(got 'last'\)",
         ),
-        (make_log(), {"split": "given"}, r"column\(s\) \['x_label'\] \(got"),
+        (make_log(), {"split": "given"}, "'x_label' for split='given'"),
         (
             make_log().assign(x_label=[0, 1, 2] * 99 + [0, 3, 1]),
             {"split": "given"},
@@ -472,7 +501,7 @@ IDS = [f"B{i:03}" for i in range(30)]
         ),
         (
             (range(30), np.ones((30, 2))),
-            r"must have item ids .*\(got ids such as 0,",
+            r"must have item ids .*\(got ids such as '0',",
         ),
     ],
 )
@@ -483,12 +512,88 @@ def test_bad_features(value, message):
         from_interactions(make_log(), {"m": value})
 
 
-def test_integers_and_strings_are_different_ids():
+def integer_log():
     log = make_log()
     log["item_id"] = log["item_id"].str.removeprefix("B").astype(int)
+    return log
+
+
+def test_item_ids_of_features_are_those_of_the_log_as_text():
+    matrix = np.arange(1.0, 31)[:, None]
     ids = [str(i) for i in range(30)]
-    with pytest.raises(ValueError, match="none of them with interactions"):
-        from_interactions(log, {"m": (ids, np.ones((30, 2)))})
+    dataset = from_interactions(integer_log(), {"m": (ids, matrix)})
+    assert dataset.item_ids.tolist() == list(range(30))
+    assert dataset[0]["item"].x_m.flatten().tolist() == matrix[:, 0].tolist()
+    log = integer_log().astype({"item_id": str})
+    dataset = from_interactions(log, {"m": (range(30), matrix)})
+    assert dataset.item_ids.tolist() == sorted(ids)
+    found = dict(zip(dataset.item_ids, dataset[0]["item"].x_m, strict=True))
+    assert [found[i].item() for i in ids] == matrix[:, 0].tolist()
+
+
+def test_integers_in_the_log_and_letters_in_the_catalogue():
+    log = integer_log()
+    matrix = np.arange(1.0, 31)[:, None]
+    ids = [*map(str, range(29)), "new-7"]
+    features = {"aligned": matrix, "named": (ids, matrix)}
+    dataset = from_interactions(log, features)
+    assert dataset.item_ids.tolist() == sorted([*ids, "29"])
+    assert pairs(dataset) == pairs_of(log.astype({"item_id": str}))
+    x = dataset[0]["item"].x_named.flatten().tolist()
+    expected = dict(zip(ids, matrix[:, 0], strict=True)) | {"29": 0}
+    assert dict(zip(dataset.item_ids, x, strict=True)) == expected
+    # Rows without ids are in the order of the log's integers:
+    x = dataset[0]["item"].x_aligned.flatten().tolist()
+    expected = {str(i): i + 1.0 for i in range(30)} | {"new-7": 0}
+    assert dict(zip(dataset.item_ids, x, strict=True)) == expected
+    with pytest.raises(ValueError, match=r"64-bit .*'new-7' in row 29, "):
+        from_interactions(log, features, id_type="int")
+
+
+@pytest.mark.parametrize("convert", [float, "{}.0".format])
+def test_whole_floats(convert):
+    log = integer_log()
+    features = {"m": ([convert(i) for i in range(30)], np.ones((30, 1)))}
+    with pytest.raises(ValueError, match=r"m', item_ids .*'0.0' .*'int' reads"):
+        from_interactions(log, features)
+    expected = pairs_of(log)
+    for column in (log["item_id"], log["item_id"].map(convert)):
+        log["item_id"] = column
+        dataset = from_interactions(log, features, id_type="int")
+        assert pairs(dataset) == expected
+    with pytest.raises(ValueError, match=r"'item_id' must .*'int' reads whole"):
+        from_interactions(log, features)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_integers_of_64_bits(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    log = integer_log()
+    log["item_id"] += 2**63 - 30
+    path = tmp_path / f"log{suffix}"
+    write = log.to_parquet if suffix == ".parquet" else log.to_csv
+    write(path, index=False)
+    dataset = from_interactions(path, {})
+    assert dataset.item_ids.dtype == np.int64
+    assert pairs(dataset) == pairs_of(log)
+    dataset = from_interactions(path, {}, id_type="str")
+    assert pairs(dataset) == pairs_of(log.astype({"item_id": str}))
+    # What is too large is text, in the one as in the other.
+    log["item_id"] = log["item_id"].astype(np.uint64) + np.uint64(1)
+    write = log.to_parquet if suffix == ".parquet" else log.to_csv
+    write(path, index=False)
+    dataset = from_interactions(path, {})
+    assert pairs(dataset) == pairs_of(log.astype({"item_id": str}))
+
+
+@pytest.mark.parametrize("sign", ["1_000", "\u0663", "a\u2028b"])
+def test_text_stays_text(tmp_path, sign):
+    log = integer_log().astype({"item_id": str})
+    log["item_id"] = log["item_id"].replace("7", sign)
+    log.to_csv(tmp_path / "log.csv", index=False)
+    dataset = from_interactions(tmp_path / "log.csv", {})
+    assert pairs(dataset) == pairs_of(log)
 
 
 @pytest.mark.parametrize(
@@ -499,7 +604,7 @@ def test_integers_and_strings_are_different_ids():
         (
             "log.csv",
             "user_id\titem_id\n1\t2\n",
-            "log.csv' must have the column",
+            r"log.csv' must have the column.*user_col='user_id', item_col=",
         ),
         (
             "log.csv",

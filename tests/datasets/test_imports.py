@@ -14,8 +14,10 @@ from tmfun_pyg.transforms import FeatureGraph
 assert not any(name.startswith("tmfun_pyg.nn") for name in sys.modules)
 MultimodalRecDataset(sys.argv[1], "toy", pre_transform=FeatureGraph(2))
 SyntheticMultimodal(50, 40)
+log = sys.argv[1] + "/log.parquet"
+open(log, "w").close()
 try:
-    MultimodalRecDataset.from_interactions("log.parquet", {})
+    MultimodalRecDataset.from_interactions(log, {})
 except ImportError as err:
     assert 'pip install "tmfun-pyg[data]"' in str(err)
 else:

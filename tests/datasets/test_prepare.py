@@ -186,10 +186,27 @@ def test_integers_are_compared_as_written(tmp_path, as_text):
         feature_ids={"npy": str(tmp_path / "rows.txt")},
     )
     read = MultimodalRecDataset(tmp_path, "own")
-    assert read.item_ids.dtype == np.int64
+    assert read.item_ids.dtype.kind == ("U" if as_text else "i")
     for name in paths:
         x = read[0]["item"][f"x_{name}"].numpy()
-        assert np.array_equal(x, matrix.astype(np.float32)[read.item_ids])
+        rows = read.item_ids.astype(np.int64)
+        assert np.array_equal(x, matrix.astype(np.float32)[rows])
+
+
+def test_integers_as_text(tmp_path):
+    log = make_log(items=list(range(30)))
+    path = write_csv(tmp_path / "log.csv", log)
+    np.save(tmp_path / "m.npy", np.arange(1.0, 32)[:, None])
+    ids = [str(i) for i in range(31)]
+    (tmp_path / "m_ids.txt").write_text("\n".join(ids))
+    features = {"m": str(tmp_path / "m.npy")}
+    prepare(path, tmp_path, "own", features, id_type="str")
+    read = MultimodalRecDataset(tmp_path, "own")
+    assert read.item_ids.tolist() == sorted(ids)
+    x = read[0]["item"].x_m.flatten().tolist()
+    assert x == [int(i) + 1 for i in read.item_ids]
+    expected = from_interactions(path, {}, id_type="str")
+    assert read.user_ids.tolist() == expected.user_ids.tolist()
 
 
 def test_recbole_file(tmp_path):
@@ -416,6 +433,22 @@ def test_suspicious_features_of_present_items_alone():
     assert suspect_features("m", ids, matrix, np.full(1, 3**0.5)) == []
 
 
+def test_suspicious_times(tmp_path):
+    log = make_log()
+    log["time"] += 1_600_000_000
+    log.loc[:99, "time"] *= 1000
+    path = write_csv(tmp_path / "log.csv", log)
+    kwargs = {"time_col": "time", "split": "leave_last_out"}
+    report = prepare(path, tmp_path, "own", **kwargs)
+    assert report.suspicious == [
+        "Times seem to be in several units (200 in seconds, 100 in "
+        "milliseconds), which are ordered as if they were one.",
+        "20 of the 20 users with several interactions have all of them on one "
+        "date: is the last one, which leave_last_out tests, really later than "
+        "the others?",
+    ]
+
+
 def test_suspicious_users():
     ids = np.array(list("abcdef"))
     # Exactly a hundred times the median is not more than that.
@@ -534,7 +567,7 @@ LISTS = [[1.0, 2.0]] * 29
         ),
         (
             lambda f: npy(f, [*IDS[:2], "", *IDS[3:]]),
-            "line 3 must be an item id",
+            r"line 3 must be an id, .* \(got an empty line",
         ),
         (lambda f: npy(f, IDS[:29] + IDS[:1]), r"must have each id once .* 20"),
         (
@@ -614,8 +647,8 @@ def test_bad_features(tmp_path, nothing_written, make, message):
         ({"features": {"a b": "x"}}, "'modalities' must .*'a b'"),
         ({"feature_ids": {"m": "x"}}, r"'feature_ids' must .*\['m'\]"),
         ({"zero_rows": "keep"}, "'zero_rows' must .*'keep'"),
-        ({"split": "given"}, r"log.csv' must .*\['x_label'\] \(got"),
-        ({"user_col": "uid"}, r"log.csv' must .*\['uid'\] \(got"),
+        ({"split": "given"}, r"log.csv' must .* 'x_label' for split"),
+        ({"user_col": "uid"}, r"log.csv' must .* user_col='uid' \(got"),
     ],
 )
 def test_bad_arguments(tmp_path, nothing_written, kwargs, message):
@@ -633,7 +666,7 @@ def test_bad_ids(tmp_path, nothing_written):
     empty = log.assign(item_id=log["item_id"].replace("007", ""))
     empty.to_parquet(tmp_path / "log.parquet")
     table = {"m": str(parquet(tmp_path, item_id=IDS, v=[1.0] * 30))}
-    numbers = make_log(items=list(range(30)))
+    numbers = make_log(list(range(30)), list(range(20)))
     numbers = write_csv(tmp_path / "numbers.csv", numbers)
     letters = npy(tmp_path, name="n.npy")
     ids = {"n": str(foreign(tmp_path, "n.txt", b"1\n" * 29 + b"B"))}
@@ -647,17 +680,11 @@ def test_bad_ids(tmp_path, nothing_written):
         ValueError, match=r"'feature_ids' must .* for \.npy files only"
     ):
         prepare(path, out, "own", table, feature_ids=table)
-    with pytest.raises(ValueError, match=r"n\.txt' must have integers .*'B'"):
-        prepare(numbers, out, "own", {"n": str(letters)}, feature_ids=ids)
-
-
-def test_empty_strings_are_no_ids(tmp_path):
-    log = make_log()
-    log["item_id"] = log["item_id"].replace("007", "")
-    log.to_parquet(tmp_path / "log.parquet")
-    with pytest.raises(ValueError, match="raw id for every itemID"):
-        prepare(tmp_path / "log.parquet", tmp_path / "out", "own")
-    assert os.listdir(tmp_path / "out") == []
+    kwargs = {"feature_ids": ids, "id_type": "int"}
+    with pytest.raises(ValueError, match=r"n\.txt' must .*64-bit .*'B' in row"):
+        prepare(numbers, out, "own", {"n": str(letters)}, **kwargs)
+    with pytest.raises(ValueError, match=r"log\.parquet', column 'item_id' "):
+        prepare(tmp_path / "log.parquet", out, "own")
 
 
 def test_empty_texts_lack_the_modality(tmp_path, encoder):

@@ -98,9 +98,12 @@ def test_integers(make_recommender: Any, features: Any) -> None:
     found = more.recommend([3, 5], k=3, items=[70, 99, 100])
     assert {*found.item_id[0].tolist()} == {70, 99, 100}
     assert more.similar_items([99], k=1)[0].tolist() == [[99]]
-    # "07" is 7 as well:
-    with pytest.raises(ValueError, match=r"1 item\(s\): 7"):
-        recommender.add_items(["100", "07", "99"], features)
+    # As text, not as what Python reads as integers:
+    for name in ("07", "1_000", "\u0667", str(2**63)):
+        with pytest.raises(
+            ValueError, match=f"must be integers.*'{name}'.*id_type='str'"
+        ):
+            recommender.add_items(["100", name, "99"], features)
 
 
 def test_bad_items(make_recommender: Any, features: Any) -> None:
@@ -108,6 +111,8 @@ def test_bad_items(make_recommender: Any, features: Any) -> None:
     for ids, match in (
         (["x", "i03", "y"], r"new to the data set.* 1 item\(s\): i03"),
         (["x", "y", "x"], r"each given once.* 1 item\(s\): x"),
+        (["x", "y ", "z"], r"spaces around them \(got 'y '"),
+        (["x", "y\nz", "z"], r"without line breaks .* \(got 'y\\nz'"),
         (["x", "y"], "a row for each of 2 ids .*3"),
         ([], "at least one id"),
     ):

@@ -1,6 +1,12 @@
 import numpy as np
+import pytest
 
-from tmfun_pyg.utils.ids import index_by_text
+from tmfun_pyg.utils.ids import (
+    ids_from_text,
+    index_by_text,
+    is_integer,
+    is_no_id,
+)
 
 
 def test_index_by_text() -> None:
@@ -8,3 +14,29 @@ def test_index_by_text() -> None:
     assert names == {"b": 0, "a": 1, "007": 2, "\ud800": 3}
     numbers = index_by_text(np.array([7, -3, 0, 2**62]))
     assert numbers == {"7": 0, "-3": 1, "0": 2, str(2**62): 3}
+
+
+def test_integers_from_text() -> None:
+    names = ["0", "-7", str(2**63 - 1), str(-(2**63))]
+    found = ids_from_text(names)
+    assert found.dtype == np.int64
+    assert found.tolist() == [0, -7, 2**63 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("05", "-0", "+1", "1_000", " 1", "1 ", "\u0661", "\uff11", "1.0"),
+        *("1e3", str(2**63), str(-(2**63) - 1), "a", ""),
+    ],
+)
+def test_other_text_stays(name: str) -> None:
+    assert ids_from_text(["7", name]).tolist() == ["7", name]
+    assert is_integer(["7", name]).tolist() == [True, False]
+
+
+def test_is_no_id() -> None:
+    good = ["a", "a b", "\u65e5", "a\u2028b", "a\tb", '"', "-"]
+    bad = ["", " ", "a ", " a", "a\n", "a\nb", "\r", "a\0", "a\u2028"]
+    assert not is_no_id(good).any()
+    assert is_no_id(bad).all()

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 import warnings
 from importlib.resources import files
@@ -95,7 +96,7 @@ def _in_options(text: str, command: str) -> str:
         ("modalities=[]", f"{data}modalities []"),
     ):
         text = text.replace(argument, option)
-    return text
+    return re.sub(r"\b([a-z_]+)='([^' ]+)'", r"--\1 \2", text)
 
 
 def _parse_command(words: List[str]) -> str:

@@ -1,10 +1,15 @@
 from math import inf
 from pathlib import Path
-from typing import Dict, Literal, Optional, Tuple
+from typing import Dict, List, Literal, Optional, Tuple
 
 from tmfun_pyg.cli.command import show
 from tmfun_pyg.datasets import prepare as prepare_folder
 from tmfun_pyg.training import DatasetOptions
+
+SEVERAL = {
+    "columns": "The names of all columns of a log in text that has no header, "
+    "as --columns user_id item_id timestamp."
+}
 
 
 def prepare(
@@ -16,6 +21,10 @@ def prepare(
     user_col: str = "user_id",
     item_col: str = "item_id",
     time_col: Optional[str] = None,
+    id_type: Literal["auto", "int", "str"] = "auto",
+    sep: Optional[str] = None,
+    columns: Optional[List[str]] = None,
+    encoding: Optional[str] = None,
     split: Optional[
         Literal["random", "leave_last_out", "global_time", "given"]
     ] = None,
@@ -26,11 +35,12 @@ def prepare(
     encoder: Optional[str] = None,
     overwrite: bool = False,
 ) -> None:
-    """Makes a data set of a log of interactions and features of items, and
+    r"""Makes a data set of a log of interactions and features of items, and
     reports what is in it.
 
     Args:
-        log: The log: .csv, .parquet, or a .inter file of RecBole or MMRec.
+        log: The log: .csv, .tsv, .parquet, or a .inter file of RecBole or
+            MMRec; text may be compressed, as .csv.gz.
         out: The folder that the data set's folder is made in.
         name: The name of the data set.
         features: The features of each modality, as --features.MODALITY PATH:
@@ -43,6 +53,13 @@ def prepare(
         user_col: The column of user ids.
         item_col: The column of item ids.
         time_col: The column of times.
+        id_type: Whether ids are text (str, so that items with other ids can
+            be added later) or, unless all of a column are text, integers (int,
+            which takes 5863.0 for 5863); by default as they are in the log.
+        sep: What separates the columns of a log in text, such as ";", "\t"
+            or "::"; by default as its suffix says.
+        columns: See above.
+        encoding: The encoding of a log in text, by default UTF-8.
         split: How interactions are split; by default as the log says in its
             column x_label, or else at random.
         ratios: The shares of training, validation and test.
@@ -53,6 +70,8 @@ def prepare(
         encoder: The folder of the sentence-transformers model for texts.
         overwrite: Whether to replace a data set of this name.
     """
+    if sep is not None:
+        sep = sep.replace("\\t", "\t")  # A tab is hard to type.
     report = prepare_folder(**locals())  # Its arguments have these names.
     print(report)
     root = out.expanduser().absolute() / name

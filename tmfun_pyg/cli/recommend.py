@@ -5,6 +5,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tmfun_pyg.datasets.features import read_features
+from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.recommender import (
     Recommendations,
     Recommender,
@@ -47,8 +48,8 @@ def recommend(
         items = ids if only_cold else None
     elif only_cold:
         raise ValueError("--only_cold must come with --cold_items")
-    asked = None if users == "all" else _read_lines(Path(users), "--users")
-    total = len(recommender.dataset.user_ids) if users == "all" else None
+    asked = None if users == "all" else read_ids(users)
+    total = len(recommender.dataset.user_ids if asked is None else asked)
     with tqdm(total=total, unit=" users", disable=None) as bar:
 
         def shown() -> Iterator[Recommendations]:
@@ -72,7 +73,7 @@ def recommend(
 def _read_items(
     names: List[str], modalities: List[str]
 ) -> Tuple[List[str], Dict[str, np.ndarray]]:
-    lists = [Path(name) for name in names if name.endswith(".txt")]
+    lists = [name for name in names if name.endswith(".txt")]
     tables = [name for name in names if name.endswith(".npy")]
     features = {Path(x).stem.removesuffix("_feat"): x for x in tables}
     if len(modalities) == len(tables) == 1:
@@ -84,17 +85,4 @@ def _read_items(
             f"of features named after some of {modalities} (got {names})"
         )
     read = {name: read_features(path) for name, path in features.items()}
-    return list(_read_lines(lists[0], "--cold_items")), read
-
-
-def _read_lines(path: Path, option: str) -> Iterator[str]:
-    if not path.is_file():
-        raise ValueError(f"{option} must be an existing file (got '{path}')")
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            text = line.rstrip("\r\n")
-            if text == "":
-                raise ValueError(
-                    f"'{path}', line {number} must be an id (got an empty line)"
-                )
-            yield text
+    return read_ids(lists[0]), read

@@ -3,11 +3,14 @@ import os.path as osp
 from typing import Any, List, Optional, Tuple, Union
 
 import numpy as np
+import pandas as pd
 
 from tmfun_pyg.datasets._files import read_parquet, read_text
-from tmfun_pyg.datasets._ids import number_ids, to_ids_like
+from tmfun_pyg.datasets._ids import IdType, number_ids
 from tmfun_pyg.datasets.features import NUMBERS, read_features
+from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.utils.extras import import_extra
+from tmfun_pyg.utils.ids import ids_from_text
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
 # The columns in which pandas stores an index without a name.
@@ -18,7 +21,7 @@ def read_feature_file(
     path: str,
     ids_path: Optional[str],
     item_col: str,
-    item_ids: np.ndarray,
+    id_type: IdType,
     encoder: Optional[str],
 ) -> Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]:
     """Reads the features of a modality.
@@ -27,8 +30,7 @@ def read_feature_file(
         path (str): A ``.npy`` or ``.parquet`` file, or a folder of texts.
         ids_path (str, optional): The item ids of a ``.npy`` file.
         item_col (str): The column of item ids in a ``.parquet`` file.
-        item_ids (np.ndarray): The item ids of the log, which decide whether
-            ids are integers.
+        id_type (str): See :func:`number_ids`.
         encoder (str, optional): The folder of the model that encodes texts.
 
     Returns:
@@ -47,25 +49,28 @@ def read_feature_file(
     source = f"'{path}'"
     if osp.isdir(path):
         names, matrix = _encode_texts(path, encoder)
+        ids: Any = ids_from_text(names)
     elif suffix == ".npy":
         matrix = read_features(path)
         ids_path = ids_path or _find_ids(path)
         if ids_path is None:
             return matrix
-        names, source = _read_ids(ids_path), f"'{ids_path}'"
-        if matrix.ndim > 0 and len(names) != len(matrix):
+        ids, source = ids_from_text(read_ids(ids_path)), f"'{ids_path}'"
+        if matrix.ndim > 0 and len(ids) != len(matrix):
             raise ValueError(
                 f"{source} must have {len(matrix)} item ids, one for each "
-                f"row of '{path}' (got {len(names)})"
+                f"row of '{path}' (got {len(ids)})"
             )
     elif suffix == ".parquet":
-        names, matrix = _read_table(path, item_col)
+        source = f"{source}, column '{item_col}'"
+        ids, matrix = _read_table(path, item_col)
     else:
         raise ValueError(
             f"'features' must be .npy or .parquet files, or existing folders "
             f"of .txt files (got '{path}')"
         )
-    return to_ids_like(names, item_ids, source), matrix
+    number, distinct = number_ids(ids, source, id_type)
+    return distinct[number], matrix
 
 
 def _find_ids(path: str) -> Optional[str]:
@@ -80,17 +85,7 @@ def _find_ids(path: str) -> Optional[str]:
     return found[0] if found else None
 
 
-def _read_ids(path: str) -> List[str]:
-    names = read_text(path).removesuffix("\n").split("\n")
-    if "" in names:
-        raise ValueError(
-            f"'{path}', line {names.index('') + 1} must be an item id (got an "
-            f"empty line)"
-        )
-    return names
-
-
-def _read_table(path: str, item_col: str) -> Tuple[List[str], np.ndarray]:
+def _read_table(path: str, item_col: str) -> Tuple[pd.Series, np.ndarray]:
     frame = read_parquet(path)
     frame = frame.loc[:, ~frame.columns.str.fullmatch(INDEX_COLUMN)]
     if item_col not in frame.columns or len(frame) == 0:
@@ -98,8 +93,7 @@ def _read_table(path: str, item_col: str) -> Tuple[List[str], np.ndarray]:
             f"'{path}' must have rows and the column '{item_col}' (got "
             f"{len(frame)} rows and the columns {list(frame.columns)})"
         )
-    number, ids = number_ids(frame[item_col], f"'{path}', column '{item_col}'")
-    names = ids.astype(np.str_)[number].tolist()
+    ids = frame[item_col]
     frame = frame.drop(columns=item_col)
     if frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object:
         source = f"'{path}', column '{frame.columns[0]}'"
@@ -116,7 +110,7 @@ def _read_table(path: str, item_col: str) -> Tuple[List[str], np.ndarray]:
                 f"beside '{item_col}' (got {', '.join(other) or 'none'})"
             )
         matrix = frame.to_numpy(np.float64, na_value=np.nan)
-    return names, matrix
+    return ids, matrix
 
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:

@@ -1,13 +1,23 @@
 """Files of text and tables, with errors that name the file."""
 
 import csv
+import gzip
 import io
 import os.path as osp
+import zlib
 from typing import Any
 
 import pandas as pd
 
 from tmfun_pyg.utils.extras import import_extra
+
+
+def check_file(path: str) -> None:
+    """Raises a :class:`ValueError` if a file does not exist, or is a folder."""
+    if osp.isdir(path):
+        raise ValueError(f"'{path}' must be a file (got a folder)")
+    if not osp.isfile(path):
+        raise ValueError(f"'{path}' does not exist")
 
 
 def read_text(path: str) -> str:
@@ -16,29 +26,39 @@ def read_text(path: str) -> str:
     Raises:
         ValueError: If the file is missing, or not in UTF-8.
     """
+    check_file(path)
     try:
         with open(path, encoding="utf-8-sig") as f:
             return f.read()
-    except FileNotFoundError as err:
-        raise ValueError(f"'{path}' does not exist") from err
     except UnicodeDecodeError as err:
         raise ValueError(f"'{path}' must be text in UTF-8 ({err})") from err
 
 
-def read_csv(path: str, **options: Any) -> pd.DataFrame:
-    """Returns a text file with a header as DataFrame.
+def read_csv(
+    path: str, encoding: str = "utf-8", **options: Any
+) -> pd.DataFrame:
+    """Returns a text file, which may be compressed by gzip, as DataFrame.
 
     Args:
         path (str): The file.
+        encoding (str, optional): Its encoding. (default: :obj:`"utf-8"`)
         **options (optional): The arguments of :func:`pandas.read_csv`.
 
     Raises:
         ValueError: If the file is missing or has another format.
     """
-    if not osp.isfile(path):
-        raise ValueError(f"'{path}' does not exist")
-    with open(path, "rb") as f:
-        text = f.read().rstrip(b"\r\n")
+    text = _read_bytes(path)
+    if encoding != "utf-8":
+        try:
+            text = text.decode(encoding).encode("utf-8")
+        except UnicodeDecodeError as err:
+            raise _not_encoded(path, encoding, err) from err
+        except LookupError as err:
+            raise ValueError(
+                f"'encoding' must be one that Python knows, such as 'utf-8' or "
+                f"'latin-1' (got {encoding!r})"
+            ) from err
+    text = text.rstrip(b"\r\n")
     if b"\0" in text:  # Strings may be cut off there.
         line = text.count(b"\n", 0, text.index(b"\0")) + 1
         raise ValueError(f"'{path}', line {line} has a null character")
@@ -46,6 +66,8 @@ def read_csv(path: str, **options: Any) -> pd.DataFrame:
         _check_quotes(path, text, options.get("sep", ","))
     try:
         frame = pd.read_csv(io.BytesIO(text), **options)
+    except UnicodeDecodeError as err:
+        raise _not_encoded(path, encoding, err) from err
     except ValueError as err:
         reason = str(err).strip()
         raise ValueError(f"'{path}' cannot be read: {reason}") from err
@@ -56,6 +78,26 @@ def read_csv(path: str, **options: Any) -> pd.DataFrame:
             f"in the header {list(frame)} (got more)"
         )
     return frame
+
+
+def _read_bytes(path: str) -> bytes:
+    check_file(path)
+    try:
+        if path.lower().endswith(".gz"):
+            with gzip.open(path) as f:
+                return f.read()
+        with open(path, "rb") as f:
+            return f.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as err:
+        raise ValueError(
+            f"'{path}' must be a complete gzip file ({err})"
+        ) from err
+
+
+def _not_encoded(
+    path: str, encoding: str, err: UnicodeDecodeError
+) -> ValueError:
+    return ValueError(f"'{path}' must be text in '{encoding}' ({err})")
 
 
 def _check_quotes(path: str, text: bytes, separator: str) -> None:
@@ -82,13 +124,12 @@ def read_parquet(path: str) -> pd.DataFrame:
         ImportError: If pyarrow is not installed.
         ValueError: If the file is missing, or no Parquet file.
     """
+    check_file(path)
     pa = import_extra("pyarrow", "data")
     pq = import_extra("pyarrow.parquet", "data")
     try:
         # Without partitioning: folder names are not parsed as columns.
         table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError as err:
-        raise ValueError(f"'{path}' does not exist") from err
     except pa.ArrowInvalid as err:
         raise ValueError(f"'{path}' must be a Parquet file ({err})") from err
     return table.to_pandas(ignore_metadata=True)

@@ -6,10 +6,11 @@ from torch import Tensor
 
 from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions
-from tmfun_pyg.datasets._ids import number_ids
+from tmfun_pyg.datasets._ids import IdType, number_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
 from tmfun_pyg.datasets.features import ZeroRows, check_features, to_numpy
+from tmfun_pyg.utils.ids import ids_from_text
 from tmfun_pyg.utils.messages import name_items
 
 
@@ -21,12 +22,14 @@ def content_from_log(
     k_core: int,
     seed: int,
     zero_rows: ZeroRows,
+    id_type: IdType = "auto",
 ) -> Content:
     """Builds the content of a data set from a log and features; for the
     arguments see :meth:`MultimodalRecDataset.from_interactions`.
     """
+    full_log, values = _read_values(features, full_log, id_type)
     log = keep_k_core(full_log, k_core)
-    item_ids, tables = _align_features(features, full_log, log, zero_rows)
+    item_ids, tables = _align_features(values, full_log, log, zero_rows)
     label = split_interactions(split, log.rows, ratios, seed)
     _content.check_splits(label, log.source)
     # Cold items stand between those of the log.
@@ -40,15 +43,44 @@ def content_from_log(
     )
 
 
+def _read_values(
+    features: Mapping[str, Any], log: Log, id_type: IdType
+) -> Tuple[Log, Dict[str, Tuple[np.ndarray, np.ndarray]]]:
+    """Reads features, and gives all item ids the same type: integers if all
+    of them are, or else text.
+
+    Returns:
+        The log, and the item ids and the matrix of each modality.
+    """
+    values = {
+        modality: _read_value(value, log, _source(modality), id_type)
+        for modality, value in features.items()
+    }
+    every = [log.item_ids, *(ids for ids, _ in values.values())]
+    if log.item_ids.dtype.kind == "i":
+        every = [ids_from_text(x) if x.dtype.kind == "U" else x for x in every]
+    if any(ids.dtype.kind == "U" for ids in every):
+        every = [ids.astype(np.str_) for ids in every]
+    pairs = zip(every[1:], values.items(), strict=True)
+    values = {modality: (ids, matrix) for ids, (modality, (_, matrix)) in pairs}
+    return log._replace(item_ids=every[0]), values
+
+
+def _source(modality: str) -> str:
+    return f"'features', modality '{modality}'"
+
+
 def _align_features(
-    features: Mapping[str, Any], full_log: Log, log: Log, zero_rows: ZeroRows
+    values: Mapping[str, Tuple[np.ndarray, np.ndarray]],
+    full_log: Log,
+    log: Log,
+    zero_rows: ZeroRows,
 ) -> Tuple[np.ndarray, Features]:
     """Joins the items of a log with those of features.
 
     Args:
-        features (Dict[str, Any]): For each modality a pair
-            :obj:`(item_ids, matrix)`, or a matrix for the items of
-            ``full_log``.
+        values (Dict[str, Tuple[np.ndarray, np.ndarray]]): For each modality
+            the item ids and the matrix.
         full_log (Log): The log as it was read.
         log (Log): Its k-core.
         zero_rows (str): See :func:`check_features`.
@@ -58,15 +90,10 @@ def _align_features(
     """
     item_ids = log.item_ids
     tables: Dict[str, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for modality, value in features.items():
-        source = f"'features', modality '{modality}'"
-        ids, matrix = _read_value(value, full_log, source)
+    for modality, (ids, matrix) in values.items():
+        source = _source(modality)
         tables[modality] = ids, *check_features(matrix, source, zero_rows, ids)
-        # Compared by type first: numpy takes 7 and "7" for equal.
-        if (
-            ids.dtype.kind != log.item_ids.dtype.kind
-            or not np.isin(ids, log.item_ids).any()
-        ):
+        if not np.isin(ids, log.item_ids).any():
             raise ValueError(
                 f"{source} must have item ids of {log.source} such as "
                 f"{log.item_ids.item(0)!r} (got ids such as {ids.item(0)!r}, "
@@ -86,7 +113,7 @@ def _align_features(
 
 
 def _read_value(
-    value: Any, full_log: Log, source: str
+    value: Any, full_log: Log, source: str, id_type: IdType
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the item ids of features, each once, and their matrix."""
     ids, matrix = full_log.item_ids, value
@@ -98,7 +125,7 @@ def _read_value(
                 f"{len(value)})"
             )
         matrix = value[1]
-        number, distinct = number_ids(value[0], f"{source}, item_ids")
+        number, distinct = number_ids(value[0], f"{source}, item_ids", id_type)
         count = np.bincount(number)
         if (count > 1).any():
             raise ValueError(

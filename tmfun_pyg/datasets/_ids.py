@@ -1,49 +1,42 @@
 import re
-from typing import Any, Sequence, Tuple
+from typing import Any, Literal, Tuple, get_args
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tmfun_pyg.utils.ids import INTEGER
+from tmfun_pyg.utils.ids import ids_from_text, is_integer, is_no_id
 
+IdType = Literal["auto", "int", "str"]
 # What `pandas.api.types.infer_dtype` calls ids that are not exact, or of
 # which equal ones may look different.
 REFUSED = re.compile("boolean|bytes|complex|decimal|floating|mixed-integer.*")
+# Integers that have been in a column of floats.
+WHOLE = r"-?[0-9]+\.0+"
+AS_INTEGERS = "; id_type='int' reads whole numbers as integers"
+AS_TEXT = "; id_type='str' reads all of them as text"
 
 
-def to_ids(names: Sequence[str]) -> np.ndarray:
-    """Converts text to ids: int64 if all are plain integers, else str."""
-    ids = np.array(names, dtype=np.str_)
-    is_integer = all(map(re.compile(INTEGER).fullmatch, names))
-    return ids.astype(np.int64) if is_integer else ids
+def check_id_type(id_type: str) -> None:
+    """Raises a :class:`ValueError` for an unknown type of ids."""
+    if id_type not in get_args(IdType):
+        raise ValueError(
+            f"'id_type' must be 'auto', 'int' or 'str' (got {id_type!r})"
+        )
 
 
-def to_ids_like(
-    names: Sequence[str], like: np.ndarray, source: str
-) -> np.ndarray:
-    """Converts text to ids of the same type as ``like``.
-
-    Raises:
-        ValueError: If integers are expected, but not found.
-    """
-    if like.dtype.kind == "U":
-        return np.array(names, dtype=np.str_)
-    for name in names:
-        if not re.fullmatch(INTEGER, name):
-            raise ValueError(
-                f"{source} must have integers as item ids, like the log (got "
-                f"'{name}')"
-            )
-    return to_ids(names)
-
-
-def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
+def number_ids(
+    ids: Any, source: str, id_type: IdType = "auto"
+) -> Tuple[np.ndarray, np.ndarray]:
     """Numbers ids in sorted order.
 
     Args:
         ids: A sequence of ids.
         source (str): The name of the sequence in errors.
+        id_type (str, optional): If set to :obj:`"auto"`, ids stay what they
+            are. If set to :obj:`"int"`, all must be integers if one is, in
+            text or as :obj:`5863.0`, too. If set to :obj:`"str"`, they become
+            text. (default: :obj:`"auto"`)
 
     Returns:
         The number of each id, and the distinct ids in sorted order: int64
@@ -52,30 +45,73 @@ def number_ids(ids: Any, source: str) -> Tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: If ids are missing, or of a type that is not exact.
     """
-    if isinstance(ids, Tensor):
-        ids = ids.cpu().numpy()
-    number, distinct = pd.factorize(pd.Series(ids))
+    column = pd.Series(ids.cpu().numpy() if isinstance(ids, Tensor) else ids)
+    try:
+        number, distinct = pd.factorize(column)
+    except TypeError as err:  # Of lists, for example.
+        row = int((~column.map(pd.api.types.is_hashable)).argmax())
+        raise ValueError(
+            f"{source} must have integers or text as ids (got "
+            f"{column.iloc[row]} in row {row}, counted from 0)"
+        ) from err
     check_complete(number < 0, "an id", source)
     if isinstance(distinct.dtype, pd.CategoricalDtype):
         distinct = distinct.astype(distinct.categories.dtype)
     kind = pd.api.types.infer_dtype(distinct)
-    example = distinct.max() if kind == "integer" else distinct[0]
-    if REFUSED.fullmatch(kind) or (kind == "integer" and example >= 2**63):
-        raise ValueError(
-            f"{source} must have 64-bit integers or strings as ids (got "
-            f"'{example}' of type '{kind}'); convert them by .astype(str)"
-        )
-    if kind == "integer":
+    if kind == "integer" and id_type != "str" and distinct.max() < 2**63:
         names = distinct.to_numpy().astype(np.int64)
     else:
-        names = distinct.map(str).to_numpy().astype(np.str_)
+        text = pd.Series(distinct.map(str), dtype=object)
+        names = _read_text(text, number, kind, source, id_type)
     names, place = np.unique(names, return_inverse=True)
     if len(names) < len(distinct):
         raise ValueError(
-            f"{source} must have ids that differ as strings (got "
-            f"{len(distinct)} ids, but {len(names)} strings)"
+            f"{source} must have ids that differ as text (got "
+            f"{len(distinct)} ids, but {len(names)} texts)"
         )
     return place[number], names
+
+
+def _read_text(
+    text: pd.Series, number: np.ndarray, kind: str, source: str, id_type: IdType
+) -> np.ndarray:
+    """Checks and converts ids.
+
+    Args:
+        text (pandas.Series): The text of each distinct id.
+        number (np.ndarray): The place there of the id of each row.
+        kind (str): What pandas calls the type of the ids.
+        source (str): The name of the column in errors.
+        id_type (str): See :func:`number_ids`.
+    """
+
+    def check(is_bad: np.ndarray, expected: str, advice: str = "") -> None:
+        if is_bad.any():
+            row = int(is_bad[number].argmax())
+            raise ValueError(
+                f"{source} must have {expected} (got {text[number[row]]!r} in "
+                f"row {row}, counted from 0){advice}"
+            )
+
+    check_complete((text == "").to_numpy()[number], "an id", source)
+    check(is_no_id(text), "ids without line breaks and spaces around them")
+    is_whole = text.str.fullmatch(WHOLE).to_numpy(dtype=bool)
+    if id_type == "int":
+        text = text.where(~is_whole, text.str.partition(".")[0])
+        ids = ids_from_text(text)
+        if ids.dtype.kind == "i":
+            return ids
+        others = ~is_integer(text)
+        if not others.all():
+            check(others, "64-bit integers alone as ids for id_type='int'")
+    elif is_whole.all() and (id_type == "auto" or kind == "floating"):
+        check(is_whole, "integers or text as ids", AS_INTEGERS)
+    is_mixed = kind.startswith("mixed-integer")
+    if REFUSED.fullmatch(kind) and not (is_mixed and id_type == "str"):
+        other, advice = ("both", AS_TEXT) if is_mixed else (kind, "")
+        everywhere = np.ones(len(text), dtype=bool)
+        check(everywhere, f"integers or text as ids, not {other}", advice)
+    return text.to_numpy().astype(np.str_)
 
 
 def check_complete(missing: np.ndarray, value: str, source: str) -> None:

@@ -12,11 +12,13 @@ import torch
 from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._files import read_csv
-from tmfun_pyg.datasets._ids import to_ids
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
+from tmfun_pyg.utils.ids import ids_from_text, is_no_id
 
 FEATURES = "_feat.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
+# Ends the name of a column of raw ids that are text if they are integers, too.
+TEXT = ":str"
 # The columns of an .inter file, each with a pattern of its fields and what
 # they are in errors.
 COLUMNS = {
@@ -89,11 +91,7 @@ def read(
 
 
 def write(content: Content, name: str, folder: str) -> None:
-    """Writes the files of a data set for :func:`read`.
-
-    Raises:
-        ValueError: If a raw id is empty.
-    """
+    """Writes the files of a data set for :func:`read`."""
     user, item = torch.cat(content.splits, dim=1).numpy()
     num_pairs = [pairs.size(1) for pairs in content.splits]
     columns = user, item, np.repeat(range(3), num_pairs)
@@ -137,8 +135,8 @@ def read_inter(path: str) -> Interactions:
 
 
 def read_mapping(path: str, column: str) -> np.ndarray:
-    """Returns the raw ids by index: int64 if all of them are plain integers
-    of up to 18 digits, else str.
+    """Returns the raw ids by index: int64 if all of them are integers of 64
+    bits and the name of their column does not end in ``:str``, else str.
 
     Args:
         path (str): A tab-separated file with a header and two columns: raw
@@ -155,37 +153,29 @@ def read_mapping(path: str, column: str) -> np.ndarray:
             f"'{path}', line 1 must have two tab-separated columns, raw ids "
             f"and '{column}' (got {list(frame)})"
         )
-    # Quoted ids may have several lines.
-    frame.index += frame.iloc[:, 0].str.count("\n").cumsum().to_numpy()
     raw, number = frame.iloc[:, 0], frame.iloc[:, 1]
-    bad = (raw == "") | raw.duplicated()
-    _check(path, raw, bad, "an id that is not empty or repeated")
+    _check(
+        path,
+        raw,
+        is_no_id(raw),
+        "an id without line breaks or spaces around it",
+    )
+    _check(path, raw, raw.duplicated(), "an id that is not repeated")
     bad = ~number.str.fullmatch("(0|[1-9][0-9]{0,17})") | number.duplicated()
     _check(path, number, bad, "an index from 0 on that is not repeated")
     index = number.astype(np.int64)
     size = len(index)
     _check(path, index, index >= size, f"below {size}, the number of rows")
-    return to_ids(raw.iloc[index.argsort()].to_list())
+    names = raw.iloc[index.argsort()].to_numpy()
+    is_text = frame.columns[0].endswith(TEXT)
+    return names.astype(np.str_) if is_text else ids_from_text(names)
 
 
 def write_mapping(path: str, column: str, ids: np.ndarray) -> None:
-    """Writes a file for :func:`read_mapping`.
-
-    Raises:
-        ValueError: If an id is empty.
-    """
-    names = ids.astype(np.str_).tolist()
-    if "" in names:
-        raise ValueError(
-            f"'{osp.basename(path)}' must have a raw id for every {column} "
-            f"(got an empty string)"
-        )
-    # Carriage returns are not quoted otherwise.
-    quoting = csv.QUOTE_ALL if "\r" in "".join(names) else csv.QUOTE_MINIMAL
-    frame = pd.DataFrame({"raw_id": names, column: range(len(names))})
-    frame.to_csv(
-        path, sep="\t", index=False, lineterminator="\n", quoting=quoting
-    )
+    """Writes a file for :func:`read_mapping`."""
+    raw = "raw_id" + TEXT * (ids.dtype.kind == "U")
+    frame = pd.DataFrame({raw: ids, column: range(len(ids))})
+    frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
 
 
 def _read_rows(path: str, **options: Any) -> pd.DataFrame:

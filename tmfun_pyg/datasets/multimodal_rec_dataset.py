@@ -5,6 +5,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 from tmfun_pyg.datasets import _mmrec, _processed
 from tmfun_pyg.datasets._content import Content, warn_duplicates
 from tmfun_pyg.datasets._from_log import content_from_log
+from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._split import Ratios, Split
 from tmfun_pyg.datasets.features import ZeroRows, check_modalities
@@ -23,8 +24,9 @@ class MultimodalRecDataset(RecDataset):
     and two columns, raw ids (under any name) and :obj:`userID` or
     :obj:`itemID`. They also define the numbers of users and items, so that
     items may have features, but no interactions (cold items). Raw ids are
-    integers if all of them are plain integers of up to 18 digits, and strings
-    otherwise. Without these files, ids are indices.
+    integers if all of them are integers of 64 bits (and the name of their
+    column does not end in :obj:`:str`), and strings otherwise. Without these
+    files, ids are indices.
 
     The raw files are read from the first of these folders that exists:
 
@@ -149,6 +151,7 @@ class MultimodalRecDataset(RecDataset):
         *,
         user_col: str = "user_id",
         item_col: str = "item_id",
+        id_type: IdType = "auto",
         time_col: Optional[str] = None,
         split: Split = "random",
         ratios: Ratios = (0.8, 0.1, 0.1),
@@ -162,15 +165,19 @@ class MultimodalRecDataset(RecDataset):
 
         Ids may be integers or strings; other ids, such as UUIDs or dates,
         are converted to strings. In a text file, a column of ids is read as
-        integers if all of them are plain integers, and as strings otherwise
-        (:obj:`"007"`). :obj:`dataset.user_ids` and :obj:`dataset.item_ids`
-        map indices to ids, in sorted order.
+        integers if all of them are integers of 64 bits as Python writes them,
+        and as strings otherwise (:obj:`"007"`). Item ids of features are
+        those of the log if they are the same as text; if some of all item ids
+        are no integers, all are strings. Ids with line breaks, or spaces
+        around them, are refused. :obj:`dataset.user_ids` and
+        :obj:`dataset.item_ids` map indices to ids, in sorted order.
 
         Repeated interactions are kept once, at their earliest time (without
         times: in the first row; of given splits: in the earliest), with a
         warning.
 
-        Files :obj:`.inter` are tab-separated, as in RecBole: types in the
+        Files :obj:`.csv`, :obj:`.tsv` and :obj:`.inter` may be compressed:
+        :obj:`.csv.gz`. Files :obj:`.inter` are as in RecBole: types in the
         header, as in :obj:`user_id:token`, are not part of the names. The
         columns :obj:`userID` and :obj:`itemID` of MMRec's files are also
         found as :obj:`"user_id"` and :obj:`"item_id"`.
@@ -182,7 +189,8 @@ class MultimodalRecDataset(RecDataset):
 
         Args:
             interactions (pandas.DataFrame or str): The log, or the path of a
-                :obj:`.csv`, :obj:`.parquet` or :obj:`.inter` file.
+                :obj:`.csv`, :obj:`.tsv`, :obj:`.inter` or :obj:`.parquet`
+                file.
             features (Dict[str, Any]): For each modality a pair
                 :obj:`(item_ids, matrix)`, or a matrix alone whose rows are
                 those of the distinct item ids of the log (before
@@ -194,6 +202,10 @@ class MultimodalRecDataset(RecDataset):
                 (default: :obj:`"user_id"`)
             item_col (str, optional): The column of item ids.
                 (default: :obj:`"item_id"`)
+            id_type (str, optional): If set to :obj:`"int"`, all ids of a
+                column must be integers if one is, and :obj:`5863.0` is one.
+                If set to :obj:`"str"`, integers become strings.
+                (default: :obj:`"auto"`)
             time_col (str, optional): The column of times: numbers, dates, or
                 strings in ISO 8601. (default: :obj:`None`)
             split (str, optional): How interactions are split:
@@ -238,9 +250,11 @@ class MultimodalRecDataset(RecDataset):
         """
         check_modalities(list(features), zero_rows)
         given = split == "given"
-        log = read_log(interactions, user_col, item_col, time_col, given)
+        log = read_log(
+            interactions, user_col, item_col, time_col, given, id_type
+        )
         content = content_from_log(
-            log, features, split, ratios, k_core, seed, zero_rows
+            log, features, split, ratios, k_core, seed, zero_rows, id_type
         )
         dataset = cls.__new__(cls)
         super(MultimodalRecDataset, dataset).__init__(

@@ -3,12 +3,14 @@ import os
 import os.path as osp
 import re
 from dataclasses import asdict
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 from tmfun_pyg.datasets import _mmrec
 from tmfun_pyg.datasets._feature_files import read_feature_file
 from tmfun_pyg.datasets._from_log import content_from_log
+from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
+from tmfun_pyg.datasets._log_files import TextFormat
 from tmfun_pyg.datasets._split import Ratios, Split
 from tmfun_pyg.datasets.features import ZeroRows, check_modalities
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
@@ -26,6 +28,10 @@ def prepare(
     user_col: str = "user_id",
     item_col: str = "item_id",
     time_col: Optional[str] = None,
+    id_type: IdType = "auto",
+    sep: Optional[str] = None,
+    columns: Optional[Sequence[str]] = None,
+    encoding: Optional[str] = None,
     split: Optional[Split] = None,
     ratios: Ratios = (0.8, 0.1, 0.1),
     k_core: int = 0,
@@ -47,8 +53,7 @@ def prepare(
     * :obj:`<modality>_feat.npy`: the features of all items (float32), with
       rows of zeros for items that lack the modality,
     * :obj:`u_id_mapping.csv` and :obj:`i_id_mapping.csv`: the raw ids, which
-      are read back as integers if all of them are plain integers of up to 18
-      digits, and as strings otherwise,
+      are read back as what they are, integers or strings,
     * :obj:`report.json`: the report.
 
     It is written completely or not at all.
@@ -66,11 +71,13 @@ def prepare(
       model encodes. Empty texts are encoded as zeros.
 
     Item ids of files match those of the log as text: :obj:`12` is
-    :obj:`"12"`, but not :obj:`"012"`.
+    :obj:`"12"`, but not :obj:`"012"`. If some of all item ids are no integers,
+    all are strings.
 
     Args:
-        log (str): The path of the log, a :obj:`.csv` or :obj:`.parquet`
-            file, or a :obj:`.inter` file of RecBole or MMRec.
+        log (str): The path of the log, a :obj:`.csv`, :obj:`.tsv` or
+            :obj:`.parquet` file, or a :obj:`.inter` file of RecBole or MMRec.
+            Text may be compressed: :obj:`.csv.gz`.
         out (str): The folder of the data set's folder.
         name (str): The name of the data set.
         features (Dict[str, str], optional): For each modality the path of
@@ -81,6 +88,19 @@ def prepare(
             features. (default: :obj:`"item_id"`)
         time_col (str, optional): The column of times: numbers, dates, or
             strings in ISO 8601. (default: :obj:`None`)
+        id_type (str, optional): If set to :obj:`"auto"`, ids in text are
+            integers if all in a column are integers of 64 bits as Python
+            writes them (:obj:`5`, but not :obj:`05`), and strings otherwise.
+            If set to :obj:`"int"`, all ids of a column must be integers if
+            one is, and :obj:`5863.0` is one. If set to :obj:`"str"`, all are
+            strings, so that items with other ids can be added later.
+            (default: :obj:`"auto"`)
+        sep (str, optional): What separates the columns of a log in text.
+            (default: a comma in :obj:`.csv` files, tabs in others)
+        columns (List[str], optional): The names of all columns of a log in
+            text that has no header. (default: :obj:`None`)
+        encoding (str, optional): The encoding of a log in text.
+            (default: UTF-8)
         split (str, optional): How interactions are split: :obj:`"random"`,
             :obj:`"leave_last_out"`, :obj:`"global_time"`, or
             :obj:`"given"` (by the column :obj:`x_label` of the log).
@@ -137,17 +157,25 @@ def prepare(
     check_replaceable(target, [*own, REPORT], overwrite)
 
     given = None if split is None else split == "given"
-    full_log = read_log(os.fspath(log), user_col, item_col, time_col, given)
+    full_log = read_log(
+        os.fspath(log),
+        user_col,
+        item_col,
+        time_col,
+        given,
+        id_type,
+        TextFormat(sep, columns, encoding),
+    )
     if split is None:
         split = "given" if "label" in full_log.rows else "random"
     tables = {}
     for modality, path in features.items():
         ids_path = feature_ids.get(modality)
         tables[modality] = read_feature_file(
-            os.fspath(path), ids_path, item_col, full_log.item_ids, encoder
+            os.fspath(path), ids_path, item_col, id_type, encoder
         )
     content = content_from_log(
-        full_log, tables, split, ratios, k_core, seed, zero_rows
+        full_log, tables, split, ratios, k_core, seed, zero_rows, id_type
     )
     for modality, path in features.items():
         mask = content.data["item"].get(f"mask_{modality}")

@@ -6,6 +6,7 @@ import torch
 
 from tmfun_pyg.datasets._content import SPLITS, Content
 from tmfun_pyg.datasets._log import Log
+from tmfun_pyg.datasets._times import suspect_times
 
 # Suspicious are a split that can judge fewer users, whose metrics would be
 # noisy, users with more than so many times the median number of interactions,
@@ -148,6 +149,10 @@ def describe(
         content.user_ids, train_count, num_trained_items
     )
     suspicious += suspect_users(content.user_ids, user_count)
+    if "day" in log.rows:
+        suspicious += suspect_times(
+            log.units, log.rows["user"], log.rows["day"], settings["split"]
+        )
     modalities: Dict[str, Dict[str, float]] = {}
     everywhere = torch.ones(num_items, dtype=torch.bool)
     for modality in content.modalities:

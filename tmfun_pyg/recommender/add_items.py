@@ -9,7 +9,7 @@ import torch
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import AddItems
-from tmfun_pyg.utils.ids import ids_as_text
+from tmfun_pyg.utils.ids import ids_as_text, ids_from_text, is_integer, is_no_id
 from tmfun_pyg.utils.messages import name_items
 
 
@@ -61,16 +61,24 @@ def add_items(
 
 
 def _check_ids(item_ids: Sequence[Any], known: np.ndarray) -> np.ndarray:
-    ids = np.array(ids_as_text("item_ids", item_ids), dtype=np.str_)
-    if len(ids) == 0:
+    names = ids_as_text("item_ids", item_ids)
+    if len(names) == 0:
         raise ValueError("'item_ids' must hold at least one id (got none)")
+    if is_no_id(names).any():
+        bad = names[int(is_no_id(names).argmax())]
+        raise ValueError(
+            f"'item_ids' must hold ids without line breaks and spaces around "
+            f"them (got {bad!r})"
+        )
+    ids = np.array(names)
     if known.dtype.kind == "i":
-        try:
-            ids = ids.astype(np.int64)
-        except ValueError as err:
+        ids = ids_from_text(names)
+        if ids.dtype.kind == "U":
+            bad = names[int(is_integer(names).argmin())]
             raise ValueError(
-                f"'item_ids' must be integers, as in the data set ({err})"
-            ) from err
+                f"'item_ids' must be integers, as in the data set (got "
+                f"{bad!r}); prepare it with id_type='str' to add others"
+            )
     every, count = np.unique(np.concatenate([known, ids]), return_counts=True)
     if (count > 1).any():
         raise ValueError(

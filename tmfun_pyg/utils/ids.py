@@ -1,9 +1,50 @@
+"""Raw ids: 64-bit integers, or text."""
+
 from typing import Any, Dict, Iterable, List
 
 import numpy as np
+import pandas as pd
 
-# Integers without leading zeros, of up to 18 digits, which fit into int64.
-INTEGER = r"0|-?[1-9][0-9]{0,17}"
+# Text that is no id: it is empty, has a line break or a null character, or
+# spaces around it.
+NO_ID = r"^$|^\s|\s$|[\n\r\0]"
+
+
+def is_no_id(names: Any) -> np.ndarray:
+    """Returns where text is no id.
+
+    Args:
+        names (Sequence[str]): The text.
+    """
+    column = pd.Series(names, dtype=object)
+    return column.str.contains(NO_ID).to_numpy(dtype=bool)
+
+
+def ids_from_text(names: Any) -> np.ndarray:
+    """Converts text to ids: int64 if all are integers of 64 bits as Python
+    writes them, so that no two become one and none is changed, else str.
+
+    Args:
+        names (Sequence[str]): The text.
+    """
+    ids = np.asarray(names).astype(np.str_)
+    try:
+        numbers = ids.astype(np.int64)
+    except (ValueError, OverflowError):
+        return ids
+    # Python also reads "05", "1_000", " 7" and digits of other scripts.
+    return numbers if (numbers.astype(np.str_) == ids).all() else ids
+
+
+def is_integer(names: Any) -> np.ndarray:
+    """Returns which texts :func:`ids_from_text` takes for integers.
+
+    Args:
+        names (Sequence[str]): The text.
+    """
+    column = pd.Series(names, dtype=object)
+    kind = column.map(lambda name: ids_from_text([name]).dtype.kind)
+    return (kind == "i").to_numpy()
 
 
 def index_by_text(ids: np.ndarray) -> Dict[str, int]:

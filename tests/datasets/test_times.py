@@ -1,0 +1,60 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tmfun_pyg.datasets._times import read_times, suspect_times
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("scale", [1, 10**3, 10**6, 10**9])
+def test_dates_of_numbers(scale: int) -> None:
+    seconds = np.array([20_000, 20_000.5, 19_999]) * DAY
+    times = pd.Series((seconds * scale).astype(np.int64))
+    found = read_times(times, "t")
+    assert found.rank.tolist() == [1, 2, 0]
+    assert found.day.tolist() == [20_000, 20_000, 19_999]
+    assert list(found.units.values()) == [3]
+
+
+def test_other_numbers() -> None:
+    found = read_times(pd.Series([7, 2_000_000_000, 7]), "t")
+    assert found.day.tolist() == found.rank.tolist() == [0, 1, 0]
+
+
+def test_dates() -> None:
+    times = pd.Series(["2020-01-02T05:00", "2020-01-01", "2020-01-02"])
+    for column in (times, pd.to_datetime(times, format="ISO8601")):
+        found = read_times(column, "t")
+        assert found.rank.tolist() == [2, 0, 1]
+        assert found.day[0] == found.day[2] != found.day[1]
+        assert found.units == {}
+
+
+@pytest.mark.parametrize("value", ["inf", "-Infinity", np.inf, "1e400", "NULL"])
+def test_times_that_are_none(value: object) -> None:
+    times = pd.Series([1, 2, value, 4, 5], dtype=object)
+    with pytest.raises(
+        ValueError, match=r"^t must be finite.* in row 2, [^\n]*$"
+    ):
+        read_times(times, "t")
+
+
+def test_several_units() -> None:
+    times = pd.Series([1_600_000_000, 1_600_000_000_000, 1_700_000_000])
+    units = read_times(times, "t").units
+    assert units == {"seconds": 2, "milliseconds": 1}
+    user, day = pd.Series([0, 1, 2]), pd.Series([0, 1, 2])
+    assert len(suspect_times(units, user, day, "random")) == 1
+    assert suspect_times({"seconds": 3}, user, day, "random") == []
+
+
+def test_all_on_one_date() -> None:
+    # Of three users with several interactions two have one date.
+    user = pd.Series([0, 0, 1, 1, 1, 2, 2, 3])
+    day = pd.Series([5, 5, 6, 6, 6, 6, 7, 8])
+    (found,) = suspect_times({}, user, day, "leave_last_out")
+    assert found.startswith("2 of the 3 users with several interactions")
+    assert suspect_times({}, user, day, "global_time") == []
+    day[1] = 4
+    assert suspect_times({}, user, day, "leave_last_out") == []

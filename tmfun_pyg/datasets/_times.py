@@ -1,0 +1,105 @@
+"""The times of a log."""
+
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tmfun_pyg.datasets._ids import check_complete
+
+# What numbers may count from 1970 on, per second, and the seconds that these
+# are then in: from 1985 to 2128.
+UNITS = {
+    "seconds": 1,
+    "milliseconds": 10**3,
+    "microseconds": 10**6,
+    "nanoseconds": 10**9,
+}
+FIRST, LAST = 5 * 10**8, 5 * 10**9
+SECONDS_OF_A_DAY = 86_400
+# Suspicious is a larger share of users with all interactions on one date.
+LARGE_SHARE = 0.5
+
+
+class Times(NamedTuple):
+    """Times, one a row.
+
+    Args:
+        rank (np.ndarray): Their ranks.
+        day (np.ndarray): Their dates as numbers, or the ranks where times are
+            numbers that count something else.
+        units (Dict[str, int]): How many look like numbers of seconds,
+            milliseconds and so on.
+    """
+
+    rank: np.ndarray
+    day: np.ndarray
+    units: Dict[str, int]
+
+
+def read_times(times: pd.Series, source: str) -> Times:
+    """Reads a column of times.
+
+    Raises:
+        ValueError: If a time is missing, or neither a finite number nor a
+            date in ISO 8601.
+    """
+    check_complete(times.isna().to_numpy(), "a time", source)
+    is_date = pd.api.types.is_datetime64_any_dtype(times)
+    parsed = times if is_date else pd.to_numeric(times, errors="coerce")
+    if is_date or parsed.notna().mean() < 0.5:
+        is_date = True
+        parsed = pd.to_datetime(
+            times, format="ISO8601", utc=True, errors="coerce"
+        )
+    bad = parsed.isna().to_numpy()
+    if not is_date:
+        bad = ~np.isfinite(parsed.to_numpy(np.float64))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{source} must be finite numbers or dates in ISO 8601 (got "
+            f"'{times.iloc[row]}' in row {row}, counted from 0)"
+        )
+    rank = pd.factorize(parsed, sort=True)[0]
+    if is_date:
+        return Times(rank, pd.factorize(parsed.dt.normalize())[0], {})
+    value, day, units = parsed.to_numpy(), np.full(len(rank), -1), {}
+    for unit, scale in UNITS.items():
+        chosen = (value >= FIRST * scale) & (value < LAST * scale)
+        if chosen.any():
+            units[unit] = int(chosen.sum())
+            day[chosen] = value[chosen] // (SECONDS_OF_A_DAY * scale)
+    return Times(rank, day if (day >= 0).all() else rank, units)
+
+
+def suspect_times(
+    units: Dict[str, int], user: pd.Series, day: pd.Series, split: str
+) -> List[str]:
+    """Reports times that are in several units, or hardly tell which
+    interaction of a user is the last.
+
+    Args:
+        units (Dict[str, int]): How many times look like each unit.
+        user (pandas.Series): The user of each interaction.
+        day (pandas.Series): Its date.
+        split (str): How interactions are split.
+    """
+    out: List[str] = []
+    if len(units) > 1:
+        found = ", ".join(f"{n:,} in {unit}" for unit, n in units.items())
+        out.append(
+            f"Times seem to be in several units ({found}), which are ordered "
+            f"as if they were one."
+        )
+    if split == "leave_last_out":
+        days = day.groupby(user).agg(["size", "nunique"])
+        days = days[days["size"] > 1]
+        num_alike = int((days["nunique"] == 1).sum())
+        if num_alike > LARGE_SHARE * len(days):
+            out.append(
+                f"{num_alike:,} of the {len(days):,} users with several "
+                f"interactions have all of them on one date: is the last one, "
+                f"which leave_last_out tests, really later than the others?"
+            )
+    return out
