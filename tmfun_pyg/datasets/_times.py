@@ -89,8 +89,8 @@ def suspect_times(
     if len(units) > 1:
         found = ", ".join(f"{n:,} in {unit}" for unit, n in units.items())
         out.append(
-            f"Times seem to be in several units ({found}), which are ordered "
-            f"as if they were one."
+            f"times seem to be in several units ({found}), and are ordered as "
+            f"if they were in one"
         )
     if split == "leave_last_out":
         days = day.groupby(user).agg(["size", "nunique"])
@@ -99,7 +99,7 @@ def suspect_times(
         if num_alike > LARGE_SHARE * len(days):
             out.append(
                 f"{num_alike:,} of the {len(days):,} users with several "
-                f"interactions have all of them on one date: is the last one, "
-                f"which leave_last_out tests, really later than the others?"
+                f"interactions have all of them on one date: which is the "
+                f"last, for leave_last_out, hangs on the time of day"
             )
     return out
