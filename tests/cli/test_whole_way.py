@@ -167,7 +167,7 @@ def test_bad_input(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     write_log()
     assert main([*PREPARE, "--user-col", "client"]) == 1
     error = capsys.readouterr().err
-    assert "column(s) ['client'] (got ['customer', 'sku'" in error
+    assert "column(s) --user_col client (got the columns ['customer'," in error
     write_log("ART")
     assert main(PREPARE) == 1
     error = capsys.readouterr().err
