@@ -87,6 +87,18 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     assert "'users.txt', line 2 must be an id" in capsys.readouterr().err
 
 
+def test_header_of_98_tib(capsys: Any) -> None:
+    with Path("visual.npy").open("wb") as file:
+        about = {"descr": "<f4", "fortran_order": False, "shape": (2**42, 7)}
+        np.lib.format.write_array_header_1_0(file, about)
+    Path("ids.txt").write_text("100\n")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv"]
+    assert main([*args, "--cold-items", "visual.npy", "ids.txt"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error: 'visual.npy' must be a complete .npy file" in error
+    assert not Path("out.csv").exists()
+
+
 def test_explain(recommender: Recommender, capsys: Any) -> None:
     args = ["explain", "--ckpt", "c.ckpt", "--user", "3", "--item", "7"]
     assert main([*args, "--json", "why.json", "--num-items", "2"]) == 0

@@ -1,4 +1,5 @@
 import copy
+import io
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from toy_data import NUM_ITEMS, NUM_USERS, make_data
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
+from tmfun_pyg.utils.retrieval import blocked_topk
 
 COLD_USER = NUM_USERS - 1  # Without a training interaction.
 USER_IDS = np.array([f"user {i} é" for i in range(NUM_USERS)])
@@ -356,14 +357,11 @@ def test_damaged_files(recommender, folder):
     replaced("user_embedding.npy", lambda p: np.save(p, pickled))
     replaced("known.npy", lambda p: np.save(p, np.ones(7)))
     replaced("popularity.npy", lambda p: np.save(p, np.ones(7, np.float32)))
-    huge = (
-        b"\x93NUMPY\x01\x00\x76\x00"
-        + (
-            b"{'descr': '<f4', 'fortran_order': False, 'shape': (7, 3848290697216)}"
-        ).ljust(117)
-        + b"\n"
-    )
-    replaced("user_embedding.npy", huge)
+    # The header of an array of 98 TiB:
+    about = {"descr": "<f4", "fortran_order": False, "shape": (7, 2**42)}
+    huge = io.BytesIO()
+    np.lib.format.write_array_header_1_0(huge, about)
+    replaced("user_embedding.npy", huge.getvalue())
     replaced("seen.npz", b"no archive")
     arrays = dict(np.load(folder / "seen.npz"))
     for name, value in (("seen_rowptr", -1), ("seen_col", NUM_ITEMS)):

@@ -311,11 +311,38 @@ def test_short_lists_end_without_ids(make_recommender: Any, names: Any) -> None:
     assert set(found.item_id[0, ~is_left].tolist()) == {"" if names else -1}
 
 
-@pytest.mark.parametrize("users", [[1.0], [None], [True], np.array([0.5])])
+@pytest.mark.parametrize(
+    "users",
+    [[1.0], [None], [True], [[1]], [b"1"], np.array([0.5]), torch.ones(1)],
+)
 def test_ids_of_another_kind(make_recommender: Any, users: Any) -> None:
     """They are mistakes, and no unknown users."""
     with pytest.raises(ValueError, match="'users' must hold integers or str"):
         make_recommender(names=False).recommend(users)
+
+
+@pytest.mark.parametrize(
+    ("users", "found"),
+    [
+        (0, "0"),
+        (np.int64(3), r"(np.int64\(3\)|3)"),
+        (b"ab", "b'ab'"),
+        ({"u1": 2}, "{'u1': 2}"),
+        (np.array(3), r"a ndarray of shape \[\]"),
+        (torch.tensor(3), r"a Tensor of shape \[\]"),
+        (np.ones((2, 1), dtype=int), r"a ndarray of shape \[2, 1\]"),
+        (torch.ones(1, 2).long(), r"a Tensor of shape \[1, 2\]"),
+    ],
+)
+def test_no_lists_of_ids(make_recommender: Any, users: Any, found: str) -> None:
+    recommender = make_recommender(names=False)
+    for call in (
+        lambda: recommender.recommend(users),
+        lambda: recommender.recommend(items=users),
+        lambda: recommender.similar_items(users),
+    ):
+        with pytest.raises(ValueError, match=rf"list of ids \(got {found}\)$"):
+            call()
 
 
 def with_cold_users(recommender: Recommender, num_users: int) -> Recommender:
@@ -373,8 +400,13 @@ def test_forms_of_ids(make_recommender: Any) -> None:
     recommender = make_recommender(names=False)
     ids = recommender.dataset.user_ids[:3]
     expected = recommender.recommend(ids.tolist(), 4)
-    found = recommender.recommend(torch.from_numpy(ids), 4)
-    assert (found.item_id == expected.item_id).all()
-    assert found.known.all()
+    for users in (
+        *(ids, tuple(ids), iter(ids), ids.astype(np.uint8), map(str, ids)),
+        *(torch.from_numpy(ids), torch.from_numpy(ids).int()),
+    ):
+        found = recommender.recommend(users, 4)
+        assert (found.item_id == expected.item_id).all()
+        assert found.user_id.astype(int).tolist() == ids.tolist()
+        assert found.known.all()
     with pytest.raises(ValueError, match="'ids' must be a list of ids"):
         recommender.similar_items("abc")

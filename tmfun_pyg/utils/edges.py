@@ -1,4 +1,4 @@
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,22 @@ def plain_edges(edge_index: Tensor) -> Tensor:
     if isinstance(edge_index, EdgeIndex):
         return edge_index.as_tensor()
     return edge_index
+
+
+def check_graph(data: Any) -> None:
+    r"""Checks that an argument is a graph, and no data set.
+
+    Args:
+        data (HeteroData): The argument.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not isinstance(data, HeteroData):
+        raise ValueError(
+            f"'data' must be a HeteroData, such as dataset[0] (got a "
+            f"{type(data).__name__})"
+        )
 
 
 def all_interactions(data: HeteroData) -> Tensor:
