@@ -338,6 +338,23 @@ def test_refused_resume_changes_nothing(capsys: Any) -> None:
     assert fit("run", 2, "--resume") == 0
 
 
+def test_resume_of_another_file(capsys: Any) -> None:
+    assert fit("run", 1) == 0
+    checkpoint = read("run/last.ckpt")
+    name = next(iter(checkpoint["state_dict"]))
+    weight = checkpoint["state_dict"].pop(name)
+    for other, message in (
+        ({}, f"must be those of the TMFUN .*{name.removeprefix('model.')}"),
+        ({name: weight * torch.nan}, f"NaN or infinity in '{name}'"),
+    ):
+        state = {**checkpoint["state_dict"], **other}
+        torch.save({**checkpoint, "state_dict": state}, "run/last.ckpt")
+        before = files_of("run")
+        assert fit("run", 2, "--resume") == 1
+        assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+        assert files_of("run") == before
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

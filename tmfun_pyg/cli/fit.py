@@ -29,7 +29,7 @@ from tmfun_pyg.training import (
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.training.checkpoint import Dataset, read_checkpoint
+from tmfun_pyg.training.checkpoint import Dataset, load_weights, read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.locked import locked
@@ -162,7 +162,7 @@ def _train(
     _check_trainer(trainer)
     resumed = None
     if config.resume:
-        resumed = _find_resumed(folder, module.description)
+        resumed = _find_resumed(folder, model, module.description)
     if resumed is not None:
         _check_options(parser, config, folder)
     with ExitStack() as stack:
@@ -210,7 +210,9 @@ def _check_trainer(trainer: Trainer) -> None:
             )
 
 
-def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[int]:
+def _find_resumed(
+    folder: Path, model: RankingModel, description: Dict[str, Any]
+) -> Optional[int]:
     """Returns the last finished epoch, after checking that its checkpoint is
     of the same model and data.
     """
@@ -230,6 +232,7 @@ def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[int]:
                 f"{name} must be {found} to go on with the run in '{folder}' "
                 f"(got {own[key]})"
             )
+    load_weights(checkpoint, model)  # Now, not once training has begun.
     print(f"Going on after epoch {checkpoint['epoch']} of {folder}")
     return int(checkpoint["epoch"])
 

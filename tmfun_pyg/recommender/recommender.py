@@ -20,6 +20,7 @@ from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
 from tmfun_pyg.training.checkpoint import (
     PREFIX,
     Dataset,
+    check_fingerprint,
     describe_run,
     read_checkpoint,
     restore_model,
@@ -58,7 +59,10 @@ class Recommender:
             (default: :obj:`False`)
 
     Raises:
-        ValueError: If :obj:`dataset` is a graph in place of a data set.
+        ValueError: If :obj:`dataset` is a graph in place of a data set, or
+            another data set than the model was trained with. A model knows
+            it if it was loaded, or if
+            :class:`~tmfun_pyg.training.RecommenderModule` was given it.
     """
 
     model: RankingModel
@@ -68,11 +72,8 @@ class Recommender:
     cold_items: bool = False
 
     def __post_init__(self) -> None:
-        if not hasattr(self.dataset, "item_ids"):
-            raise ValueError(
-                f"'dataset' must be a data set of tmfun_pyg.datasets, with its "
-                f"ids (got a {type(self.dataset).__name__})"
-            )
+        _check_dataset(self.dataset)
+        check_fingerprint(self.model.fingerprint, self.dataset)
 
     @cached_property
     def data(self) -> HeteroData:
@@ -324,6 +325,7 @@ class Recommender:
             if source is None:
                 raise ValueError(f"'{path}' has no source: give 'dataset'")
             dataset = source.load()
+        _check_dataset(dataset)
         model = restore_model(checkpoint, dataset, model_cls)
         cold_items = checkpoint.get("cold_items", False)
         return cls(model, dataset, source, checkpoint["epoch"], cold_items)
@@ -402,4 +404,12 @@ class Recommender:
             f"{type(self).__name__}({type(self.model).__name__}, "
             f"num_users={len(self.dataset.user_ids)}, "
             f"num_items={len(self.dataset.item_ids)})"
+        )
+
+
+def _check_dataset(dataset: Any) -> None:
+    if not hasattr(dataset, "item_ids"):
+        raise ValueError(
+            f"'dataset' must be a data set of tmfun_pyg.datasets, with its ids "
+            f"(got a {type(dataset).__name__})"
         )
