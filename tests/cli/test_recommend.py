@@ -1,7 +1,9 @@
 """The commands on what a checkpoint holds."""
 
 import csv
+import errno
 import json
+import re
 from pathlib import Path
 from typing import Any, List
 
@@ -106,6 +108,29 @@ def test_explain(recommender: Recommender, capsys: Any) -> None:
     assert capsys.readouterr().out == expected.to_text(2) + "\n"
     why = json.loads(Path("why.json").read_text(encoding="utf-8"))
     assert why == expected.to_dict()
+
+
+def test_metrics_that_cannot_be_kept(monkeypatch: Any, capsys: Any) -> None:
+    """They are printed all the same."""
+    opened = Path.open
+
+    def refuse(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "metrics" in self.name and mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(self, mode, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert main(["test", "--ckpt", "c.ckpt"]) == 1
+    out, error = capsys.readouterr()
+    assert re.search(r"TMFUN( +0\.\d{4}){4}\n", out)
+    assert error.splitlines()[-1] == (
+        "tmfun test: error: 'metrics.json' cannot be written (Permission "
+        "denied): the metrics above are not kept"
+    )
+    Path("metrics.json").write_text("[1]")
+    assert main(["test", "--ckpt", "c.ckpt"]) == 1
+    assert "metrics.json' must hold metrics" in capsys.readouterr().err
 
 
 def test_export(recommender: Recommender, capsys: Any) -> None:
