@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import judge
+from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.training_options import (
     as_list,
@@ -29,6 +30,7 @@ from tmfun_pyg.training import (
     RecommenderModule,
     default_callbacks,
 )
+from tmfun_pyg.training.callbacks import keep_last
 from tmfun_pyg.training.checkpoint import Dataset, load_weights, read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
@@ -37,6 +39,7 @@ from tmfun_pyg.utils.locked import locked
 # What stays as it was while a run goes on. The model and its data set are
 # known to the checkpoint; all else may change.
 KEPT = (
+    "on_all_data",
     *("data.modalities", "data.zero_rows", "data.k", "data.recall"),
     *("seed_everything", "lr", "loader.batch_size", "loader.num_negatives"),
     *("loader.num_neighbors", "loader.num_similar", "trainer.precision"),
@@ -52,10 +55,14 @@ class RunOptions:
     Args:
         out: The folder of the run, runs/DATA/MODEL/seed_N if not given.
         resume: Whether to go on with the run in the folder.
+        on_all_data: Whether to train the model that is served, with the
+            options of the finished run that --config is of, on its training,
+            validation and test interactions, up to its best epoch.
     """
 
     out: Optional[str] = None
     resume: bool = False
+    on_all_data: bool = False
 
 
 class _AppendingLogger(CSVLogger):
@@ -85,7 +92,9 @@ class _AppendingLogger(CSVLogger):
 
 
 def fit(args: List[str]) -> int:
-    """Trains a model, and judges its best epoch on validation."""
+    """Trains a model, and judges its best epoch on validation, if there is
+    one.
+    """
     parser = fit_parser()
     config = parse(parser, RunOptions, args)
     try:
@@ -102,7 +111,10 @@ def fit_parser() -> ArgumentParser:
 
 def _fit(parser: ArgumentParser, config: Namespace) -> int:
     cls = resolve_name(config.model.class_path)
+    if config.on_all_data and not config.resume:
+        _take_epochs(parser, config)
     given = instantiate(parser, config)
+    given.data.on_all_data = config.on_all_data
     seed = config.seed_everything
     if config.out is None:
         data_name = given.data.name or "synthetic"
@@ -115,7 +127,7 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     data = ToRecGraph()(dataset[0])
     options = config.model.get("init_args") or {}
     model = cls.from_data(data, **dict(options))
-    best = folder / "best.ckpt"
+    kept = folder / ("last.ckpt" if config.on_all_data else "best.ckpt")
     if any(True for _ in model.parameters()):
         status = _train(parser, config, given, model, data, dataset)
         if status is not None:
@@ -123,14 +135,21 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     else:
         model.fit(data)
         _keep_config(parser, config, folder)
-        Recommender(model, dataset, given.data).save(best)
+        Recommender(model, dataset, given.data).save(kept)
 
-    recommender = Recommender.load(best, dataset, cls)
+    recommender = Recommender.load(kept, dataset, cls)
+    if config.on_all_data:
+        print(
+            f"\nThe run is in {folder}, trained on all interactions: nothing "
+            f"is left to judge it by. Next:\n  tmfun recommend --ckpt {kept} "
+            f"--out lists.csv"
+        )
+        return 0
     is_trained = recommender.epoch is not None
     note = f", after epoch {recommender.epoch} as the best" * is_trained
     print(f"\nValidation{note}:")
     judge(recommender, "val", folder, best_epoch=recommender.epoch)
-    print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {best}")
+    print(f"\nThe run is in {folder}. Next:\n  tmfun test --ckpt {kept}")
     return 0
 
 
@@ -152,19 +171,24 @@ def _train(
     loader = InteractionDataModule(data, seed=seed, **dict(config.loader))
     logger = _AppendingLogger(folder)
     asked = given.trainer.as_dict()
+    callbacks = default_callbacks(str(folder), config.patience)
+    if config.on_all_data:
+        callbacks = keep_last(str(folder))
+        asked["limit_val_batches"] = 0
     for name, ours in (
         ("logger", [logger]),
-        ("callbacks", default_callbacks(str(folder), config.patience)),
+        ("callbacks", callbacks),
         ("plugins", [AtomicCheckpointIO()]),
     ):
         asked[name] = [*ours, *as_list(asked[name])]
     trainer = Trainer(**asked)
-    _check_trainer(trainer)
+    if not config.on_all_data:
+        _check_trainer(trainer)
     resumed = None
     if config.resume:
         resumed = _find_resumed(folder, model, module.description)
     if resumed is not None:
-        _check_options(parser, config, folder)
+        _check_options(parser, config, folder, KEPT, "go on with")
     with ExitStack() as stack:
         if trainer.is_global_zero and not config.trainer.fast_dev_run:
             stack.enter_context(locked(folder / "lock"))
@@ -237,10 +261,24 @@ def _find_resumed(
     return int(checkpoint["epoch"])
 
 
+def _take_epochs(parser: ArgumentParser, config: Namespace) -> None:
+    """Takes the number of epochs from the run that the options are of."""
+    run = run_of_config(config)
+    epoch = best_epoch(run)
+    kept = ("model", "trainer.max_epochs", *KEPT[1:])
+    _check_options(parser, config, run, kept, "repeat")
+    if epoch is not None:
+        config.trainer.max_epochs = epoch + 1
+
+
 def _check_options(
-    parser: ArgumentParser, config: Namespace, folder: Path
+    parser: ArgumentParser,
+    config: Namespace,
+    folder: Path,
+    kept: Sequence[str],
+    purpose: str,
 ) -> None:
-    """Refuses options that a run that goes on would mix."""
+    """Refuses options that must be those of a run."""
     path = folder / "config.yaml"
     if not path.exists():
         return
@@ -248,14 +286,14 @@ def _check_options(
         yaml.safe_load(text)
         for text in (parser.dump(config), path.read_text(encoding="utf-8"))
     )
-    for key in KEPT:
+    for key in kept:
         found, own = (
             reduce(lambda part, name: (part or {}).get(name), key.split("."), x)
             for x in (now, then)
         )
         if found != own:
             raise ValueError(
-                f"--{key} must be {own} to go on with the run in '{folder}' "
+                f"--{key} must be {own} to {purpose} the run in '{folder}' "
                 f"(got {found})"
             )
 

@@ -274,7 +274,16 @@ class Recommender:
                 (default: :obj:`"test"`)
             ks (Sequence[int], optional): The lengths of the lists.
                 (default: :obj:`(5, 10, 20, 50)`)
+
+        Raises:
+            ValueError: If the model was trained on the split, or if it is not
+                there.
         """
+        if self.source is not None and self.source.on_all_data:
+            raise ValueError(
+                f"The model was trained on all interactions: none of "
+                f"'{split}' is left to judge it by"
+            )
         return evaluate(self.scorer, self.data, split, ks)
 
     def save(self, path: Any) -> None:
