@@ -31,9 +31,11 @@ class FallbackScorer:
     def score(self, user: Tensor) -> Tensor:
         r"""Returns the scores of all items for some users."""
         known = self.known[user]
+        if bool(known.all()):
+            return self.scorer.score(user).float()
         out = self.popularity.repeat(user.numel(), 1)
         if bool(known.any()):
-            out[known] = self.scorer.score(user[known]).to(out.dtype)
+            out[known] = self.scorer.score(user[known]).float()
         return out
 
     def select(self, item: Tensor) -> "FallbackScorer":
