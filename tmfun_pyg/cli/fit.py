@@ -39,7 +39,6 @@ from tmfun_pyg.utils.locked import locked
 # What stays as it was while a run goes on. The model and its data set are
 # known to the checkpoint; all else may change.
 KEPT = (
-    "on_all_data",
     *("data.modalities", "data.zero_rows", "data.k", "data.recall"),
     *("seed_everything", "lr", "loader.batch_size", "loader.num_negatives"),
     *("loader.num_neighbors", "loader.num_similar", "trainer.precision"),
@@ -265,7 +264,7 @@ def _take_epochs(parser: ArgumentParser, config: Namespace) -> None:
     """Takes the number of epochs from the run that the options are of."""
     run = run_of_config(config)
     epoch = best_epoch(run)
-    kept = ("model", "trainer.max_epochs", *KEPT[1:])
+    kept = ("model", "trainer.max_epochs", *KEPT)
     _check_options(parser, config, run, kept, "repeat")
     if epoch is not None:
         config.trainer.max_epochs = epoch + 1
