@@ -9,7 +9,7 @@ def test_first_code_example_runs_as_printed(capsys):
     exec(compile(code, "README.md", "exec"), {})
     # Behind the progress bar of the trainer:
     recall, ids = re.search(
-        r"(0\.\d+)\n\[\[([\d\s\[\]]+)\]\]\s*$", capsys.readouterr().out
+        r"(0\.\d+)\n\[\[([\d\s,\[\]]+)\]\]\s*$", capsys.readouterr().out
     ).groups()
     assert float(recall) > 0.0646  # Of most-popular.
     assert len(re.findall(r"\d+", ids)) == 2 * 10

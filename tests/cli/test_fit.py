@@ -329,7 +329,10 @@ def test_best_epoch_of_a_moved_run(folder: Path) -> None:
             state["kth_value"] = torch.tensor(0.99)
     torch.save(callbacks, "moved/last.ckpt")
     before = Path("moved/best.ckpt").read_bytes()
-    assert fit("moved", 6, "--lr", "0.05", "--resume") == 0
+    before_in_run = files_of("run")
+    again = ("--config", "moved/config.yaml", "--resume")
+    assert main(["fit", *again, "--trainer.max_epochs", "6"]) == 0
+    assert files_of("run") == before_in_run
     assert Path("moved/best.ckpt").read_bytes() == before
     assert read("moved/best.ckpt")["epoch"] == best["epoch"]
     assert read("moved/last.ckpt")["epoch"] == 5
@@ -356,6 +359,23 @@ def test_refused_resume_changes_nothing(capsys: Any) -> None:
         assert files_of("run") == before
     # And the run goes on as if nothing had been asked:
     assert fit("run", 2, "--resume") == 0
+
+
+def test_resume_of_another_file(capsys: Any) -> None:
+    assert fit("run", 1) == 0
+    checkpoint = read("run/last.ckpt")
+    name = next(iter(checkpoint["state_dict"]))
+    weight = checkpoint["state_dict"].pop(name)
+    for other, message in (
+        ({}, f"must be those of the TMFUN .*{name.removeprefix('model.')}"),
+        ({name: weight * torch.nan}, f"NaN or infinity in '{name}'"),
+    ):
+        state = {**checkpoint["state_dict"], **other}
+        torch.save({**checkpoint, "state_dict": state}, "run/last.ckpt")
+        before = files_of("run")
+        assert fit("run", 2, "--resume") == 1
+        assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+        assert files_of("run") == before
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The commands on what a checkpoint holds."""
 
 import csv
+import errno
 import json
+import re
 from pathlib import Path
 from typing import Any, List
 
@@ -87,6 +89,18 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     assert "'users.txt', line 2 must be an id" in capsys.readouterr().err
 
 
+def test_header_of_98_tib(capsys: Any) -> None:
+    with Path("visual.npy").open("wb") as file:
+        about = {"descr": "<f4", "fortran_order": False, "shape": (2**42, 7)}
+        np.lib.format.write_array_header_1_0(file, about)
+    Path("ids.txt").write_text("100\n")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv"]
+    assert main([*args, "--cold-items", "visual.npy", "ids.txt"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "error: 'visual.npy' must be a complete .npy file" in error
+    assert not Path("out.csv").exists()
+
+
 def test_explain(recommender: Recommender, capsys: Any) -> None:
     args = ["explain", "--ckpt", "c.ckpt", "--user", "3", "--item", "7"]
     assert main([*args, "--json", "why.json", "--num-items", "2"]) == 0
@@ -94,6 +108,29 @@ def test_explain(recommender: Recommender, capsys: Any) -> None:
     assert capsys.readouterr().out == expected.to_text(2) + "\n"
     why = json.loads(Path("why.json").read_text(encoding="utf-8"))
     assert why == expected.to_dict()
+
+
+def test_metrics_that_cannot_be_kept(monkeypatch: Any, capsys: Any) -> None:
+    """They are printed all the same."""
+    opened = Path.open
+
+    def refuse(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "metrics" in self.name and mode != "r":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(self, mode, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert main(["test", "--ckpt", "c.ckpt"]) == 1
+    out, error = capsys.readouterr()
+    assert re.search(r"TMFUN( +0\.\d{4}){4}\n", out)
+    assert error.splitlines()[-1] == (
+        "tmfun test: error: 'metrics.json' cannot be written (Permission "
+        "denied): the metrics above are not kept"
+    )
+    Path("metrics.json").write_text("[1]")
+    assert main(["test", "--ckpt", "c.ckpt"]) == 1
+    assert "metrics.json' must hold metrics" in capsys.readouterr().err
 
 
 def test_export(recommender: Recommender, capsys: Any) -> None:

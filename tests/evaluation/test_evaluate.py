@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 
+from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.evaluation import RankingEvaluator, evaluate, per_user_metrics
 from tmfun_pyg.nn import Embeddings, RankingModel
 from tmfun_pyg.transforms import ToRecGraph
@@ -356,6 +357,9 @@ def test_bad_arguments() -> None:
             evaluate(pair, data)
     with pytest.raises(ValueError, match=r"one of \['val', 'test'\]"):
         evaluate((user_emb, item_emb), data, split="train")
+    for ranker in ((user_emb, item_emb), MostPopular.from_data(data)):
+        with pytest.raises(ValueError, match=r"dataset\[0\] \(got a list\)"):
+            evaluate(ranker, [data])
     item_emb[3, 1] = torch.nan
     with pytest.raises(ValueError, match="The item embeddings hold NaN"):
         evaluate((user_emb, item_emb), data)

@@ -372,6 +372,25 @@ def test_raw_ids():
     assert json.loads(found.to_json()) == found.to_dict()
 
 
+def test_what_a_user_has():
+    """Of any split: it is not recommended."""
+    raw = make_data(2, missing=False)
+    data = make_graph(raw)
+    model = make_model(data)
+    has = dense_interactions(raw)
+    free = has.argmin(dim=1).tolist()
+    data["user", "interacts", "item"].test_edge_label_index = torch.tensor(
+        [[0, NUM_USERS - 1], [free[0], free[-1]]]
+    )
+    has[[0, -1], [free[0], free[-1]]] = 1
+    for user, item in itertools.product(range(NUM_USERS), range(NUM_ITEMS)):
+        found = explain(model, data, user, item)
+        assert found.is_seen == bool(has[user, item])
+        assert found.to_dict()["item"]["is_seen"] == found.is_seen
+        assert ("it is not recommended" in found.to_text()) == found.is_seen
+    assert "is recommended the most popular items" in found.to_text()
+
+
 def test_bad_input():
     raw = make_data(2, missing=False)
     data = make_graph(raw)

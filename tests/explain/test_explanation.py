@@ -33,6 +33,7 @@ def explanation():
         user_weights={"visual": 0.25, "textual": 0.75},
         item_weights={"visual": 0.5, "textual": 0.5},
         is_cold=False,
+        is_seen=False,
     )
 
 
@@ -66,7 +67,7 @@ def test_dict(explanation):
     assert found == {
         "model": "TMFUN",
         "user": {"index": 3, "id": "u$3"},
-        "item": {"index": 7, "id": "i7", "is_cold": False},
+        "item": {"index": 7, "id": "i7", "is_cold": False, "is_seen": False},
         "score": 0.5,
         "user_part": 0.5,
         "paths": dict(zip(PATHS, [-0.25, 0.125, -0.125, 0.25], strict=True)),

@@ -33,6 +33,7 @@ def test_known_scores(make_recommender: Any, features: Any) -> None:
 @pytest.mark.parametrize("cls", [TMFUN, ContentKNN])
 def test_copies(make_recommender: Any, features: Any, cls: Any) -> None:
     recommender = make_recommender(cls)
+    assert recommender.dataset.fingerprint  # Known before items are added.
     more = recommender.add_items(["x", "y", "z"], features)
     assert more.cold_items == (cls is TMFUN)
     assert more.model.training == recommender.model.training
@@ -40,6 +41,7 @@ def test_copies(make_recommender: Any, features: Any, cls: Any) -> None:
     assert more.dataset.item_ids[NUM_ITEMS:].tolist() == ["x", "y", "z"]
     cold = more.recommend(k=3, items=["x", "y", "z"])
     assert np.isfinite(cold.score).all()
+    assert more.dataset.fingerprint != recommender.dataset.fingerprint
     assert recommender.model.num_items == NUM_ITEMS
     assert len(recommender.dataset.item_ids) == NUM_ITEMS
     assert recommender.dataset[0]["item"].num_nodes == NUM_ITEMS

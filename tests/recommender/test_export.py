@@ -1,4 +1,5 @@
 import copy
+import io
 import json
 import os
 import sys
@@ -13,8 +14,9 @@ from toy_data import NUM_ITEMS, NUM_USERS, make_data
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
+from tmfun_pyg.utils.retrieval import blocked_topk
 
+COLD_USER = NUM_USERS - 1  # Without a training interaction.
 USER_IDS = np.array([f"user {i} é" for i in range(NUM_USERS)])
 ITEM_IDS = np.arange(NUM_ITEMS) * 10 - 20
 BASE = {
@@ -24,6 +26,8 @@ BASE = {
     "user_ids.txt",
     "item_ids.txt",
     "seen.npz",
+    "known.npy",
+    "popularity.npy",
 }
 
 
@@ -47,6 +51,17 @@ def make(**kwargs):
     return Recommender(model, dataset)
 
 
+def add_splits(recommender):
+    """Adds an item of validation or test to some users, the cold one too."""
+    store = recommender.dataset.data["user", "interacts", "item"]
+    free = torch.ones(NUM_USERS, NUM_ITEMS)
+    free[tuple(store.edge_index)] = 0
+    held_out = torch.stack([torch.arange(NUM_USERS), free.argmax(dim=1)])
+    store.val_edge_label_index = held_out[:, 3:]
+    store.test_edge_label_index = held_out[:, :3]
+    return held_out.t().tolist()
+
+
 def ranked(recommender, k, user=None):
     scorer, seen = recommender.scorer, recommender.seen
     return blocked_topk(scorer, k, user, seen)
@@ -67,6 +82,7 @@ def names(folder):
 
 
 def test_folder(recommender, folder):
+    held_out = add_splits(recommender)
     manifest = recommender.export(folder)
     assert names(folder) == BASE
     assert recommender.model.training
@@ -85,7 +101,9 @@ def test_folder(recommender, folder):
     user, item = make_data(2, True)["user", "interacts", "item"].edge_index
     for u in range(NUM_USERS):
         mine = col[rowptr[u] : rowptr[u + 1]].tolist()
-        assert mine == sorted(item[user == u].tolist())
+        of_splits = [i for other, i in held_out if other == u]
+        assert len(of_splits) == 1
+        assert mine == sorted(item[user == u].tolist() + of_splits)
 
 
 def test_recommends_as_the_model_does(recommender, folder):
@@ -97,13 +115,48 @@ def test_recommends_as_the_model_does(recommender, folder):
     assert found.user_ids.tolist() == USER_IDS.tolist()
     assert found.item_ids.tolist() == ITEM_IDS.tolist()
     assert found.item_ids.dtype == np.int64
-    scorer = EmbeddingScorer(found.user_emb, found.item_emb)
-    _, item = blocked_topk(scorer, 3, seen=found.seen)
-    expected = recommender.recommend(k=3)
-    for u in range(NUM_USERS - 1):
-        left = np.isfinite(expected.score[u])
-        mine = found.item_ids[item[u, left].numpy()]
-        assert mine.tolist() == expected.item_id[u, left].tolist()
+    for args in (
+        (None, 3),
+        ([USER_IDS[COLD_USER], "nobody", USER_IDS[1]], NUM_ITEMS),
+        (USER_IDS[2:], 2, ITEM_IDS[[4, 1]], False),
+    ):
+        expected, lists = recommender.recommend(*args), found.recommend(*args)
+        for mine, other in zip(lists, expected, strict=True):
+            assert np.array_equal(mine, other)
+        assert not lists.known[lists.user_id == USER_IDS[COLD_USER]].any()
+
+
+def test_cold_user(recommender, folder):
+    """The popular items, but those of validation and test, and marked."""
+    held_out = add_splits(recommender)
+    recommender.export(folder, ["scorer"], k=NUM_ITEMS)
+    _, item = recommender.dataset[0]["user", "interacts", "item"].edge_index
+    count = np.bincount(item, minlength=NUM_ITEMS)
+    order = np.lexsort((np.arange(NUM_ITEMS), -count))
+    order = order[order != held_out[COLD_USER][1]]
+    found = load_exported(folder).recommend([USER_IDS[COLD_USER]], NUM_ITEMS)
+    assert not found.known[0]
+    assert found.lists() == [ITEM_IDS[order].tolist()]
+    scorer = torch.export.load(folder / "scorer.pt2").module()
+    value, item, known = scorer(torch.tensor([COLD_USER, 0]))
+    assert known.tolist() == [False, True]
+    assert value[0, :-1].tolist() == count[order].tolist()
+    assert sorted(item[0, :-1].tolist()) == sorted(order.tolist())
+    assert item[0, -1] == -1
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_modes(recommender, folder, mask):
+    """All files of an export are for the same people."""
+    pytest.importorskip("safetensors")
+    pytest.importorskip("faiss")
+    before = os.umask(mask)
+    try:
+        recommender.export(folder, ["safetensors", "faiss", "scorer"], k=2)
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {0o666 & ~mask}
 
 
 @pytest.mark.parametrize("cls", MODELS, ids=lambda cls: cls.__name__)
@@ -154,10 +207,16 @@ def test_scorer(recommender, folder):
     # The user without any seen item alone, too, and users twice:
     for user in ([6], [0], [3, 3], [5, 6, 1], list(range(NUM_USERS)) * 3):
         user = torch.tensor(user)
-        value, item = scorer(user)
+        value, item, known = scorer(user)
+        assert known.tolist() == [u != COLD_USER for u in user]
         expected = ranked(recommender, NUM_ITEMS, user)
-        torch.testing.assert_close(value, expected[0])
-        assert torch.equal(item, expected[1])
+        is_alike = known.view(-1, 1)
+        torch.testing.assert_close(
+            value.where(is_alike, 0), expected[0].where(is_alike, 0)
+        )
+        assert torch.equal(
+            item.where(is_alike, 0), expected[1].where(is_alike, 0)
+        )
     assert (item == -1).any()  # Fewer items were left than asked for.
 
 
@@ -283,10 +342,10 @@ def test_damaged_files(recommender, folder):
     replaced("manifest.json", json.dumps(manifest).encode())
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        ValueError, match=r"format_version must be 1 \(got 99\)"
+        ValueError, match=r"format_version must be 2 \(got 99\)"
     ):
         load_exported(folder)
-    manifest["format_version"] = 1
+    manifest["format_version"] = 2
     (folder / "manifest.json").write_text(json.dumps(manifest))
     replaced("item_ids.txt", b"1\n2\n")
     replaced("item_ids.txt", b"1\n2\n3\n4\n5\n6\n7")
@@ -296,6 +355,13 @@ def test_damaged_files(recommender, folder):
     replaced("user_embedding.npy", lambda p: np.save(p, np.zeros((7, 3))))
     pickled = np.array([None] * 7)
     replaced("user_embedding.npy", lambda p: np.save(p, pickled))
+    replaced("known.npy", lambda p: np.save(p, np.ones(7)))
+    replaced("popularity.npy", lambda p: np.save(p, np.ones(7, np.float32)))
+    # The header of an array of 98 TiB:
+    about = {"descr": "<f4", "fortran_order": False, "shape": (7, 2**42)}
+    huge = io.BytesIO()
+    np.lib.format.write_array_header_1_0(huge, about)
+    replaced("user_embedding.npy", huge.getvalue())
     replaced("seen.npz", b"no archive")
     arrays = dict(np.load(folder / "seen.npz"))
     for name, value in (("seen_rowptr", -1), ("seen_col", NUM_ITEMS)):

@@ -11,7 +11,7 @@ from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import explain
 from tmfun_pyg.nn import TMFUN, Embeddings, LightGCN, RankingModel
 from tmfun_pyg.recommender import Recommender
-from tmfun_pyg.recommender import recommender as module
+from tmfun_pyg.recommender import raw_ids as module
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
@@ -81,7 +81,17 @@ class FourItems:
 
 
 def seen_of(recommender: Recommender) -> UserItems:
-    edges = recommender.dataset[0]["user", "interacts", "item"].edge_index
+    """What users have in the whole log."""
+    store = recommender.dataset[0]["user", "interacts", "item"]
+    edges = torch.cat(
+        [
+            store.edge_index,
+            store.val_edge_label_index,
+            store.test_edge_label_index,
+        ],
+        dim=1,
+    )
+    assert edges.size(1) == 30 * 6
     return UserItems.from_edge_index(edges, recommender.model.num_users)
 
 
@@ -165,7 +175,8 @@ def test_embeddings_once(make_recommender: Any, monkeypatch: Any) -> None:
 def test_unknown_users(make_recommender: Any) -> None:
     recommender = make_recommender()
     item_ids = recommender.dataset.item_ids
-    count = torch.bincount(seen_of(recommender).col, minlength=25)
+    _, trained = recommender.dataset[0]["user", "interacts", "item"].edge_index
+    count = torch.bincount(trained, minlength=25)
     order = np.lexsort((np.arange(25), -count.numpy()))[:3]
     found = recommender.recommend(["ü3", "nobody"], k=3)
     assert found.known.tolist() == [True, False]
@@ -221,9 +232,8 @@ def test_without_embeddings(make_recommender: Any) -> None:
     seen = seen_of(recommender)
     found = recommender.recommend(k=5)
     for user in range(30):
-        mine = seen.edges_of(torch.tensor([user]))[1]
-        score = scorer.weight[mine].sum(0)
-        score[mine] = -torch.inf
+        score = scorer.score(torch.tensor([user]))[0]
+        score[seen.edges_of(torch.tensor([user]))[1]] = -torch.inf
         best = score.sort(descending=True, stable=True)
         ids = recommender.dataset.item_ids[best.indices[:5].numpy()]
         assert found.item_id[user].tolist() == ids.tolist()
@@ -301,19 +311,102 @@ def test_short_lists_end_without_ids(make_recommender: Any, names: Any) -> None:
     assert set(found.item_id[0, ~is_left].tolist()) == {"" if names else -1}
 
 
-@pytest.mark.parametrize("users", [[1.0], [None], [True], np.array([0.5])])
+@pytest.mark.parametrize(
+    "users",
+    [[1.0], [None], [True], [[1]], [b"1"], np.array([0.5]), torch.ones(1)],
+)
 def test_ids_of_another_kind(make_recommender: Any, users: Any) -> None:
     """They are mistakes, and no unknown users."""
     with pytest.raises(ValueError, match="'users' must hold integers or str"):
         make_recommender(names=False).recommend(users)
 
 
+@pytest.mark.parametrize(
+    ("users", "found"),
+    [
+        (0, "0"),
+        (np.int64(3), r"(np.int64\(3\)|3)"),
+        (b"ab", "b'ab'"),
+        ({"u1": 2}, "{'u1': 2}"),
+        (np.array(3), r"a ndarray of shape \[\]"),
+        (torch.tensor(3), r"a Tensor of shape \[\]"),
+        (np.ones((2, 1), dtype=int), r"a ndarray of shape \[2, 1\]"),
+        (torch.ones(1, 2).long(), r"a Tensor of shape \[1, 2\]"),
+    ],
+)
+def test_no_lists_of_ids(make_recommender: Any, users: Any, found: str) -> None:
+    recommender = make_recommender(names=False)
+    for call in (
+        lambda: recommender.recommend(users),
+        lambda: recommender.recommend(items=users),
+        lambda: recommender.similar_items(users),
+    ):
+        with pytest.raises(ValueError, match=rf"list of ids \(got {found}\)$"):
+            call()
+
+
+def with_cold_users(recommender: Recommender, num_users: int) -> Recommender:
+    """Takes the first users out of training; validation and test stay."""
+    data = recommender.dataset[0]
+    store = data["user", "interacts", "item"]
+    edge_index = store.edge_index[:, store.edge_index[0] >= num_users]
+    store.edge_index = edge_index
+    data["item", "rev_interacts", "user"].edge_index = edge_index.flip(0)
+    recommender.dataset.data = data
+    return Recommender(recommender.model, recommender.dataset)
+
+
+@pytest.mark.parametrize("cls", [TMFUN, CoCounts])
+def test_users_without_a_training_item(make_recommender: Any, cls: Any) -> None:
+    """They get what is popular, without what they have in other splits."""
+    recommender = with_cold_users(make_recommender(cls), 8)
+    ids = recommender.dataset.item_ids
+    store = recommender.dataset[0]["user", "interacts", "item"]
+    count = np.bincount(store.edge_index[1], minlength=25)
+    held_out = torch.cat(
+        [store.val_edge_label_index, store.test_edge_label_index], dim=1
+    )
+    found = recommender.recommend(k=25)
+    assert found.known.tolist() == [False] * 8 + [True] * 22
+    num_held_out = 0
+    for user in range(8):
+        mine = held_out[1, held_out[0] == user].tolist()
+        num_held_out += len(mine)
+        order = np.lexsort((np.arange(25), -count))
+        order = [item for item in order.tolist() if item not in mine]
+        assert found.lists()[user] == ids[order].tolist()
+        assert found.score[user, : len(order)].tolist() == count[order].tolist()
+    assert num_held_out > 0
+    # Of some items, too, and whoever is asked for at the same time:
+    few = recommender.recommend(found.user_id[[20, 0]], k=2, items=ids[:9])
+    assert few.known.tolist() == [True, False]
+    expected = [raw for raw in found.lists()[0] if raw in ids[:9]]
+    assert few.lists()[1] == expected[:2]
+
+
+def test_lists(make_recommender: Any) -> None:
+    """Rows that end early are lists that are shorter."""
+    recommender = make_recommender(names=False)
+    found = recommender.recommend(k=25)
+    assert (found.item_id == -1).sum() == 30 * 6
+    store = recommender.dataset[0]["user", "interacts", "item"]
+    for user, items in enumerate(found.lists()):
+        mine = torch.cat([e[1, e[0] == user] for e in store.values()])
+        assert len(items) == 19
+        assert {*items} | {*mine.tolist()} == set(range(25))
+
+
 def test_forms_of_ids(make_recommender: Any) -> None:
     recommender = make_recommender(names=False)
     ids = recommender.dataset.user_ids[:3]
     expected = recommender.recommend(ids.tolist(), 4)
-    found = recommender.recommend(torch.from_numpy(ids), 4)
-    assert (found.item_id == expected.item_id).all()
-    assert found.known.all()
+    for users in (
+        *(ids, tuple(ids), iter(ids), ids.astype(np.uint8), map(str, ids)),
+        *(torch.from_numpy(ids), torch.from_numpy(ids).int()),
+    ):
+        found = recommender.recommend(users, 4)
+        assert (found.item_id == expected.item_id).all()
+        assert found.user_id.astype(int).tolist() == ids.tolist()
+        assert found.known.all()
     with pytest.raises(ValueError, match="'ids' must be a list of ids"):
         recommender.similar_items("abc")

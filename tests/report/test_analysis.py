@@ -70,7 +70,7 @@ def test_popularity_against_loop(split: str) -> None:
     count = [0] * 40
     for item in STORE.edge_index[1].tolist():
         count[item] += 1
-    out = judge(scorer(), DATA, SEEN, split).popularity
+    out = judge(scorer(), DATA, split).popularity
     by_bin: Dict[int, List[bool]] = {}
     for _, item, hit in hits_one_by_one(split, 20):
         for place in range(len(out.size)):
@@ -83,7 +83,7 @@ def test_popularity_against_loop(split: str) -> None:
 
 
 def test_accuracy_agrees_with_evaluate() -> None:
-    out = judge(scorer(), DATA, SEEN, "val")
+    out = judge(scorer(), DATA, "val")
     expected = evaluate(scorer(), DATA, "val")
     assert out.metrics == expected
     for name, values in out.activity.items():

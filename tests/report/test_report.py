@@ -287,7 +287,8 @@ def test_diverged_run(run: Path, dataset: Any) -> None:
         out.append(",".join(cells.values()))
     (folder / "metrics.csv").write_text("\n".join(out) + "\n")
     checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
-    checkpoint["state_dict"]["model.item_embedding.weight"][3] = math.nan
+    weight = checkpoint["state_dict"]["model.item_embedding.weight"]
+    weight.fill_(3e38)  # Whose sums are not finite.
     torch.save(checkpoint, folder / "best.ckpt")
     text = Reader(report(run / "tmfun", dataset=dataset)).text
     assert (
@@ -295,6 +296,10 @@ def test_diverged_run(run: Path, dataset: Any) -> None:
         "epoch 1." in text
     )
     assert text.count("hold NaN or infinity") == 4
+    weight[3] = math.nan
+    torch.save(checkpoint, folder / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best\.ckpt' must hold finite"):
+        report(run / "tmfun", dataset=dataset)
 
 
 def test_missing_columns(run: Path, dataset: Any) -> None:

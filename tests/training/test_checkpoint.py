@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from toy_files import write_files
 
+from tmfun_pyg.baselines import EASE, ItemKNN
 from tmfun_pyg.nn import TMFUN, LightGCN, RankingModel
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
@@ -174,6 +175,24 @@ def _restore(path: Path, dataset: Any) -> Any:
         (lambda c: c.update(recommender="x"), "must hold 'recommender'"),
         (lambda c: c["recommender"].pop("options"), "must hold 'recommender'"),
         (lambda c: c.update(epoch="last"), "must hold 'recommender'"),
+        (lambda c: c.pop("epoch"), "must hold 'recommender'"),
+        (lambda c: c["recommender"].update(source=3), "must hold 'recommender"),
+        (
+            lambda c: c["recommender"].update(source={"place": "x"}),
+            "must hold 'recommender",
+        ),
+        (lambda c: c["recommender"].update(options=[1]), "must hold 'recomm"),
+        (
+            lambda c: c["recommender"].update(options={"width": 4}),
+            "options of the checkpoint must be those of LightGCN .*width",
+        ),
+        (lambda c: c["recommender"].update(model="BPRLoss"), "a 'BPRLoss', wh"),
+        (
+            lambda c: c["state_dict"].update(
+                {"user_embedding.weight": torch.ones(1)}
+            ),
+            "must be those of the LightGCN .*user_embedding",
+        ),
         (lambda c: c["state_dict"].popitem(), "must be those of the LightGCN"),
         (
             lambda c: c["state_dict"].update({"model.more": torch.ones(1)}),
@@ -204,3 +223,35 @@ def test_odd_entries(
     with pytest.raises(ValueError, match=message) as error:
         Recommender.load(tmp_path / "a.ckpt")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("cls", [LightGCN, EASE, ItemKNN])
+def test_weights_that_are_not_finite(
+    tmp_path: Path, source: DatasetOptions, cls: Any, value: float
+) -> None:
+    model = cls.from_data(source.load()[0])
+    Recommender(model, source.load(), source).save(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    name = [key for key in checkpoint["state_dict"] if "weight" in key][-1]
+    checkpoint["state_dict"][name][-1, -1] = value
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=rf"a\.ckpt' must .* in '{name}'"):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_model_and_another_data_set(
+    tmp_path: Path, source: DatasetOptions
+) -> None:
+    """A trained or loaded model knows what it belongs to."""
+    trained = make_module(source).model
+    Recommender(trained, source.load(), source).save(tmp_path / "a.ckpt")
+    loaded = Recommender.load(tmp_path / "a.ckpt").model
+    mine = source.load().fingerprint
+    write_files(tmp_path / "data", seed=1)
+    other = source.load()
+    for model in (trained, loaded):
+        with pytest.raises(ValueError, match=f"{mine}.*{other.fingerprint}"):
+            Recommender(model, other)
+    with pytest.raises(ValueError, match="'dataset' must be a data set"):
+        Recommender.load(tmp_path / "a.ckpt", other[0])

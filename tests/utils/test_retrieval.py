@@ -1,5 +1,6 @@
 from typing import List, Optional
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -82,6 +83,25 @@ def test_blocked_topk_bad_k() -> None:
     scorer = EmbeddingScorer(torch.ones(2, 1), torch.ones(3, 1))
     with pytest.raises(ValueError, match=r"'k' must be at least 1 \(got 0\)"):
         blocked_topk(scorer, 0)
+
+
+def test_blocked_topk_users() -> None:
+    scorer = EmbeddingScorer(torch.ones(3, 1), torch.arange(4.0).view(-1, 1))
+    expected = [[3, 2], [3, 2]]
+    for user in ([0, 2], (0, 2), np.array([0, 2]), torch.tensor([0, 2]).int()):
+        assert blocked_topk(scorer, 2, user)[1].tolist() == expected
+    for bad, found in (
+        (2, r"torch.int64 of shape \[\]"),
+        ([[0, 2]], r"torch.int64 of shape \[1, 2\]"),
+        ([0.5], "torch.float32"),
+        ([True], "torch.bool"),
+        ("ab", "a str"),
+        (["u1"], "a list"),
+        ([0, 3], "3"),
+        ([-1], "-1"),
+    ):
+        with pytest.raises(ValueError, match=rf"^'user' must .*\(got {found}"):
+            blocked_topk(scorer, 2, bad)
 
 
 class _Counter:

@@ -20,6 +20,7 @@ from tmfun_pyg.training import DatasetOptions
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.files import atomic_write
 
+METRICS = "metrics.json"
 COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # Of tables.
 
 
@@ -128,9 +129,10 @@ def judge(
         folder: Where metrics.json is.
         **facts: What else to write there.
     """
+    path, known = folder / METRICS, read_metrics(folder)
     data = recommender.data
-    popular = evaluate(MostPopular.from_data(data), data, split)
     metrics = recommender.evaluate(split)
+    popular = evaluate(MostPopular.from_data(data), data, split)
     rows = {"most-popular": popular, type(recommender.model).__name__: metrics}
     corner = f"{HeldOutDataset(data, split).num_users:,} users"
     width = max(map(len, (corner, *rows))) + 2
@@ -139,9 +141,34 @@ def judge(
     for name, values in rows.items():
         cells = "".join(f"{values[column]:>11.4f}" for column in COLUMNS)
         print(f"{name:<{width}}{cells}")
-    path, known = folder / "metrics.json", {}
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
-    with atomic_write(path) as part:
-        text = json.dumps({**known, split: metrics, **facts}, indent=2)
-        part.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({**known, split: metrics, **facts}, indent=2)
+    try:
+        with atomic_write(path) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+    except OSError as err:
+        raise OSError(
+            f"'{path}' cannot be written ({err.strerror}): the metrics above "
+            f"are not kept"
+        ) from err
+
+
+def read_metrics(folder: Path) -> Dict[str, Any]:
+    """Returns what metrics.json in the folder of a run holds, nothing if
+    there is none.
+
+    Args:
+        folder: The folder.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise ValueError(f"'{path}' must be JSON ({err})") from err
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"'{path}' must hold metrics by split (got a "
+            f"{type(content).__name__})"
+        )
+    return content

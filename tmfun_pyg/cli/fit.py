@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import judge, show
+from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.training_options import (
@@ -31,7 +32,8 @@ from tmfun_pyg.training import (
     RecommenderModule,
     default_callbacks,
 )
-from tmfun_pyg.training.checkpoint import Dataset, read_checkpoint
+from tmfun_pyg.training.callbacks import keep_last
+from tmfun_pyg.training.checkpoint import Dataset, load_weights, read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.locked import locked
@@ -54,10 +56,14 @@ class RunOptions:
     Args:
         out: The folder of the run, runs/DATA/MODEL/seed_N if not given.
         resume: Whether to go on with the run in the folder.
+        on_all_data: Whether to train the model that is served, with the
+            options of the finished run that --config is of, on its training,
+            validation and test interactions, up to its best epoch.
     """
 
     out: Optional[str] = None
     resume: bool = False
+    on_all_data: bool = False
 
 
 class _AppendingLogger(CSVLogger):
@@ -87,7 +93,9 @@ class _AppendingLogger(CSVLogger):
 
 
 def fit(args: List[str]) -> int:
-    """Trains a model, and judges its best epoch on validation."""
+    """Trains a model, and judges its best epoch on validation, if there is
+    one.
+    """
     parser = fit_parser()
     config = parse(parser, RunOptions, args)
     try:
@@ -104,14 +112,17 @@ def fit_parser() -> ArgumentParser:
 
 def _fit(parser: ArgumentParser, config: Namespace) -> int:
     cls = resolve_name(config.model.class_path)
+    if config.on_all_data and not config.resume:
+        _take_epochs(parser, config)
     given = instantiate(parser, config)
+    given.data.on_all_data = config.on_all_data
     seed = config.seed_everything
     if config.out is None:
         data_name = given.data.name or "synthetic"
         config.out = f"runs/{data_name}/{cls.__name__}/seed_{seed}"
-    _check_folder(Path(config.out), config.resume)
     # A configuration is read from other folders than it was made in.
-    folder = Path(config.out).absolute()
+    folder = _moved(config).absolute()
+    _check_folder(folder, config.resume)
     config.out = str(folder)
     config.data.root, config.data.name = given.data.root, given.data.name
 
@@ -120,7 +131,7 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     data = ToRecGraph()(dataset[0])
     options = config.model.get("init_args") or {}
     model = cls.from_data(data, **dict(options))
-    best = folder / "best.ckpt"
+    kept = folder / ("last.ckpt" if config.on_all_data else "best.ckpt")
     if any(True for _ in model.parameters()):
         status = _train(parser, config, given, model, data, dataset)
         if status is not None:
@@ -128,15 +139,22 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     else:
         model.fit(data)
         _keep_config(parser, config, folder)
-        Recommender(model, dataset, given.data).save(best)
+        Recommender(model, dataset, given.data).save(kept)
 
-    recommender = Recommender.load(best, dataset, cls)
+    recommender = Recommender.load(kept, dataset, cls)
+    if config.on_all_data:
+        print(
+            f"\nThe run is in {folder}, trained on all interactions: nothing "
+            f"is left to judge it by. Next:"
+        )
+        print(show("recommend", "--ckpt", kept, "--out", "lists.csv"))
+        return 0
     is_trained = recommender.epoch is not None
     note = f", after epoch {recommender.epoch} as the best" * is_trained
     print(f"\nValidation{note}:")
     judge(recommender, "val", folder, best_epoch=recommender.epoch)
     print(f"\nThe run is in {folder}. Next:")
-    print(show("test", "--ckpt", best))
+    print(show("test", "--ckpt", kept))
     return 0
 
 
@@ -160,6 +178,9 @@ def _train(
     logger = _AppendingLogger(folder)
     asked = given.trainer.as_dict()
     callbacks = default_callbacks(str(folder), config.patience)
+    if config.on_all_data:
+        callbacks = keep_last(str(folder))
+        asked["limit_val_batches"] = 0
     for name, ours in (
         ("logger", [logger]),
         ("callbacks", [*callbacks, Progress()]),
@@ -167,12 +188,13 @@ def _train(
     ):
         asked[name] = [*ours, *as_list(asked[name])]
     trainer = Trainer(**asked)
-    _check_trainer(trainer)
+    if not config.on_all_data:
+        _check_trainer(trainer)
     resumed = None
     if config.resume:
-        resumed = _find_resumed(folder, module.description)
+        resumed = _find_resumed(folder, model, module.description)
     if resumed is not None:
-        _check_options(parser, config, folder)
+        _check_options(parser, config, folder, KEPT, "go on with")
     with ExitStack() as stack:
         if trainer.is_global_zero and not config.trainer.fast_dev_run:
             stack.enter_context(locked(folder / "lock"))
@@ -197,6 +219,18 @@ def _keep_config(
     parser.save(config, folder / "config.yaml", overwrite=True)
 
 
+def _moved(config: Namespace) -> Path:
+    """Returns where the run is: the folder of the configuration, if it is of
+    a run that was moved and goes on.
+    """
+    for path in config.config or []:
+        place, text = Path(str(path)), Path(str(path)).read_text("utf-8")
+        is_run = config.resume and (place.parent / "last.ckpt").exists()
+        if is_run and yaml.safe_load(text).get("out") == config.out:
+            return place.parent
+    return Path(config.out)
+
+
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out must be a folder (got the file '{folder}')")
@@ -218,7 +252,9 @@ def _check_trainer(trainer: Trainer) -> None:
             )
 
 
-def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[int]:
+def _find_resumed(
+    folder: Path, model: RankingModel, description: Dict[str, Any]
+) -> Optional[int]:
     """Returns the last finished epoch, after checking that its checkpoint is
     of the same model and data.
     """
@@ -238,14 +274,29 @@ def _find_resumed(folder: Path, description: Dict[str, Any]) -> Optional[int]:
                 f"{name} must be {found} to go on with the run in '{folder}' "
                 f"(got {own[key]})"
             )
+    load_weights(checkpoint, model)  # Now, not once training has begun.
     print(f"Going on after epoch {checkpoint['epoch']} of {folder}")
     return int(checkpoint["epoch"])
 
 
+def _take_epochs(parser: ArgumentParser, config: Namespace) -> None:
+    """Takes the number of epochs from the run that the options are of."""
+    run = run_of_config(config)
+    epoch = best_epoch(run)
+    kept = ("model", "trainer.max_epochs", *KEPT)
+    _check_options(parser, config, run, kept, "repeat")
+    if epoch is not None:
+        config.trainer.max_epochs = epoch + 1
+
+
 def _check_options(
-    parser: ArgumentParser, config: Namespace, folder: Path
+    parser: ArgumentParser,
+    config: Namespace,
+    folder: Path,
+    kept: Sequence[str],
+    purpose: str,
 ) -> None:
-    """Refuses options that a run that goes on would mix."""
+    """Refuses options that must be those of a run."""
     path = folder / "config.yaml"
     if not path.exists():
         return
@@ -253,14 +304,14 @@ def _check_options(
         yaml.safe_load(text)
         for text in (parser.dump(config), path.read_text(encoding="utf-8"))
     )
-    for key in KEPT:
+    for key in kept:
         found, own = (
             reduce(lambda part, name: (part or {}).get(name), key.split("."), x)
             for x in (now, then)
         )
         if found != own:
             raise ValueError(
-                f"--{key} must be {own} to go on with the run in '{folder}' "
+                f"--{key} must be {own} to {purpose} the run in '{folder}' "
                 f"(got {found})"
             )
 

@@ -40,16 +40,12 @@ class Progress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
         """Tells what an epoch has brought."""
         found, epoch = trainer.callback_metrics, trainer.current_epoch
+        text = f"epoch {epoch}: loss {float(found['train_loss']):.4f}, "
         stopping = trainer.early_stopping_callback
-        if MONITOR not in found or stopping is None:
-            return
-        score = float(found[MONITOR])
-        self.summary = f"(best {float(stopping.best_score):.4f})"
-        seconds = time.perf_counter() - self.begun
-        self._write(
-            f"epoch {epoch}: loss {float(found['train_loss']):.4f}, "
-            f"recall@20 {score:.4f} {self.summary}, {seconds:.1f} s"
-        )
+        if stopping is not None and MONITOR in found:
+            self.summary = f"(best {float(stopping.best_score):.4f})"
+            text += f"recall@20 {float(found[MONITOR]):.4f} {self.summary}, "
+        self._write(f"{text}{time.perf_counter() - self.begun:.1f} s")
 
     def on_fit_end(self, trainer: Trainer, _: LightningModule) -> None:
         """Leaves the line."""

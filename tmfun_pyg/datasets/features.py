@@ -28,7 +28,7 @@ def read_features(path: str) -> np.ndarray:
         matrix = np.load(path, allow_pickle=False)
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
-    except (ValueError, EOFError, zipfile.BadZipFile) as err:
+    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as err:
         raise ValueError(
             f"'{path}' must be a complete .npy file of plain numbers (got "
             f"'{err}')"

@@ -1,3 +1,4 @@
+import copy
 import hashlib
 from typing import List, Optional
 
@@ -34,6 +35,12 @@ class RecDataset(InMemoryDataset):
         if self._fingerprint is None:
             self._fingerprint = _hash(self.get(0), self.user_ids, self.item_ids)
         return self._fingerprint
+
+    def replace(self, data: HeteroData, item_ids: np.ndarray) -> "RecDataset":
+        """Returns a copy with another graph and its item ids."""
+        out = copy.copy(self)
+        out.data, out.item_ids, out._fingerprint = data, item_ids, None
+        return out
 
     def set_content(self, content: Content) -> None:
         """Sets the graph and its vocabularies."""

@@ -10,7 +10,7 @@ from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import RankingModel
-from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.edges import check_graph, plain_edges
 from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     Scorer,
@@ -148,10 +148,10 @@ def evaluate(
         :obj:`map`, by names such as :obj:`"recall@20"`.
 
     Raises:
-        ValueError: If the model is for other numbers of users and items than
-            :obj:`data` holds, if its embeddings are not finite, if
-            :obj:`data` lacks the split, if the split holds items that are not
-            in :obj:`items`, or if an argument is out of range.
+        ValueError: If :obj:`data` is no graph or lacks the split, if the
+            model is for other numbers of users and items than :obj:`data`
+            holds, if its embeddings are not finite, if the split holds items
+            that are not in :obj:`items`, or if an argument is out of range.
     """
     evaluator, blocks = _prepare(model, data, split, ks, batch_size, items)
     for user, edge_label_index in blocks:
@@ -247,7 +247,11 @@ def to_scorer(model: Ranker, data: HeteroData) -> Scorer:
         model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): A model,
             a scorer as it is, or embeddings of all users and items.
         data (HeteroData): The graph that the model reads.
+
+    Raises:
+        ValueError: If :obj:`data` is no graph.
     """
+    check_graph(data)
     if isinstance(model, RankingModel):
         parameter = next(model.parameters(), None)
         if parameter is not None:

@@ -3,11 +3,13 @@ from dataclasses import replace
 from typing import Optional
 
 import numpy as np
+import torch
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.explain.contributions import FORMULAS
 from tmfun_pyg.explain.explanation import Explanation
 from tmfun_pyg.nn import ColdItems, RankingModel
+from tmfun_pyg.utils.edges import all_interactions
 from tmfun_pyg.utils.inference import inference
 
 
@@ -103,6 +105,8 @@ def explain(
             f"the training diverged?"
         )
     total = found.contributions.sum(dim=1)
+    pair = torch.tensor([[user], [item]])
+    own = all_interactions(data).cpu() == pair
     order = total.argsort(descending=True, stable=True)
     found = replace(
         found,
@@ -117,5 +121,6 @@ def explain(
         item_id=item_ids.item(item),
         history_ids=item_ids[found.history.numpy()].tolist(),
         is_cold=cold is not None,
+        is_seen=bool(own.all(dim=0).any()),
         **vars(found),
     )

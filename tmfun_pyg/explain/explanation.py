@@ -49,6 +49,8 @@ class Explanation(Contributions):
             cold item, whose embedding is estimated.
         is_cold (bool): Whether the item has no training interaction, so that
             its embedding was estimated from its content.
+        is_seen (bool): Whether the user has the item already, in training,
+            validation or test, so that it is not recommended.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Explanation(Contributions):
     item_id: Id
     history_ids: List[Id]
     is_cold: bool
+    is_seen: bool
 
     @property
     def pair_weights(self) -> Dict[str, float]:
@@ -102,9 +105,14 @@ class Explanation(Contributions):
                 shares = (f"{n} {w:.0%}" for n, w in weights.items())
                 lines.append(f"Attention, {whom}: {', '.join(shares)}")
         if len(self.history) == 0:
-            lines.append("The user has no training item.")
+            lines.append(
+                "The user has no training item, and is recommended the most "
+                "popular items instead."
+            )
         if self.is_cold:
             lines.append("The item is cold: its embedding is an estimate.")
+        if self.is_seen:
+            lines.append("The user has the item: it is not recommended.")
         return "\n".join(lines)
 
     def to_dict(self) -> Dict[str, Any]:
@@ -112,7 +120,7 @@ class Explanation(Contributions):
 
         * :obj:`model` (str),
         * :obj:`user`: :obj:`index` (int) and :obj:`id` (int or str),
-        * :obj:`item`: the same, and :obj:`is_cold` (bool),
+        * :obj:`item`: the same, :obj:`is_cold` and :obj:`is_seen` (bool),
         * :obj:`score` (float),
         * :obj:`user_part` (float): what belongs to no item,
         * :obj:`paths`: the sum of all items by path (name to float),
@@ -146,6 +154,7 @@ class Explanation(Contributions):
                 "index": self.item,
                 "id": self.item_id,
                 "is_cold": self.is_cold,
+                "is_seen": self.is_seen,
             },
             "score": self.score,
             "user_part": self.user_part,

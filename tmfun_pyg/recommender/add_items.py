@@ -1,6 +1,5 @@
 """Cold items behind those that a model was trained with."""
 
-import copy
 from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -44,9 +43,8 @@ def add_items(
             f"'features' must have a row for each of {len(ids)} ids (got "
             f"{transform.num_new})"
         )
-    extended = copy.copy(dataset)
-    extended.data = transform(dataset[0])
-    extended.item_ids = np.concatenate([dataset.item_ids, ids])
+    every = np.concatenate([dataset.item_ids, ids])
+    extended = dataset.replace(transform(dataset[0]), every)
 
     larger = type(model).from_data(extended[0], **model.options)
     state = model.state_dict()

@@ -3,7 +3,7 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, NamedTuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple
 
 import numpy as np
 
@@ -18,19 +18,36 @@ class Recommendations(NamedTuple):
         user_id (np.ndarray): The raw ids of the users, of shape
             :obj:`[num_rows]`.
         item_id (np.ndarray): The raw ids of their items, best first, of shape
-            :obj:`[num_rows, k]`.
-        score (np.ndarray): The scores of the items, :obj:`-inf` where a user
-            has fewer than :math:`k` items left and :obj:`item_id` is
-            :obj:`-1` or :obj:`""`, of shape :obj:`[num_rows, k]`.
-        known (np.ndarray): Whether the model knows the user, of shape
-            :obj:`[num_rows]`. The others get the most popular items, with
-            numbers of interactions as scores.
+            :obj:`[num_rows, k]`. Where a user has fewer items left, the row
+            ends in :obj:`-1` or :obj:`""`: :meth:`lists` is without these.
+        score (np.ndarray): The scores of the items, :obj:`-inf` where there
+            is none, of shape :obj:`[num_rows, k]`.
+        known (np.ndarray): Whether the user has a training interaction, of
+            shape :obj:`[num_rows]`. The others get the most popular items,
+            with numbers of training interactions as scores.
     """
 
     user_id: np.ndarray
     item_id: np.ndarray
     score: np.ndarray
     known: np.ndarray
+
+    @classmethod
+    def concat(cls, chunks: Iterable["Recommendations"]) -> "Recommendations":
+        r"""Puts the lists of several groups of users together.
+
+        Args:
+            chunks (Iterable[Recommendations]): At least one group.
+        """
+        return cls(*map(np.concatenate, zip(*chunks, strict=True)))
+
+    def lists(self) -> List[List[Any]]:
+        r"""Returns the raw ids of each user's items, best first. A list is
+        shorter than :math:`k` where fewer items are left.
+        """
+        length = np.isfinite(self.score).sum(axis=1).tolist()
+        rows = zip(self.item_id.tolist(), length, strict=True)
+        return [row[:end] for row, end in rows]
 
 
 def write_recommendations(
@@ -104,13 +121,14 @@ def _write_csv(path: Path, chunks: Iterator[Recommendations]) -> None:
 def _write_jsonl(path: Path, chunks: Iterator[Recommendations]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for chunk in chunks:
-            parts = (part.tolist() for part in chunk)
-            for user, items, scores, known in zip(*parts, strict=True):
-                left = len(scores) - scores.count(float("-inf"))
+            user_id, _, score, is_known = (part.tolist() for part in chunk)
+            for user, items, scores, known in zip(
+                user_id, chunk.lists(), score, is_known, strict=True
+            ):
                 row = {
                     "user_id": user,
-                    "item_ids": items[:left],
-                    "scores": scores[:left],
+                    "item_ids": items,
+                    "scores": scores[: len(items)],
                     "source": "model" if known else "most-popular",
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

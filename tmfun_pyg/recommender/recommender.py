@@ -1,6 +1,5 @@
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
@@ -9,34 +8,28 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.export import Exported, write_export
+from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.raw_ids import find_ids, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
 from tmfun_pyg.training.checkpoint import (
     PREFIX,
     Dataset,
+    check_fingerprint,
     describe_run,
     read_checkpoint,
     restore_model,
 )
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
+from tmfun_pyg.utils.edges import all_interactions
 from tmfun_pyg.utils.inference import inference
-from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.retrieval import (
-    EmbeddingScorer,
-    Scorer,
-    blocked_topk,
-    candidate_items,
-)
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
-
-CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
 
 
 @dataclass(eq=False, repr=False)
@@ -66,7 +59,10 @@ class Recommender:
             (default: :obj:`False`)
 
     Raises:
-        ValueError: If :obj:`dataset` is a graph in place of a data set.
+        ValueError: If :obj:`dataset` is a graph in place of a data set, or
+            another data set than the model was trained with. A model knows
+            it if it was loaded, or if
+            :class:`~tmfun_pyg.training.RecommenderModule` was given it.
     """
 
     model: RankingModel
@@ -76,11 +72,8 @@ class Recommender:
     cold_items: bool = False
 
     def __post_init__(self) -> None:
-        if not hasattr(self.dataset, "item_ids"):
-            raise ValueError(
-                f"'dataset' must be a data set of tmfun_pyg.datasets, with its "
-                f"ids (got a {type(self.dataset).__name__})"
-            )
+        _check_dataset(self.dataset)
+        check_fingerprint(self.model.fingerprint, self.dataset)
 
     @cached_property
     def data(self) -> HeteroData:
@@ -93,9 +86,21 @@ class Recommender:
 
     @cached_property
     def seen(self) -> UserItems:
-        r"""The training items of every user, by indices."""
-        edge_index = self.data["user", "interacts", "item"].edge_index
+        r"""What every user has: the items of the whole log, of training,
+        validation and test, by indices.
+        """
+        edge_index = all_interactions(self.data)
         return UserItems.from_edge_index(edge_index, self.model.num_users)
+
+    @cached_property
+    def known(self) -> Tensor:
+        r"""Whether each user has a training interaction."""
+        return self.data["user"].degree > 0
+
+    @cached_property
+    def popularity(self) -> Tensor:
+        r"""The number of training interactions of each item."""
+        return self.data["item"].degree
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -133,18 +138,17 @@ class Recommender:
             items (Iterable[int or str], optional): The raw ids of the only
                 items to be recommended, all if not given.
                 (default: :obj:`None`)
-            exclude_seen (bool, optional): If set to :obj:`False`, the items
-                of a user's training interactions are recommended as well.
-                (default: :obj:`True`)
+            exclude_seen (bool, optional): If set to :obj:`False`, what a
+                user has already, in training, validation or test, is
+                recommended as well. (default: :obj:`True`)
 
         Raises:
             ValueError: If :obj:`k` is not positive, or if :obj:`items` holds
                 none, or an unknown one.
         """
         chunks = self.recommend_iter(users, k, items, exclude_seen)
-        return Recommendations(*map(np.concatenate, zip(*chunks, strict=True)))
+        return Recommendations.concat(chunks)
 
-    @torch.no_grad()
     def recommend_iter(
         self,
         users: Optional[Iterable[Any]] = None,
@@ -161,37 +165,16 @@ class Recommender:
             items (Iterable[int or str], optional): See :meth:`recommend`.
             exclude_seen (bool, optional): See :meth:`recommend`.
         """
-        check_at_least("k", k, 1)
-        if users is not None:  # A string would pass for its characters.
-            check_list("users", users)
-        scorer, seen, item_ids = self.scorer, self.seen, self.dataset.item_ids
-        popular = MostPopular.from_data(self.data).scorer(self.data)
-        has_items = seen.rowptr.diff() > 0
-        if items is not None:
-            index = self._find("items", items, item_ids).to(scorer.device)
-            index, place = candidate_items(index, len(item_ids))
-            scorer, popular = scorer.select(index), popular.select(index)
-            item_ids = item_ids[index.cpu().numpy()]
-            seen = seen.select(place)
-        fallback = blocked_topk(popular, k, has_items.new_zeros(1).long())
-        user_ids = self.dataset.user_ids
-        user_index = index_by_text(user_ids)
-        for asked in _chunks(user_ids if users is None else users):
-            names = ids_as_text("users", asked)
-            row = [user_index.get(name, -1) for name in names]
-            user = torch.tensor(row, dtype=torch.long, device=scorer.device)
-            known = (user >= 0) & has_items[user]
-            score, item = (x.repeat(len(user), 1) for x in fallback)
-            best = blocked_topk(
-                scorer, k, user[known], seen if exclude_seen else None
-            )
-            score[known], item[known] = best[0].to(score), best[1]
-            yield Recommendations(
-                np.array(asked) if asked else user_ids[:0],
-                _ids_or_none(item_ids, item.cpu().numpy()),
-                score.cpu().numpy(),
-                known.cpu().numpy(),
-            )
+        yield from recommend_ids(
+            FallbackScorer(self.scorer, self.known, self.popularity),
+            self.seen,
+            self.dataset.user_ids,
+            self.dataset.item_ids,
+            users,
+            k,
+            items,
+            exclude_seen,
+        )
 
     def similar_items(
         self, ids: Iterable[Any], k: int = 10
@@ -220,7 +203,7 @@ class Recommender:
                 f"'model' must have embeddings of at least 2 channels for "
                 f"'similar_items' (got 1 of {type(self.model).__name__})"
             )
-        index = self._find("ids", ids, self.dataset.item_ids).to(emb.device)
+        index = find_ids("ids", ids, self.dataset.item_ids).to(emb.device)
         scorer = EmbeddingScorer(emb, emb)
         score, item = blocked_topk(scorer, min(k, len(emb)), index)
         return self.dataset.item_ids[item.cpu().numpy()], score.cpu().numpy()
@@ -274,8 +257,8 @@ class Recommender:
             ValueError: If an id is unknown, or the model cannot be explained.
         """
         ids = self.dataset.user_ids, self.dataset.item_ids
-        user_index = int(self._find("user", [user], ids[0]))
-        item_index = int(self._find("item", [item], ids[1]))
+        user_index = int(find_ids("user", [user], ids[0]))
+        item_index = int(find_ids("item", [item], ids[1]))
         return explain(
             self.model, self.data, user_index, item_index, *ids, self._cold
         )
@@ -291,7 +274,16 @@ class Recommender:
                 (default: :obj:`"test"`)
             ks (Sequence[int], optional): The lengths of the lists.
                 (default: :obj:`(5, 10, 20, 50)`)
+
+        Raises:
+            ValueError: If the model was trained on the split, or if it is not
+                there.
         """
+        if self.source is not None and self.source.on_all_data:
+            raise ValueError(
+                f"The model was trained on all interactions: none of "
+                f"'{split}' is left to judge it by"
+            )
         return evaluate(self.scorer, self.data, split, ks)
 
     def save(self, path: Any) -> None:
@@ -342,6 +334,7 @@ class Recommender:
             if source is None:
                 raise ValueError(f"'{path}' has no source: give 'dataset'")
             dataset = source.load()
+        _check_dataset(dataset)
         model = restore_model(checkpoint, dataset, model_cls)
         cold_items = checkpoint.get("cold_items", False)
         return cls(model, dataset, source, checkpoint["epoch"], cold_items)
@@ -402,7 +395,8 @@ class Recommender:
         )
         ids = self.dataset.user_ids, self.dataset.item_ids
         seen = UserItems(*(x.cpu() for x in self.seen))
-        parts = Exported(user_emb, item_emb, *ids, seen)
+        known, popularity = self.known.cpu(), self.popularity.cpu().float()
+        parts = Exported(user_emb, item_emb, *ids, seen, known, popularity)
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)
 
@@ -414,18 +408,6 @@ class Recommender:
             )
         return self.scorer.user_emb, self.scorer.item_emb
 
-    def _find(self, name: str, raw: Iterable[Any], ids: np.ndarray) -> Tensor:
-        """Returns the indices of raw ids, all of which must be known."""
-        asked = ids_as_text(name, raw)
-        index = index_by_text(ids)
-        unknown = [text for text in asked if text not in index]
-        if unknown:
-            raise ValueError(
-                f"'{name}' must be in the data set, with ids such as "
-                f"{ids[0]} (got {unknown[0]})"
-            )
-        return torch.tensor([index[text] for text in asked], dtype=torch.long)
-
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({type(self.model).__name__}, "
@@ -434,13 +416,9 @@ class Recommender:
         )
 
 
-def _chunks(values: Iterable[Any]) -> Iterator[list]:
-    """Cuts values into lists, the first of which may be empty."""
-    rest = iter(values)
-    yield list(islice(rest, CHUNK))
-    yield from iter(lambda: list(islice(rest, CHUNK)), [])
-
-
-def _ids_or_none(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Returns raw ids, and ``-1`` or ``""`` for an index of -1."""
-    return np.where(index < 0, -1 if ids.dtype.kind == "i" else "", ids[index])
+def _check_dataset(dataset: Any) -> None:
+    if not hasattr(dataset, "item_ids"):
+        raise ValueError(
+            f"'dataset' must be a data set of tmfun_pyg.datasets, with its ids "
+            f"(got a {type(dataset).__name__})"
+        )

@@ -117,7 +117,7 @@ def analyze(rec: Recommender, split: str) -> Analysis:
     kind = type(rec.model).__name__
     size = sum(p.numel() for p in rec.model.parameters())
     try:
-        accuracy = judge(rec.scorer, rec.data, rec.seen, split)
+        accuracy = judge(rec.scorer, rec.data, split)
     except ValueError as err:  # Such as embeddings that are not finite.
         return Analysis(kind, size, problem=str(err), no_weights=str(err))
     projection = None
@@ -128,15 +128,12 @@ def analyze(rec: Recommender, split: str) -> Analysis:
     return Analysis(kind, size, accuracy, projection, weights, no_weights=why)
 
 
-def judge(
-    scorer: Scorer, data: HeteroData, seen: UserItems, split: str
-) -> Accuracy:
+def judge(scorer: Scorer, data: HeteroData, split: str) -> Accuracy:
     r"""Judges a model over all users of a split, and by groups of them.
 
     Args:
         scorer (Scorer): The scores of the model.
         data (HeteroData): The data set.
-        seen (UserItems): The training items of each user.
         split (str): The split.
 
     Raises:
@@ -148,7 +145,9 @@ def judge(
         name: mean_by_bin(count, per_user[name].cpu().numpy())
         for name in ("recall", "ndcg")
     }
-    held_out = data["user", "interacts", "item"][f"{split}_edge_label_index"]
+    store = data["user", "interacts", "item"]
+    held_out = store[f"{split}_edge_label_index"]
+    seen = UserItems.from_edge_index(store.edge_index, scorer.num_users)
     item, hit = find_hits(scorer, held_out, seen, per_user["user"])
     popularity = mean_by_bin(training_counts(data, "item")[item], hit)
     return Accuracy(evaluate(scorer, data, split), activity, popularity)

@@ -84,7 +84,7 @@ def report(
     analyses, rec = _analyze(runs, split, dataset)
     wanted = find_items(rec.dataset.item_ids, items or [])
     scorer = MostPopular.from_data(rec.data).scorer(rec.data)
-    popular = judge(scorer, rec.data, rec.seen, split)
+    popular = judge(scorer, rec.data, split)
     results = {known: runs.results(known) for known in SPLITS}
     results[split].pop(sections.POPULAR, None)  # Now it is the last of all.
     results[split][sections.POPULAR] = [popular.metrics]

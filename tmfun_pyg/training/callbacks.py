@@ -35,6 +35,16 @@ def default_callbacks(
     ]
 
 
+def keep_last(dirpath: str) -> List[Callback]:
+    r"""Returns the callback that keeps the last epoch (:obj:`last.ckpt`), of
+    training without validation.
+
+    Args:
+        dirpath (str): The folder of the checkpoint.
+    """
+    return [_BestAndLast(dirpath, save_top_k=0, save_last=True)]
+
+
 class _BestAndLast(ModelCheckpoint):
     """Saves the last epoch even if it is not the best, which not all versions
     of Lightning do, and knows the best one of a run whose folder was moved,

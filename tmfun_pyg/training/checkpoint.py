@@ -7,6 +7,7 @@ from zipfile import ZipFile
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 import tmfun_pyg.baselines
 import tmfun_pyg.nn
@@ -87,7 +88,8 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         path (str): The checkpoint.
 
     Raises:
-        ValueError: If there is none, or if it is no such checkpoint.
+        ValueError: If there is none, if it is no such checkpoint, or not as
+            it was written, or if its weights are not finite.
     """
     damaged = None
     try:
@@ -126,13 +128,22 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     if (
         not isinstance(about, dict)
         or not about.keys() >= {"model", "options", "fingerprint", "source"}
+        or not isinstance(about["options"], (dict, type(None)))
+        or not _is_source(about["source"])
         or not isinstance(state, dict)
-        or not isinstance(checkpoint.get("epoch", 0), (int, type(None)))
+        or not isinstance(checkpoint.get("epoch", ""), (int, type(None)))
     ):
         raise ValueError(
             f"'{path}' must hold 'recommender', 'state_dict' and 'epoch' as "
             f"RecommenderModule and Recommender.save() write them"
         )
+    for name, weight in state.items():
+        is_weight = isinstance(weight, Tensor)
+        if is_weight and not bool(weight.isfinite().all()):
+            raise ValueError(
+                f"'{path}' must hold finite weights (got NaN or infinity in "
+                f"'{name}'): has the training diverged?"
+            )
     return checkpoint
 
 
@@ -156,28 +167,65 @@ def restore_model(
             checkpoint does not say how its model was made.
     """
     about = checkpoint["recommender"]
-    if dataset.fingerprint != about["fingerprint"]:
-        raise ValueError(
-            f"The data set must be the one of the checkpoint, with the "
-            f"fingerprint {about['fingerprint']} (got {dataset.fingerprint})"
-        )
+    check_fingerprint(about["fingerprint"], dataset)
     if about["options"] is None:
         raise ValueError(
             f"The model of the checkpoint must have been made by "
             f"{about['model']}.from_data() with options of plain values"
         )
     cls = _find_class(about["model"], model_cls)
-    model = cls.from_data(dataset[0], **about["options"])
-    weights = checkpoint["state_dict"].items()
     try:
-        model.load_state_dict({k.removeprefix(PREFIX): v for k, v in weights})
+        model = cls.from_data(dataset[0], **about["options"])
+    except TypeError as err:
+        raise ValueError(
+            f"The options of the checkpoint must be those of {about['model']} "
+            f"({err})"
+        ) from err
+    load_weights(checkpoint, model)
+    model.fingerprint = about["fingerprint"]
+    return model.eval()
+
+
+def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
+    r"""Gives a model the weights of a checkpoint.
+
+    Args:
+        checkpoint (Dict[str, Any]): What :func:`read_checkpoint` returned.
+        model (RankingModel): A model of its class and options.
+
+    Raises:
+        ValueError: If a weight is missing, or there is another one.
+    """
+    state = checkpoint["state_dict"]
+    own = {k[len(PREFIX) :]: v for k, v in state.items() if _is_of_model(k)}
+    other = [key for key in state if not _is_of_model(key)]
+    try:
+        if other:
+            raise RuntimeError(f"Unexpected key(s): {other}")
+        model.load_state_dict(own)
     except (AttributeError, RuntimeError, TypeError) as err:
         cause = " ".join(str(err).split())
         raise ValueError(
             f"The weights of the checkpoint must be those of the "
-            f"{about['model']} it describes ({cause})"
+            f"{type(model).__name__} it describes ({cause})"
         ) from err
-    return model.eval()
+
+
+def check_fingerprint(expected: Optional[str], dataset: Dataset) -> None:
+    r"""Checks that a data set is the one that a model was trained with.
+
+    Args:
+        expected (str, optional): The fingerprint of that one, if known.
+        dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    if expected is not None and dataset.fingerprint != expected:
+        raise ValueError(
+            f"The data set must be the one that the model was trained with, "
+            f"of the fingerprint {expected} (got {dataset.fingerprint})"
+        )
 
 
 def _find_class(
@@ -186,8 +234,9 @@ def _find_class(
     if model_cls is None:
         # Never imported by name from elsewhere: the file may be anyone's.
         for module in (tmfun_pyg.nn, tmfun_pyg.baselines):
-            if name in module.__all__:
-                return getattr(module, name)
+            cls = getattr(module, name) if name in module.__all__ else None
+            if isinstance(cls, type) and issubclass(cls, RankingModel):
+                return cls
         raise ValueError(
             f"The checkpoint holds a '{name}', which is not in tmfun_pyg: "
             f"give its class as 'model_cls'"
@@ -197,6 +246,17 @@ def _find_class(
             f"The checkpoint holds a '{name}', not a '{model_cls.__name__}'"
         )
     return model_cls
+
+
+def _is_of_model(key: Any) -> bool:
+    return isinstance(key, str) and key.startswith(PREFIX)
+
+
+def _is_source(value: Any) -> bool:
+    try:
+        return value is None or bool(DatasetOptions(**value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_plain(value: Any) -> bool:

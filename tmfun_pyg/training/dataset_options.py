@@ -2,8 +2,10 @@ import os.path as osp
 from dataclasses import dataclass
 from typing import List, Literal, Optional, Union
 
+from torch_geometric.transforms import BaseTransform, Compose
+
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import FeatureGraph, MergeSplits
 
 
 @dataclass
@@ -29,6 +31,10 @@ class DatasetOptions:
             search has to find, an exact one if not given, see
             :class:`~tmfun_pyg.transforms.FeatureGraph`.
             (default: :obj:`None`)
+        on_all_data (bool, optional): If set to :obj:`True`, validation and
+            test become part of training, see
+            :class:`~tmfun_pyg.transforms.MergeSplits`.
+            (default: :obj:`False`)
     """
 
     root: Optional[str] = None
@@ -37,6 +43,7 @@ class DatasetOptions:
     zero_rows: Literal["error", "mask"] = "error"
     k: int = 10
     recall: Optional[float] = None
+    on_all_data: bool = False
 
     def __post_init__(self) -> None:
         if self.root is None:
@@ -62,7 +69,9 @@ class DatasetOptions:
         Raises:
             ValueError: If a file is missing, or not what is expected.
         """
-        graphs = FeatureGraph(k=self.k, recall=self.recall)
+        graphs: BaseTransform = FeatureGraph(k=self.k, recall=self.recall)
+        if self.on_all_data:
+            graphs = Compose([MergeSplits(), graphs])
         if self.root is None:
             return SyntheticMultimodal(seed=0, pre_transform=graphs)
         assert self.name is not None

@@ -65,6 +65,7 @@ class RecommenderModule(LightningModule):
         self.description: Dict[str, Any] = {}
         if dataset is not None:
             self.description = describe_run(model, dataset, source)
+            model.fingerprint = dataset.fingerprint
 
     def setup(self, stage: str) -> None:
         r"""Brings the graph to where the model is, and fits what the model

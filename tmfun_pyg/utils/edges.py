@@ -1,8 +1,10 @@
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+from torch_geometric.utils import coalesce
 
 
 def plain_edges(edge_index: Tensor) -> Tensor:
@@ -17,6 +19,38 @@ def plain_edges(edge_index: Tensor) -> Tensor:
     if isinstance(edge_index, EdgeIndex):
         return edge_index.as_tensor()
     return edge_index
+
+
+def check_graph(data: Any) -> None:
+    r"""Checks that an argument is a graph, and no data set.
+
+    Args:
+        data (HeteroData): The argument.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not isinstance(data, HeteroData):
+        raise ValueError(
+            f"'data' must be a HeteroData, such as dataset[0] (got a "
+            f"{type(data).__name__})"
+        )
+
+
+def all_interactions(data: HeteroData) -> Tensor:
+    r"""Returns the interactions of the whole log, of training and of all
+    held-out splits: pairs of a user and an item, sorted, each once, of shape
+    :obj:`[2, num_interactions]`.
+
+    Args:
+        data (HeteroData): The graph of a data set.
+    """
+    store = data["user", "interacts", "item"]
+    pairs = [plain_edges(store.edge_index).long()]
+    for name, value in store.items():
+        if name.endswith("_edge_label_index"):
+            pairs.append(value.to(pairs[0]))
+    return coalesce(torch.cat(pairs, dim=1))
 
 
 def check_pairs(name: str, pairs: Tensor, size: Tuple[int, int]) -> Tensor:

@@ -1,6 +1,6 @@
 """Raw ids: 64-bit integers, or text."""
 
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Mapping
 
 import numpy as np
 import pandas as pd
@@ -57,9 +57,17 @@ def index_by_text(ids: np.ndarray) -> Dict[str, int]:
 
 
 def check_list(name: str, ids: Any) -> None:
-    """Raises a :class:`ValueError` for a single id in place of a list."""
-    if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+    """Raises a :class:`ValueError` for what is no list of ids, such as a
+    single one, or a matrix.
+    """
+    if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
         raise ValueError(f"'{name}' must be a list of ids (got {ids!r})")
+    shape = [*getattr(ids, "shape", (0,))]
+    if len(shape) != 1:
+        raise ValueError(
+            f"'{name}' must be a list of ids (got a {type(ids).__name__} of "
+            f"shape {shape})"
+        )
 
 
 def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:

@@ -1,6 +1,6 @@
 """Top-K retrieval in blocks of users."""
 
-from typing import Optional, Protocol, Tuple
+from typing import Any, Optional, Protocol, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -166,7 +166,7 @@ def rank_block(
 def blocked_topk(
     scorer: Scorer,
     k: int,
-    user: Optional[Tensor] = None,
+    user: Optional[Union[Tensor, Sequence[int]]] = None,
     seen: Optional[UserItems] = None,
     batch_size: Optional[int] = None,
 ) -> Tuple[Tensor, Tensor]:
@@ -176,8 +176,8 @@ def blocked_topk(
     Args:
         scorer (Scorer): What scores the items.
         k (int): The length of the lists.
-        user (torch.Tensor, optional): The users, all of them if not given.
-            (default: :obj:`None`)
+        user (torch.Tensor or List[int], optional): The users, all of them if
+            not given. (default: :obj:`None`)
         seen (UserItems, optional): Items that are left out for a user.
             (default: :obj:`None`)
         batch_size (int, optional): The number of users scored at once, about
@@ -188,14 +188,42 @@ def blocked_topk(
         entry of :obj:`user`.
 
     Raises:
-        ValueError: If :obj:`k` is not positive.
+        ValueError: If :obj:`k` is not positive, or if :obj:`user` is no
+            vector of indices of users.
     """
     check_at_least("k", k, 1)
     if user is None:
-        user = torch.arange(scorer.num_users, device=scorer.device)
+        user = torch.arange(scorer.num_users)
+    user = _check_users(user, scorer.num_users).to(scorer.device)
     blocks = [
         rank_block(scorer, block, k, seen)
         for block in user_blocks(user, scorer.num_items, batch_size)
     ]
     value, index = zip(*blocks, strict=True)
     return torch.cat(value), torch.cat(index)
+
+
+def _check_users(user: Any, num_users: int) -> Tensor:
+    try:
+        index = torch.as_tensor(user)
+    except (TypeError, ValueError, RuntimeError) as err:
+        raise ValueError(
+            f"'user' must be a vector of indices of users (got a "
+            f"{type(user).__name__})"
+        ) from err
+    if index.numel() == 0:
+        return index.long().view(-1)
+    whole = not index.is_floating_point() and index.dtype != torch.bool
+    if index.dim() != 1 or not whole:
+        raise ValueError(
+            f"'user' must be a vector of indices of users (got {index.dtype} "
+            f"of shape {list(index.shape)})"
+        )
+    index = index.long()
+    low, high = (int(x) for x in index.aminmax())
+    if low < 0 or high >= num_users:
+        raise ValueError(
+            f"'user' must hold indices from 0 to {num_users - 1} (got "
+            f"{low if low < 0 else high})"
+        )
+    return index

@@ -83,6 +83,8 @@ class RankingModel(torch.nn.Module):
     has_embeddings: bool = True
     #: The options given to :meth:`from_data`.
     options: Optional[Dict[str, Any]] = None
+    #: The fingerprint of the data set it was trained with, if that is known.
+    fingerprint: Optional[str] = None
 
     def __init__(self, num_users: int, num_items: int) -> None:
         super().__init__()

@@ -3,15 +3,19 @@
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.raw_ids import recommend_ids
+from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 DTYPES = {"int": np.int64, "str": np.str_}
 
@@ -26,7 +30,13 @@ class Exported(NamedTuple):
             :obj:`[num_items, channels]`.
         user_ids (np.ndarray): Raw user ids (int64 or str), by row.
         item_ids (np.ndarray): Raw item ids (int64 or str), by row.
-        seen (UserItems): The training items of every user.
+        seen (UserItems): What every user has, in training, validation or
+            test.
+        known (torch.Tensor): Whether each user has a training interaction, of
+            shape :obj:`[num_users]`. The embeddings of the others mean
+            nothing.
+        popularity (torch.Tensor): The number of training interactions of each
+            item, of shape :obj:`[num_items]`.
     """
 
     user_emb: Tensor
@@ -34,12 +44,48 @@ class Exported(NamedTuple):
     user_ids: np.ndarray
     item_ids: np.ndarray
     seen: UserItems
+    known: Tensor
+    popularity: Tensor
+
+    def recommend(
+        self,
+        users: Optional[Iterable[Any]] = None,
+        k: int = 20,
+        items: Optional[Iterable[Any]] = None,
+        exclude_seen: bool = True,
+    ) -> Recommendations:
+        r"""Recommends as
+        :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
+
+        Args:
+            users (Iterable[int or str], optional): See there.
+            k (int, optional): See there.
+            items (Iterable[int or str], optional): See there.
+            exclude_seen (bool, optional): See there.
+        """
+        scorer = EmbeddingScorer(self.user_emb, self.item_emb)
+        return Recommendations.concat(
+            recommend_ids(
+                FallbackScorer(scorer, self.known, self.popularity),
+                self.seen,
+                self.user_ids,
+                self.item_ids,
+                users,
+                k,
+                items,
+                exclude_seen,
+            )
+        )
 
 
 def load_exported(folder: Any) -> Exported:
     r"""Reads the matrices, ids and seen items that
-    :meth:`tmfun_pyg.recommender.Recommender.export` has written, of which
-    :func:`tmfun_pyg.utils.retrieval.blocked_topk` makes recommendations.
+    :meth:`tmfun_pyg.recommender.Recommender.export` has written, to recommend
+    from them:
+
+    .. code-block:: python
+
+        found = load_exported("serving").recommend(["u1", "u7"], k=10)
 
     Args:
         folder (str): The folder.
@@ -57,9 +103,7 @@ def load_exported(folder: Any) -> Exported:
     embs, ids = [], []
     for name, size in zip(("user", "item"), sizes, strict=True):
         with _reading(folder / f"{name}_embedding.npy") as path:
-            emb = np.load(path, allow_pickle=False)
-            _check_same("its shape", emb.shape, (size, channels))
-            embs.append(torch.from_numpy(emb))
+            embs.append(_read_array(path, np.float32, (size, channels)))
         with _reading(folder / f"{name}_ids.txt") as path:
             text = path.read_bytes().decode("utf-8")  # Keeps each "\r".
             *lines, rest = text.split("\n")
@@ -77,7 +121,18 @@ def load_exported(folder: Any) -> Exported:
                 f"from 0 to {sizes[1] - 1}"
             )
     seen = UserItems(torch.from_numpy(rowptr), torch.from_numpy(col))
-    return Exported(embs[0], embs[1], ids[0], ids[1], seen)
+    with _reading(folder / "known.npy") as path:
+        known = _read_array(path, np.bool_, (sizes[0],))
+    with _reading(folder / "popularity.npy") as path:
+        popularity = _read_array(path, np.float32, (sizes[1],))
+    return Exported(embs[0], embs[1], ids[0], ids[1], seen, known, popularity)
+
+
+def _read_array(path: Path, dtype: type, shape: Tuple[int, ...]) -> Tensor:
+    array = np.load(path, allow_pickle=False)
+    _check_same("its type", array.dtype, np.dtype(dtype))
+    _check_same("its shape", array.shape, shape)
+    return torch.from_numpy(array)
 
 
 @contextmanager

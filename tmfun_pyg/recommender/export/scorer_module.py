@@ -10,12 +10,13 @@ from tmfun_pyg.utils.user_items import UserItems
 class ScorerModule(torch.nn.Module):
     r"""From indices of users, of shape :obj:`[batch_size]`, to the scores and
     the indices of their best items, both of shape :obj:`[batch_size, k]`,
-    :obj:`-inf` and :obj:`-1` where fewer items are left. The order of items of
-    equal score is not defined.
+    :obj:`-inf` and :obj:`-1` where fewer items are left, and to whether each
+    user is known: the others get the most popular items. The order of items
+    of equal score is not defined.
 
     Args:
-        content (Exported): The embeddings, and the items never to be
-            recommended to a user.
+        content (Exported): The embeddings, the items never to be recommended
+            to a user, and what the fallback needs.
         k (int): The length of the lists.
     """
 
@@ -23,6 +24,8 @@ class ScorerModule(torch.nn.Module):
     item_emb: Tensor
     seen_rowptr: Tensor
     seen_col: Tensor
+    known: Tensor
+    popularity: Tensor
 
     def __init__(self, content: Exported, k: int) -> None:
         super().__init__()
@@ -31,13 +34,17 @@ class ScorerModule(torch.nn.Module):
         self.register_buffer("item_emb", content.item_emb)
         self.register_buffer("seen_rowptr", content.seen.rowptr)
         self.register_buffer("seen_col", content.seen.col)
+        self.register_buffer("known", content.known)
+        self.register_buffer("popularity", content.popularity)
 
-    def forward(self, user: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         r"""Ranks all items for some users."""
         score = self.user_emb.index_select(0, user) @ self.item_emb.t()
+        known = self.known.index_select(0, user)
+        score = score.where(known.unsqueeze(1), self.popularity)
         seen = UserItems(self.seen_rowptr, self.seen_col)
         lowest = score.new_full((), -torch.inf)
         # No `stable_topk`, whose work depends on where scores are equal:
         score = score.index_put(seen.edges_of(user), lowest)
         value, item = score.topk(self.k, dim=1)
-        return value, item.masked_fill(value == -torch.inf, -1)
+        return value, item.masked_fill(value == -torch.inf, -1), known

@@ -25,12 +25,16 @@ FILES = {
     "item_embedding.npy": "the embeddings of the items, a row each",
     "user_ids.txt": "the raw id of each row of users, one a line",
     "item_ids.txt": "the raw id of each row of items, one a line",
-    "seen.npz": "the items that user u chose in training: "
+    "seen.npz": "the items that user u has, in training, validation or test: "
     "seen_col[seen_rowptr[u]:seen_rowptr[u + 1]]",
+    "known.npy": "whether each user has a training interaction; the "
+    "embeddings of the others mean nothing, they get the most popular items",
+    "popularity.npy": "the number of training interactions of each item",
     "embeddings.safetensors": "user_embedding and item_embedding",
     "items.faiss": "an index of the items for maximum inner product",
     "scorer.pt2": "a program of torch.export, from indices of users to scores "
-    "and indices of their best items, without those they chose in training",
+    "and indices of their best items, without those they have, and to whether "
+    "they are known",
 }
 # The formats, and what has to be installed for them.
 FORMATS = {
@@ -56,8 +60,7 @@ def write_export(
 
     Args:
         folder (str): The folder to be made.
-        content (Exported): Embeddings in float32, ids and seen items, on the
-            CPU.
+        content (Exported): What to write, in float32, on the CPU.
         model (str): The name of the model, for the manifest.
         formats (List[str], optional): What to write as well.
             (default: :obj:`()`)
@@ -82,7 +85,7 @@ def write_export(
     target = Path(folder).expanduser().resolve()
     check_replaceable(target, [MANIFEST, *FILES], overwrite)
 
-    user_emb, item_emb, user_ids, item_ids, seen = content
+    user_emb, item_emb, user_ids, item_ids, seen, known, popularity = content
     rowptr, col = (x.numpy() for x in seen)
     packages = {"tmfun_pyg", "torch", "numpy", *formats} - {"scorer"}
     manifest: Dict[str, Any] = {
@@ -92,6 +95,7 @@ def write_export(
         "num_items": num_items,
         "channels": user_emb.size(1),
         "num_seen": len(col),
+        "num_known": int(known.sum()),
         "dtype": "float32",
         "metric": "inner_product",
         "versions": {n: import_module(n).__version__ for n in sorted(packages)},
@@ -107,6 +111,8 @@ def write_export(
             is_integer = ids.dtype.kind == "i"
             manifest["id_types"][name] = "int" if is_integer else "str"
         np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
+        np.save(part / "known.npy", known.numpy())
+        np.save(part / "popularity.npy", popularity.numpy())
         if "safetensors" in formats:
             embs = {"user_embedding": user_emb, "item_embedding": item_emb}
             path = part / "embeddings.safetensors"
@@ -132,6 +138,10 @@ def write_export(
         manifest["files"] = {n: f for n, f in FILES.items() if n in written}
         text = json.dumps(manifest, indent=2, allow_nan=False)
         (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        # Some writers make files that nobody else may read.
+        mode = (part / MANIFEST).stat().st_mode
+        for path in part.iterdir():
+            path.chmod(mode)
     return manifest
 
 

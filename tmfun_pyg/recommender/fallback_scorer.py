@@ -1,0 +1,45 @@
+import torch
+from torch import Tensor
+
+from tmfun_pyg.utils.retrieval import Scorer
+
+
+class FallbackScorer:
+    r"""Scores the items of users without a training interaction by
+    popularity, as a model knows nothing of them, and those of all others by
+    the model. There is a user more than the model has, the last one, who
+    stands for anybody that is not in the data set.
+
+    Args:
+        scorer (Scorer): The scores of the model.
+        known (torch.Tensor): Whether each user has a training interaction,
+            of shape :obj:`[num_users]`.
+        popularity (torch.Tensor): The number of training interactions of each
+            item, of shape :obj:`[num_items]`.
+    """
+
+    def __init__(
+        self, scorer: Scorer, known: Tensor, popularity: Tensor
+    ) -> None:
+        self.scorer = scorer
+        self.known = torch.cat([known, known.new_zeros(1)]).to(scorer.device)
+        self.popularity = popularity.to(scorer.device, torch.float)
+        self.num_users = self.known.numel()
+        self.num_items = scorer.num_items
+        self.device = scorer.device
+
+    def score(self, user: Tensor) -> Tensor:
+        r"""Returns the scores of all items for some users."""
+        known = self.known[user]
+        if bool(known.all()):
+            return self.scorer.score(user).float()
+        out = self.popularity.repeat(user.numel(), 1)
+        if bool(known.any()):
+            out[known] = self.scorer.score(user[known]).float()
+        return out
+
+    def select(self, item: Tensor) -> "FallbackScorer":
+        r"""Returns what scores some of the items only."""
+        return FallbackScorer(
+            self.scorer.select(item), self.known[:-1], self.popularity[item]
+        )

@@ -1,0 +1,40 @@
+from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+
+from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE, is_rec_graph
+from tmfun_pyg.utils.edges import all_interactions
+
+
+@functional_transform("merge_splits")
+class MergeSplits(BaseTransform):
+    r"""Moves the interactions of validation and test into training, for a
+    model that is served and no longer judged (functional name:
+    :obj:`merge_splits`). Apply it before
+    :class:`~tmfun_pyg.transforms.FeatureGraph`, which connects items to those
+    with a training interaction.
+
+    Raises:
+        ValueError: If feature graphs are there, or the graph is one of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
+    """
+
+    def forward(self, data: HeteroData) -> HeteroData:
+        r"""Moves the interactions."""
+        if is_rec_graph(data):
+            raise ValueError("Apply MergeSplits() before ToRecGraph()")
+        if any(name.startswith("similar_") for _, name, _ in data.edge_types):
+            raise ValueError("Apply MergeSplits() before FeatureGraph()")
+        store = data[INTERACTS]
+        edge_index = all_interactions(data)
+        for name in [*store.keys()]:
+            if name.endswith("_edge_label_index"):
+                del store[name]
+        store.edge_index = edge_index
+        reverse = edge_index.flip(0)
+        order = reverse[0].argsort(stable=True)
+        data[REVERSE].edge_index = reverse[:, order]
+        return data
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}()"
