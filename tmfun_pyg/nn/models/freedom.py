@@ -14,6 +14,7 @@ from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.transforms.to_rec_graph import set_interactions
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class FREEDOM(MultimodalModel):
@@ -104,6 +105,7 @@ class FREEDOM(MultimodalModel):
             raise ValueError(
                 f"'prune' must be at least 0 and less than 1 (got {prune})"
             )
+        check_at_least("feature_weight", feature_weight, 0)
         self.prune = prune
         self.feature_weight = feature_weight
         self.propagation = InteractionPropagation(num_layers)

@@ -4,6 +4,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch, modalities_of
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class MultimodalModel(EmbeddingModel):
@@ -23,7 +24,7 @@ class MultimodalModel(EmbeddingModel):
         softmax_negatives (int, optional): As there. (default: :obj:`0`)
 
     Raises:
-        ValueError: If there is no modality.
+        ValueError: If there is no modality, or a size is out of range.
     """
 
     #: Whether the model reads the feature graphs.
@@ -54,6 +55,8 @@ class MultimodalModel(EmbeddingModel):
                 f"'in_channels' must name at least one modality for "
                 f"{type(self).__name__} (got none)"
             )
+        for name, size in in_channels.items():
+            check_at_least(f"in_channels.{name}", size, 1)
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
 
