@@ -158,3 +158,11 @@ def test_errors(data):
         del data["item", f"similar_{name}", "item"]
     with pytest.raises(ValueError, match=r"apply tmfun_pyg\.transforms"):
         model(ToRecGraph()(data))
+
+
+def test_encode_without_prepare(graph, batch):
+    model = FREEDOM.from_data(graph)
+    message = "FREEDOM reads what its prepare.. returns: .* 'similar'"
+    for read in (model.encode, lambda data: model.loss(data, *batch)):
+        with pytest.raises(ValueError, match=message):
+            read(graph)

@@ -174,7 +174,7 @@ class FREEDOM(MultimodalModel):
         r"""Computes the embeddings."""
         user_id, item_id = self.id_embeddings(data)
         user_emb, item_emb = self.propagation(user_id, item_id, data)
-        graph = data["item", "similar", "item"]
+        graph = self.prepared(data, "similar")
         h = self.item_conv(item_id, graph.edge_index, graph.edge_weight)
         return Embeddings(user_emb, item_emb + h).rows(user, item)
 

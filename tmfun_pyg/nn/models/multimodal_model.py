@@ -1,6 +1,7 @@
 from typing import Any, Dict
 
 from torch_geometric.data import HeteroData
+from torch_geometric.data.storage import EdgeStorage
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch, modalities_of
@@ -100,6 +101,24 @@ class MultimodalModel(EmbeddingModel):
                     f"'data' has no edges {edge_type}: apply "
                     f"tmfun_pyg.transforms.FeatureGraph() before ToRecGraph()"
                 )
+
+    def prepared(self, data: HeteroData, relation: str) -> EdgeStorage:
+        r"""Returns edges between items that :meth:`prepare` adds.
+
+        Args:
+            data (HeteroData): What :meth:`prepare` returns.
+            relation (str): The name of the relation.
+
+        Raises:
+            ValueError: If :obj:`data` is something else.
+        """
+        edge_type = ("item", relation, "item")
+        if edge_type not in data.edge_types:
+            raise ValueError(
+                f"{type(self).__name__} reads what its prepare() returns: call "
+                f"data = model.prepare(data) first (got no edges {edge_type})"
+            )
+        return data[edge_type]
 
     def __repr__(self) -> str:
         return (
