@@ -155,10 +155,6 @@ def make_batch() -> Tuple[Tensor, Tensor, Tensor]:
     return user[order], pos_item[order], neg_item
 
 
-def to_double(data: HeteroData) -> HeteroData:
-    return data.apply(lambda x: x.double() if x.is_floating_point() else x)
-
-
 class Loss(torch.nn.Module):
     r"""A loss in the forward pass, which is where DDP wants it."""
 
@@ -166,8 +162,8 @@ class Loss(torch.nn.Module):
         super().__init__()
         # No noise, and an epoch that has begun:
         self.model = make_model(0, name).double().eval()
-        data = self.model.prepare(to_double(make_data()), epoch=0)
-        self.data = to_double(data)
+        data = self.model.in_own_precision(make_data())
+        self.data = self.model.prepare(data, epoch=0)
 
     def forward(self, *batch: Tensor) -> Tensor:
         parts = self.model.loss(self.data, *batch)

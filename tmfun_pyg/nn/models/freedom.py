@@ -133,7 +133,8 @@ class FREEDOM(MultimodalModel):
         data = copy.copy(data)
         self._merge_graphs(data)
         if epoch is not None and self.prune > 0:
-            set_interactions(data, self._draw_edges(data, epoch))
+            edge_index = self._draw_edges(data, epoch)
+            set_interactions(data, edge_index, data["item"].degree.dtype)
         return data
 
     def _merge_graphs(self, data: HeteroData) -> None:

@@ -79,7 +79,8 @@ class MultimodalModel(EmbeddingModel):
 
         Raises:
             ValueError: As in :class:`EmbeddingModel`, and if features or
-                feature graphs are missing, or features are of another size.
+                feature graphs are missing, or features are of another size or
+                precision.
         """
         super().check_data(data)
         if data.modalities != self.modalities:
@@ -88,11 +89,19 @@ class MultimodalModel(EmbeddingModel):
                 f"{self.modalities}, but 'data' has {data.modalities}"
             )
         for name, size in self.in_channels.items():
-            found = data["item"][f"x_{name}"].size(1)
+            x = data["item"][f"x_{name}"]
+            found = x.size(1)
             if found != size:
                 raise ValueError(
                     f"data['item'].x_{name} must have {size} features (got "
                     f"{found})"
+                )
+            if x.dtype != self.item_embedding.weight.dtype:
+                raise ValueError(
+                    f"{type(self).__name__} with weights of "
+                    f"{self.item_embedding.weight.dtype} cannot read features "
+                    f"of {x.dtype}: train in the precision 'bf16-mixed', "
+                    f"'32-true' or '64-true'"
                 )
             source = "similar_item" if is_sampled_batch(data) else "item"
             edge_type = (source, f"similar_{name}", "item")
