@@ -3,7 +3,6 @@
 The ranks run this file as a script and leave behind what they saw.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,7 +17,7 @@ from lightning.pytorch import (
     seed_everything,
 )
 from lightning.pytorch.loggers import CSVLogger
-from ranks import needs_gloo, run_ranks
+from ranks import init_group, needs_gloo, run_ranks
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import HeteroData
@@ -182,7 +181,7 @@ def gradients(name: str, rank: Optional[int] = None) -> Dict[str, Tensor]:
 
 
 def main(folder: Path) -> None:
-    rank = int(os.environ["RANK"])
+    rank = init_group(folder)
     ddp: Dict[str, Any] = {"strategy": "ddp", "devices": 2}
     out: Dict[str, Any] = {}
 
