@@ -282,6 +282,16 @@ def test_gradients_of_features_and_edge_weights(graph, normalize):
     )
 
 
+def test_normalize_with_degrees_of_zero_has_finite_gradients(graph):
+    edge_index, edge_weight, _ = graph
+    edge_weight = edge_weight.where(edge_index[0] != 4, 0.0).requires_grad_()
+    x = torch.randn(6, 4, requires_grad=True)
+    out = FeatureGraphConv(4, normalize=True)(x, edge_index, edge_weight)
+    out.pow(2).sum().backward()
+    assert bool(edge_weight.grad.isfinite().all())
+    assert torch.equal(x.grad[4], torch.zeros(4))
+
+
 def test_gradients_of_sparse_values(graph):
     edge_index, edge_weight, _ = graph
     conv = FeatureGraphConv(3)

@@ -256,7 +256,7 @@ class Reference:
         {"step_kind": "attention"},
     ],
 )
-def test_all_gradients(batch, missing, bounded, options):
+def test_all_gradients(missing, bounded, options):
     options = {**OPTIONS, **options}
     if bounded:  # By the scale of the rows, in place of the weight.
         for name in ("alignment", "contrastive", "pair"):
@@ -264,7 +264,13 @@ def test_all_gradients(batch, missing, bounded, options):
     data = make_data(3, missing)
     edge_index = data["user", "interacts", "item"].edge_index
     is_warm = edge_index[1] != 4
-    data["user", "interacts", "item"].edge_index = edge_index[:, is_warm]
+    edge_index = edge_index[:, is_warm]
+    data["user", "interacts", "item"].edge_index = edge_index
+    user, pos_item = edge_index[:, ::2]
+    for index in (user, pos_item):
+        assert 1 < index.unique().numel() < index.numel()
+    neg_item = torch.stack([pos_item.flip(0), 5 - pos_item], dim=1)
+    batch = user, pos_item, neg_item
     torch.set_default_dtype(torch.double)  # Of degrees, and what they weigh.
     try:
         graph = ToRecGraph()(data)
