@@ -64,6 +64,8 @@ def main(word: str = "") -> None:
         for mutation in tomllib.loads(text)["mutation"]
         if any(word in value for value in mutation.values())
     ]
+    if not mutations:
+        sys.exit(f"No mutation holds {word!r}")
     tests = sorted({mutation["test"] for mutation in mutations})
     sys.dont_write_bytecode = True  # It would be that of the last mutation.
     with tempfile.TemporaryDirectory() as name:
