@@ -3,7 +3,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from ranks import needs_gloo, run_ranks
+from ranks import init_group, needs_gloo, run_ranks
 
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 
@@ -33,8 +33,7 @@ def test_two_processes(tmp_path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    dist.init_process_group("gloo")
-    rank = dist.get_rank()
+    rank = init_group(folder)
     out = {
         f"gather {dtype}": gather_rows(rows(rank, dtype))
         for dtype in (torch.long, torch.float, torch.double)

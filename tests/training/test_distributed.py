@@ -3,7 +3,6 @@
 The ranks run this file as a script and leave behind what they saw.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,7 +17,7 @@ from lightning.pytorch import (
     seed_everything,
 )
 from lightning.pytorch.loggers import CSVLogger
-from ranks import needs_gloo, run_ranks
+from ranks import init_group, needs_gloo, run_ranks
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import HeteroData
@@ -155,10 +154,6 @@ def make_batch() -> Tuple[Tensor, Tensor, Tensor]:
     return user[order], pos_item[order], neg_item
 
 
-def to_double(data: HeteroData) -> HeteroData:
-    return data.apply(lambda x: x.double() if x.is_floating_point() else x)
-
-
 class Loss(torch.nn.Module):
     r"""A loss in the forward pass, which is where DDP wants it."""
 
@@ -166,8 +161,8 @@ class Loss(torch.nn.Module):
         super().__init__()
         # No noise, and an epoch that has begun:
         self.model = make_model(0, name).double().eval()
-        data = self.model.prepare(to_double(make_data()), epoch=0)
-        self.data = to_double(data)
+        data = self.model.in_own_precision(make_data())
+        self.data = self.model.prepare(data, epoch=0)
 
     def forward(self, *batch: Tensor) -> Tensor:
         parts = self.model.loss(self.data, *batch)
@@ -186,7 +181,7 @@ def gradients(name: str, rank: Optional[int] = None) -> Dict[str, Tensor]:
 
 
 def main(folder: Path) -> None:
-    rank = int(os.environ["RANK"])
+    rank = init_group(folder)
     ddp: Dict[str, Any] = {"strategy": "ddp", "devices": 2}
     out: Dict[str, Any] = {}
 

@@ -87,6 +87,14 @@ def test_only_doubtful_rows_are_searched_again(searched_again):
     assert 40 <= searched_again[0] < 60
 
 
+def test_rows_far_from_the_origin(searched_again):
+    """Where they are does not cost digits."""
+    q = draw(150, 6, size=2**12)
+    found = exact_neighbors((q + 2**22).double(), 4)
+    assert torch.equal(found, reference(q, 4))
+    assert searched_again == [0]
+
+
 def test_many_ties(searched_again):
     q = draw(7, 6)[torch.arange(210) % 7]
     found = exact_neighbors(q.double(), 10)

@@ -63,6 +63,9 @@ def test_gradient_of_weights(order, size, transpose):
     assert torch.autograd.gradcheck(
         lambda w, x: spmm(edge_index, x, w, transpose), (weight, x)
     )
+    assert torch.autograd.gradgradcheck(
+        lambda w, x: spmm(edge_index, x, w, transpose), (weight, x)
+    )
     # Of the weights alone, in the order of the edges:
     out = spmm(edge_index, x.detach(), weight, transpose)
     probe = torch.randn_like(out)
@@ -81,9 +84,8 @@ def test_sddmm(order, size):
     )
     row, col = edge_index.as_tensor()
     torch.testing.assert_close(sddmm(edge_index, x, y), (x @ y.t())[row, col])
-    assert torch.autograd.gradcheck(
-        lambda x, y: sddmm(edge_index, x, y), (x, y)
-    )
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        assert check(lambda x, y: sddmm(edge_index, x, y), (x, y))
 
 
 @pytest.mark.parametrize("order", ORDERS)

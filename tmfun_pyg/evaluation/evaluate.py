@@ -256,7 +256,7 @@ def to_scorer(model: Ranker, data: HeteroData) -> Scorer:
         parameter = next(model.parameters(), None)
         if parameter is not None:
             data = copy.copy(data).to(parameter.device)
-        return model.scorer(data)
+        return model.scorer(model.in_own_precision(data))
     if isinstance(model, tuple):
         return EmbeddingScorer(*model)
     return model

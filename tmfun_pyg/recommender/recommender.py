@@ -78,11 +78,12 @@ class Recommender:
     @cached_property
     def data(self) -> HeteroData:
         r"""The graph as :class:`~tmfun_pyg.transforms.ToRecGraph` returns it,
-        on the device of the model.
+        on the device and in the precision of the model.
         """
         weights = iter(self.model.state_dict().values())
         device = next(weights, torch.empty(0)).device
-        return ToRecGraph()(self.dataset[0]).to(device)
+        data = ToRecGraph()(self.dataset[0]).to(device)
+        return self.model.in_own_precision(data)
 
     @cached_property
     def seen(self) -> UserItems:

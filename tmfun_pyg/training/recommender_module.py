@@ -101,7 +101,8 @@ class RecommenderModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         r"""Prepares the graph of the epoch that begins."""
-        self.epoch_data = self.model.prepare(self.data, self.current_epoch)
+        data = self.model.in_own_precision(self.data)
+        self.epoch_data = self.model.prepare(data, self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         r"""Seeds what is drawn in a step by its number, so that a run that
@@ -119,7 +120,7 @@ class RecommenderModule(LightningModule):
         """
         data = self.epoch_data
         if isinstance(batch, HeteroData):
-            data, item = batch, batch["item"]
+            data, item = self.model.in_own_precision(batch), batch["item"]
             index = item.dst_pos_index, item.dst_neg_index
             batch = batch["user"].src_index, *index
         parts = self.model.loss(data, *batch)
@@ -146,7 +147,8 @@ class RecommenderModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         r"""Computes the embeddings, once for all blocks of users."""
-        scorer = self.model.scorer(self.data)
+        data = self.model.in_own_precision(self.data)
+        scorer = self.model.scorer(data)
         edge_index = self.data["user", "interacts", "item"].edge_index
         seen = UserItems.from_edge_index(edge_index, scorer.num_users)
         self._evaluator = RankingEvaluator(scorer, seen, self.ks, sync=True)

@@ -1,4 +1,4 @@
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -149,7 +149,9 @@ def check_interactions(data: HeteroData) -> None:
         raise ValueError(f"{where}.edge_index holds no training interaction")
 
 
-def set_interactions(data: HeteroData, edge_index: Tensor) -> None:
+def set_interactions(
+    data: HeteroData, edge_index: Tensor, dtype: Optional[torch.dtype] = None
+) -> None:
     r"""Writes both directions of the interactions, normalized, and the
     degrees.
 
@@ -157,11 +159,13 @@ def set_interactions(data: HeteroData, edge_index: Tensor) -> None:
         data (HeteroData): The graph to write to.
         edge_index (torch.Tensor): Users and items, of shape
             :obj:`[2, num_interactions]`.
+        dtype (torch.dtype, optional): The type of weights and degrees, by
+            default PyTorch's own. (default: :obj:`None`)
     """
     user, item = edge_index
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
-    data["user"].degree = degree(user, num_users)
-    data["item"].degree = degree(item, num_items)
+    data["user"].degree = degree(user, num_users, dtype)
+    data["item"].degree = degree(item, num_items, dtype)
     for edge_type, row, col, size in (
         (INTERACTS, user, item, (num_users, num_items)),
         (REVERSE, item, user, (num_items, num_users)),

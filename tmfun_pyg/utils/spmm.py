@@ -5,7 +5,6 @@ from typing import Any, Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch_geometric import EdgeIndex
 from torch_geometric.typing import OptTensor
 
@@ -124,10 +123,9 @@ class _SpMM(torch.autograd.Function):
             edge_weight, x if ctx.needs_input_grad[0] else None
         )
         ctx.edge_index, ctx.transpose = edge_index, transpose
-        return to_csr(edge_index, edge_weight, transpose) @ x
+        return to_csr(edge_index, edge_weight, transpose) @ x.contiguous()
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad: Tensor
     ) -> Tuple[OptTensor, OptTensor, None, None]:
@@ -135,10 +133,11 @@ class _SpMM(torch.autograd.Function):
         weight_grad = x_grad = None
         if ctx.needs_input_grad[0]:
             rows, columns = (x, grad) if ctx.transpose else (grad, x)
-            weight_grad = _sample(ctx.edge_index, rows, columns)
+            weight_grad = _SDDMM.apply(rows, columns, ctx.edge_index)
         if ctx.needs_input_grad[1]:
-            matrix = to_csr(ctx.edge_index, edge_weight, not ctx.transpose)
-            x_grad = matrix @ grad.contiguous()
+            x_grad = _SpMM.apply(
+                edge_weight, grad, ctx.edge_index, not ctx.transpose
+            )
         return weight_grad, x_grad, None, None
 
 
@@ -152,13 +151,12 @@ class _SDDMM(torch.autograd.Function):
         return _sample(edge_index, x, y)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[OptTensor, OptTensor, None]:
         x, y = ctx.saved_tensors
         grad = grad.contiguous()
         x_grad = y_grad = None
         if ctx.needs_input_grad[0]:
-            x_grad = to_csr(ctx.edge_index, grad) @ y
+            x_grad = _SpMM.apply(grad, y, ctx.edge_index, False)
         if ctx.needs_input_grad[1]:
-            y_grad = to_csr(ctx.edge_index, grad, transpose=True) @ x
+            y_grad = _SpMM.apply(grad, x, ctx.edge_index, True)
         return x_grad, y_grad, None

@@ -136,3 +136,23 @@ def test_errors():
         att(x, mask=torch.ones(5, 2))
     with pytest.raises(ValueError, match=r"of shape \[5, 2\]"):
         att(x, mask=torch.ones(5, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"'channels' .* 1 \(got 0\)"):
+        ModalityAttention(0)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="'query_channels' must be at le"):
+            ModalityAttention(8, size)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 8), (5, 0, 8), (0, 0, 8)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_nodes_or_no_modalities(shape, masked):
+    att = ModalityAttention(8, 4)
+    x = torch.randn(shape, requires_grad=True)
+    query = torch.randn(shape[0], 4, requires_grad=True)
+    mask = torch.ones(shape[:2], dtype=torch.bool) if masked else None
+    out, weight = att(x, query, mask, return_attention_weights=True)
+    assert torch.equal(out, torch.zeros(shape[0], 8))
+    assert weight.shape == shape[:2]
+    out.sum().backward()
+    for tensor in (x, query, *att.parameters()):
+        assert torch.equal(tensor.grad, torch.zeros_like(tensor))

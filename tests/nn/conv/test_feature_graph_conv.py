@@ -162,6 +162,28 @@ def test_normalize_dense_reference_in_all_layouts(graph):
         torch.testing.assert_close(conv(x, ei, weight), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float, torch.double])
+def test_normalize_in_the_precision_of_the_nodes(graph, dtype):
+    edge_index, _, dense = graph
+    adj = dense.ne(0).to(torch.promote_types(dtype, torch.float))
+    expected = adj / (adj.sum(1, True) * adj.sum(0)).sqrt().clamp(min=1)
+    x = torch.randn(6, 4).to(dtype)
+    expected = expected @ x.to(adj.dtype)
+    every = [
+        edge_index,
+        *(e for e, _ in edge_indices(*graph[:2], (6, 6)).values()),
+    ]
+    if WITH_TORCH_SPARSE:
+        row, col = edge_index.flip(0)
+        every.append(SparseTensor(row=row, col=col, sparse_sizes=(6, 6)))
+    for graph in every:
+        if isinstance(graph, SparseTensor) and dtype == torch.bfloat16:
+            continue  # Its product wants one type on both sides.
+        out = FeatureGraphConv(4, normalize=True)(x, graph)
+        assert out.dtype == adj.dtype
+        torch.testing.assert_close(out, expected)
+
+
 def test_normalize_equals_lg_conv_on_an_undirected_graph(graph):
     edge_index, edge_weight = to_undirected(*graph[:2])
     x = torch.randn(6, 4)
@@ -258,6 +280,16 @@ def test_gradients_of_features_and_edge_weights(graph, normalize):
     assert torch.autograd.gradcheck(
         lambda x, w: conv(x, edge_index, w), (x, weight)
     )
+
+
+def test_normalize_with_degrees_of_zero_has_finite_gradients(graph):
+    edge_index, edge_weight, _ = graph
+    edge_weight = edge_weight.where(edge_index[0] != 4, 0.0).requires_grad_()
+    x = torch.randn(6, 4, requires_grad=True)
+    out = FeatureGraphConv(4, normalize=True)(x, edge_index, edge_weight)
+    out.pow(2).sum().backward()
+    assert bool(edge_weight.grad.isfinite().all())
+    assert torch.equal(x.grad[4], torch.zeros(4))
 
 
 def test_gradients_of_sparse_values(graph):
@@ -503,3 +535,8 @@ def test_errors(graph):
         FeatureGraphConv(4)(x, edge_index, feat=feat)
     with pytest.raises(ValueError, match="'flow' must be"):
         FeatureGraphConv(4, flow="target_to_source")
+    with pytest.raises(ValueError, match=r"'channels' .* 1 \(got 0\)"):
+        FeatureGraphConv(0)
+    for size in (0, -2):
+        with pytest.raises(ValueError, match="'feat_channels' must be at lea"):
+            FeatureGraphConv(4, size)

@@ -61,6 +61,23 @@ def test_each_direction_has_a_graph_of_its_own(tables):
     )
 
 
+def test_second_derivatives():
+    data = ToRecGraph()(make_data(1, missing=False))
+    for relation in (
+        ("user", "interacts", "item"),
+        ("item", "rev_interacts", "user"),
+    ):
+        data[relation].edge_weight = data[relation].edge_weight.double()
+    conv = InteractionPropagation(2)
+    tables = [
+        torch.randn(n, 2, dtype=torch.double, requires_grad=True)
+        for n in (data["user"].num_nodes, data["item"].num_nodes)
+    ]
+    assert torch.autograd.gradgradcheck(
+        lambda user, item: [x**2 for x in conv(user, item, data)], tables
+    )
+
+
 def test_one_side_without_gradient(tables):
     data = ToRecGraph()(make_data(1, missing=False))
     user, item = tables

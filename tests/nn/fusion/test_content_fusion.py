@@ -143,3 +143,27 @@ def test_gradients(step_kind):
     assert torch.autograd.gradcheck(
         lambda *args: fusion(args[:3], args[3], mask)[0], inputs
     )
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("step_kind", ["gate", "attention"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_nodes(attention, step_kind, masked):
+    fusion = ContentFusion(4, 2, step_kind=step_kind, attention=attention)
+    sources = [torch.empty(0, 4, requires_grad=True) for _ in range(3)]
+    query = torch.empty(0, 4, requires_grad=True)
+    mask = torch.empty(0, 3, dtype=torch.bool) if masked else None
+    out, weight = fusion(sources, query, mask)
+    assert (out.shape, weight.shape) == ((0, 4), (0, 2))
+    assert fusion.source_weights(sources, query, mask).shape == (0, 3, 4)
+    out.sum().backward()
+    for tensor in (*sources, query, *fusion.parameters()):
+        assert torch.equal(tensor.grad, torch.zeros_like(tensor))
+
+
+def test_errors():
+    with pytest.raises(ValueError, match=r"'num_modalities' .* \(got 0\)"):
+        ContentFusion(4, 0)
+    for options in ({}, {"attention": False}, {"later_steps": False}):
+        with pytest.raises(ValueError, match=r"'channels' .* 1 \(got 0\)"):
+            ContentFusion(0, 2, **options)

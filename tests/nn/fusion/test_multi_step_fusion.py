@@ -111,6 +111,26 @@ def test_errors():
         MultiStepFusion(8, 1)(x, [x], query=x)
     with pytest.raises(ValueError, match="'query' must be given"):
         MultiStepFusion(8, 1, query_channels=8)(x, [x])
+    for kind in ("gate", "attention"):
+        with pytest.raises(ValueError, match=r"'channels' .* 1 \(got 0\)"):
+            MultiStepFusion(0, 1, kind)
+        with pytest.raises(ValueError, match=r"'query_channels' .* \(got 0\)"):
+            MultiStepFusion(8, 1, kind, query_channels=0)
+
+
+@pytest.mark.parametrize("kind", ["gate", "attention"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_nodes(kind, masked):
+    fusion = MultiStepFusion(8, 2, kind, 3)
+    x, *sources = (torch.empty(0, 8, requires_grad=True) for _ in range(3))
+    mask = torch.empty(0, dtype=torch.bool) if masked else None
+    query = torch.empty(0, 3, requires_grad=True)
+    args = x, sources, query, [mask, mask]
+    out, shares = fusion(*args, return_shares=True)
+    assert out.shape == shares[0].shape == shares[1].shape == (0, 8)
+    out.sum().backward()
+    for tensor in (x, *sources, query, *fusion.parameters()):
+        assert torch.equal(tensor.grad, torch.zeros_like(tensor))
 
 
 @pytest.mark.parametrize("kind", ["gate", "attention"])

@@ -167,6 +167,14 @@ def test_only_the_first_rows_take_part(views, max_rows):
     torch.testing.assert_close(found, expected)
 
 
+def test_second_derivatives_are_refused(views):
+    x = views[0].clone().requires_grad_()
+    for scale in (1.0, torch.ones((), requires_grad=True)):
+        loss = scale * info_nce(x, views[1])
+        with pytest.raises(RuntimeError, match="no second derivatives"):
+            torch.autograd.grad(loss, x, create_graph=True)
+
+
 def test_errors(views):
     x, y = views
     with pytest.raises(ValueError, match="of one shape"):

@@ -158,3 +158,27 @@ def test_errors(data):
         del data["item", f"similar_{name}", "item"]
     with pytest.raises(ValueError, match=r"apply tmfun_pyg\.transforms"):
         model(ToRecGraph()(data))
+
+
+def test_encode_without_prepare(graph, batch):
+    model = FREEDOM.from_data(graph)
+    message = "FREEDOM reads what its prepare.. returns: .* 'similar'"
+    for read in (model.encode, lambda data: model.loss(data, *batch)):
+        with pytest.raises(ValueError, match=message):
+            read(graph)
+
+
+def test_pruned_graph_in_double_precision(graph, batch):
+    model = FREEDOM.from_data(graph, channels=4, prune=0.5)
+    expected = model.loss(model.prepare(graph, epoch=0), *batch)
+    model.double()
+    data = model.prepare(model.in_own_precision(graph), epoch=0)
+    for store in data.stores:
+        for value in store.values():
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                assert value.dtype == torch.double
+    found = model.loss(data, *batch)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert value.dtype == torch.double
+        torch.testing.assert_close(value.float(), expected[name])

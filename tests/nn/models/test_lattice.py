@@ -183,3 +183,11 @@ def test_errors(data):
     for weight in (-0.1, 1.1):
         with pytest.raises(ValueError, match="'skip_weight' must be from"):
             LATTICE.from_data(data, skip_weight=weight)
+
+
+def test_encode_without_prepare(graph, batch):
+    model = LATTICE.from_data(graph)
+    message = "LATTICE reads what its prepare.. returns: .* 'learned_m0'"
+    for read in (model.encode, lambda data: model.loss(data, *batch)):
+        with pytest.raises(ValueError, match=message):
+            read(graph)

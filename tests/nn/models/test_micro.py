@@ -120,3 +120,11 @@ def test_restored_model_has_the_same_neighbors(graph):
 def test_errors():
     with pytest.raises(ValueError, match="one modality for MICRO"):
         MICRO(7, 6, in_channels={})
+
+
+def test_encode_without_prepare(graph, batch):
+    model = MICRO.from_data(graph)
+    message = "MICRO reads what its prepare.. returns: .* 'learned_m0'"
+    for read in (model.encode, lambda data: model.loss(data, *batch)):
+        with pytest.raises(ValueError, match=message):
+            read(graph)

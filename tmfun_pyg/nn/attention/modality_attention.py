@@ -5,6 +5,8 @@ from torch import Tensor
 from torch_geometric.nn.inits import glorot, zeros
 from torch_geometric.typing import OptTensor
 
+from tmfun_pyg.utils.messages import check_at_least
+
 
 class ModalityAttention(torch.nn.Module):
     r"""Fuses the modality representations of a node by attention, with a
@@ -38,12 +40,18 @@ class ModalityAttention(torch.nn.Module):
           mask :math:`(N, M)` *(optional)*
         - **output:** fused representations :math:`(N, F)`, weights
           :math:`(N, M)` *(optional)*
+
+    Raises:
+        ValueError: If a size is not positive.
     """
 
     def __init__(
         self, channels: int, query_channels: Optional[int] = None
     ) -> None:
         super().__init__()
+        check_at_least("channels", channels, 1)
+        if query_channels is not None:
+            check_at_least("query_channels", query_channels, 1)
         self.channels = channels
         self.query_channels = query_channels
         self.lin_key = torch.nn.Linear(channels, channels)

@@ -18,6 +18,7 @@ from torch_geometric.utils import is_sparse, scatter, to_edge_index
 from torch_geometric.utils import spmm as pyg_spmm
 from torch_geometric.utils.sparse import set_sparse_value
 
+from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.spmm import spmm
 
 
@@ -78,6 +79,9 @@ class FeatureGraphConv(MessagePassing):
           features :math:`(|\mathcal{V_s}|, F_f)` *(with a gate)*
         - **output:** node representations :math:`(|\mathcal{V}|, F)` or
           :math:`(|\mathcal{V_t}|, F)` if bipartite
+
+    Raises:
+        ValueError: If a size is not positive, or :obj:`flow` is another.
     """
 
     SUPPORTS_FUSED_EDGE_INDEX: Final[bool] = True
@@ -95,6 +99,9 @@ class FeatureGraphConv(MessagePassing):
             raise ValueError(
                 f"'flow' must be 'source_to_target' (got {self.flow!r})"
             )
+        check_at_least("channels", channels, 1)
+        if feat_channels is not None and feat_channels != -1:
+            check_at_least("feat_channels", feat_channels, 1)
         self.channels = channels
         self.feat_channels = feat_channels
         self.normalize = normalize
@@ -152,7 +159,9 @@ class FeatureGraphConv(MessagePassing):
         if self.normalize:
             if size is None:
                 size = _size(edge_index, pair)
-            edge_index, edge_weight = _normalize(edge_index, edge_weight, size)
+            edge_index, edge_weight = _normalize(
+                edge_index, edge_weight, size, pair[0].dtype
+            )
 
         pair = (self.apply_gate(pair[0], feat), pair[1])
         # propagate_type: (x: OptPairTensor, edge_weight: OptTensor)
@@ -217,30 +226,43 @@ def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
 
 
 def _normalize(
-    edge_index: Adj, edge_weight: OptTensor, size: Tuple[int, int]
+    edge_index: Adj,
+    edge_weight: OptTensor,
+    size: Tuple[int, int],
+    dtype: torch.dtype,
 ) -> Tuple[Adj, OptTensor]:
+    # Degrees lose digits in half precision:
+    dtype = torch.promote_types(dtype, torch.float)
     if is_sparse(edge_index):
-        return _normalize_sparse(edge_index, size), None
+        return _normalize_sparse(edge_index, size, dtype), None
     is_indexed = isinstance(edge_index, EdgeIndex)
     src, dst = edge_index.as_tensor() if is_indexed else edge_index
-    return edge_index, _normalized_weight(src, dst, edge_weight, size)
+    weight = _normalized_weight(src, dst, edge_weight, size, dtype)
+    return edge_index, weight
 
 
 @torch.compiler.disable  # It can't trace sparse matrices.
-def _normalize_sparse(adj_t: Adj, size: Tuple[int, int]) -> Adj:
+def _normalize_sparse(
+    adj_t: Adj, size: Tuple[int, int], dtype: torch.dtype
+) -> Adj:
     if isinstance(adj_t, SparseTensor):
         row, col, value = adj_t.coo()
-        value = _normalized_weight(col, row, value, size)
+        value = _normalized_weight(col, row, value, size, dtype)
         return adj_t.set_value(value, layout="coo")
     (row, col), value = to_edge_index(adj_t)
-    return set_sparse_value(adj_t, _normalized_weight(col, row, value, size))
+    value = _normalized_weight(col, row, value, size, dtype)
+    return set_sparse_value(adj_t, value)
 
 
 def _normalized_weight(
-    src: Tensor, dst: Tensor, weight: OptTensor, size: Tuple[int, int]
+    src: Tensor,
+    dst: Tensor,
+    weight: OptTensor,
+    size: Tuple[int, int],
+    dtype: torch.dtype,
 ) -> Tensor:
     if weight is None:
-        weight = torch.ones(src.numel(), device=src.device)
+        weight = torch.ones(src.numel(), dtype=dtype, device=src.device)
     out_degree = scatter(weight, src, dim_size=size[0], reduce="sum")
     in_degree = scatter(weight, dst, dim_size=size[1], reduce="sum")
     return (

@@ -2,7 +2,6 @@ from typing import Any, Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
@@ -56,14 +55,18 @@ class InteractionPropagation(torch.nn.Module):
         dtype = data[INTERACTS].edge_weight.dtype
         with torch.autocast(user_emb.device.type, enabled=False):
             return _MeanOfLayers.apply(
-                user_emb.to(dtype), item_emb.to(dtype), data, self.num_layers
+                user_emb.to(dtype),
+                item_emb.to(dtype),
+                data,
+                self.num_layers,
+                False,
             )
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(num_layers={self.num_layers})"
 
 
-def _blocks(data: HeteroData, transpose: bool = False) -> Pair:
+def _blocks(data: HeteroData, transpose: bool) -> Pair:
     """Returns the blocks of the graph to users and to items."""
     to_user, to_item = (
         to_csr(data[r].edge_index, data[r].edge_weight, transpose)
@@ -81,18 +84,18 @@ class _MeanOfLayers(torch.autograd.Function):
         item_emb: Tensor,
         data: HeteroData,
         num_layers: int,
+        transpose: bool,
     ) -> Pair:
-        ctx.data, ctx.num_layers = data, num_layers
-        return _mean_of_layers(user_emb, item_emb, _blocks(data), num_layers)
+        ctx.args = data, num_layers, not transpose
+        blocks = _blocks(data, transpose)
+        return _mean_of_layers(user_emb, item_emb, blocks, num_layers)
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, user_grad: Tensor, item_grad: Tensor
-    ) -> Tuple[Tensor, Tensor, None, None]:
-        blocks = _blocks(ctx.data, transpose=True)
-        grads = _mean_of_layers(user_grad, item_grad, blocks, ctx.num_layers)
-        return *grads, None, None
+    ) -> Tuple[Tensor, Tensor, None, None, None]:
+        grads = _MeanOfLayers.apply(user_grad, item_grad, *ctx.args)
+        return *grads, None, None, None
 
 
 def _mean_of_layers(

@@ -7,6 +7,7 @@ from torch_geometric.typing import OptTensor
 
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.fusion.multi_step_fusion import MultiStepFusion
+from tmfun_pyg.utils.messages import check_at_least
 
 # The item feature graph passes IDs on ungated: its gate begins nearly closed.
 ITEM_GRAPH_BIAS = -2.0
@@ -50,6 +51,9 @@ class ContentFusion(torch.nn.Module):
           *(optional)*
         - **output:** fused representations :math:`(N, F)`, weights of the
           modalities in the early step :math:`(N, M)`
+
+    Raises:
+        ValueError: If a size is not positive, or the kind is unknown.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class ContentFusion(torch.nn.Module):
         later_steps: bool = True,
     ) -> None:
         super().__init__()
+        check_at_least("num_modalities", num_modalities, 1)
         self.num_modalities = num_modalities
         self.weight = weight
         self.attention = (

@@ -53,8 +53,9 @@ class MultiStepFusion(torch.nn.Module):
           :math:`T` shares :math:`(N, F)` *(optional)*
 
     Raises:
-        ValueError: If :obj:`num_steps` is negative, the kind is unknown, or a
-            list does not have one entry for each step.
+        ValueError: If a size is not positive, :obj:`num_steps` is negative,
+            the kind is unknown, or a list does not have one entry for each
+            step.
     """
 
     def __init__(
@@ -66,7 +67,10 @@ class MultiStepFusion(torch.nn.Module):
         gate_bias: Union[float, Sequence[float]] = 0.0,
     ) -> None:
         super().__init__()
+        check_at_least("channels", channels, 1)
         check_at_least("num_steps", num_steps, 0)
+        if query_channels is not None:
+            check_at_least("query_channels", query_channels, 1)
         if kind not in ("gate", "attention"):
             raise ValueError(
                 f"'kind' must be 'gate' or 'attention' (got {kind!r})"

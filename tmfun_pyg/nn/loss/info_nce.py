@@ -3,7 +3,6 @@ from typing import Any, Optional, Sequence, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from tmfun_pyg.utils.messages import check_positive
 
@@ -34,7 +33,7 @@ def info_nce(
         {\sum_{k=1}^{N} \exp(\cos(\mathbf{x}_n, \mathbf{y}_k) / \tau)}
 
     The value does not depend on the lengths of the vectors. The gradient
-    does: it grows as one over the length.
+    does: it grows as one over the length. It cannot be differentiated again.
 
     Args:
         x (torch.Tensor): The first view, of shape :obj:`[N, channels]`.
@@ -59,6 +58,7 @@ def info_nce(
     Raises:
         ValueError: If the shapes differ, the views are empty, or
             :obj:`temperature` is not positive.
+        RuntimeError: If second derivatives are asked for.
     """
     if x.dim() != 2 or x.shape != y.shape or x.size(0) == 0:
         raise ValueError(
@@ -146,9 +146,13 @@ class _InfoNCE(torch.autograd.Function):
         return (weight * (log_sum - cosine / temperature)).sum()
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad: Tensor
     ) -> Tuple[Tensor, Tensor, None, None, None]:
+        # "once_differentiable" lets pass what a constant gradient comes into:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "info_nce has no second derivatives: leave out 'create_graph'"
+            )
         x_grad, y_grad = ctx.saved_tensors
         return grad * x_grad, grad * y_grad, None, None, None

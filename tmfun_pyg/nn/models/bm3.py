@@ -9,6 +9,7 @@ from torch_geometric.nn.inits import glorot, zeros
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class BM3Encoding(NamedTuple):
@@ -94,8 +95,7 @@ class BM3(MultimodalModel):
             term on the embeddings of a batch. (default: :obj:`1e-3`)
 
     Raises:
-        ValueError: If there is no modality, :obj:`num_layers` is negative, or
-            :obj:`dropout` is no probability below one.
+        ValueError: If an option is out of range, or there is no modality.
     """
 
     reads_feature_graphs = False
@@ -118,6 +118,7 @@ class BM3(MultimodalModel):
             raise ValueError(
                 f"'dropout' must be at least 0 and below 1 (got {dropout})"
             )
+        check_at_least("alignment_weight", alignment_weight, 0)
         self.dropout = dropout
         self.alignment_weight = alignment_weight
         self.propagation = InteractionPropagation(num_layers)

@@ -14,6 +14,7 @@ from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.transforms.to_rec_graph import set_interactions
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class FREEDOM(MultimodalModel):
@@ -104,6 +105,7 @@ class FREEDOM(MultimodalModel):
             raise ValueError(
                 f"'prune' must be at least 0 and less than 1 (got {prune})"
             )
+        check_at_least("feature_weight", feature_weight, 0)
         self.prune = prune
         self.feature_weight = feature_weight
         self.propagation = InteractionPropagation(num_layers)
@@ -131,7 +133,8 @@ class FREEDOM(MultimodalModel):
         data = copy.copy(data)
         self._merge_graphs(data)
         if epoch is not None and self.prune > 0:
-            set_interactions(data, self._draw_edges(data, epoch))
+            edge_index = self._draw_edges(data, epoch)
+            set_interactions(data, edge_index, data["item"].degree.dtype)
         return data
 
     def _merge_graphs(self, data: HeteroData) -> None:
@@ -172,7 +175,7 @@ class FREEDOM(MultimodalModel):
         r"""Computes the embeddings."""
         user_id, item_id = self.id_embeddings(data)
         user_emb, item_emb = self.propagation(user_id, item_id, data)
-        graph = data["item", "similar", "item"]
+        graph = self.prepared(data, "similar")
         h = self.item_conv(item_id, graph.edge_index, graph.edge_weight)
         return Embeddings(user_emb, item_emb + h).rows(user, item)
 

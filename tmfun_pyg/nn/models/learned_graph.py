@@ -222,7 +222,7 @@ class LearnedGraphModel(MultimodalModel):
             learned(
                 item_id,
                 data["item"][f"x_{name}"],
-                data["item", f"learned_{name}", "item"].edge_index,
+                self.prepared(data, f"learned_{name}").edge_index,
                 similar(data, name),
             )
             for name, learned in self.learned.items()

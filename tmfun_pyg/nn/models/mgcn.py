@@ -13,6 +13,7 @@ from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
+from tmfun_pyg.utils.messages import check_at_least, check_positive
 from tmfun_pyg.utils.spmm import spmm
 
 
@@ -129,6 +130,8 @@ class MGCN(MultimodalModel):
             reg_weight,
             softmax_negatives=softmax_negatives,
         )
+        check_at_least("contrastive_weight", contrastive_weight, 0)
+        check_positive("temperature", temperature)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
         self.propagation = InteractionPropagation(num_layers)

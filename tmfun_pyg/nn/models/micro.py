@@ -9,6 +9,7 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.learned_graph import LearnedGraphModel
+from tmfun_pyg.utils.messages import check_at_least, check_positive
 
 
 class MICROEncoding(NamedTuple):
@@ -113,6 +114,8 @@ class MICRO(LearnedGraphModel):
             reg_weight,
             softmax_negatives=softmax_negatives,
         )
+        check_at_least("contrastive_weight", contrastive_weight, 0)
+        check_positive("temperature", temperature)
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
         self.attention = ModalityAttention(channels)

@@ -1,9 +1,11 @@
 from typing import Any, Dict
 
 from torch_geometric.data import HeteroData
+from torch_geometric.data.storage import EdgeStorage
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch, modalities_of
+from tmfun_pyg.utils.messages import check_at_least
 
 
 class MultimodalModel(EmbeddingModel):
@@ -23,7 +25,7 @@ class MultimodalModel(EmbeddingModel):
         softmax_negatives (int, optional): As there. (default: :obj:`0`)
 
     Raises:
-        ValueError: If there is no modality.
+        ValueError: If there is no modality, or a size is out of range.
     """
 
     needs_features = True
@@ -55,6 +57,8 @@ class MultimodalModel(EmbeddingModel):
                 f"'in_channels' must name at least one modality for "
                 f"{type(self).__name__} (got none)"
             )
+        for name, size in in_channels.items():
+            check_at_least(f"in_channels.{name}", size, 1)
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
 
@@ -76,7 +80,8 @@ class MultimodalModel(EmbeddingModel):
 
         Raises:
             ValueError: As in :class:`EmbeddingModel`, and if features or
-                feature graphs are missing, or features are of another size.
+                feature graphs are missing, or features are of another size or
+                precision.
         """
         super().check_data(data)
         if data.modalities != self.modalities:
@@ -85,11 +90,19 @@ class MultimodalModel(EmbeddingModel):
                 f"{self.modalities}, but 'data' has {data.modalities}"
             )
         for name, size in self.in_channels.items():
-            found = data["item"][f"x_{name}"].size(1)
+            x = data["item"][f"x_{name}"]
+            found = x.size(1)
             if found != size:
                 raise ValueError(
                     f"data['item'].x_{name} must have {size} features (got "
                     f"{found})"
+                )
+            if x.dtype != self.item_embedding.weight.dtype:
+                raise ValueError(
+                    f"{type(self).__name__} with weights of "
+                    f"{self.item_embedding.weight.dtype} cannot read features "
+                    f"of {x.dtype}: train in the precision 'bf16-mixed', "
+                    f"'32-true' or '64-true'"
                 )
             source = "similar_item" if is_sampled_batch(data) else "item"
             edge_type = (source, f"similar_{name}", "item")
@@ -98,6 +111,24 @@ class MultimodalModel(EmbeddingModel):
                     f"'data' has no edges {edge_type}: apply "
                     f"tmfun_pyg.transforms.FeatureGraph() before ToRecGraph()"
                 )
+
+    def prepared(self, data: HeteroData, relation: str) -> EdgeStorage:
+        r"""Returns edges between items that :meth:`prepare` adds.
+
+        Args:
+            data (HeteroData): What :meth:`prepare` returns.
+            relation (str): The name of the relation.
+
+        Raises:
+            ValueError: If :obj:`data` is something else.
+        """
+        edge_type = ("item", relation, "item")
+        if edge_type not in data.edge_types:
+            raise ValueError(
+                f"{type(self).__name__} reads what its prepare() returns: call "
+                f"data = model.prepare(data) first (got no edges {edge_type})"
+            )
+        return data[edge_type]
 
     def __repr__(self) -> str:
         return (

@@ -1,3 +1,4 @@
+import copy
 from typing import Any, Dict, NamedTuple, Optional, Tuple, TypeVar
 
 import torch
@@ -128,6 +129,21 @@ class RankingModel(torch.nn.Module):
             "num_users": data["user"].num_nodes,
             "num_items": data["item"].num_nodes,
         }
+
+    def in_own_precision(self, data: HeteroData) -> HeteroData:
+        r"""Returns the graph in double precision if the weights are, on a
+        shallow copy. For weights of lower precision the graph stays as
+        :class:`~tmfun_pyg.transforms.ToRecGraph` made it.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`, or a sampled batch.
+        """
+        if all(p.dtype != torch.double for p in self.parameters()):
+            return data
+        return copy.copy(data).apply(
+            lambda x: x.double() if x.is_floating_point() else x
+        )
 
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None

@@ -11,7 +11,7 @@ from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_positive
 from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]
@@ -73,7 +73,7 @@ class SimGCL(EmbeddingModel):
             (default: :obj:`False`)
 
     Raises:
-        ValueError: If :obj:`num_layers` is not positive.
+        ValueError: If an option is out of range.
     """
 
     supports_sampling = True
@@ -101,6 +101,9 @@ class SimGCL(EmbeddingModel):
             softmax_negatives=softmax_negatives,
         )
         check_at_least("num_layers", num_layers, 1)
+        check_at_least("eps", eps, 0)
+        check_at_least("contrastive_weight", contrastive_weight, 0)
+        check_positive("temperature", temperature)
         self.eps = eps
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
