@@ -187,8 +187,9 @@ def test_existing_run(capsys: Any) -> None:
     assert fit("run", 1) == 0
     before = Path("run/last.ckpt").read_bytes()
     assert fit("run", 1) == 1
+    run = Path("run").absolute()
     assert (
-        "--out must be a folder without a run (got 'run')"
+        f"--out must be a folder without a run (got '{run}')"
         in capsys.readouterr().err
     )
     assert Path("run/last.ckpt").read_bytes() == before
@@ -282,7 +283,7 @@ def test_failures(capsys: Any, folder: Path) -> None:
     (folder / "file").write_text("")
     assert fit("file", 1) == 1
     assert (
-        "--out must be a folder (got the file 'file')"
+        f"--out must be a folder (got the file '{folder / 'file'}')"
         in capsys.readouterr().err
     )
     features = np.load("toy/visual_feat.npy")

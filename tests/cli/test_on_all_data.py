@@ -67,7 +67,8 @@ def test_epochs_of_the_best_one(capsys: Any) -> None:
     set_best_epoch(1)
     capsys.readouterr()
     assert main(ON_ALL) == 0
-    assert "tmfun recommend --ckpt new/last.ckpt" in capsys.readouterr().out
+    kept = Path("new/last.ckpt").absolute()
+    assert f"tmfun recommend --ckpt {kept}" in capsys.readouterr().out
     found = assert_has_all("new/last.ckpt")
     assert found.epoch == 1  # The second of two epochs.
     assert found.model.channels == 8

@@ -115,11 +115,11 @@ def test_check_replaceable(tmp_path: Path) -> None:
 def test_full_disk(
     tmp_path: Path, monkeypatch: Any, manager: Any, error: Exception
 ) -> None:
-    """Says what can't be written and why, even if the writer does not."""
+    """Says what cannot be written and why, even if the writer does not."""
     usage = SimpleNamespace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     path = tmp_path / "a"
-    message = f"'{path}' can't be written: No space left on device"
+    message = f"'{path}' cannot be written: No space left on device"
     with pytest.raises(OSError, match=f"^{message}$"), manager(path):
         raise error
     assert os.listdir(tmp_path) == []

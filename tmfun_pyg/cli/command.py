@@ -146,10 +146,7 @@ def judge(
         with atomic_write(path) as part:
             part.write_text(text + "\n", encoding="utf-8")
     except OSError as err:
-        raise OSError(
-            f"'{path}' cannot be written ({err.strerror}): the metrics above "
-            f"are not kept"
-        ) from err
+        raise OSError(f"{err}; the metrics above are not kept") from err
 
 
 def read_metrics(folder: Path) -> Dict[str, Any]:

@@ -43,8 +43,11 @@ class Progress(Callback):
         text = f"epoch {epoch}: loss {float(found['train_loss']):.4f}, "
         stopping = trainer.early_stopping_callback
         if stopping is not None and MONITOR in found:
-            self.summary = f"(best {float(stopping.best_score):.4f})"
-            text += f"recall@20 {float(found[MONITOR]):.4f} {self.summary}, "
+            score = float(found[MONITOR])  # Lightning compares it later.
+            self.summary = (
+                f"(best {max(float(stopping.best_score), score):.4f})"
+            )
+            text += f"recall@20 {score:.4f} {self.summary}, "
         self._write(f"{text}{time.perf_counter() - self.begun:.1f} s")
 
     def on_fit_end(self, trainer: Trainer, _: LightningModule) -> None:

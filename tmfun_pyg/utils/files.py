@@ -15,7 +15,7 @@ LEAST_FREE = 2**20  # Bytes; with fewer, a disk is full.
 
 @contextmanager
 def _told_why(path: Path) -> Iterator[None]:
-    """Names the file or folder that can't be written, and why."""
+    """Names the file or folder that cannot be written, and why."""
     try:
         yield
     # Many writers, those of torch, numpy, faiss, ..., do not say why.
@@ -26,7 +26,7 @@ def _told_why(path: Path) -> Iterator[None]:
         if number not in UNWRITABLE:
             raise
         raise OSError(
-            f"'{path}' can't be written: {os.strerror(number)}"
+            f"'{path}' cannot be written: {os.strerror(number)}"
         ) from err
 
 
