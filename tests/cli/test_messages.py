@@ -8,7 +8,11 @@ from typing import Any, List
 
 import pytest
 
+from tmfun_pyg.cli import prepare
+from tmfun_pyg.cli.command import make_parser
+from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import main
+from tmfun_pyg.cli.options import parse_options
 
 MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
 
@@ -140,3 +144,23 @@ def test_closed_pipe(tmp_path: Path) -> None:
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--ratios", "0.7,0.2,0.1", "--columns", "a,b", "c"],
+        ["--ratios=0.7,0.2,0.1", "--columns", "a,b", "c"],
+        ["--ratios", "[0.7, 0.2, 0.1]", "--columns", "a,b", "c"],
+    ],
+)
+def test_lists(words: List[str]) -> None:
+    parser = make_parser("prepare", prepare.prepare, prepare.SEVERAL)
+    needed = ["--log", "a,b", "--out", "c,d", "--name", "e,f"]
+    found = parse_options(parser, [*needed, *words])
+    assert found.ratios == (0.7, 0.2, 0.1)
+    assert found.columns == ["a,b", "c"]
+    assert (str(found.log), found.name) == ("a,b", "e,f")
+    assert parse_options(
+        fit_parser(), ["--data.modalities", "a,b"]
+    ).data.modalities == ["a", "b"]

@@ -12,7 +12,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli.help_formatter import HelpFormatter
-from tmfun_pyg.cli.option_errors import parse_options
+from tmfun_pyg.cli.options import parse_options
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender

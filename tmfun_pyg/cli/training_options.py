@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import switch_on
 from tmfun_pyg.cli.help_formatter import HelpFormatter
-from tmfun_pyg.cli.option_errors import parse_options
+from tmfun_pyg.cli.options import parse_options
 from tmfun_pyg.loader.negative_sampler import check_negatives
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import DatasetOptions, InteractionDataModule

@@ -1,4 +1,4 @@
-"""Tells in one line which option is wrong, and what was expected."""
+"""Reads options, and tells in one line what is wrong with them."""
 
 import inspect
 import re
@@ -28,9 +28,26 @@ def parse_options(parser: ArgumentParser, words: List[str]) -> Namespace:
         OptionError: If they are not understood.
     """
     try:
-        return parser.parse_args(words)
+        return parser.parse_args(_with_lists(parser, words))
     except ArgumentError as err:
         raise OptionError(_tell(str(err), parser)) from err
+
+
+def _with_lists(parser: ArgumentParser, words: List[str]) -> List[str]:
+    """Takes 0.7,0.2,0.1 for a list where an option asks for one."""
+    lists = {
+        option
+        for option, action in parser._option_string_actions.items()
+        if re.search(r"(List|Tuple)\[", str(getattr(action, "_typehint", "")))
+    }
+    out = list(words)
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if not equals and place > 0:
+            option, value = words[place - 1], word
+        if option in lists and re.match(r"[^\[(].*,", value):
+            out[place] = f"{option}=[{value}]" if equals else f"[{value}]"
+    return out
 
 
 def _tell(text: str, parser: ArgumentParser) -> str:
