@@ -9,10 +9,11 @@ from torch_geometric.utils import degree
 
 from tmfun_pyg.transforms.to_rec_graph import (
     INTERACTS,
-    check_interactions,
     is_rec_graph,
     modalities_of,
 )
+from tmfun_pyg.utils.check_data import check_data, check_finite
+from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.messages import check_at_least, name_items
 from tmfun_pyg.utils.neighbors import (
     approximate_neighbors,
@@ -86,11 +87,11 @@ class FeatureGraph(BaseTransform):
         r"""Adds the graphs to :obj:`data`."""
         if is_rec_graph(data):
             raise ValueError("Apply FeatureGraph() before ToRecGraph()")
+        check_data(data)
         item = data["item"]
         is_warm = torch.ones(item.num_nodes, dtype=torch.bool)
         if INTERACTS in data.edge_types:
-            check_interactions(data)
-            _, target = data[INTERACTS].edge_index
+            _, target = plain_edges(data[INTERACTS].edge_index).long()
             is_warm = degree(target, item.num_nodes) > 0
         for modality in modalities_of(data):
             x = item[f"x_{modality}"]
@@ -136,12 +137,7 @@ class FeatureGraph(BaseTransform):
 def _unit_rows(x: Tensor, index: Tensor, modality: str) -> Tensor:
     """Scales the rows to unit length, in place."""
     source = f"data['item'].x_{modality}"
-    finite = x.isfinite().all(dim=1)
-    if not finite.all():
-        raise ValueError(
-            f"{source} must be finite (got NaN or Inf for "
-            f"{name_items(index[~finite].cpu().numpy())})"
-        )
+    check_finite(source, x, index)
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     zero = norm.squeeze(1) == 0
     if zero.any():

@@ -8,10 +8,15 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from tmfun_pyg.utils.edges import check_pairs, plain_edges
+from tmfun_pyg.utils.check_data import (
+    INTERACTS,
+    check_data,
+    check_finite,
+    check_interactions,
+)
+from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.spmm import spmm
 
-INTERACTS = ("user", "interacts", "item")
 REVERSE = ("item", "rev_interacts", "user")
 
 
@@ -59,8 +64,9 @@ class ToRecGraph(BaseTransform):
 
     Raises:
         ValueError: If the graph is one already, if it has no training
-            interaction, if indices are out of range, or if the interactions
-            have weights, which no model reads.
+            interaction, if the interactions have weights, which no model
+            reads, if indices are out of range or a pair repeats, or if
+            features, masks or feature graphs are not what is expected.
     """
 
     @torch.no_grad()
@@ -68,15 +74,13 @@ class ToRecGraph(BaseTransform):
         r"""Writes what models read."""
         if is_rec_graph(data):
             raise ValueError("'data' is a graph of ToRecGraph() already")
-        check_interactions(data)
         is_sampled = is_sampled_batch(data)
         source = "similar_item" if is_sampled else "item"
         if is_sampled:
             _weigh_drawn_interactions(data)
         else:
-            set_interactions(
-                data, plain_edges(data[INTERACTS].edge_index).long()
-            )
+            check_data(data)
+            set_interactions(data, check_interactions(data))
         data.modalities = modalities_of(data)
         if not is_sampled:  # A sample has what the whole graph had.
             _standardize(data)
@@ -121,32 +125,6 @@ def is_sampled_batch(data: HeteroData) -> bool:
         data (HeteroData): The graph.
     """
     return "n_id" in data["item"]
-
-
-def check_interactions(data: HeteroData) -> None:
-    r"""Checks the training interactions.
-
-    Args:
-        data (HeteroData): The data set.
-
-    Raises:
-        ValueError: If there are none, or they are not what is expected.
-    """
-    where = "data['user', 'interacts', 'item']"
-    if INTERACTS not in data.edge_types:
-        raise ValueError(f"{where} holds no training interaction")
-    store = data[INTERACTS]
-    if "edge_weight" in store:
-        raise ValueError(
-            f"{where}.edge_weight must be removed: no model reads weights of "
-            f"interactions"
-        )
-    if is_sampled_batch(data):
-        return
-    size = data["user"].num_nodes, data["item"].num_nodes
-    pairs = plain_edges(store.edge_index)
-    if check_pairs(f"{where}.edge_index", pairs, size).numel() == 0:
-        raise ValueError(f"{where}.edge_index holds no training interaction")
 
 
 def set_interactions(
@@ -201,10 +179,12 @@ def _standardize(data: HeteroData) -> None:
     mask = torch.zeros_like(item.degree, dtype=torch.bool)
     mask = mask.view(-1, 1).repeat(1, len(data.modalities) + 1)
     for column, name in enumerate(data.modalities):
-        x = _standard_rows(item[f"x_{name}"].float())
+        x = item[f"x_{name}"].float()
         mask[:, column] = item.get(f"mask_{name}", torch.tensor(True))
         # What an absent row holds, NaN perhaps, must not reach gradients:
-        item[f"x_{name}"] = x.masked_fill(~mask[:, column : column + 1], 0.0)
+        x = x.masked_fill(~mask[:, column : column + 1], 0.0)
+        check_finite(f"data['item'].x_{name}", x)
+        item[f"x_{name}"] = _standard_rows(x)
     mask[:, -1] = mask[:, :-1].any(dim=1)
     item.mask = mask
 

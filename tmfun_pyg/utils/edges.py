@@ -66,6 +66,11 @@ def check_pairs(name: str, pairs: Tensor, size: Tuple[int, int]) -> Tensor:
         ValueError: If they are not what is expected, out of range, or if one
             repeats.
     """
+    if not isinstance(pairs, Tensor):
+        raise ValueError(
+            f"{name} must be a tensor (got {type(pairs).__name__})"
+        )
+    pairs = plain_edges(pairs)
     if pairs.dim() != 2 or pairs.size(0) != 2:
         raise ValueError(
             f"{name} must be of shape [2, num_interactions] (got "

@@ -231,8 +231,6 @@ def _normalize(
     size: Tuple[int, int],
     dtype: torch.dtype,
 ) -> Tuple[Adj, OptTensor]:
-    # Degrees lose digits in half precision:
-    dtype = torch.promote_types(dtype, torch.float)
     if is_sparse(edge_index):
         return _normalize_sparse(edge_index, size, dtype), None
     is_indexed = isinstance(edge_index, EdgeIndex)
@@ -262,12 +260,15 @@ def _normalized_weight(
     dtype: torch.dtype,
 ) -> Tensor:
     if weight is None:
-        weight = torch.ones(src.numel(), dtype=dtype, device=src.device)
+        # Degrees lose digits in half precision:
+        full = torch.promote_types(dtype, torch.float)
+        weight = torch.ones(src.numel(), dtype=full, device=src.device)
+    else:
+        dtype = weight.dtype
     out_degree = scatter(weight, src, dim_size=size[0], reduce="sum")
     in_degree = scatter(weight, dst, dim_size=size[1], reduce="sum")
-    return (
-        weight * _inverse_sqrt(out_degree)[src] * _inverse_sqrt(in_degree)[dst]
-    )
+    weight = weight * _inverse_sqrt(out_degree)[src]
+    return (weight * _inverse_sqrt(in_degree)[dst]).to(dtype)
 
 
 def _inverse_sqrt(degree: Tensor) -> Tensor:
