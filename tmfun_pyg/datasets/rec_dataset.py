@@ -33,8 +33,17 @@ class RecDataset(InMemoryDataset):
         digits. It does not depend on where the files are.
         """
         if self._fingerprint is None:
-            self._fingerprint = _hash(self.get(0), self.user_ids, self.item_ids)
+            data = super().get(0)
+            self._fingerprint = _hash(data, self.user_ids, self.item_ids)
         return self._fingerprint
+
+    def get(self, idx: int) -> HeteroData:
+        r"""Returns the graph, with the fingerprint of the data set, by which
+        a model knows the data that it was made for.
+        """
+        data = super().get(idx)
+        data.fingerprint = self.fingerprint
+        return data
 
     def replace(self, data: HeteroData, item_ids: np.ndarray) -> "RecDataset":
         """Returns a copy with another graph and its item ids."""

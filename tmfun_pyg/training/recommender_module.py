@@ -9,7 +9,11 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.evaluation import RankingEvaluator
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.callbacks import MONITOR
-from tmfun_pyg.training.checkpoint import Dataset, describe_run
+from tmfun_pyg.training.checkpoint import (
+    Dataset,
+    check_fingerprint,
+    describe_run,
+)
 from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -64,6 +68,7 @@ class RecommenderModule(LightningModule):
         self.automatic_optimization = len(self._sparse_parameters()) == 0
         self.description: Dict[str, Any] = {}
         if dataset is not None:
+            check_fingerprint(model.fingerprint, dataset)
             self.description = describe_run(model, dataset, source)
             model.fingerprint = dataset.fingerprint
 

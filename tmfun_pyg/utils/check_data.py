@@ -1,5 +1,6 @@
 """What a graph must be, checked where it enters."""
 
+import warnings
 from typing import Any, Optional
 
 import torch
@@ -51,7 +52,9 @@ def check_interactions(data: HeteroData) -> Tensor:
         raise ValueError(f"{where} holds no training interaction")
     store = data[INTERACTS]
     if "edge_index" not in store:
-        raise ValueError(f"{where} must have an 'edge_index' (got {store})")
+        raise ValueError(
+            f"{where} must have an 'edge_index' (got {list(store.keys())})"
+        )
     if "edge_weight" in store:
         raise ValueError(
             f"{where}.edge_weight must be removed: no model reads weights of "
@@ -88,8 +91,10 @@ def check_finite(where: str, x: Tensor, index: Optional[Tensor] = None) -> None:
 
 
 def _num_nodes(data: HeteroData, node_type: str) -> int:
-    # Where it is not given, PyG may guess it, with a warning.
-    size = data[node_type].num_nodes if node_type in data.node_types else None
+    # Where it is not given, PyG guesses it, with a warning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        size = data[node_type].num_nodes
     if not isinstance(size, int) or size < 1:
         raise ValueError(
             f"data['{node_type}'].num_nodes must be given, at least 1 (got "
@@ -127,7 +132,9 @@ def _check_mask(where: str, value: Any, num_items: int) -> None:
 def _check_weighted(data: HeteroData, edge_type: Any, size: Any) -> None:
     where, store = f"data{list(edge_type)}", data[edge_type]
     if "edge_index" not in store:
-        raise ValueError(f"{where} must have an 'edge_index' (got {store})")
+        raise ValueError(
+            f"{where} must have an 'edge_index' (got {list(store.keys())})"
+        )
     pairs = check_pairs(f"{where}.edge_index", store.edge_index, size)
     weight = store.get("edge_weight")
     if weight is None:

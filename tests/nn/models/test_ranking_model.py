@@ -1,3 +1,4 @@
+import copy
 from inspect import isclass
 
 import pytest
@@ -5,7 +6,11 @@ import torch
 from toy_data import make_data
 
 from tmfun_pyg import baselines, nn
+from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import BM3, BPRMF, LightGCN, RankingModel
+from tmfun_pyg.training import RecommenderModule
+from tmfun_pyg.transforms import ToRecGraph
 
 
 def test_scorer_is_that_of_evaluation_mode(graph):
@@ -92,3 +97,24 @@ def test_errors(data, graph):
     graph["item"].n_id = torch.arange(6)
     with pytest.raises(ValueError, match="BM3 cannot be trained on sampled"):
         BM3.from_data(data)(graph)
+
+
+def test_data_of_another_data_set() -> None:
+    """A model knows the data it was made for, if that is from a data set."""
+    first, second = (
+        SyntheticMultimodal(30, 20, {"image": 4}, seed=seed) for seed in (0, 1)
+    )
+    graphs = [ToRecGraph()(dataset[0]) for dataset in (first, second)]
+    model = LightGCN.from_data(graphs[0], channels=4)
+    assert model.fingerprint == first.fingerprint
+    model(graphs[0])
+    message = f"{first.fingerprint} \\(got {second.fingerprint}\\)"
+    with pytest.raises(ValueError, match=message):
+        model(graphs[1])
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, graphs[1])
+    with pytest.raises(ValueError, match=message):
+        RecommenderModule(model, graphs[1], dataset=second)
+    other = copy.copy(graphs[1])
+    del other.fingerprint  # Made by hand, perhaps.
+    model(other)

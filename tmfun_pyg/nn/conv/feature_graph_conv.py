@@ -156,6 +156,7 @@ class FeatureGraphConv(MessagePassing):
                 "the weights into the matrix"
             )
         pair: OptPairTensor = (x, x) if isinstance(x, Tensor) else x
+        is_weighted = edge_weight is not None
         if self.normalize:
             if size is None:
                 size = _size(edge_index, pair)
@@ -165,9 +166,12 @@ class FeatureGraphConv(MessagePassing):
 
         pair = (self.apply_gate(pair[0], feat), pair[1])
         # propagate_type: (x: OptPairTensor, edge_weight: OptTensor)
-        return self.propagate(
+        out = self.propagate(
             edge_index, x=pair, edge_weight=edge_weight, size=size
         )
+        # Weights that were made here are of single precision at least.
+        made = self.normalize and not is_weighted
+        return out.to(pair[0].dtype) if made else out
 
     def apply_gate(
         self, x: Tensor, feat: Union[Tensor, OptPairTensor, None] = None
@@ -231,6 +235,8 @@ def _normalize(
     size: Tuple[int, int],
     dtype: torch.dtype,
 ) -> Tuple[Adj, OptTensor]:
+    # Degrees lose digits in half precision:
+    dtype = torch.promote_types(dtype, torch.float)
     if is_sparse(edge_index):
         return _normalize_sparse(edge_index, size, dtype), None
     is_indexed = isinstance(edge_index, EdgeIndex)
@@ -260,15 +266,12 @@ def _normalized_weight(
     dtype: torch.dtype,
 ) -> Tensor:
     if weight is None:
-        # Degrees lose digits in half precision:
-        full = torch.promote_types(dtype, torch.float)
-        weight = torch.ones(src.numel(), dtype=full, device=src.device)
-    else:
-        dtype = weight.dtype
+        weight = torch.ones(src.numel(), dtype=dtype, device=src.device)
     out_degree = scatter(weight, src, dim_size=size[0], reduce="sum")
     in_degree = scatter(weight, dst, dim_size=size[1], reduce="sum")
-    weight = weight * _inverse_sqrt(out_degree)[src]
-    return (weight * _inverse_sqrt(in_degree)[dst]).to(dtype)
+    return (
+        weight * _inverse_sqrt(out_degree)[src] * _inverse_sqrt(in_degree)[dst]
+    )
 
 
 def _inverse_sqrt(degree: Tensor) -> Tensor:

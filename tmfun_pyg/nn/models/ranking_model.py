@@ -84,7 +84,7 @@ class RankingModel(torch.nn.Module):
     has_embeddings: bool = True
     #: The options given to :meth:`from_data`.
     options: Optional[Dict[str, Any]] = None
-    #: The fingerprint of the data set it was trained with, if that is known.
+    #: The fingerprint of the data set it was made for, if that is known.
     fingerprint: Optional[str] = None
 
     def __init__(self, num_users: int, num_items: int) -> None:
@@ -116,6 +116,7 @@ class RankingModel(torch.nn.Module):
         cls.check_features(data)
         model = cls(**cls.sizes_of(data), **kwargs)
         model.options = kwargs
+        model.fingerprint = getattr(data, "fingerprint", None)
         return model
 
     @classmethod
@@ -254,7 +255,8 @@ class RankingModel(torch.nn.Module):
 
         Raises:
             ValueError: If the graph is not of the model's sizes or was not
-                made by :class:`~tmfun_pyg.transforms.ToRecGraph`, if it lacks
+                made by :class:`~tmfun_pyg.transforms.ToRecGraph`, if it is of
+                another data set than the model was made for, if it lacks
                 the features that the model needs, or if it is a sample and
                 the model cannot read one.
         """
@@ -281,6 +283,12 @@ class RankingModel(torch.nn.Module):
                     f"{name} was made for {size} {node_type}s, but 'data' "
                     f"has {found}"
                 )
+        found = getattr(data, "fingerprint", None)
+        if None not in (self.fingerprint, found) and found != self.fingerprint:
+            raise ValueError(
+                f"'data' must be of the data set that {name} was made for, of "
+                f"the fingerprint {self.fingerprint} (got {found})"
+            )
         self.check_features(data)
 
     @classmethod
