@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
-TIMEOUT = 300  # Seconds; an idle machine takes about 20.
+TIMEOUT = 540  # Seconds; an idle machine takes about 20.
 
 needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()),
