@@ -109,18 +109,22 @@ def test_replaced(make_recommender: Any) -> None:
 
 
 def test_what_is_seen(make_recommender: Any) -> None:
+    """What is in a history, and what is stored of training, validation and
+    test.
+    """
     recommender = make_recommender(LightGCN)
-    had = {*recommender.dataset.item_ids} - {
-        *recommender.recommend(["ü3"], k=30).lists()[0]
-    }
-    more = sorted({*recommender.dataset.item_ids} - had)[:2]
-    history = {"ü3": more}
-    shown = {*recommender.recommend(history=history, k=30).lists()[0]}
-    assert shown == {*recommender.dataset.item_ids} - had - {*more}
+    everything = {*recommender.dataset.item_ids.tolist()}
+    left = recommender.recommend(k=30).lists()
+    users = recommender.dataset.user_ids.tolist()
+    history = {u: row[:2] for u, row in zip(users, left, strict=True)}
+    found = recommender.recommend(history=history, k=30)
+    for row, items in zip(found.lists(), left, strict=True):
+        assert {*row} == {*items[2:]}
     found = recommender.recommend(history=history, k=30, replace=True)
-    assert {*found.lists()[0]} == {*recommender.dataset.item_ids} - {*more}
+    for row, items in zip(found.lists(), left, strict=True):
+        assert {*row} == everything - {*items[:2]}
     found = recommender.recommend(history=history, k=30, exclude_seen=False)
-    assert {*found.lists()[0]} == {*recommender.dataset.item_ids}
+    assert all({*row} == everything for row in found.lists())
 
 
 @pytest.mark.parametrize("cls", [TMFUN, LightGCN, EASE])
