@@ -8,7 +8,7 @@ from dense_content import (
     item_mask,
     normalized_features,
 )
-from toy_data import dense_interactions, dense_light_gcn
+from toy_data import dense_folded_in, dense_interactions, dense_light_gcn
 
 
 def dense_user_means(r, items, mask, user=None, exclude=None):
@@ -83,6 +83,14 @@ def dense_branches(model, data, user=None, exclude=None):
         means, has = dense_user_means(r, items, mask, user, exclude)
         h.append(torch.cat([means, items]))
         masks.append(torch.cat([has, mask]))
+    content, has_any = dense_fusion(model, collaborative, h, masks)
+    return collaborative, content, has_any
+
+
+def dense_fusion(model, collaborative, h, masks):
+    """The content part of nodes of which all sources are known, and who has
+    any.
+    """
     size = len(model.modalities)
     stacked = torch.stack(h[:size], dim=1)
     mask = torch.stack(masks[:size], dim=1)
@@ -97,12 +105,13 @@ def dense_branches(model, data, user=None, exclude=None):
     ):
         share = step(collaborative).sigmoid() * has.view(-1, 1)
         content = (1 - share) * content + share * source
-    return collaborative, fusion.weight * content, mask.any(dim=1)
+    return fusion.weight * content, mask.any(dim=1)
 
 
-def dense_content_score(model, data, user=None, exclude=None):
-    """The factors of users (some of them perhaps) and of all items."""
-    r, module = dense_interactions(data), model.content_score
+def dense_content_score(model, data, user=None, exclude=None, r=None):
+    """The factors of users (some of them, or others) and of all items."""
+    r = dense_interactions(data) if r is None else r
+    module = model.content_score
     users, items = [], []
     for m, name in enumerate(model.modalities):
         mean = getattr(module, f"mean_{name}")
@@ -126,6 +135,28 @@ def dense_embeddings(model, data, user=None, exclude=None):
     return tuple(
         torch.cat(pair, dim=1) for pair in zip(emb, score, strict=True)
     )
+
+
+def dense_folded_in_user(model, data, own):
+    """The embedding of a user without an ID embedding who has some items."""
+    item_emb, sources, present = dense_sources(model, data)
+    collaborative = dense_folded_in(
+        data,
+        model.user_embedding.weight,
+        item_emb,
+        model.propagation.num_layers,
+        own,
+    ).view(1, -1)
+    r = torch.zeros(1, model.num_items)
+    r[0, own] = 1.0
+    pairs = [
+        dense_user_means(r, items, mask)
+        for items, mask in zip(sources, present, strict=True)
+    ]
+    h, masks = zip(*pairs, strict=True)
+    content, _ = dense_fusion(model, collaborative, h, masks)
+    score, _ = dense_content_score(model, data, r=r)
+    return torch.cat([collaborative + content, score], dim=1)[0]
 
 
 def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):

@@ -37,8 +37,10 @@ def dense_interactions(data: HeteroData) -> torch.Tensor:
     return out
 
 
-def dense_light_gcn(data, user_emb, item_emb, num_layers):
-    """LightGCN with the dense adjacency matrix of the whole graph."""
+def dense_layers(data, user_emb, item_emb, num_layers):
+    """The layers of LightGCN, with the dense adjacency matrix of the whole
+    graph.
+    """
     r = dense_interactions(data)
     n, m = r.shape
     adj = torch.zeros(n + m, n + m)
@@ -49,4 +51,20 @@ def dense_light_gcn(data, user_emb, item_emb, num_layers):
     layers = [x]
     for _ in range(num_layers):
         layers.append(adj @ layers[-1])
-    return torch.stack(layers).mean(dim=0)
+    return torch.stack(layers)
+
+
+def dense_light_gcn(data, user_emb, item_emb, num_layers):
+    """The mean of the layers."""
+    return dense_layers(data, user_emb, item_emb, num_layers).mean(dim=0)
+
+
+def dense_folded_in(data, user_emb, item_emb, num_layers, own):
+    """The row of LightGCN of a user without an ID embedding who has some
+    items, from the layers below the last of training.
+    """
+    layers = dense_layers(data, user_emb, item_emb, num_layers)
+    degree = dense_interactions(data).sum(dim=0).clamp(min=1)
+    total = layers[:num_layers, len(user_emb) :].sum(dim=0)
+    total = total / degree.sqrt().view(-1, 1)
+    return sum(total[i] for i in own) / len(own) ** 0.5 / (num_layers + 1)

@@ -4,6 +4,7 @@ from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions
 
 from tmfun_pyg.baselines import IALS
 from tmfun_pyg.testing import RankingModelTests
+from tmfun_pyg.transforms import AddUsers
 
 pytest.importorskip("implicit", reason="implicit is not installed")
 
@@ -11,6 +12,26 @@ pytest.importorskip("implicit", reason="implicit is not installed")
 class TestIALS(RankingModelTests):
     model_cls = IALS
     options = {"channels": 4}
+
+    def test_folds_in_users(self) -> None:
+        """Added users solve the least squares that trained users are near to
+        solving.
+        """
+        model, known = self.model, torch.tensor([3, -1])
+        expected = self.embed(self.graph)
+        items = torch.tensor([1, 4, 7])
+        pairs = torch.stack([torch.arange(2).repeat_interleave(3)] * 2)
+        pairs[1] = items.repeat(2)
+        found = self.embed(AddUsers(pairs, known)(self.graph))
+        torch.testing.assert_close(found[0][: model.num_users], expected[0])
+        torch.testing.assert_close(found[1], expected[1])
+        y = model.item_emb
+        gram = y.t() @ y + 0.1 * torch.eye(4) + 9 * y[items].t() @ y[items]
+        solved = torch.linalg.solve(gram, 10 * y[items].sum(dim=0))
+        wanted = solved.expand(2, -1)
+        torch.testing.assert_close(
+            found[0][model.num_users :], wanted, rtol=1e-3, atol=1e-4
+        )
 
 
 def test_is_a_minimum(data, graph):

@@ -89,6 +89,49 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     assert "'users.txt', line 2 must be an id" in capsys.readouterr().err
 
 
+def test_history(recommender: Recommender, capsys: Any) -> None:
+    """Lists are those of Python, to the last id."""
+    lines = ["user_id,item_id,time", "3,7,1", "NA,5,2", "007,5,3", "3,9,4"]
+    lines += ["ü,12,5", "NA,5,6", "null,31,7"]
+    Path("log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "4"]
+    args += ["--history", "log.csv"]
+    history = {"3": [7, 9], "NA": [5], "007": [5], "ü": [12], "null": [31]}
+    for replace in (False, True):
+        assert main([*args, "--replace"] if replace else args) == 0
+        found = recommender.recommend(history=history, k=4, replace=replace)
+        rows = read_rows()
+        users = [row["user_id"] for row in rows]
+        assert users == found.user_id.repeat(4).tolist()
+        items = [int(row["item_id"]) for row in rows]
+        assert items == found.item_id.ravel().tolist()
+        scores = [float(row["score"]) for row in rows]
+        assert scores == pytest.approx(found.score.ravel().tolist())
+        assert {row["source"] for row in rows} == {"folded-in"}
+        assert "out.csv: 5 users" in capsys.readouterr().out
+
+    Path("out.csv").unlink()
+    Path("users.txt").write_text("3\n")
+    for bad, match in (
+        (["--users", "users.txt"], "--users must be left out with --history"),
+        (["--history", "none.csv"], "--history must exist (got 'none.csv')"),
+    ):
+        assert main([*args, *bad]) == 1
+        assert match in capsys.readouterr().err
+    assert main([*args[:-2], "--replace"]) == 1
+    error = capsys.readouterr().err
+    assert "--replace must come with --history" in error
+    for text, match in (
+        ("user_id,item_id\n3,x\n4,y\n", "(got 2 item(s): x, y)"),
+        ("user,item_id\n3,7\n", "must have the columns ['user_id', 'item_id']"),
+        ("user_id,item_id\n3,\n", "row 0, counted from 0, has none"),
+    ):
+        Path("log.csv").write_text(text)
+        assert main(args) == 1
+        assert match in capsys.readouterr().err
+    assert not Path("out.csv").exists()
+
+
 def test_header_of_98_tib(capsys: Any) -> None:
     with Path("visual.npy").open("wb") as file:
         about = {"descr": "<f4", "fortran_order": False, "shape": (2**42, 7)}

@@ -12,6 +12,8 @@ from tmfun_pyg.testing import RankingModelTests
 class ItemSum(RankingModel):
     """Users are weighted sums of their items."""
 
+    supports_fold_in = True
+
     def __init__(self, num_users: int, num_items: int, channels: int = 4):
         super().__init__(num_users, num_items)
         self.item_emb = torch.nn.Parameter(torch.randn(num_items, channels))
@@ -126,6 +128,14 @@ class LearnsFromColdItems(KnowsColdItems):
         return Embeddings(x.new_ones(self.num_users, 4), x).rows(user, item)
 
 
+class CountsAddedUsers(ItemSum):
+    def encode(self, data, user=None, item=None, exclude=None):
+        user_emb, item_emb = super().encode(data)
+        index = data["user", "interacts", "item"].edge_index.as_tensor()[1]
+        count = index.bincount(minlength=self.num_items).view(-1, 1)
+        return Embeddings(user_emb, count * item_emb).rows(user, item)
+
+
 class ReadsSamples(ItemSum):
     supports_sampling = True
 
@@ -171,6 +181,7 @@ MISTAKES = [
     (DetachesUsers, "dense_reference"),
     (KnowsColdItems, "cold_items"),
     (LearnsFromColdItems, "cold_items"),
+    (CountsAddedUsers, "folds_in_users"),
     pytest.param(ReadsSamples, "samples_of_all_neighbors", marks=needs_sampler),
     (ForgetsWeights, "save_and_load"),
     (WritesToTheGraph, "leaves_the_graph_alone"),

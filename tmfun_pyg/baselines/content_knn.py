@@ -43,6 +43,7 @@ class ContentKNN(RankingModel):
 
     needs_features = True
     supports_cold_items = True
+    supports_fold_in = True
 
     def encode(
         self,

@@ -37,6 +37,7 @@ class EASE(RankingModel):
     """
 
     has_embeddings = False
+    supports_fold_in = True
     weight: Tensor
 
     def __init__(

@@ -37,6 +37,7 @@ class GFCF(RankingModel):
     """
 
     has_embeddings = False
+    supports_fold_in = True
     basis: Tensor
 
     def __init__(
@@ -75,13 +76,14 @@ class GFCF(RankingModel):
     def scorer(self, data: HeteroData) -> ItemScorer:
         r"""Returns what scores all items for some users."""
         self.check_data(data)
-        store = data["user", "interacts", "item"]
+        # Of the users of training alone, whoever asks:
+        store = data["item", "rev_interacts", "user"]
         edge, weight = store.edge_index, store.edge_weight
         scale = data["item"].degree.clamp(min=1).sqrt().view(-1, 1)
 
         def product(owned: Tensor) -> Tensor:
-            x = spmm(edge, owned, weight)
-            linear = spmm(edge, x, weight, transpose=True)
+            x = spmm(edge, owned, weight, transpose=True)
+            linear = spmm(edge, x, weight)
             ideal = self.basis @ (self.basis.t() @ (owned / scale))
             return linear + self.alpha * scale * ideal
 

@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ class IALS(RankingModel):
     r"""Matrix factorization by weighted alternating least squares, from
     `"Collaborative Filtering for Implicit Feedback Datasets"
     <https://doi.org/10.1109/ICDM.2008.22>`_, as the library :obj:`implicit`
-    computes it (extra :obj:`[ials]`).
+    computes it (extra :obj:`[ials]`). Users of
+    :class:`~tmfun_pyg.transforms.AddUsers` get the factors of its
+    :meth:`recalculate_user`, the solution for the factors of their items.
 
     Args:
         num_users (int): The number of users.
@@ -32,6 +34,7 @@ class IALS(RankingModel):
         ValueError: If an option is out of range.
     """
 
+    supports_fold_in = True
     user_emb: Tensor
     item_emb: Tensor
 
@@ -60,23 +63,8 @@ class IALS(RankingModel):
             ImportError: If :obj:`implicit` is not installed.
         """
         self.check_data(data)
-        module = import_extra("implicit.als", "ials")
-        sparse = import_extra("scipy.sparse", "ials")
-        edge_index = data["user", "interacts", "item"].edge_index.cpu()
-        user, item = edge_index.as_tensor().numpy()
-        value = np.ones(len(user), dtype=np.float32)
-        size = self.num_users, self.num_items
-        matrix = sparse.csr_matrix((value, (user, item)), shape=size)
-        model = module.AlternatingLeastSquares(
-            factors=self.user_emb.size(1),
-            regularization=self.reg_weight,
-            alpha=self.alpha,
-            iterations=self.num_iterations,
-            use_gpu=False,
-            random_state=0,
-            num_threads=torch.get_num_threads(),
-        )
-        model.fit(matrix, show_progress=False)
+        model = self._solver()
+        model.fit(_matrix(data), show_progress=False)
         self.user_emb.copy_(torch.from_numpy(model.user_factors))
         self.item_emb.copy_(torch.from_numpy(model.item_factors))
 
@@ -87,6 +75,43 @@ class IALS(RankingModel):
         item: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> Embeddings:
-        r"""Returns the factors."""
+        r"""Returns the factors.
+
+        Raises:
+            ImportError: If users were added, and :obj:`implicit` is not
+                installed.
+        """
         self.check_data(data)
-        return Embeddings(self.user_emb, self.item_emb).rows(user, item)
+        user_emb = self.user_emb
+        if "added" in data["user"]:
+            user_emb = torch.cat([user_emb, self._recalculate(data)])
+        return Embeddings(user_emb, self.item_emb).rows(user, item)
+
+    def _recalculate(self, data: HeteroData) -> Tensor:
+        """Returns the factors of the users that were added."""
+        model = self._solver()
+        model.item_factors = self.item_emb.cpu().numpy()
+        matrix = _matrix(data)[self.num_users :]
+        factors = model.recalculate_user(np.arange(matrix.shape[0]), matrix)
+        return torch.from_numpy(factors).to(self.user_emb)
+
+    def _solver(self) -> Any:
+        return import_extra("implicit.als", "ials").AlternatingLeastSquares(
+            factors=self.user_emb.size(1),
+            regularization=self.reg_weight,
+            alpha=self.alpha,
+            iterations=self.num_iterations,
+            use_gpu=False,
+            random_state=0,
+            num_threads=torch.get_num_threads(),
+        )
+
+
+def _matrix(data: HeteroData) -> Any:
+    """Returns the interactions as a sparse matrix of SciPy."""
+    sparse = import_extra("scipy.sparse", "ials")
+    edge_index = data["user", "interacts", "item"].edge_index.cpu()
+    user, item = edge_index.as_tensor().numpy()
+    value = np.ones(len(user), dtype=np.float32)
+    size = data["user"].num_nodes, data["item"].num_nodes
+    return sparse.csr_matrix((value, (user, item)), shape=size)

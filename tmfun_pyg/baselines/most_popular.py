@@ -18,6 +18,8 @@ class MostPopular(RankingModel):
         num_items (int): The number of items.
     """
 
+    supports_fold_in = True
+
     def encode(
         self,
         data: HeteroData,
@@ -28,5 +30,5 @@ class MostPopular(RankingModel):
         r"""Returns a one for every user and the count of every item."""
         self.check_data(data)
         count = data["item"].degree.view(-1, 1)
-        one = count.new_ones(self.num_users, 1)
+        one = count.new_ones(data["user"].num_nodes, 1)
         return Embeddings(one, count).rows(user, item)

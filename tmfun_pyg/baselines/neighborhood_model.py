@@ -31,6 +31,7 @@ class NeighborhoodModel(RankingModel):
     """
 
     has_embeddings = False
+    supports_fold_in = True
     neighbor: Tensor
     weight: Tensor
 

@@ -43,6 +43,7 @@ class WithContent(RankingModel):
 
     needs_features = True
     has_embeddings = False
+    supports_fold_in = True
 
     def __init__(
         self,

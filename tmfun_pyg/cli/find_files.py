@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import List
 
 # Options whose value is a file or a folder that is read.
-READ = ("--ckpt", "--users", "--log", "--root", "--data.root", "--run")
+READ = ("--ckpt", "--users", "--history", "--log", "--root", "--data.root")
+READ += ("--run",)
 CONFIG = ("-c", "--config")
 
 

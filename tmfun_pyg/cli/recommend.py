@@ -5,6 +5,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tmfun_pyg.datasets.features import read_features
+from tmfun_pyg.datasets.histories import read_histories
 from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.recommender import (
     Recommendations,
@@ -28,9 +29,12 @@ def recommend(
     cold_items: Optional[List[str]] = None,
     only_cold: bool = False,
     exclude_seen: bool = True,
+    history: Optional[str] = None,
+    replace: bool = False,
 ) -> None:
     """Writes the items of highest score for each user. Users whom the model
-    does not know get the most popular items, and are marked.
+    does not know get the most popular items, and are marked. With --history,
+    they are known by their items.
 
     Args:
         recommender: The model and its data set.
@@ -40,6 +44,10 @@ def recommend(
         cold_items: See above.
         only_cold: Whether to recommend none but the cold items.
         exclude_seen: Whether to leave out what a user has chosen already.
+        history: A log of further users, or of further items of known ones, in
+            place of --users: a file with the columns user_id and item_id.
+        replace: Whether the history takes the place of what is stored of known
+            users, which it extends otherwise.
     """
     items = None
     if cold_items is not None:
@@ -48,13 +56,19 @@ def recommend(
         items = ids if only_cold else None
     elif only_cold:
         raise ValueError("--only_cold must come with --cold_items")
+    if history is not None and users != "all":
+        raise ValueError("--users must be left out with --history")
+    if history is None and replace:
+        raise ValueError("--replace must come with --history")
     asked = None if users == "all" else read_ids(users)
-    total = len(recommender.dataset.user_ids if asked is None else asked)
+    found = None if history is None else read_histories(history)
+    everyone = recommender.dataset.user_ids if found is None else found
+    total = len(everyone if asked is None else asked)
     with tqdm(total=total, unit=" users", disable=None) as bar:
 
         def shown() -> Iterator[Recommendations]:
             for chunk in recommender.recommend_iter(
-                asked, k, items, exclude_seen
+                asked, k, items, exclude_seen, found, replace
             ):
                 yield chunk
                 bar.update(len(chunk.user_id))

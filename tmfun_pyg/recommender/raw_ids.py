@@ -27,6 +27,7 @@ def recommend_ids(
     k: int = 20,
     items: Optional[Iterable[Any]] = None,
     exclude_seen: bool = True,
+    folded_in: bool = False,
 ) -> Iterator[Recommendations]:
     r"""Recommends the items of highest score to users, some thousand at a
     time.
@@ -43,6 +44,8 @@ def recommend_ids(
             to be recommended, all if not given. (default: :obj:`None`)
         exclude_seen (bool, optional): Whether to leave out what a user has.
             (default: :obj:`True`)
+        folded_in (bool, optional): Whether the scores of known users are from
+            folding them in. (default: :obj:`False`)
     """
     check_at_least("k", k, 1)
     if users is not None:  # A string would pass for its characters.
@@ -63,11 +66,13 @@ def recommend_ids(
         score, item = blocked_topk(
             scorer, k, user, seen if exclude_seen else None
         )
+        is_known = known[user].cpu().numpy()
         yield Recommendations(
             np.array(asked) if asked else user_ids[:0],
             _ids_or_none(item_ids, item.cpu().numpy()),
             score.cpu().numpy(),
-            known[user].cpu().numpy(),
+            is_known,
+            is_known & folded_in,
         )
 
 

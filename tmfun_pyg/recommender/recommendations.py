@@ -22,15 +22,27 @@ class Recommendations(NamedTuple):
             ends in :obj:`-1` or :obj:`""`: :meth:`lists` is without these.
         score (np.ndarray): The scores of the items, :obj:`-inf` where there
             is none, of shape :obj:`[num_rows, k]`.
-        known (np.ndarray): Whether the user has a training interaction, of
-            shape :obj:`[num_rows]`. The others get the most popular items,
-            with numbers of training interactions as scores.
+        known (np.ndarray): Whether the model knows the user, by a training
+            interaction or by a history, of shape :obj:`[num_rows]`. The others
+            get the most popular items, with numbers of training interactions
+            as scores.
+        folded_in (np.ndarray): Whether the model knows the user by a history,
+            of shape :obj:`[num_rows]`.
     """
 
     user_id: np.ndarray
     item_id: np.ndarray
     score: np.ndarray
     known: np.ndarray
+    folded_in: np.ndarray
+
+    @property
+    def source(self) -> np.ndarray:
+        r"""Where each user's list comes from: :obj:`"model"`,
+        :obj:`"folded-in"` or :obj:`"most-popular"`.
+        """
+        of_model = np.where(self.folded_in, "folded-in", "model")
+        return np.where(self.known, of_model, "most-popular")
 
     @classmethod
     def concat(cls, chunks: Iterable["Recommendations"]) -> "Recommendations":
@@ -57,9 +69,8 @@ def write_recommendations(
 
     The columns of a :obj:`.csv` or :obj:`.parquet` file are :obj:`user_id`,
     :obj:`rank` (from 1 on), :obj:`item_id`, :obj:`score` and :obj:`source`,
-    :obj:`"model"` or, for users it does not know, :obj:`"most-popular"`. A
-    :obj:`.jsonl` file has a line for each user, with lists :obj:`item_ids` and
-    :obj:`scores`.
+    see :class:`Recommendations`. A :obj:`.jsonl` file has a line for each
+    user, with lists :obj:`item_ids` and :obj:`scores`.
 
     Args:
         path (str): The file.
@@ -99,13 +110,12 @@ def write_recommendations(
 def _columns(chunk: Recommendations) -> Dict[str, np.ndarray]:
     """Lays the lists out, a row for each item."""
     row, place = np.isfinite(chunk.score).nonzero()
-    source = np.where(chunk.known, "model", "most-popular")
     return {
         "user_id": chunk.user_id[row],
         "rank": place + 1,
         "item_id": chunk.item_id[row, place],
         "score": chunk.score[row, place],
-        "source": source[row],
+        "source": chunk.source[row],
     }
 
 
@@ -121,15 +131,16 @@ def _write_csv(path: Path, chunks: Iterator[Recommendations]) -> None:
 def _write_jsonl(path: Path, chunks: Iterator[Recommendations]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for chunk in chunks:
-            user_id, _, score, is_known = (part.tolist() for part in chunk)
-            for user, items, scores, known in zip(
-                user_id, chunk.lists(), score, is_known, strict=True
+            parts = chunk.user_id, chunk.score, chunk.source
+            user_id, score, source = (part.tolist() for part in parts)
+            for user, items, scores, origin in zip(
+                user_id, chunk.lists(), score, source, strict=True
             ):
                 row = {
                     "user_id": user,
                     "item_ids": items,
                     "scores": scores[: len(items)],
-                    "source": "model" if known else "most-popular",
+                    "source": origin,
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
 

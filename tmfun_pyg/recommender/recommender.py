@@ -14,6 +14,7 @@ from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.fold_in import History, Users, fold_in
 from tmfun_pyg.recommender.raw_ids import find_ids, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
@@ -39,7 +40,7 @@ class Recommender:
     .. code-block:: python
 
         recommender = Recommender(model, dataset)
-        user_id, item_id, score, known = recommender.recommend(["u1", "u7"])
+        lists = recommender.recommend(["u1", "u7"]).lists()
 
     Embeddings are computed once, when they are first needed. After further
     training of the model, make another recommender.
@@ -127,10 +128,13 @@ class Recommender:
         k: int = 20,
         items: Optional[Iterable[Any]] = None,
         exclude_seen: bool = True,
+        history: Optional[History] = None,
+        replace: bool = False,
     ) -> Recommendations:
         r"""Recommends the items of highest score to each user. Users without
         a training interaction, or of an unknown id, get the most popular
-        items, and are marked.
+        items, and are marked. With :obj:`history`, the lists are for its
+        users, who are folded in, see :meth:`fold_in`.
 
         Args:
             users (Iterable[int or str], optional): The raw ids of the users,
@@ -140,14 +144,22 @@ class Recommender:
                 items to be recommended, all if not given.
                 (default: :obj:`None`)
             exclude_seen (bool, optional): If set to :obj:`False`, what a
-                user has already, in training, validation or test, is
-                recommended as well. (default: :obj:`True`)
+                user has already, in training, validation, test or
+                :obj:`history`, is recommended as well. (default: :obj:`True`)
+            history (Dict[int or str, List[int or str]], optional): The items
+                of each user, by raw ids, in place of :obj:`users`.
+                (default: :obj:`None`)
+            replace (bool, optional): See :meth:`fold_in`.
+                (default: :obj:`False`)
 
         Raises:
-            ValueError: If :obj:`k` is not positive, or if :obj:`items` holds
-                none, or an unknown one.
+            ValueError: If :obj:`k` is not positive, if :obj:`items` holds
+                none, or an unknown one, if :obj:`users` is given beside
+                :obj:`history`, or as in :meth:`fold_in`.
         """
-        chunks = self.recommend_iter(users, k, items, exclude_seen)
+        chunks = self.recommend_iter(
+            users, k, items, exclude_seen, history, replace
+        )
         return Recommendations.concat(chunks)
 
     def recommend_iter(
@@ -156,6 +168,8 @@ class Recommender:
         k: int = 20,
         items: Optional[Iterable[Any]] = None,
         exclude_seen: bool = True,
+        history: Optional[History] = None,
+        replace: bool = False,
     ) -> Iterator[Recommendations]:
         r"""Recommends as :meth:`recommend` does, some thousand users at a
         time, so that memory never holds all lists.
@@ -165,16 +179,86 @@ class Recommender:
             k (int, optional): See :meth:`recommend`.
             items (Iterable[int or str], optional): See :meth:`recommend`.
             exclude_seen (bool, optional): See :meth:`recommend`.
+            history (Dict[int or str, List[int or str]], optional): See
+                :meth:`recommend`.
+            replace (bool, optional): See :meth:`recommend`.
         """
+        if history is None and replace:
+            raise ValueError("'replace' must come with 'history'")
+        if history is not None and users is not None:
+            raise ValueError(
+                "'users' must be left out beside 'history', whose users are "
+                "asked for"
+            )
+        found = (
+            self._users if history is None else self._fold_in(history, replace)
+        )
         yield from recommend_ids(
-            FallbackScorer(self.scorer, self.known, self.popularity),
-            self.seen,
-            self.dataset.user_ids,
+            FallbackScorer(found.scorer, found.known, self.popularity),
+            found.seen,
+            found.user_ids,
             self.dataset.item_ids,
             users,
             k,
             items,
             exclude_seen,
+            folded_in=history is not None,
+        )
+
+    def fold_in(
+        self, histories: History, replace: bool = False
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        r"""Computes the embeddings of users by their items, without training:
+        of those of a user whom the model does not know, or of further items
+        of a known one. Their inner product with the embeddings of the items,
+        as :meth:`export` writes them, is the score. All else stays as it is.
+        :meth:`recommend` takes histories as well, also for models without
+        embeddings.
+
+        Users are added to the graph as :class:`~tmfun_pyg.transforms.AddUsers`
+        does it, and read by the model like all others. The history of a known
+        user extends the items of training, and the user's ID embedding is
+        kept. An item counts once. Items without a training interaction count
+        in models that score these by content, in others only as seen. A call
+        takes one pass over the graph, however many the users are.
+
+        Args:
+            histories (Dict[int or str, List[int or str]]): The items of each
+                user, by raw ids.
+            replace (bool, optional): If set to :obj:`True`, nothing that is
+                stored of known users counts, neither items nor ID embedding.
+                (default: :obj:`False`)
+
+        Returns:
+            The embeddings, in the order of :obj:`histories`, of shape
+            :obj:`[num_users, channels]`, and whether the model knows one of
+            the items of each user. It can say nothing of the others.
+
+        Raises:
+            ValueError: If the model cannot, if :obj:`histories` is of another
+                form or holds an unknown item, or if the model has no
+                embeddings.
+        """
+        self._embeddings("fold_in")
+        found = self._fold_in(histories, replace)
+        assert isinstance(found.scorer, EmbeddingScorer)
+        emb = found.scorer.user_emb.float()
+        return emb.cpu().numpy(), found.known.cpu().numpy()
+
+    @property
+    def _users(self) -> Users:
+        return Users(self.dataset.user_ids, self.scorer, self.seen, self.known)
+
+    def _fold_in(self, history: History, replace: bool) -> Users:
+        ids = self.dataset.item_ids
+        return fold_in(
+            self.model,
+            self.data,
+            self._users,
+            ids,
+            history,
+            replace,
+            self._cold,
         )
 
     def similar_items(

@@ -13,7 +13,7 @@ from torch_geometric.testing import onlyCUDA, onlyNeighborSampler
 from tmfun_pyg.loader import SampledInteractionDataset
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.testing.data import make_data
-from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.transforms import AddUsers, ToRecGraph
 
 # Unlike any size of a layer, and unlike each other:
 NUM_USERS, NUM_ITEMS = 11, 13
@@ -33,8 +33,8 @@ class RankingModelTests:
             options = {"channels": 4, "num_layers": 2}
 
     Each check takes a small data set on the CPU and weights drawn at random.
-    Those of cold items and of sampled batches go by what the model says it
-    supports.
+    Those of cold items, of sampled batches and of fold-in go by what the model
+    says it supports.
     """
 
     #: The class of the model.
@@ -188,6 +188,27 @@ class RankingModelTests:
                 is_cold = torch.isin(store.edge_index.as_tensor()[0], COLD)
                 store.edge_weight = store.edge_weight.masked_fill(is_cold, 0)
         assert_close(self.embed(self.graph), expected)
+
+    def test_folds_in_users(self) -> None:
+        r"""Users who are added know what known users of the same items know,
+        and change nothing.
+        """
+        if not self.model.supports_fold_in:
+            pytest.skip("the model does not support fold-in")
+        user, item = self.data["user", "interacts", "item"].edge_index
+        known = torch.tensor([3, 0])
+        row, place = (user == known.view(-1, 1)).nonzero(as_tuple=True)
+        pairs = torch.stack([row, item[place]])
+        expected = self.embed(self.graph)
+        graph = AddUsers(pairs, known)(self.graph)
+        rows = torch.cat([torch.arange(NUM_USERS), known])
+        if not self.model.has_embeddings:
+            found = self.model.scorer(graph).score(torch.arange(len(rows)))
+            assert_close(found, expected[0][rows], rtol=1e-5, atol=1e-5)
+            return
+        found = self.embed(graph)
+        wanted = expected[0][rows], expected[1]
+        assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
     @onlyNeighborSampler
     def test_samples_of_all_neighbors(self) -> None:

@@ -87,7 +87,7 @@ class ToRecGraph(BaseTransform):
         for name in data.modalities:
             if (source, f"similar_{name}", "item") in data.edge_types:
                 _sort_similar(data, source, name)
-        _describe_content(data)
+        describe_content(data)
         data.has_cold = bool((data[source].degree == 0).any())
         return data
 
@@ -214,13 +214,29 @@ def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store.edge_weight = weight[perm]
 
 
-def _describe_content(data: HeteroData) -> None:
-    # sqrt(d_i) takes an item's part of the normalization back, and the part
-    # of the user falls out of the quotient.
+def item_weight(data: HeteroData) -> Tensor:
+    r"""Returns what takes the items' part :math:`1 / \sqrt{d_i}` of the
+    normalization back, for those with content, and zero for the others, of
+    the shape of :obj:`data['item'].mask`.
+
+    Args:
+        data (HeteroData): A graph of :class:`ToRecGraph`.
+    """
     item = data["item"]
-    item_weight = item.mask * item.degree.sqrt().view(-1, 1)
-    store = data[INTERACTS]
-    total = spmm(store.edge_index, item_weight, store.edge_weight)
+    # Users of AddUsers() have cold items as well, as if of degree 1:
+    return item.mask * item.degree.clamp(min=1).sqrt().view(-1, 1)
+
+
+def describe_content(data: HeteroData) -> None:
+    r"""Writes which users have items with content, and what turns sums over
+    these into means.
+
+    Args:
+        data (HeteroData): The graph to write to.
+    """
+    item, store = data["item"], data[INTERACTS]
+    # The part of the user falls out of the quotient.
+    total = spmm(store.edge_index, item_weight(data), store.edge_weight)
     mask = total > 0
     data["user"].mask = mask
     data["user"].scale = total.where(mask, 1.0).reciprocal()

@@ -167,6 +167,24 @@ class ColdItems:
         ]
         return users, torch.cat(items, dim=1)
 
+    @torch.no_grad()
+    def extend_users(
+        self, user_emb: Tensor, data: HeteroData, user: Tensor
+    ) -> Tensor:
+        r"""Returns embeddings of some users with their profiles in further
+        columns, as :meth:`extend` does for those it learned from. Cold items
+        count in the profiles as others do.
+
+        Args:
+            user_emb (torch.Tensor): The embeddings of the users.
+            data (HeteroData): A graph with the users, of the same items.
+            user (torch.Tensor): The users.
+        """
+        edge_index = data["user", "interacts", "item"].edge_index
+        total = spmm(edge_index, self.item_profile)[user]
+        count = data["user"].degree[user].clamp(min=1).view(-1, 1)
+        return torch.cat([user_emb, total / count], dim=1)
+
     def _scale(self, user_emb: Tensor, estimate: Tensor) -> Tensor:
         """Returns the factor that gives the product of the profiles the spread
         of that of the embeddings. Cold items are left out, so that none

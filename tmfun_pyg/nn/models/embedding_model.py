@@ -44,6 +44,8 @@ class EmbeddingModel(RankingModel):
         check_at_least("channels", channels, 1)
         check_at_least("num_layers", num_layers, 0)
         check_at_least("reg_weight", reg_weight, 0)
+        # Without a layer, nothing of a user's items reaches the user:
+        self.supports_fold_in = num_layers > 0
         self.channels = channels
         self.num_layers = num_layers
         self.sparse = sparse
@@ -81,7 +83,7 @@ class EmbeddingModel(RankingModel):
         """
         self.check_data(data)
         return (
-            rows_of(self.user_embedding, data["user"].get("n_id")),
+            user_rows(self.user_embedding, data),
             rows_of(self.item_embedding, data["item"].get("n_id")),
         )
 
@@ -159,3 +161,20 @@ def rows_of(table: torch.nn.Embedding, index: Optional[Tensor]) -> Tensor:
         index (torch.Tensor, optional): The rows.
     """
     return table.weight if index is None else table(index)
+
+
+def user_rows(table: torch.nn.Embedding, data: HeteroData) -> Tensor:
+    r"""Returns the rows of the users of a graph, of zero for those of
+    :class:`~tmfun_pyg.transforms.AddUsers` whom the model does not know.
+
+    Args:
+        table (torch.nn.Embedding): A table with a row for each user.
+        data (HeteroData): The graph, or a sampled batch.
+    """
+    rows = rows_of(table, data["user"].get("n_id"))
+    added = data["user"].get("added")
+    if added is None:
+        return rows
+    is_unknown = (added < 0).view(-1, 1)
+    more = table(added.clamp(min=0)).masked_fill(is_unknown, 0.0)
+    return torch.cat([rows, more])

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, reset
 
+from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.utils.messages import check_at_least
@@ -131,7 +132,8 @@ class MMGCN(MultimodalModel):
             table = self.preferences[name]
             assert isinstance(table, torch.nn.Embedding)
             x = self.projections[name](data["item"][f"x_{name}"])
-            pair = F.normalize(table.weight, dim=-1), F.normalize(x, dim=-1)
+            preference = user_rows(table, data)
+            pair = F.normalize(preference, dim=-1), F.normalize(x, dim=-1)
             for layer in self.layers[name].children():
                 pair = layer(pair, ids, data)
             users.append(pair[0])

@@ -78,6 +78,9 @@ class RankingModel(torch.nn.Module):
     supports_sampling: bool = False
     #: Whether items without a training interaction are scored by content.
     supports_cold_items: bool = False
+    #: Whether users of :class:`~tmfun_pyg.transforms.AddUsers` are known by
+    #: their items.
+    supports_fold_in: bool = False
     #: Whether :class:`~tmfun_pyg.nn.ColdItems` helps with such items.
     estimates_cold_items: bool = False
     #: Whether :meth:`encode` is there, and scores are inner products.
@@ -273,11 +276,13 @@ class RankingModel(torch.nn.Module):
                     f"leave out 'num_neighbors'"
                 )
             return
-        for node_type, size in (
-            ("user", self.num_users),
-            ("item", self.num_items),
+        num_users = data["user"].num_nodes
+        if self.supports_fold_in and "added" in data["user"]:
+            num_users -= data["user"].added.numel()
+        for node_type, size, found in (
+            ("user", self.num_users, num_users),
+            ("item", self.num_items, data["item"].num_nodes),
         ):
-            found = data[node_type].num_nodes
             if found != size:
                 raise ValueError(
                     f"{name} was made for {size} {node_type}s, but 'data' "

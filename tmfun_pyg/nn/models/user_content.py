@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.transforms.to_rec_graph import item_weight
 from tmfun_pyg.utils.csr import entries_of
 from tmfun_pyg.utils.spmm import spmm
 
@@ -76,16 +77,10 @@ def user_content(
     return means, mask
 
 
-def _item_weight(data: HeteroData) -> Tensor:
-    """Returns what takes the items' part of the normalization back."""
-    item = data["item"]
-    return item.mask * item.degree.sqrt().view(-1, 1)
-
-
 def _mean(data: HeteroData, x: Tensor, column: int) -> Tensor:
     store = data["user", "interacts", "item"]
     index = slice(column, column + 1)
-    x = x * _item_weight(data)[:, index]
+    x = x * item_weight(data)[:, index]
     total = spmm(store.edge_index, x, store.edge_weight)
     return total * data["user"].scale[:, index]
 
@@ -119,7 +114,7 @@ def _means_of_rows(
     # Where nothing is missing, all columns are the same:
     columns = slice(1 if data.is_complete else len(sources))
     scale = data["user"].scale[user, columns].index_select(0, row)
-    scale = scale * _item_weight(data)[:, columns].index_select(0, item)
+    scale = scale * item_weight(data)[:, columns].index_select(0, item)
     weight = store.edge_weight.index_select(0, entry).view(-1, 1) * scale
     weights = list(weight.t().contiguous())
     if data.is_complete:
@@ -140,5 +135,5 @@ def _share_of(data: HeteroData, user: Tensor, item: Tensor) -> Tensor:
     is_there = key.index_select(0, place) == wanted
     weight = store.edge_weight.index_select(0, place) * is_there
     share = F.embedding(user, data["user"].scale)
-    share = share * F.embedding(item, _item_weight(data))
+    share = share * F.embedding(item, item_weight(data))
     return share * weight.view(-1, 1)

@@ -1,0 +1,119 @@
+"""Compares users who are folded in with users that models are trained with.
+
+    python benchmarks/fold_in.py --root DIR --data tiktok --seeds 1 --out OUT
+
+Users are dealt into folds of equal activity. For each, a model is trained, as
+cold.py does it, without its users, who are then folded in by their training
+items; one more, fold_-1, is trained with all. Judged is Recall@20 of (users
+folded in / trained with) / (known users, without a fold / with all). In --out
+are the runs, <data>/<model>/fold_<n>/, and <data>/fold_in.md, fold_in.json.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+from _options import add_arguments, load_data, names_of, options_of
+from _report import table, write_both
+from _runs import Runs
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.evaluation import evaluate, per_user_metrics
+from tmfun_pyg.nn import RankingModel
+from tmfun_pyg.transforms import AddUsers
+from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.locked import locked
+
+DEFAULT = ["RP3beta", "EASE", "GFCF", "IALS", "LightGCN", "TMFUN"]
+CANNOT = ("Random", "BPRMF", "VBPR")
+INTERACTS = ("user", "interacts", "item")
+COLUMNS = ("folded in", "known", "with all", "quotient", "low", "high")
+
+
+def main() -> None:
+    """Runs what is missing, then reports."""
+    parser = argparse.ArgumentParser(description="Compares users folded in.")
+    add_arguments(parser, DEFAULT)
+    parser.add_argument("--folds", type=int, default=5, help="of users")
+    args = parser.parse_args()
+    if set(CANNOT) & set(args.models):
+        parser.error(f"--models must be others than {', '.join(CANNOT)}")
+    for name in names_of(args):
+        data = load_data(args, name)
+        edge_index = data[INTERACTS].edge_index
+        count = torch.bincount(edge_index[0], minlength=data["user"].num_nodes)
+        fold = count.argsort(stable=True).argsort() % args.folds  # By rank.
+        for n in range(-1, args.folds):  # Without anybody at first.
+            held = edge_index[:, fold[edge_index[0]] == n]
+            rest = load_data(args, name, partial(without, fold=fold, n=n))
+            runs = Runs(args, name, rest, partial(judge, held=held))
+            for model in args.models:
+                fixed, params = options_of(args, model)
+                folder = args.out / name / model / f"fold_{n}"
+                with locked(folder / "lock"):
+                    runs.finish(folder, model, {**params, **fixed})
+        out = args.out / name
+        found = {m: compare(out / m, fold.numpy()) for m in args.models}
+        rows = [[m, *(f"{x:.4f}" for x in v)] for m, v in found.items()]
+        write_both(out / "fold_in", table(["model", *COLUMNS], rows), found)
+
+
+def without(data: HeteroData, fold: Tensor, n: int) -> HeteroData:
+    """Takes the users of a fold out of training."""
+    for name, side in ((INTERACTS, 0), (("item", "rev_interacts", "user"), 1)):
+        edge_index = data[name].edge_index
+        data[name].edge_index = edge_index[:, fold[edge_index[side]] != n]
+    return data
+
+
+def judge(
+    model: RankingModel, data: HeteroData, path: Path, held: Tensor
+) -> Dict[str, Any]:
+    """Ranks for known users and, in their place, for those who were held."""
+    model.cpu()
+    user, row = held[0].unique(return_inverse=True)
+    pairs = torch.stack([row, held[1]])
+    if not model.supports_cold_items:  # As in Recommender.
+        pairs = pairs[:, data["item"].degree[pairs[1]] > 0]
+    graph = AddUsers(pairs, torch.full_like(user, -1))(data)
+    everyone = torch.arange(data["user"].num_nodes)
+    place = everyone.scatter(0, user, len(everyone) + torch.arange(len(user)))
+    test_user, test_item = data[INTERACTS].test_edge_label_index
+    pairs = torch.stack([place[test_user], test_item])
+    graph[INTERACTS].test_edge_label_index = pairs
+    found = per_user_metrics(model.scorer(graph), graph, "test")
+    recall = np.full(len(everyone), np.nan)
+    recall[torch.cat([everyone, user])[found["user"]]] = found["recall"]
+    with atomic_write(path.with_suffix(".npz")) as part:
+        np.savez_compressed(part, recall=recall)
+    return {"test": evaluate(model, data, "test")}
+
+
+def compare(folder: Path, fold: np.ndarray) -> List[float]:
+    """Returns what is in the columns."""
+
+    def read(n: int) -> np.ndarray:
+        paths = (folder / f"fold_{n}").glob("seed_*.npz")
+        runs = [np.load(path, allow_pickle=False)["recall"] for path in paths]
+        return np.mean(runs, axis=0)
+
+    held = np.stack([read(n) for n in range(fold.max() + 1)])
+    folded_in = held[fold, np.arange(len(fold))]
+    known = (held.sum(axis=0) - folded_in) / (len(held) - 1)
+    users = np.stack([folded_in, known, read(-1)], axis=1)
+    users = users[np.isfinite(users).all(axis=1)]
+    rng, size = np.random.default_rng(0), len(users)
+    drawn = (rng.integers(size, size=size) for _ in range(2000))
+    means = [users.mean(axis=0), *(users[row].mean(axis=0) for row in drawn)]
+    # Over all users, those trained with all are the same on both sides:
+    ratio = np.array([mean[0] / mean[1] for mean in means])
+    ends = np.quantile(ratio[1:], [0.025, 0.975])
+    return [*means[0].tolist(), float(ratio[0]), *ends.tolist()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+import torch
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import coalesce, degree
+
+from tmfun_pyg.transforms.to_rec_graph import (
+    INTERACTS,
+    REVERSE,
+    describe_content,
+    is_rec_graph,
+    is_sampled_batch,
+)
+from tmfun_pyg.utils.edges import check_pairs
+
+
+@functional_transform("add_users")
+class AddUsers(BaseTransform):
+    r"""Adds users behind all others who receive from their items and send
+    nothing: all that was known stays as it is (functional name:
+    :obj:`add_users`). Apply it after
+    :class:`~tmfun_pyg.transforms.ToRecGraph`.
+
+    The edge from item :math:`i` to an added user :math:`u` of :math:`d_u`
+    items has the weight :math:`1 / \sqrt{d_u d_i}`, where :math:`d_i` counts
+    the training interactions as before, without those of the added users, and
+    at least one. On this graph, :math:`L` layers of
+    :class:`~tmfun_pyg.nn.conv.InteractionPropagation` give the user the row
+
+    .. math::
+        \mathbf{x}_u = \frac{1}{L + 1} \left( \mathbf{e}_u +
+        \frac{1}{\sqrt{d_u}} \sum_{i \in \mathcal{N}_u}
+        \frac{1}{\sqrt{d_i}} \sum_{l=0}^{L-1} \mathbf{x}_i^{(l)} \right)
+
+    with the items' layers :math:`\mathbf{x}_i^{(l)}` of training, and the ID
+    embedding :math:`\mathbf{e}_u` of the known user who is meant, zero if
+    there is none. A known user with the items of training has the row of
+    training again.
+
+    :obj:`data['user'].added` holds :obj:`user`. Models with
+    :obj:`supports_fold_in` read such a graph.
+
+    Args:
+        edge_index (torch.Tensor): Users, numbered from zero on in the order
+            of :obj:`user`, and their items, of shape :obj:`[2, num_pairs]`.
+            Each pair comes once.
+        user (torch.Tensor): The known user that each added one is,
+            :obj:`-1` for nobody, of shape :obj:`[num_added]`.
+
+    Raises:
+        ValueError: If the graph is not one of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`, is a sample, or has such
+            users already, or if an index is out of range.
+    """
+
+    def __init__(self, edge_index: Tensor, user: Tensor) -> None:
+        self.edge_index = edge_index
+        self.user = user
+
+    @torch.no_grad()
+    def forward(self, data: HeteroData) -> HeteroData:
+        r"""Adds the users to :obj:`data`."""
+        if not is_rec_graph(data) or is_sampled_batch(data):
+            raise ValueError("Apply AddUsers() after ToRecGraph(), to a whole")
+        if "added" in data["user"]:
+            raise ValueError("'data' has users of AddUsers() already")
+        num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
+        num_added = self.user.numel()
+        size = num_added, num_items
+        pairs = check_pairs("'edge_index'", self.edge_index, size)
+        low = int(self.user.min()) if num_added > 0 else 0
+        high = int(self.user.max()) if num_added > 0 else 0
+        if low < -1 or high >= num_users:
+            raise ValueError(
+                f"'user' must hold indices from -1 to {num_users - 1} (got "
+                f"{low if low < -1 else high})"
+            )
+
+        user, item = data["user"], data["item"]
+        row, col = coalesce(pairs.to(item.degree.device))  # Sorted.
+        own_degree = degree(row, num_added, item.degree.dtype)
+        weight = (own_degree[row] * item.degree[col].clamp(min=1)).rsqrt()
+        store = data[INTERACTS]
+        more = torch.stack([num_users + row, col])
+        store.edge_index = _sorted_by_row(
+            torch.cat([store.edge_index.as_tensor(), more], dim=1),
+            num_users + num_added,
+            num_items,
+        )
+        store.edge_weight = torch.cat([store.edge_weight, weight])
+        store = data[REVERSE]
+        store.edge_index = _sorted_by_row(
+            store.edge_index.as_tensor(), num_items, num_users + num_added
+        )
+        user.num_nodes = num_users + num_added
+        user.degree = torch.cat([user.degree, own_degree])
+        user.added = self.user.to(row.device)
+        describe_content(data)
+        return data
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}(num_users={self.user.numel()})"
+
+
+def _sorted_by_row(pairs: Tensor, num_rows: int, num_columns: int) -> EdgeIndex:
+    size = (num_rows, num_columns)
+    return EdgeIndex(pairs, sparse_size=size, sort_order="row").fill_cache_()
