@@ -338,7 +338,7 @@ def test_no_lists_of_ids(make_recommender: Any, users: Any, found: str) -> None:
     recommender = make_recommender(names=False)
     for call in (
         lambda: recommender.recommend(users),
-        lambda: recommender.recommend(items=users),
+        lambda: recommender.recommend(items={7: users}),
         lambda: recommender.similar_items(users),
     ):
         with pytest.raises(ValueError, match=rf"list of ids \(got {found}\)$"):

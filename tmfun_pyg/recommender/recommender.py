@@ -1,6 +1,15 @@
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -14,7 +23,8 @@ from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
-from tmfun_pyg.recommender.raw_ids import find_ids, recommend_ids
+from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
+from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
 from tmfun_pyg.training.checkpoint import (
@@ -27,6 +37,7 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.edges import all_interactions
+from tmfun_pyg.utils.ids import find_ids
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
@@ -125,8 +136,11 @@ class Recommender:
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
-        items: Optional[Iterable[Any]] = None,
+        items: Optional[Ids] = None,
         exclude_seen: bool = True,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Recommendations:
         r"""Recommends the items of highest score to each user. Users without
         a training interaction, or of an unknown id, get the most popular
@@ -136,26 +150,45 @@ class Recommender:
             users (Iterable[int or str], optional): The raw ids of the users,
                 all of the data set if not given. (default: :obj:`None`)
             k (int, optional): The length of the lists. (default: :obj:`20`)
-            items (Iterable[int or str], optional): The raw ids of the only
-                items to be recommended, all if not given.
-                (default: :obj:`None`)
+            items (List or Dict, optional): The raw ids of the only items to
+                be recommended: a list for all users, or a list for each of
+                some users, by their raw ids; the others get any items. An
+                item that is given twice counts once. A user with an empty
+                list, or with fewer than :obj:`k` items left, has a shorter
+                row, see :class:`Recommendations`. (default: :obj:`None`)
             exclude_seen (bool, optional): If set to :obj:`False`, what a
                 user has already, in training, validation or test, is
                 recommended as well. (default: :obj:`True`)
+            exclude_items (List or Dict, optional): The raw ids of items not
+                to be recommended, to all users or by user, as for
+                :obj:`items`. (default: :obj:`None`)
+            max_per_group (int, optional): How many items of a group, such as
+                a brand, a list may hold. The next best take the places of
+                the others. Items without a group are not counted.
+                (default: :obj:`None`)
+            groups (Dict[int or str, Any], optional): The groups of items, by
+                raw id. (default: those of :obj:`dataset.item_table`)
 
         Raises:
-            ValueError: If :obj:`k` is not positive, or if :obj:`items` holds
-                none, or an unknown one.
+            ValueError: If :obj:`k` or :obj:`max_per_group` is not positive,
+                if an item is unknown, if :obj:`items` is an empty list, if
+                :obj:`exclude_items` leaves no item, or if there are no groups
+                for :obj:`max_per_group`.
         """
-        chunks = self.recommend_iter(users, k, items, exclude_seen)
+        chunks = self.recommend_iter(
+            users, k, items, exclude_seen, exclude_items, max_per_group, groups
+        )
         return Recommendations.concat(chunks)
 
     def recommend_iter(
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
-        items: Optional[Iterable[Any]] = None,
+        items: Optional[Ids] = None,
         exclude_seen: bool = True,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Iterator[Recommendations]:
         r"""Recommends as :meth:`recommend` does, some thousand users at a
         time, so that memory never holds all lists.
@@ -163,8 +196,11 @@ class Recommender:
         Args:
             users (Iterable[int or str], optional): See :meth:`recommend`.
             k (int, optional): See :meth:`recommend`.
-            items (Iterable[int or str], optional): See :meth:`recommend`.
+            items (List or Dict, optional): See :meth:`recommend`.
             exclude_seen (bool, optional): See :meth:`recommend`.
+            exclude_items (List or Dict, optional): See :meth:`recommend`.
+            max_per_group (int, optional): See :meth:`recommend`.
+            groups (Dict[int or str, Any], optional): See :meth:`recommend`.
         """
         yield from recommend_ids(
             FallbackScorer(self.scorer, self.known, self.popularity),
@@ -173,7 +209,13 @@ class Recommender:
             self.dataset.item_ids,
             users,
             k,
-            items,
+            ItemFilter(
+                self.dataset.item_ids,
+                items,
+                exclude_items,
+                max_per_group,
+                groups,
+            ),
             exclude_seen,
         )
 
@@ -204,7 +246,7 @@ class Recommender:
                 f"'model' must have embeddings of at least 2 channels for "
                 f"'similar_items' (got 1 of {type(self.model).__name__})"
             )
-        index = find_ids("ids", ids, self.dataset.item_ids).to(emb.device)
+        index = torch.from_numpy(find_ids("ids", ids, self.dataset.item_ids))
         scorer = EmbeddingScorer(emb, emb)
         score, item = blocked_topk(scorer, min(k, len(emb)), index)
         return self.dataset.item_ids[item.cpu().numpy()], score.cpu().numpy()
@@ -258,8 +300,8 @@ class Recommender:
             ValueError: If an id is unknown, or the model cannot be explained.
         """
         ids = self.dataset.user_ids, self.dataset.item_ids
-        user_index = int(find_ids("user", [user], ids[0]))
-        item_index = int(find_ids("item", [item], ids[1]))
+        user_index = find_ids("user", [user], ids[0]).item()
+        item_index = find_ids("item", [item], ids[1]).item()
         return explain(
             self.model, self.data, user_index, item_index, *ids, self._cold
         )

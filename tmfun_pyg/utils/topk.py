@@ -1,6 +1,6 @@
 """Top-k along the rows of a score matrix, with a defined order of ties."""
 
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import torch
 from torch import Tensor
@@ -9,6 +9,23 @@ from torch import Tensor
 # pay, as measured on the CPU.
 WIDTH = 64
 MIN_RATIO = 512
+# How many times k columns are looked at first for lists with few of a group,
+# and by what factor more where they do not suffice.
+WIDER = 4
+
+
+class GroupLimit(NamedTuple):
+    r"""How many columns of a group a list may hold.
+
+    Args:
+        group (torch.Tensor): The group of each column, :obj:`-1` for those
+            without, of which a list may hold any number, of shape
+            :obj:`[n]`.
+        most (int): The largest number of a group.
+    """
+
+    group: Tensor
+    most: int
 
 
 def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
@@ -80,3 +97,52 @@ def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
     block = torch.nn.functional.pad(block, (0, 1), value=n // WIDTH)
     first = block.gather(1, index // WIDTH) * WIDTH
     return value, first + index % WIDTH
+
+
+def grouped_topk(
+    scores: Tensor, k: int, limit: GroupLimit
+) -> Tuple[Tensor, Tensor]:
+    r"""Does as :func:`stable_topk`, with few columns of each group: a column
+    is passed over if the list holds as many of its group already as it may.
+
+    Args:
+        scores (torch.Tensor): The scores, of shape :obj:`[num_rows, n]`.
+        k (int): The number of entries to return, at most :obj:`n`.
+        limit (GroupLimit): How many of a group.
+
+    Returns:
+        Values and columns as those of :func:`stable_topk`. Where fewer than
+        :obj:`k` may be returned, the values at the end are :obj:`-inf`.
+    """
+    n = scores.size(1)
+    value = scores.new_full((len(scores), k), -torch.inf)
+    index = torch.zeros_like(value, dtype=torch.long)
+    row = torch.arange(len(scores), device=scores.device)
+    width = min(WIDER * k, n)
+    while row.numel() > 0:
+        # The best columns alone tell which of them are passed over.
+        found, column = stable_topk(scores[row], width)
+        kept = _place_in_group(limit.group[column]) < limit.most
+        kept = (kept | (limit.group[column] < 0)) & (found > -torch.inf)
+        found = found.masked_fill(~kept, -torch.inf)
+        first = kept.byte().sort(dim=1, descending=True, stable=True)
+        first = first.indices[:, :k]
+        value[row] = found.gather(1, first)
+        index[row] = column.gather(1, first)
+        if width == n:
+            break
+        row = row[value[row, k - 1] == -torch.inf]
+        width = min(WIDER * width, n)
+    return value, index
+
+
+def _place_in_group(group: Tensor) -> Tensor:
+    """Returns how many entries before it in its row are of an entry's
+    group.
+    """
+    ordered, order = group.sort(dim=1, stable=True)
+    place = torch.arange(group.size(1), device=group.device)
+    begins = torch.ones_like(group, dtype=torch.bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    begin = (place * begins).cummax(dim=1).values
+    return torch.empty_like(order).scatter_(1, order, place - begin)

@@ -3,13 +3,14 @@
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
@@ -51,8 +52,11 @@ class Exported(NamedTuple):
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
-        items: Optional[Iterable[Any]] = None,
+        items: Optional[Ids] = None,
         exclude_seen: bool = True,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Recommendations:
         r"""Recommends as
         :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
@@ -60,8 +64,11 @@ class Exported(NamedTuple):
         Args:
             users (Iterable[int or str], optional): See there.
             k (int, optional): See there.
-            items (Iterable[int or str], optional): See there.
+            items (List or Dict, optional): See there.
             exclude_seen (bool, optional): See there.
+            exclude_items (List or Dict, optional): See there.
+            max_per_group (int, optional): See there.
+            groups (Dict[int or str, Any], optional): See there.
         """
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
         return Recommendations.concat(
@@ -72,7 +79,9 @@ class Exported(NamedTuple):
                 self.item_ids,
                 users,
                 k,
-                items,
+                ItemFilter(
+                    self.item_ids, items, exclude_items, max_per_group, groups
+                ),
                 exclude_seen,
             )
         )
