@@ -28,6 +28,10 @@ def recommend(
     cold_items: Optional[List[str]] = None,
     only_cold: bool = False,
     exclude_seen: bool = True,
+    items: Optional[str] = None,
+    exclude_items: Optional[str] = None,
+    max_per_group: Optional[int] = None,
+    with_titles: bool = False,
 ) -> None:
     """Writes the items of highest score for each user. Users whom the model
     does not know get the most popular items, and are marked.
@@ -40,26 +44,35 @@ def recommend(
         cold_items: See above.
         only_cold: Whether to recommend none but the cold items.
         exclude_seen: Whether to leave out what a user has chosen already.
+        items: A file with the ids of the only items to recommend.
+        exclude_items: A file with the ids of items not to recommend.
+        max_per_group: How many items of a group of the data set a list may
+            hold.
+        with_titles: Whether to write the titles of the items as well.
     """
-    items = None
+    allowed = None if items is None else read_ids(items)
+    excluded = None if exclude_items is None else read_ids(exclude_items)
     if cold_items is not None:
         ids, features = _read_items(cold_items, recommender.dataset.modalities)
         recommender = recommender.add_items(ids, features)
-        items = ids if only_cold else None
+        if only_cold and allowed is not None:
+            raise ValueError("--only_cold must not come with --items")
+        allowed = ids if only_cold else allowed
     elif only_cold:
         raise ValueError("--only_cold must come with --cold_items")
+    titles = recommender.titles if with_titles else None
     asked = None if users == "all" else read_ids(users)
     total = len(recommender.dataset.user_ids if asked is None else asked)
     with tqdm(total=total, unit=" users", disable=None) as bar:
 
         def shown() -> Iterator[Recommendations]:
             for chunk in recommender.recommend_iter(
-                asked, k, items, exclude_seen
+                asked, k, allowed, exclude_seen, excluded, max_per_group
             ):
                 yield chunk
                 bar.update(len(chunk.user_id))
 
-        count = write_recommendations(out, shown())
+        count = write_recommendations(out, shown(), titles)
     print(f"{out}: {count['users']} users")
     if count["unknown"] > 0:
         print(

@@ -1,10 +1,11 @@
 """Lists of recommendations from raw ids to raw ids."""
 
 from itertools import islice
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
@@ -54,11 +55,10 @@ def recommend_ids(
         item_filter or ItemFilter(item_ids),
         seen if exclude_seen else None,
     )
-    place_of, stranger = index_by_text(user_ids), len(user_ids)
+    place_of = index_by_text(user_ids)
     for asked in _chunks(user_ids if users is None else users):
         names = ids_as_text("users", asked)
-        row = [place_of.get(name, stranger) for name in names]
-        user = torch.tensor(row, dtype=torch.long, device=scorer.device)
+        user = _places(names, place_of).to(scorer.device)
         score, item = ranking.topk(k, user, names)
         yield Recommendations(
             np.array(asked) if asked else user_ids[:0],
@@ -66,6 +66,23 @@ def recommend_ids(
             score.cpu().numpy(),
             scorer.known[user].cpu().numpy(),
         )
+
+
+def index_of_users(users: Iterable[Any], user_ids: np.ndarray) -> Tensor:
+    r"""Returns the indices of users, that of the last one and one more for
+    those who are not in the data set.
+
+    Args:
+        users (Iterable[int or str]): Their raw ids.
+        user_ids (np.ndarray): The raw ids of all users, by index.
+    """
+    return _places(ids_as_text("users", users), index_by_text(user_ids))
+
+
+def _places(names: List[str], place_of: Dict[str, int]) -> Tensor:
+    stranger = len(place_of)
+    places = [place_of.get(name, stranger) for name in names]
+    return torch.tensor(places, dtype=torch.long)
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list]:
