@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tmfun_pyg.utils.ids import find_ids, ids_as_text
+from tmfun_pyg.utils.ids import check_list, find_ids, ids_as_text
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.topk import GroupLimit
 from tmfun_pyg.utils.user_items import UserItems
@@ -121,9 +121,9 @@ def _read(
     if not isinstance(ids, Mapping):
         return torch.from_numpy(find_ids(name, ids, item_ids)).unique(), None
     row_of = {who: row for row, who in enumerate(ids_as_text(name, [*ids]))}
-    lists = [
-        ids_as_text(f"{name} of {who}", of_one) for who, of_one in ids.items()
-    ]
+    for who, of_one in ids.items():
+        check_list(f"{name} of {who}", of_one)
+    lists = [*map(list, ids.values())]
     if len(row_of) < len(lists):
         raise ValueError(
             f"'{name}' must have keys that differ as text (got {len(lists)} "

@@ -104,11 +104,20 @@ def find_ids(name: str, raw: Iterable[Any], ids: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If some are not there.
     """
-    asked = ids_as_text(name, raw)
-    index = index_by_text(ids)
-    found = np.array([index.get(text, -1) for text in asked], dtype=np.int64)
+    check_list(name, raw)
+    asked = list(raw)
+    # Numbers need no text, which takes a hundred times as long:
+    numbers = None
+    if ids.dtype.kind == "i" and {*map(type, asked)} <= {int, np.int64}:
+        numbers = np.array(asked)
+    if numbers is not None and numbers.dtype == np.int64:
+        found = pd.Index(ids).get_indexer(numbers)
+    else:
+        index = index_by_text(ids)
+        places = [index.get(text, -1) for text in ids_as_text(name, asked)]
+        found = np.array(places, dtype=np.int64)
     if (found < 0).any():
-        unknown = np.array(asked, dtype=object)[found < 0]
+        unknown = np.array([str(raw) for raw in asked], dtype=object)[found < 0]
         got = unknown[0]
         if len(unknown) > 1:
             more = ", ..." if len(unknown) > NAMED else ""

@@ -9,8 +9,7 @@ from torch import Tensor
 # pay, as measured on the CPU.
 WIDTH = 64
 MIN_RATIO = 512
-# How many times k columns are looked at first for lists with few of a group,
-# and by what factor more where they do not suffice.
+# How many times k columns are looked at for lists with few of a group.
 WIDER = 4
 
 
@@ -114,25 +113,38 @@ def grouped_topk(
         Values and columns as those of :func:`stable_topk`. Where fewer than
         :obj:`k` may be returned, the values at the end are :obj:`-inf`.
     """
-    n = scores.size(1)
     value = scores.new_full((len(scores), k), -torch.inf)
     index = torch.zeros_like(value, dtype=torch.long)
+    length = index.new_zeros(len(scores))
     row = torch.arange(len(scores), device=scores.device)
-    width = min(WIDER * k, n)
+    # A group more stands for the columns without.
+    free = int(limit.group.max()) + 1
+    group_of = limit.group.where(limit.group >= 0, free)
+    taken = index.new_zeros(1, 1).expand(len(scores), free + 1)
+    count = group_of.bincount(minlength=free + 1)
+    count[:free].clamp_(max=limit.most)
+    longest = min(k, int(count.sum()))
+    width = min(WIDER * k, scores.size(1))
     while row.numel() > 0:
-        # The best columns alone tell which of them are passed over.
-        found, column = stable_topk(scores[row], width)
-        kept = _place_in_group(limit.group[column]) < limit.most
-        kept = (kept | (limit.group[column] < 0)) & (found > -torch.inf)
-        found = found.masked_fill(~kept, -torch.inf)
-        first = kept.byte().sort(dim=1, descending=True, stable=True)
-        first = first.indices[:, :k]
-        value[row] = found.gather(1, first)
-        index[row] = column.gather(1, first)
-        if width == n:
-            break
-        row = row[value[row, k - 1] == -torch.inf]
-        width = min(WIDER * width, n)
+        found, column = stable_topk(scores, width)
+        group = group_of[column]
+        place = _place_in_group(group) + taken.gather(1, group)
+        kept = (place < limit.most) | (group == free)
+        kept &= found > -torch.inf
+        at = kept.cumsum(dim=1) - 1 + length[row].unsqueeze(1)
+        source = (kept & (at < k)).nonzero(as_tuple=True)
+        target = row[source[0]], at[source]
+        value[target], index[target] = found[source], column[source]
+        length[row] += kept.sum(dim=1)
+        # Again where there may be more, without what was looked at and the
+        # groups that are full:
+        more = (length[row] < longest) & (found[:, -1] > -torch.inf)
+        row, column, group = row[more], column[more], group[more]
+        taken = taken[more].scatter_add(1, group, kept[more].long())
+        is_full = taken >= limit.most
+        is_full[:, free] = False
+        scores = scores[more].scatter(1, column, -torch.inf)
+        scores = scores.masked_fill(is_full[:, group_of], -torch.inf)
     return value, index
 
 
