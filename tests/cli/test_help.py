@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Set
 from unittest import mock
 
 import pytest
@@ -33,9 +33,13 @@ def help_of(command: str) -> str:
         return str(parser.format_help())
 
 
-def words(text: str) -> List[str]:
+def options(text: str) -> List[str]:
+    return sorted(set(re.findall(r"--[\w.]+", text)))
+
+
+def words(text: str) -> Set[str]:
     """Returns all but what versions of argparse and jsonargparse differ in."""
-    return sorted(set(re.findall(r"--[\w.]+|\w{5,}", text)))
+    return set(re.findall(r"\w{5,}", text))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -43,7 +47,9 @@ def test_help_is_of_today(command: str, capsys: Any) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown == (FOLDER / f"{command}.txt").read_text(encoding="utf-8")
-    assert words(shown) == words(help_of(command))
+    assert options(shown) == options(help_of(command))
+    # Today's may list further models, of other tests.
+    assert words(shown) <= words(help_of(command))
     assert ":obj:" not in shown
     assert ":class:" not in shown
 

@@ -11,6 +11,7 @@ from dense_content import draw_parameters
 from every_model import MODELS
 from toy_data import NUM_ITEMS, NUM_USERS, make_data
 
+from tmfun_pyg.datasets.item_table import empty_table
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
@@ -39,6 +40,7 @@ class ToyDataset:
     def __init__(self, user_ids=USER_IDS, item_ids=ITEM_IDS, missing=True):
         self.user_ids, self.item_ids = user_ids, item_ids
         self.data = make_data(2, missing)
+        self.item_table = empty_table(len(item_ids))
 
     def __getitem__(self, index):
         return copy.copy(self.data)

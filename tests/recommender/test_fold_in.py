@@ -153,6 +153,7 @@ def test_items_that_nobody_had(make_recommender: Any) -> None:
     store = data["user", "interacts", "item"]
     store.edge_index = store.edge_index[:, store.edge_index[1] != 4]
     dataset = dataset.replace(data, dataset.item_ids)
+    recommender.model.fingerprint = dataset.fingerprint
     recommender = Recommender(recommender.model, dataset)
     history = {"u": ["i04"], "v": ["i04", "i07"], "w": ["i07"]}
     emb, known = recommender.fold_in(history)

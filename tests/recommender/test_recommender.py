@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines import ContentKNN, MostPopular
+from tmfun_pyg.datasets.item_table import empty_table
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import explain
 from tmfun_pyg.nn import TMFUN, Embeddings, LightGCN, RankingModel
@@ -67,6 +68,7 @@ class FourItems:
     modalities: tuple = ()
     user_ids = np.array([7, 3])
     item_ids = np.array(["a", "b", "c", "d"])
+    item_table = empty_table(4)
 
     def __init__(self, user: Sequence[int], item: Sequence[int]) -> None:
         self.edge_index = torch.tensor([user, item])
@@ -222,9 +224,10 @@ def test_similar_items() -> None:
     assert item.tolist() == [["a", "b", "c"], ["c", "b", "a"]]
     half = 0.5**0.5
     np.testing.assert_allclose(score, [[1, half, 0], [1, half, 0]], atol=1e-6)
-    item, score = recommender.similar_items(["d"], k=9)
-    assert item.tolist() == [["d", "c", "b", "a"]]
-    np.testing.assert_allclose(score, [[1, 0, -half, -1]], atol=1e-6)
+    item, score = recommender.similar_items(["d"], k=6)
+    assert item.tolist() == [["d", "c", "b", "a", "", ""]]
+    np.testing.assert_allclose(score[:, :4], [[1, 0, -half, -1]], atol=1e-6)
+    assert score[0, 4:].tolist() == [-np.inf, -np.inf]
 
 
 def test_without_embeddings(make_recommender: Any) -> None:
@@ -339,7 +342,7 @@ def test_no_lists_of_ids(make_recommender: Any, users: Any, found: str) -> None:
     recommender = make_recommender(names=False)
     for call in (
         lambda: recommender.recommend(users),
-        lambda: recommender.recommend(items=users),
+        lambda: recommender.recommend(items={7: users}),
         lambda: recommender.similar_items(users),
     ):
         with pytest.raises(ValueError, match=rf"list of ids \(got {found}\)$"):

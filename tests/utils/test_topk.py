@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch_geometric.testing import withDevice
 
-from tmfun_pyg.utils.topk import stable_topk
+from tmfun_pyg.utils.topk import GroupLimit, grouped_topk, stable_topk
 
 
 @withDevice
@@ -51,3 +51,30 @@ def test_columns_of_another_layout() -> None:
     expected = stable_topk(scores.contiguous(), 5)
     assert torch.equal(value, expected[0])
     assert torch.equal(index, expected[1])
+
+
+@withDevice
+@pytest.mark.parametrize(("most", "num_groups"), [(1, 3), (2, 9), (3, 60)])
+@pytest.mark.parametrize("num_values", [1, 5, 10**6])
+def test_few_of_a_group(
+    device: torch.device, most: int, num_groups: int, num_values: int
+) -> None:
+    torch.manual_seed(0)
+    scores = torch.randint(num_values, (20, 90), device=device).float()
+    scores[torch.rand_like(scores) < 0.2] = -torch.inf
+    scores[0] = -torch.inf
+    group = torch.randint(-1, num_groups, (90,), device=device)
+    group[:40] = 0  # So that the first columns do not suffice.
+    value, index = grouped_topk(scores, 7, GroupLimit(group, most))
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    for row in range(20):
+        expected: list = []
+        for column in order[row].tolist():
+            mine = group[column]
+            taken = [c for c in expected if group[c] == mine and mine >= 0]
+            if scores[row, column] > -torch.inf and len(taken) < most:
+                expected.append(column)
+        expected = expected[:7]
+        assert index[row, : len(expected)].tolist() == expected
+        assert torch.equal(value[row, : len(expected)], scores[row, expected])
+        assert value[row, len(expected) :].eq(-torch.inf).all()

@@ -2,11 +2,20 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import List
+from typing import List, Tuple
 
 # Options whose value is a file or a folder that is read.
-READ = ("--ckpt", "--users", "--history", "--log", "--root", "--data.root")
+READ: Tuple[str, ...] = (
+    "--ckpt",
+    "--users",
+    "--history",
+    "--log",
+    "--root",
+    "--data.root",
+)
 READ += ("--run",)
+READ += ("--items", "--exclude_items", "--candidates", "--pairs")
+ALL = (("--users", "all"), ("--items", "all"))  # Which are no files.
 CONFIG = ("-c", "--config")
 
 
@@ -29,7 +38,7 @@ def find_files(args: List[str]) -> List[str]:
                 f"--config must be an existing file or one of "
                 f"{', '.join(sorted(shipped))} (got '{name}')"
             )
-        is_path = option in READ and (option, name) != ("--users", "all")
+        is_path = option in READ and (option, name) not in ALL
         if is_path and not Path(name).exists():
             raise ValueError(f"{option} must exist (got '{name}')")
     return words

@@ -22,6 +22,8 @@ COMMANDS = {
     "validate": ("judge", "rank the validation split with a trained model"),
     "test": ("judge", "rank the test split with a trained model"),
     "recommend": ("recommend", "write the best items for users"),
+    "similar": ("similar", "write the most similar items of items"),
+    "score": ("score", "write the scores of given users and items"),
     "explain": ("explain", "say why an item is recommended to a user"),
     "export": ("export", "write embeddings, indices, a scorer for serving"),
     "report": ("report", "make a page with figures of training runs"),

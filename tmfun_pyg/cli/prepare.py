@@ -33,6 +33,7 @@ def prepare(
     seed: int = 0,
     zero_rows: Literal["error", "mask"] = "error",
     encoder: Optional[str] = None,
+    items: Optional[Path] = None,
     overwrite: bool = False,
 ) -> None:
     r"""Makes a data set of a log of interactions and features of items, and
@@ -51,7 +52,7 @@ def prepare(
         feature_ids: The file of item ids of a .npy file, one a line, as
             --feature_ids.MODALITY PATH.
         user_col: The column of user ids.
-        item_col: The column of item ids.
+        item_col: The column of item ids, in all files.
         time_col: The column of times.
         id_type: Whether ids are text (str, so that items with other ids can
             be added later) or, unless all of a column are text, integers (int,
@@ -68,6 +69,8 @@ def prepare(
         zero_rows: What a feature row of zeros means: a mistake, or an item
             that lacks the modality (mask).
         encoder: The folder of the sentence-transformers model for texts.
+        items: A .csv, .tsv or .parquet file with a row an item: the column
+            --item-col and some of title, image_url and group.
         overwrite: Whether to replace a data set of this name.
     """
     if sep is not None:

@@ -31,6 +31,10 @@ def recommend(
     exclude_seen: bool = True,
     history: Optional[str] = None,
     replace: bool = False,
+    items: Optional[str] = None,
+    exclude_items: Optional[str] = None,
+    max_per_group: Optional[int] = None,
+    with_titles: bool = False,
 ) -> None:
     """Writes the items of highest score for each user. Users whom the model
     does not know get the most popular items, and are marked. With --history,
@@ -48,18 +52,27 @@ def recommend(
             place of --users: a file with the columns user_id and item_id.
         replace: Whether the history takes the place of what is stored of known
             users, which it extends otherwise.
+        items: A file with the ids of the only items to recommend.
+        exclude_items: A file with the ids of items not to recommend.
+        max_per_group: How many items of a group of the data set a list may
+            hold.
+        with_titles: Whether to write the titles of the items as well.
     """
-    items = None
+    allowed = None if items is None else read_ids(items)
+    excluded = None if exclude_items is None else read_ids(exclude_items)
     if cold_items is not None:
         ids, features = _read_items(cold_items, recommender.dataset.modalities)
         recommender = recommender.add_items(ids, features)
-        items = ids if only_cold else None
+        if only_cold and allowed is not None:
+            raise ValueError("--only_cold must not come with --items")
+        allowed = ids if only_cold else allowed
     elif only_cold:
         raise ValueError("--only_cold must come with --cold_items")
     if history is not None and users != "all":
         raise ValueError("--users must be left out with --history")
     if history is None and replace:
         raise ValueError("--replace must come with --history")
+    titles = recommender.titles if with_titles else None
     asked = None if users == "all" else read_ids(users)
     found = None if history is None else read_histories(history)
     everyone = recommender.dataset.user_ids if found is None else found
@@ -68,12 +81,19 @@ def recommend(
 
         def shown() -> Iterator[Recommendations]:
             for chunk in recommender.recommend_iter(
-                asked, k, items, exclude_seen, found, replace
+                asked,
+                k,
+                allowed,
+                exclude_seen,
+                found,
+                replace,
+                excluded,
+                max_per_group,
             ):
                 yield chunk
                 bar.update(len(chunk.user_id))
 
-        count = write_recommendations(out, shown())
+        count = write_recommendations(out, shown(), titles)
     print(f"{out}: {count['users']} users")
     if count["unknown"] > 0:
         print(

@@ -2,9 +2,12 @@ import warnings
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
+
+from tmfun_pyg.datasets.item_table import empty_table
 
 SPLITS = ("training", "validation", "test")
 # The interactions of each split in a graph.
@@ -37,6 +40,8 @@ class Content(NamedTuple):
         user_ids (np.ndarray): The raw user ids, by user index.
         item_ids (np.ndarray): The raw item ids, by item index.
         num_duplicates (int): The number of dropped interactions.
+        item_table (pandas.DataFrame): What people know the items by, by item
+            index.
     """
 
     data: HeteroData
@@ -44,6 +49,7 @@ class Content(NamedTuple):
     user_ids: np.ndarray
     item_ids: np.ndarray
     num_duplicates: int
+    item_table: pd.DataFrame
 
     @property
     def splits(self) -> List[Tensor]:
@@ -88,7 +94,10 @@ def build_content(
     rev = store.edge_index.flip(0)
     rev = rev[:, rev[0].argsort(stable=True)]
     data["item", "rev_interacts", "user"].edge_index = rev
-    return Content(data, list(features), user_ids, item_ids, num_duplicates)
+    table = empty_table(len(item_ids))
+    return Content(
+        data, list(features), user_ids, item_ids, num_duplicates, table
+    )
 
 
 def first_of_pairs(

@@ -13,10 +13,12 @@ from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._files import read_csv
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
+from tmfun_pyg.datasets.item_table import read_table, write_table
 from tmfun_pyg.utils.ids import ids_from_text, is_no_id
 
 FEATURES = "_feat.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
+ITEM_TABLE = "item_table.csv"
 # Ends the name of a column of raw ids that are text if they are integers, too.
 TEXT = ":str"
 # The columns of an .inter file, each with a pattern of its fields and what
@@ -45,11 +47,14 @@ def find_modalities(raw_dir: str) -> List[str]:
 
 
 def raw_files(raw_dir: str, name: str, modalities: List[str]) -> List[str]:
-    """Returns the names of all files: the mappings only if they exist."""
+    """Returns the names of all files: the mappings and what is known of the
+    items only if they exist.
+    """
+    optional = [*MAPPINGS.values(), ITEM_TABLE]
     return [
         f"{name}.inter",
         *(modality + FEATURES for modality in modalities),
-        *filter(lambda f: osp.isfile(osp.join(raw_dir, f)), MAPPINGS.values()),
+        *filter(lambda f: osp.isfile(osp.join(raw_dir, f)), optional),
     ]
 
 
@@ -85,9 +90,13 @@ def read(
     inter = Interactions(*(column[kept] for column in rows))
     _content.check_splits(inter.label, f"'{inter_path}'")
     num_duplicates = len(rows.user) - len(kept)
-    return _content.build_content(
+    content = _content.build_content(
         inter, features, user_ids, item_ids, num_duplicates
     )
+    path = osp.join(raw_dir, ITEM_TABLE)
+    if not osp.isfile(path):
+        return content
+    return content._replace(item_table=read_table(path, len(item_ids)))
 
 
 def write(content: Content, name: str, folder: str) -> None:
@@ -103,6 +112,8 @@ def write(content: Content, name: str, folder: str) -> None:
         np.save(osp.join(folder, modality + FEATURES), matrix)
     for kind, ids in (("user", content.user_ids), ("item", content.item_ids)):
         write_mapping(osp.join(folder, MAPPINGS[kind]), f"{kind}ID", ids)
+    if len(content.item_table.columns) > 0:
+        write_table(osp.join(folder, ITEM_TABLE), content.item_table)
 
 
 def read_inter(path: str) -> Interactions:

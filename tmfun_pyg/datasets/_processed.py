@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, List, Optional
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -18,7 +19,7 @@ from tmfun_pyg.datasets._content import Content
 from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.files import atomic_write
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # As in the repr of a function, "<function f at 0x7f...>".
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -71,6 +72,7 @@ def save(content: Content, path: str) -> None:
     state["data"] = content.data.to_dict()
     state["user_ids"] = pack_ids(content.user_ids)
     state["item_ids"] = pack_ids(content.item_ids)
+    state["item_table"] = content.item_table.to_dict("list")
     try:
         with atomic_write(path) as part:
             torch.save(state, part)
@@ -101,6 +103,9 @@ def load(path: str) -> Content:
     state["data"] = HeteroData.from_dict(state["data"])
     state["user_ids"] = unpack_ids(state["user_ids"])
     state["item_ids"] = unpack_ids(state["item_ids"])
+    state["item_table"] = pd.DataFrame(
+        state["item_table"], index=range(len(state["item_ids"]))
+    )
     return Content(**state)
 
 

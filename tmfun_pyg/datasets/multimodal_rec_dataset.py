@@ -26,7 +26,8 @@ class MultimodalRecDataset(RecDataset):
     items may have features, but no interactions (cold items). Raw ids are
     integers if all of them are integers of 64 bits (and the name of their
     column does not end in :obj:`:str`), and strings otherwise. Without these
-    files, ids are indices.
+    files, ids are indices. Titles, pictures and groups of items are read from
+    :obj:`item_table.csv`, which :func:`~tmfun_pyg.datasets.prepare` writes.
 
     The raw files are read from the first of these folders that exists:
 
@@ -89,6 +90,10 @@ class MultimodalRecDataset(RecDataset):
         item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
+        item_table (pandas.DataFrame): What people know the items by, by item
+            index: the columns :obj:`title`, :obj:`image_url` and
+            :obj:`group`, if the data set has them, of text, which is empty
+            where an item has none.
         raw_dir (str): The folder of the raw files.
         processed_dir (str): The folder of the processed files.
         processed_file_names (str): The processed file, whose name depends on
@@ -265,7 +270,9 @@ class MultimodalRecDataset(RecDataset):
 
     @property
     def raw_file_names(self) -> List[str]:
-        r"""The interactions, the features, and the raw ids if they exist."""
+        r"""The interactions, the features, and the raw ids and titles if
+        they exist.
+        """
         return _mmrec.raw_files(self.raw_dir, self.name, self.modalities)
 
     def download(self) -> None:

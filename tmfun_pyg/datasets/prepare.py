@@ -13,6 +13,7 @@ from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._log_files import TextFormat
 from tmfun_pyg.datasets._split import Ratios, Split
 from tmfun_pyg.datasets.features import ZeroRows, check_modalities
+from tmfun_pyg.datasets.item_table import read_item_file
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
 from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
@@ -39,6 +40,7 @@ def prepare(
     zero_rows: ZeroRows = "error",
     feature_ids: Optional[Dict[str, str]] = None,
     encoder: Optional[str] = None,
+    items: Optional[str] = None,
     overwrite: bool = False,
 ) -> PrepareReport:
     r"""Writes a log and features as a data set in MMRec format.
@@ -54,6 +56,8 @@ def prepare(
       rows of zeros for items that lack the modality,
     * :obj:`u_id_mapping.csv` and :obj:`i_id_mapping.csv`: the raw ids, which
       are read back as what they are, integers or strings,
+    * :obj:`item_table.csv`: titles, pictures and groups of items, if
+      :obj:`items` is given,
     * :obj:`report.json`: the report.
 
     It is written completely or not at all.
@@ -85,7 +89,7 @@ def prepare(
         user_col (str, optional): The column of user ids.
             (default: :obj:`"user_id"`)
         item_col (str, optional): The column of item ids, in the log and in
-            features. (default: :obj:`"item_id"`)
+            features and :obj:`items`. (default: :obj:`"item_id"`)
         time_col (str, optional): The column of times: numbers, dates, or
             strings in ISO 8601. (default: :obj:`None`)
         id_type (str, optional): If set to :obj:`"auto"`, ids in text are
@@ -122,6 +126,12 @@ def prepare(
             not beside them. (default: :obj:`None`)
         encoder (str, optional): The folder of the sentence-transformers
             model for texts; models are not downloaded.
+            (default: :obj:`None`)
+        items (str, optional): The path of a :obj:`.csv`, :obj:`.tsv` or
+            :obj:`.parquet` file of what people know items by, a row an item:
+            the column :obj:`item_col` and some of :obj:`title`,
+            :obj:`image_url` and :obj:`group`, read back as
+            :obj:`dataset.item_table`. The report says what else is in it.
             (default: :obj:`None`)
         overwrite (bool, optional): If set to :obj:`True`, will replace the
             folder that an earlier call has written.
@@ -184,13 +194,19 @@ def prepare(
                 f"'{path}' must have features of some items of the k-core "
                 f"(got none for k_core={k_core})"
             )
+    ignored = []
+    if items is not None:
+        file = read_item_file(os.fspath(items), item_col, id_type)
+        table = file.of_items(content.item_ids)
+        content = content._replace(item_table=table)
+        ignored = file.not_read(content.item_ids)
     settings: Dict[str, Any] = {"split": split, "k_core": k_core}
     if split in ("random", "global_time"):
         settings["ratios"] = list(ratios)
     if split == "random":
         settings["seed"] = seed
     without_ids = [m for m, x in tables.items() if not isinstance(x, tuple)]
-    report = describe(name, settings, content, full_log, without_ids)
+    report = describe(name, settings, content, full_log, without_ids, ignored)
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
         with open(part / REPORT, "w", encoding="utf-8") as f:

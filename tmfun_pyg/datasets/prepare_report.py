@@ -69,6 +69,10 @@ class PrepareReport:
             :obj:`trained`) and lack it (:obj:`missing`), and the
             :obj:`smallest_norm`, :obj:`median_norm` and
             :obj:`largest_norm` of a row.
+        item_table (Dict[str, int]): The number of items with a title, a
+            picture or a group, of those columns that were given.
+        ignored (List[str]): What was not read of a file of items, a short
+            line each.
         assumed (List[str]): What was assumed of the data, a short line each.
         suspicious (List[str]): What may be wrong with the data, a short line
             each.
@@ -90,6 +94,8 @@ class PrepareReport:
     duplicates: int
     dropped: Dict[str, int]
     modalities: Dict[str, Dict[str, float]]
+    item_table: Dict[str, int]
+    ignored: List[str]
     assumed: List[str]
     suspicious: List[str]
 
@@ -104,7 +110,12 @@ class PrepareReport:
         lines = [TEXT.format_map(values)]
         for name, numbers in self.modalities.items():
             lines.append(MODALITY.format(name=name, **numbers))
-        for key in ("assumed", "suspicious"):
+        if self.item_table:
+            counts = ", ".join(
+                f"{c} of {n:,}" for c, n in self.item_table.items()
+            )
+            lines.append(f"items: {counts}")
+        for key in ("ignored", "assumed", "suspicious"):
             lines += [f"{key}: {line}" for line in values[key]]
         return "\n".join(lines)
 
@@ -115,6 +126,7 @@ def describe(
     content: Content,
     log: Log,
     without_ids: List[str],
+    ignored: List[str],
 ) -> PrepareReport:
     """Returns the statistics of a data set that was built from a log.
 
@@ -124,6 +136,7 @@ def describe(
         content (Content): The data set.
         log (Log): The log as it was read.
         without_ids (List[str]): The modalities that came without item ids.
+        ignored (List[str]): What was not read of a file of items.
     """
     num_users, num_items = len(content.user_ids), len(content.item_ids)
     user, item = torch.cat(content.splits, dim=1).numpy()
@@ -198,6 +211,11 @@ def describe(
             "interactions": len(log.rows) - len(user),
         },
         modalities=modalities,
+        item_table={
+            column: int((values != "").sum())
+            for column, values in content.item_table.items()
+        },
+        ignored=ignored,
         assumed=[
             f"modality '{modality}': its rows, which have no ids, are in the "
             f"sorted order of the log's item ids: {_show_order(log.item_ids)}"

@@ -3,6 +3,7 @@ import hashlib
 from typing import List, Optional
 
 import numpy as np
+import pandas as pd
 from torch_geometric.data import HeteroData, InMemoryDataset
 
 from tmfun_pyg.datasets._content import SPLIT_KEYS, Content
@@ -18,12 +19,17 @@ class RecDataset(InMemoryDataset):
         item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
+        item_table (pandas.DataFrame): What people know the items by, by item
+            index: the columns :obj:`title`, :obj:`image_url` and
+            :obj:`group`, if the data set has them, of text, which is empty
+            where an item has none.
     """
 
     modalities: List[str]
     user_ids: np.ndarray
     item_ids: np.ndarray
     num_duplicates: int
+    item_table: pd.DataFrame
     _fingerprint: Optional[str] = None
 
     @property
@@ -46,9 +52,14 @@ class RecDataset(InMemoryDataset):
         return data
 
     def replace(self, data: HeteroData, item_ids: np.ndarray) -> "RecDataset":
-        """Returns a copy with another graph and its item ids."""
+        """Returns a copy with another graph and its item ids, those of this
+        one first.
+        """
         out = copy.copy(self)
         out.data, out.item_ids, out._fingerprint = data, item_ids, None
+        out.item_table = self.item_table.reindex(
+            range(len(item_ids)), fill_value=""
+        )
         return out
 
     def set_content(self, content: Content) -> None:

@@ -1,6 +1,6 @@
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Tuple, Union
 
@@ -51,6 +51,8 @@ class Explanation(Contributions):
             its embedding was estimated from its content.
         is_seen (bool): Whether the user has the item already, in training,
             validation or test, so that it is not recommended.
+        titles (Dict[int or str, str]): The titles of the item and of the
+            user's items by raw id, none if they are not known.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Explanation(Contributions):
     history_ids: List[Id]
     is_cold: bool
     is_seen: bool
+    titles: Dict[Id, str] = field(default_factory=dict)
 
     @property
     def pair_weights(self) -> Dict[str, float]:
@@ -87,7 +90,7 @@ class Explanation(Contributions):
             ValueError: If :obj:`num_items` is negative.
         """
         lines = [
-            f"{self.model} gives item {self.item_id} a score of "
+            f"{self.model} gives item {self._name(self.item_id)} a score of "
             f"{self.score:.4g} for user {self.user_id}, the sum of:"
         ]
         for label, parts in self._rows(num_items):
@@ -133,13 +136,15 @@ class Explanation(Contributions):
         The path :obj:`"collaborative"` is the user-item graph,
         :obj:`"modality:<name>"` a modality feature graph,
         :obj:`"item_graph"` the item feature graph and, of cold items,
-        :obj:`"profile"` the profiles learned from content.
+        :obj:`"profile"` the profiles learned from content. Items whose titles
+        are known have a key :obj:`title` (str) more.
         """
         *rows, _ = self._rows(len(self.history))
         history = [
             {
                 "index": index,
                 "id": raw,
+                **self._title(raw),
                 "contribution": sum(parts.values()),
                 "paths": parts,
             }
@@ -153,6 +158,7 @@ class Explanation(Contributions):
             "item": {
                 "index": self.item,
                 "id": self.item_id,
+                **self._title(self.item_id),
                 "is_cold": self.is_cold,
                 "is_seen": self.is_seen,
             },
@@ -214,8 +220,8 @@ class Explanation(Contributions):
         ax.set_yticks(place, [_plain(label) for label, _ in rows])
         ax.invert_yaxis()
         ax.set_xlabel("contribution to the score")
-        title = f"Item {self.item_id} for user {self.user_id}: score "
-        ax.set_title(_plain(title + f"{self.score:.4g}"))
+        title = f"Item {self._name(self.item_id)} for user {self.user_id}: "
+        ax.set_title(_plain(title + f"score {self.score:.4g}"))
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
     def to_pyg(self) -> HeteroExplanation:
@@ -238,6 +244,14 @@ class Explanation(Contributions):
         edges.edge_mask = self.contributions.sum(dim=1)
         return out
 
+    def _title(self, raw: Id) -> Dict[str, str]:
+        title = self.titles.get(raw)
+        return {"title": title} if title else {}
+
+    def _name(self, raw: Id) -> str:
+        title = self.titles.get(raw)
+        return f"{raw} ({title})" if title else str(raw)
+
     def _by_path(self, row: Tensor) -> Dict[str, float]:
         return dict(zip(self.paths, row.tolist(), strict=True))
 
@@ -249,7 +263,8 @@ class Explanation(Contributions):
             raise ValueError(
                 f"'num_items' must not be negative (got {num_items})"
             )
-        labels = [f"item {raw}" for raw in self.history_ids[:num_items]]
+        shown = self.history_ids[:num_items]
+        labels = [f"item {self._name(raw)}" for raw in shown]
         parts = [*map(self._by_path, self.contributions[:num_items])]
         others = self.contributions[num_items:]
         if len(others) > 0:

@@ -1,17 +1,18 @@
 """Lists of recommendations from raw ids to raw ids."""
 
 from itertools import islice
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
+from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.retrieval import blocked_topk, candidate_items
 from tmfun_pyg.utils.user_items import UserItems
 
 CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
@@ -25,7 +26,7 @@ def recommend_ids(
     item_ids: np.ndarray,
     users: Optional[Iterable[Any]] = None,
     k: int = 20,
-    items: Optional[Iterable[Any]] = None,
+    item_filter: Optional[ItemFilter] = None,
     exclude_seen: bool = True,
     folded_in: bool = False,
 ) -> Iterator[Recommendations]:
@@ -40,8 +41,8 @@ def recommend_ids(
         users (Iterable[int or str], optional): The raw ids of those who ask,
             all if not given. (default: :obj:`None`)
         k (int, optional): The length of the lists. (default: :obj:`20`)
-        items (Iterable[int or str], optional): The raw ids of the only items
-            to be recommended, all if not given. (default: :obj:`None`)
+        item_filter (ItemFilter, optional): The items that may be
+            recommended, all if not given. (default: :obj:`None`)
         exclude_seen (bool, optional): Whether to leave out what a user has.
             (default: :obj:`True`)
         folded_in (bool, optional): Whether the scores of known users are from
@@ -52,50 +53,41 @@ def recommend_ids(
         check_list("users", users)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
-    known = scorer.known
-    if items is not None:
-        index = find_ids("items", items, item_ids).to(scorer.device)
-        index, place = candidate_items(index, len(item_ids))
-        scorer, seen = scorer.select(index), seen.select(place)
-        item_ids = item_ids[index.cpu().numpy()]
-    place_of, stranger = index_by_text(user_ids), len(user_ids)
+    ranking = FilteredRanking(
+        scorer,
+        item_filter or ItemFilter(item_ids),
+        seen if exclude_seen else None,
+    )
+    place_of = index_by_text(user_ids)
     for asked in _chunks(user_ids if users is None else users):
         names = ids_as_text("users", asked)
-        row = [place_of.get(name, stranger) for name in names]
-        user = torch.tensor(row, dtype=torch.long, device=scorer.device)
-        score, item = blocked_topk(
-            scorer, k, user, seen if exclude_seen else None
-        )
-        is_known = known[user].cpu().numpy()
+        user = _places(names, place_of).to(scorer.device)
+        score, item = ranking.topk(k, user, names)
+        is_known = scorer.known[user].cpu().numpy()
         yield Recommendations(
             np.array(asked) if asked else user_ids[:0],
-            _ids_or_none(item_ids, item.cpu().numpy()),
+            ids_or_none(item_ids, item.cpu().numpy()),
             score.cpu().numpy(),
             is_known,
             is_known & folded_in,
         )
 
 
-def find_ids(name: str, raw: Iterable[Any], ids: np.ndarray) -> Tensor:
-    r"""Returns the indices of raw ids.
+def index_of_users(users: Iterable[Any], user_ids: np.ndarray) -> Tensor:
+    r"""Returns the indices of users, that of the last one and one more for
+    those who are not in the data set.
 
     Args:
-        name (str): What an error calls them.
-        raw (Iterable[int or str]): The ids.
-        ids (np.ndarray): All raw ids, by index.
-
-    Raises:
-        ValueError: If one is not there.
+        users (Iterable[int or str]): Their raw ids.
+        user_ids (np.ndarray): The raw ids of all users, by index.
     """
-    asked = ids_as_text(name, raw)
-    index = index_by_text(ids)
-    unknown = [text for text in asked if text not in index]
-    if unknown:
-        raise ValueError(
-            f"'{name}' must be in the data set, with ids such as {ids[0]} "
-            f"(got {unknown[0]})"
-        )
-    return torch.tensor([index[text] for text in asked], dtype=torch.long)
+    return _places(ids_as_text("users", users), index_by_text(user_ids))
+
+
+def _places(names: List[str], place_of: Dict[str, int]) -> Tensor:
+    stranger = len(place_of)
+    places = [place_of.get(name, stranger) for name in names]
+    return torch.tensor(places, dtype=torch.long)
 
 
 def _chunks(values: Iterable[Any]) -> Iterator[list]:
@@ -105,6 +97,6 @@ def _chunks(values: Iterable[Any]) -> Iterator[list]:
     yield from iter(lambda: list(islice(rest, CHUNK)), [])
 
 
-def _ids_or_none(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
+def ids_or_none(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Returns raw ids, and ``-1`` or ``""`` for an index of -1."""
     return np.where(index < 0, -1 if ids.dtype.kind == "i" else "", ids[index])

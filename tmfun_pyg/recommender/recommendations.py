@@ -1,14 +1,13 @@
 """Lists of recommendations, and the files they are written into."""
 
-import csv
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 import numpy as np
+import pandas as pd
 
-from tmfun_pyg.utils.extras import import_extra
-from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.recommender.tables import TABLES, write_as
 
 
 class Recommendations(NamedTuple):
@@ -63,20 +62,26 @@ class Recommendations(NamedTuple):
 
 
 def write_recommendations(
-    path: Any, chunks: Iterable[Recommendations]
+    path: Any,
+    chunks: Iterable[Recommendations],
+    titles: Optional[pd.Series] = None,
 ) -> Dict[str, int]:
     r"""Writes recommendations into a file, whole or not at all.
 
     The columns of a :obj:`.csv` or :obj:`.parquet` file are :obj:`user_id`,
-    :obj:`rank` (from 1 on), :obj:`item_id`, :obj:`score` and :obj:`source`,
-    see :class:`Recommendations`. A :obj:`.jsonl` file has a line for each
-    user, with lists :obj:`item_ids` and :obj:`scores`.
+    :obj:`rank` (from 1 on), :obj:`item_id`, :obj:`score`, :obj:`source`, see
+    :class:`Recommendations`, and on request :obj:`title`. A :obj:`.jsonl` file
+    has a line for each user, with lists :obj:`item_ids`, :obj:`scores` and on
+    request :obj:`titles`.
 
     Args:
         path (str): The file.
         chunks (Iterable[Recommendations]): The lists, as
             :meth:`~tmfun_pyg.recommender.Recommender.recommend_iter` returns
             them.
+        titles (pandas.Series, optional): The titles of the items by raw id,
+            as :attr:`~tmfun_pyg.recommender.Recommender.titles` holds them.
+            (default: :obj:`None`)
 
     Returns:
         The numbers of :obj:`"users"`, of those :obj:`"unknown"`, and of
@@ -87,76 +92,57 @@ def write_recommendations(
         ValueError: If the file is of another type.
         OSError: If it can't be written.
     """
-    path = Path(path)
-    if path.suffix not in WRITERS:
-        raise ValueError(
-            f"'{path}' must be of type {', '.join(WRITERS)} (got "
-            f"'{path.suffix}')"
-        )
     count = {"users": 0, "unknown": 0, "short": 0}
+    is_table = Path(path).suffix in TABLES
 
-    def counted() -> Iterator[Recommendations]:
+    def pieces() -> Iterator[Dict[str, Any]]:
         for chunk in chunks:
             count["users"] += len(chunk.user_id)
             count["unknown"] += int((~chunk.known).sum())
             count["short"] += int(np.isinf(chunk.score).any(axis=1).sum())
-            yield chunk
+            yield _columns(chunk, titles) if is_table else _lists(chunk, titles)
 
-    with atomic_write(path) as part:
-        WRITERS[path.suffix](part, counted())
+    write_as(path, {**TABLES, ".jsonl": _write_jsonl}, pieces())
     return count
 
 
-def _columns(chunk: Recommendations) -> Dict[str, np.ndarray]:
+def _columns(
+    chunk: Recommendations, titles: Optional[pd.Series]
+) -> Dict[str, np.ndarray]:
     """Lays the lists out, a row for each item."""
     row, place = np.isfinite(chunk.score).nonzero()
-    return {
+    columns = {
         "user_id": chunk.user_id[row],
         "rank": place + 1,
         "item_id": chunk.item_id[row, place],
         "score": chunk.score[row, place],
         "source": chunk.source[row],
     }
+    if titles is not None:
+        columns["title"] = titles.loc[columns["item_id"]].to_numpy()
+    return columns
 
 
-def _write_csv(path: Path, chunks: Iterator[Recommendations]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["user_id", "rank", "item_id", "score", "source"])
-        for chunk in chunks:
-            columns = (c.tolist() for c in _columns(chunk).values())
-            writer.writerows(zip(*columns, strict=True))
+def _lists(
+    chunk: Recommendations, titles: Optional[pd.Series]
+) -> Dict[str, list]:
+    """Returns an entry for each user."""
+    items = chunk.lists()
+    scores = zip(chunk.score.tolist(), items, strict=True)
+    lists = {
+        "user_id": chunk.user_id.tolist(),
+        "item_ids": items,
+        "scores": [row[: len(listed)] for row, listed in scores],
+        "source": chunk.source.tolist(),
+    }
+    if titles is not None:
+        lists["titles"] = [titles.loc[listed].tolist() for listed in items]
+    return lists
 
 
-def _write_jsonl(path: Path, chunks: Iterator[Recommendations]) -> None:
+def _write_jsonl(path: Path, pieces: Iterator[Dict[str, list]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for chunk in chunks:
-            parts = chunk.user_id, chunk.score, chunk.source
-            user_id, score, source = (part.tolist() for part in parts)
-            for user, items, scores, origin in zip(
-                user_id, chunk.lists(), score, source, strict=True
-            ):
-                row = {
-                    "user_id": user,
-                    "item_ids": items,
-                    "scores": scores[: len(items)],
-                    "source": origin,
-                }
+        for lists in pieces:
+            for values in zip(*lists.values(), strict=True):
+                row = dict(zip(lists, values, strict=True))
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _write_parquet(path: Path, chunks: Iterator[Recommendations]) -> None:
-    pyarrow = import_extra("pyarrow", "data")
-    parquet = import_extra("pyarrow.parquet", "data")
-    table = pyarrow.table(_columns(next(chunks)))
-    with parquet.ParquetWriter(path, table.schema) as writer:
-        writer.write_table(table)
-        for chunk in chunks:
-            writer.write_table(pyarrow.table(_columns(chunk)))
-
-
-WRITERS = {
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
-    ".parquet": _write_parquet,
-}

@@ -1,8 +1,18 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,8 +25,11 @@ from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.fold_in import History, Users, fold_in
-from tmfun_pyg.recommender.raw_ids import find_ids, recommend_ids
+from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
+from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
+from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.recommender.similarity import content_vectors, most_similar
 from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
 from tmfun_pyg.training.checkpoint import (
     PREFIX,
@@ -28,8 +41,9 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.edges import all_interactions
+from tmfun_pyg.utils.ids import find_ids
 from tmfun_pyg.utils.inference import inference
-from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, blocked_topk
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -126,10 +140,13 @@ class Recommender:
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
-        items: Optional[Iterable[Any]] = None,
+        items: Optional[Ids] = None,
         exclude_seen: bool = True,
         history: Optional[History] = None,
         replace: bool = False,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Recommendations:
         r"""Recommends the items of highest score to each user. Users without
         a training interaction, or of an unknown id, get the most popular
@@ -140,9 +157,12 @@ class Recommender:
             users (Iterable[int or str], optional): The raw ids of the users,
                 all of the data set if not given. (default: :obj:`None`)
             k (int, optional): The length of the lists. (default: :obj:`20`)
-            items (Iterable[int or str], optional): The raw ids of the only
-                items to be recommended, all if not given.
-                (default: :obj:`None`)
+            items (List or Dict, optional): The raw ids of the only items to
+                be recommended: a list for all users, or a list for each of
+                some users, by their raw ids; the others get any items. An
+                item that is given twice counts once. A user with an empty
+                list, or with fewer than :obj:`k` items left, has a shorter
+                row, see :class:`Recommendations`. (default: :obj:`None`)
             exclude_seen (bool, optional): If set to :obj:`False`, what a
                 user has already, in training, validation, test or
                 :obj:`history`, is recommended as well. (default: :obj:`True`)
@@ -152,13 +172,33 @@ class Recommender:
             replace (bool, optional): See :meth:`fold_in`.
                 (default: :obj:`False`)
 
+            exclude_items (List or Dict, optional): The raw ids of items not
+                to be recommended, to all users or by user, as for
+                :obj:`items`. (default: :obj:`None`)
+            max_per_group (int, optional): How many items of a group, such as
+                a brand, a list may hold. The next best take the places of
+                the others. Items without a group are not counted.
+                (default: :obj:`None`)
+            groups (Dict[int or str, Any], optional): The groups of items, by
+                raw id. (default: those of :obj:`dataset.item_table`)
+
         Raises:
-            ValueError: If :obj:`k` is not positive, if :obj:`items` holds
-                none, or an unknown one, if :obj:`users` is given beside
+            ValueError: If :obj:`k` or :obj:`max_per_group` is not positive,
+                if an item is unknown, if :obj:`items` is an empty list, if
+                :obj:`exclude_items` leaves no item, or if there are no groups
+                for :obj:`max_per_group`, if :obj:`users` is given beside
                 :obj:`history`, or as in :meth:`fold_in`.
         """
         chunks = self.recommend_iter(
-            users, k, items, exclude_seen, history, replace
+            users,
+            k,
+            items,
+            exclude_seen,
+            history,
+            replace,
+            exclude_items,
+            max_per_group,
+            groups,
         )
         return Recommendations.concat(chunks)
 
@@ -166,10 +206,13 @@ class Recommender:
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
-        items: Optional[Iterable[Any]] = None,
+        items: Optional[Ids] = None,
         exclude_seen: bool = True,
         history: Optional[History] = None,
         replace: bool = False,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Iterator[Recommendations]:
         r"""Recommends as :meth:`recommend` does, some thousand users at a
         time, so that memory never holds all lists.
@@ -177,11 +220,14 @@ class Recommender:
         Args:
             users (Iterable[int or str], optional): See :meth:`recommend`.
             k (int, optional): See :meth:`recommend`.
-            items (Iterable[int or str], optional): See :meth:`recommend`.
+            items (List or Dict, optional): See :meth:`recommend`.
             exclude_seen (bool, optional): See :meth:`recommend`.
             history (Dict[int or str, List[int or str]], optional): See
                 :meth:`recommend`.
             replace (bool, optional): See :meth:`recommend`.
+            exclude_items (List or Dict, optional): See :meth:`recommend`.
+            max_per_group (int, optional): See :meth:`recommend`.
+            groups (Dict[int or str, Any], optional): See :meth:`recommend`.
         """
         if history is None and replace:
             raise ValueError("'replace' must come with 'history'")
@@ -200,7 +246,7 @@ class Recommender:
             self.dataset.item_ids,
             users,
             k,
-            items,
+            self._filter(items, exclude_items, max_per_group, groups),
             exclude_seen,
             folded_in=history is not None,
         )
@@ -262,36 +308,118 @@ class Recommender:
         )
 
     def similar_items(
-        self, ids: Iterable[Any], k: int = 10
+        self,
+        ids: Iterable[Any],
+        k: int = 10,
+        by: str = "embedding",
+        items: Optional[Ids] = None,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Tuple[np.ndarray, np.ndarray]:
-        r"""Finds the items whose embeddings have the largest cosine
-        similarity with those of some items. Each item is in its own list.
+        r"""Finds the items that are most similar to some items, by the cosine
+        of embeddings or of features. Each item is in its own list. An item
+        whose embedding or features are zero, as of items that lack the
+        modality, is similar to none: it is in no list, and its own is empty.
+
         Embeddings of one channel, as of
         :class:`~tmfun_pyg.baselines.MostPopular`, are refused: they are all
         alike.
 
         Args:
             ids (Iterable[int or str]): The raw ids of the items.
-            k (int, optional): The length of the lists, cut to the number of
-                items. (default: :obj:`10`)
+            k (int, optional): The length of the lists. (default: :obj:`10`)
+            by (str, optional): :obj:`"embedding"`, a modality, or
+                :obj:`"content"` for the mean over all modalities, where one
+                that either item lacks counts as a cosine of zero. Features
+                are centred as by :class:`~tmfun_pyg.baselines.ContentKNN`.
+                (default: :obj:`"embedding"`)
+            items (List or Dict, optional): The only items to be found, by
+                the ids asked for if it is a dictionary, see
+                :meth:`recommend`. (default: :obj:`None`)
+            exclude_items (List or Dict, optional): Items not to be found,
+                see :meth:`recommend`. (default: :obj:`None`)
+            max_per_group (int, optional): See :meth:`recommend`.
+            groups (Dict[int or str, Any], optional): See :meth:`recommend`.
 
         Returns:
-            Raw ids and similarities, of shape :obj:`[num_ids, k]`.
+            Raw ids and similarities, of shape :obj:`[num_ids, k]`. Where
+            fewer items are left, rows end in :obj:`-1` or :obj:`""`, and
+            :obj:`-inf`.
 
         Raises:
-            ValueError: If an item is unknown, :obj:`k` not positive, or if
+            ValueError: If an item is unknown, :obj:`k` not positive, if the
+                model has no embeddings of two channels or more, or the data
+                set not the features, or for what :meth:`recommend` refuses.
+        """
+        if by == "embedding":
+            vector = self._directions("similar_items", 1)
+        else:
+            vector = content_vectors(self.data, by)
+        item_filter = self._filter(items, exclude_items, max_per_group, groups)
+        return most_similar(vector, self.dataset.item_ids, ids, k, item_filter)
+
+    def similar_users(
+        self, ids: Iterable[Any], k: int = 10
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        r"""Finds the users whose embeddings have the largest cosine
+        similarity with those of some users. Each user is in the own list.
+        Users without a training interaction, of whom the model knows
+        nothing, are in no list, and their own are empty.
+
+        Args:
+            ids (Iterable[int or str]): The raw ids of the users.
+            k (int, optional): The length of the lists. (default: :obj:`10`)
+
+        Returns:
+            Raw ids and similarities as those of :meth:`similar_items`.
+
+        Raises:
+            ValueError: If a user is unknown, :obj:`k` not positive, or if
                 the model has no embeddings of two channels or more.
         """
-        emb = F.normalize(self._embeddings("similar_items")[1].float())
-        if emb.size(1) < 2:
+        vector = self._directions("similar_users", 0)
+        vector = vector * self.known.view(-1, 1)
+        return most_similar(vector, self.dataset.user_ids, ids, k)
+
+    def score(self, users: Iterable[Any], items: Iterable[Any]) -> PairScores:
+        r"""Returns the scores of pairs of a user and an item, the same that
+        :meth:`recommend` gives them, of what a user has as well.
+
+        Args:
+            users (Iterable[int or str]): The raw ids of the users. Unknown
+                ones are scored as by :meth:`recommend`, and marked.
+            items (Iterable[int or str]): The raw ids of the items, as many.
+
+        Raises:
+            ValueError: If there are more of one than of the other, or if an
+                item is unknown.
+        """
+        found = find_ids("items", items, self.dataset.item_ids)
+        item = torch.from_numpy(found).to(self.scorer.device)
+        user = index_of_users(users, self.dataset.user_ids).to(item.device)
+        if len(user) != len(item):
             raise ValueError(
-                f"'model' must have embeddings of at least 2 channels for "
-                f"'similar_items' (got 1 of {type(self.model).__name__})"
+                f"'users' and 'items' must be of one length (got {len(user)} "
+                f"and {len(item)})"
             )
-        index = find_ids("ids", ids, self.dataset.item_ids).to(emb.device)
-        scorer = EmbeddingScorer(emb, emb)
-        score, item = blocked_topk(scorer, min(k, len(emb)), index)
-        return self.dataset.item_ids[item.cpu().numpy()], score.cpu().numpy()
+        scorer = FallbackScorer(self.scorer, self.known, self.popularity)
+        return score_pairs(scorer, user, item)
+
+    @property
+    def titles(self) -> pd.Series:
+        r"""The title of each item by raw id, :obj:`""` for those without.
+
+        Raises:
+            ValueError: If the data set has no titles.
+        """
+        table = self.dataset.item_table
+        if "title" not in table:
+            raise ValueError(
+                "The data set must have titles of its items, which 'prepare' "
+                "reads from a file 'items' (got none)"
+            )
+        return pd.Series(table["title"].to_numpy(), self.dataset.item_ids)
 
     def add_items(
         self, item_ids: Sequence[Any], features: Dict[str, Any], k: int = 10
@@ -342,11 +470,15 @@ class Recommender:
             ValueError: If an id is unknown, or the model cannot be explained.
         """
         ids = self.dataset.user_ids, self.dataset.item_ids
-        user_index = int(find_ids("user", [user], ids[0]))
-        item_index = int(find_ids("item", [item], ids[1]))
-        return explain(
+        user_index = find_ids("user", [user], ids[0]).item()
+        item_index = find_ids("item", [item], ids[1]).item()
+        found = explain(
             self.model, self.data, user_index, item_index, *ids, self._cold
         )
+        if "title" not in self.dataset.item_table:
+            return found
+        shown = [found.item_id, *found.history_ids]
+        return replace(found, titles=self.titles.loc[shown].to_dict())
 
     def evaluate(
         self, split: str = "test", ks: Sequence[int] = (5, 10, 20, 50)
@@ -435,9 +567,10 @@ class Recommender:
         r"""Writes what a server needs to recommend without the model.
 
         The folder holds the embeddings of all users and items in float32,
-        whose inner product is the score, the ids, what users have seen, and
-        :obj:`manifest.json`, which tells sizes, versions and what each file
-        is. It is written whole or not at all.
+        whose inner product is the score, the ids, what users have seen, what
+        the data set knows of the items (titles), and :obj:`manifest.json`,
+        which tells sizes, versions and what each file is. It is written whole
+        or not at all.
 
         Args:
             folder (str): The folder to be made.
@@ -481,9 +614,26 @@ class Recommender:
         ids = self.dataset.user_ids, self.dataset.item_ids
         seen = UserItems(*(x.cpu() for x in self.seen))
         known, popularity = self.known.cpu(), self.popularity.cpu().float()
-        parts = Exported(user_emb, item_emb, *ids, seen, known, popularity)
+        table = self.dataset.item_table
+        parts = Exported(
+            user_emb, item_emb, *ids, seen, known, popularity, table
+        )
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)
+
+    def _filter(self, *args: Any) -> ItemFilter:
+        dataset = self.dataset
+        return ItemFilter(dataset.item_ids, *args, dataset.item_table)
+
+    def _directions(self, purpose: str, side: int) -> Tensor:
+        """Returns the embeddings of users (0) or items (1), of length 1."""
+        emb = F.normalize(self._embeddings(purpose)[side].float())
+        if emb.size(1) < 2:
+            raise ValueError(
+                f"'model' must have embeddings of at least 2 channels for "
+                f"'{purpose}' (got 1 of {type(self.model).__name__})"
+            )
+        return emb
 
     def _embeddings(self, purpose: str) -> Tuple[Tensor, Tensor]:
         if not isinstance(self.scorer, EmbeddingScorer):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.topk import stable_topk
+from tmfun_pyg.utils.topk import GroupLimit, grouped_topk, stable_topk
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -153,7 +153,29 @@ def rank_block(
     scores = scorer.score(user)
     if seen is not None:
         scores[seen.edges_of(user)] = -torch.inf
-    value, index = stable_topk(scores, min(k, scorer.num_items))
+    return rank_scores(scores, k)
+
+
+def rank_scores(
+    scores: Tensor, k: int, limit: Optional[GroupLimit] = None
+) -> Tuple[Tensor, Tensor]:
+    r"""Ranks items by their scores.
+
+    Args:
+        scores (torch.Tensor): The scores, :obj:`-inf` of items that are left
+            out, of shape :obj:`[num_rows, num_items]`.
+        k (int): The length of the lists.
+        limit (GroupLimit, optional): How many items of a group a list may
+            hold. (default: :obj:`None`)
+
+    Returns:
+        Scores and items as :func:`rank_block` returns them.
+    """
+    length = min(k, scores.size(1))
+    if limit is None:
+        value, index = stable_topk(scores, length)
+    else:
+        value, index = grouped_topk(scores, length, limit)
     index = index.masked_fill(value == -torch.inf, -1)
     short = k - index.size(1)
     if short > 0:

@@ -3,20 +3,23 @@
 import json
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from tmfun_pyg.datasets.item_table import empty_table, read_table
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
 VERSION = 2
-MANIFEST = "manifest.json"
+MANIFEST, ITEM_TABLE = "manifest.json", "item_table.csv"
 DTYPES = {"int": np.int64, "str": np.str_}
 
 
@@ -37,6 +40,8 @@ class Exported(NamedTuple):
             nothing.
         popularity (torch.Tensor): The number of training interactions of each
             item, of shape :obj:`[num_items]`.
+        item_table (pandas.DataFrame): What people know the items by, as
+            :obj:`dataset.item_table`.
     """
 
     user_emb: Tensor
@@ -46,13 +51,17 @@ class Exported(NamedTuple):
     seen: UserItems
     known: Tensor
     popularity: Tensor
+    item_table: pd.DataFrame
 
     def recommend(
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
-        items: Optional[Iterable[Any]] = None,
+        items: Optional[Ids] = None,
         exclude_seen: bool = True,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
     ) -> Recommendations:
         r"""Recommends as
         :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
@@ -60,8 +69,11 @@ class Exported(NamedTuple):
         Args:
             users (Iterable[int or str], optional): See there.
             k (int, optional): See there.
-            items (Iterable[int or str], optional): See there.
+            items (List or Dict, optional): See there.
             exclude_seen (bool, optional): See there.
+            exclude_items (List or Dict, optional): See there.
+            max_per_group (int, optional): See there.
+            groups (Dict[int or str, Any], optional): See there.
         """
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
         return Recommendations.concat(
@@ -72,7 +84,14 @@ class Exported(NamedTuple):
                 self.item_ids,
                 users,
                 k,
-                items,
+                ItemFilter(
+                    self.item_ids,
+                    items,
+                    exclude_items,
+                    max_per_group,
+                    groups,
+                    self.item_table,
+                ),
                 exclude_seen,
             )
         )
@@ -100,6 +119,7 @@ def load_exported(folder: Any) -> Exported:
         _check_same("format_version", manifest.get("format_version"), VERSION)
         sizes = manifest["num_users"], manifest["num_items"]
         channels, types = manifest["channels"], manifest["id_types"]
+        has_table = ITEM_TABLE in manifest["files"]
     embs, ids = [], []
     for name, size in zip(("user", "item"), sizes, strict=True):
         with _reading(folder / f"{name}_embedding.npy") as path:
@@ -125,7 +145,13 @@ def load_exported(folder: Any) -> Exported:
         known = _read_array(path, np.bool_, (sizes[0],))
     with _reading(folder / "popularity.npy") as path:
         popularity = _read_array(path, np.float32, (sizes[1],))
-    return Exported(embs[0], embs[1], ids[0], ids[1], seen, known, popularity)
+    table = empty_table(sizes[1])
+    if has_table:
+        with _reading(folder / ITEM_TABLE) as path:
+            table = read_table(str(path), sizes[1])
+    return Exported(
+        embs[0], embs[1], ids[0], ids[1], seen, known, popularity, table
+    )
 
 
 def _read_array(path: Path, dtype: type, shape: Tuple[int, ...]) -> Tensor:

@@ -9,7 +9,13 @@ from typing import Any, Dict, Sequence
 import numpy as np
 import torch
 
-from tmfun_pyg.recommender.export.read import MANIFEST, VERSION, Exported
+from tmfun_pyg.datasets.item_table import write_table
+from tmfun_pyg.recommender.export.read import (
+    ITEM_TABLE,
+    MANIFEST,
+    VERSION,
+    Exported,
+)
 from tmfun_pyg.recommender.export.scorer_module import ScorerModule
 from tmfun_pyg.recommender.item_index import (
     build_index,
@@ -30,6 +36,7 @@ FILES = {
     "known.npy": "whether each user has a training interaction; the "
     "embeddings of the others mean nothing, they get the most popular items",
     "popularity.npy": "the number of training interactions of each item",
+    ITEM_TABLE: "titles, pictures and groups of the items, a row each",
     "embeddings.safetensors": "user_embedding and item_embedding",
     "items.faiss": "an index of the items for maximum inner product",
     "scorer.pt2": "a program of torch.export, from indices of users to scores "
@@ -85,8 +92,8 @@ def write_export(
     target = Path(folder).expanduser().resolve()
     check_replaceable(target, [MANIFEST, *FILES], overwrite)
 
-    user_emb, item_emb, user_ids, item_ids, seen, known, popularity = content
-    rowptr, col = (x.numpy() for x in seen)
+    user_emb, item_emb, user_ids, item_ids, *_ = content
+    rowptr, col = (x.numpy() for x in content.seen)
     packages = {"tmfun_pyg", "torch", "numpy", *formats} - {"scorer"}
     manifest: Dict[str, Any] = {
         "format_version": VERSION,
@@ -95,7 +102,7 @@ def write_export(
         "num_items": num_items,
         "channels": user_emb.size(1),
         "num_seen": len(col),
-        "num_known": int(known.sum()),
+        "num_known": int(content.known.sum()),
         "dtype": "float32",
         "metric": "inner_product",
         "versions": {n: import_module(n).__version__ for n in sorted(packages)},
@@ -111,8 +118,10 @@ def write_export(
             is_integer = ids.dtype.kind == "i"
             manifest["id_types"][name] = "int" if is_integer else "str"
         np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
-        np.save(part / "known.npy", known.numpy())
-        np.save(part / "popularity.npy", popularity.numpy())
+        np.save(part / "known.npy", content.known.numpy())
+        np.save(part / "popularity.npy", content.popularity.numpy())
+        if len(content.item_table.columns) > 0:
+            write_table(str(part / ITEM_TABLE), content.item_table)
         if "safetensors" in formats:
             embs = {"user_embedding": user_emb, "item_embedding": item_emb}
             path = part / "embeddings.safetensors"

@@ -1,0 +1,137 @@
+"""Which items may be in a list, for all models and those who ask."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+from tmfun_pyg.baselines import ItemKNN
+from tmfun_pyg.nn import LightGCN
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender.export import load_exported
+
+ITEMS = [f"i{item:02}" for item in range(25)]
+# The last one is not in the data set, and gets the most popular items.
+USERS = [*(f"ü{user}" for user in range(30)), "nobody"]
+
+
+@pytest.fixture(params=[LightGCN, ItemKNN])
+def recommender(request: Any, make_recommender: Any) -> Recommender:
+    """With embeddings, and without."""
+    recommender = make_recommender(request.param)
+    if request.param is ItemKNN:
+        recommender.model.fit(recommender.data)
+    return recommender
+
+
+def lists_of(recommender: Recommender, k: int, **options: Any) -> Dict:
+    lists = recommender.recommend(USERS, k, **options).lists()
+    return dict(zip(USERS, lists, strict=True))
+
+
+def test_of_the_request(recommender: Recommender) -> None:
+    every = lists_of(recommender, 25)
+    some, out = ["i20", "i03", "i03", "i11", "i07"], ["i11", "i11", "i05"]
+    for items, exclude_items, left in (
+        (some, None, {*some}),
+        (None, out, {*ITEMS} - {*out}),
+        (some, out, {*some} - {*out}),
+        (None, [], {*ITEMS}),
+        (np.array(some), iter(out), {*some} - {*out}),
+    ):
+        found = lists_of(
+            recommender, 6, items=items, exclude_items=exclude_items
+        )
+        assert found == {
+            user: [item for item in every[user] if item in left][:6]
+            for user in USERS
+        }
+
+
+@pytest.mark.parametrize("few", [None, ITEMS[:12]])
+def test_by_user(recommender: Recommender, few: Any) -> None:
+    every = lists_of(recommender, 25)
+    items = {
+        "ü3": ["i20", "i03", "i20", "i11", "i07"],
+        "nobody": ["i09", "i02"],
+        "ü7": [],
+        "ü8": ["i01"],
+    }
+    out = {"ü3": ["i11"], "ü4": ["i00", "i01", "i02"], "nobody": ["i02"]}
+    found = lists_of(recommender, 5, items=few or items, exclude_items=out)
+    for user in USERS:
+        left = {*(few or items.get(user, ITEMS))} - {*out.get(user, [])}
+        assert found[user] == [i for i in every[user] if i in left][:5]
+    if few is None:
+        assert found["ü7"] == []
+        assert found["nobody"] == ["i09"]  # As many as are left.
+        assert len(found["ü9"]) == 5
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_groups(recommender: Recommender, most: int) -> None:
+    every = lists_of(recommender, 25)
+    # One large group, and items without any.
+    groups: Dict[str, Any] = dict.fromkeys(ITEMS[:9], "large")
+    groups |= {item: int(item[2]) for item in ITEMS[9:20]}
+    groups["i00"] = None
+    found = lists_of(
+        recommender, 8, exclude_items=["i19"], max_per_group=most, groups=groups
+    )
+    for user, listed in found.items():
+        expected: List[str] = []
+        for item in every[user]:
+            group = groups.get(item)
+            count = sum(groups.get(i) == group for i in expected)
+            if item != "i19" and (group is None or count < most):
+                expected.append(item)
+        assert listed == expected[:8]
+
+
+def test_exported(make_recommender: Any, tmp_path: Path) -> None:
+    recommender = make_recommender(LightGCN)
+    recommender.export(tmp_path / "served")
+    options: Any = {
+        "items": {"ü3": ITEMS[:9], "nobody": ITEMS[3:7]},
+        "exclude_items": ITEMS[4:6],
+        "max_per_group": 2,
+        "groups": {item: item[1] for item in ITEMS},
+    }
+    expected = recommender.recommend(USERS, 4, **options)
+    found = load_exported(tmp_path / "served").recommend(USERS, 4, **options)
+    assert found.lists() == expected.lists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"items": []}, r"'items' must hold at least one item \(got none\)"),
+        ({"exclude_items": ITEMS}, r"leave at least one item \(got all 25"),
+        (
+            {"items": ["i03", "i03"], "exclude_items": ["i03"]},
+            r"'exclude_items' must leave at least one item \(got all 1\)",
+        ),
+        (
+            {"items": ["i03", *"abcdefg"]},
+            r"'items' .* such as i00 \(got 7 others: a, b, c, d, e, \.\.\.\)",
+        ),
+        ({"exclude_items": ["x"]}, r"'exclude_items' must be .*\(got x\)"),
+        ({"items": {"ü1": ["x"]}}, r"'items' must be in the .*\(got x\)"),
+        (
+            {"exclude_items": {"ü1": "i03"}},
+            r"'exclude_items of ü1' must be a list of ids \(got 'i03'\)",
+        ),
+        ({"items": {5: [], "5": []}}, r"'items' .*\(got 2 keys, but 1 texts"),
+        ({"max_per_group": 0}, r"'max_per_group' must be at least 1"),
+        ({"max_per_group": 1}, r"'max_per_group' must come with 'groups'"),
+        ({"groups": {}}, "'groups' must come with 'max_per_group'"),
+        (
+            {"max_per_group": 1, "groups": {"x": 1, "i03": 1}},
+            r"'groups' must be in the data set.*\(got x\)",
+        ),
+    ],
+)
+def test_mistakes(make_recommender: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_recommender(LightGCN).recommend(**options)

@@ -1,0 +1,142 @@
+"""Items and users that are similar, and scores of pairs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.baselines import ContentKNN, ItemKNN
+from tmfun_pyg.datasets import MultimodalRecDataset
+from tmfun_pyg.nn import TMFUN, LightGCN
+from tmfun_pyg.recommender import Recommender
+
+ITEMS = [f"i{item:02}" for item in range(25)]
+
+
+def unit(data: HeteroData, modality: str) -> np.ndarray:
+    """Unit vectors of features, standardized and centred as documented."""
+    x = data["item"][f"x_{modality}"].double().numpy()
+    x = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    warm = np.unique(data["user", "item"].edge_index[1])
+    x = x - x[warm].mean(0)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("by", ["visual", "text", "content"])
+def test_by_content(make_recommender: Any, by: str) -> None:
+    recommender = make_recommender(LightGCN)  # Which reads no features.
+    names = ["visual", "text"] if by == "content" else [by]
+    vectors = [unit(recommender.dataset[0], name) for name in names]
+    cosine = np.mean([x @ x.T for x in vectors], axis=0)
+    found, score = recommender.similar_items(ITEMS, 6, by)
+    order = (-cosine).argsort(axis=1)[:, :6]
+    assert found.tolist() == [[ITEMS[i] for i in row] for row in order]
+    expected = np.take_along_axis(cosine, order, axis=1)
+    np.testing.assert_allclose(score, expected, atol=1e-5)
+
+
+def test_items_without_the_modality() -> None:
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    log = pandas.DataFrame(
+        {"user_id": np.arange(60) // 3, "item_id": np.arange(60) % 12}
+    )
+    x = {
+        "a": rng.normal(size=(12, 4)),
+        "b": (range(5), rng.normal(size=(5, 3))),
+    }
+    dataset = MultimodalRecDataset.from_interactions(log, x)
+    model = LightGCN.from_data(dataset[0])
+    recommender = Recommender(model, dataset)
+    found, score = recommender.similar_items([3, 7], 9, by="b")
+    assert found[0, 0] == 3
+    assert sorted(found[0, :5]) == [0, 1, 2, 3, 4]
+    assert found[0, 5:].tolist() == [-1] * 4
+    assert found[1].tolist() == [-1] * 9
+    assert np.isneginf(score[1]).all()
+    with pytest.raises(ValueError, match=r"embedding, content, a, b \(got 'c'"):
+        recommender.similar_items([3], by="c")
+
+
+@pytest.mark.parametrize("by", ["embedding", "content"])
+def test_filters(make_recommender: Any, by: str) -> None:
+    recommender = make_recommender(TMFUN)
+    asked = ["i03", "i20"]
+    every, _ = recommender.similar_items(asked, 25, by)
+    groups = {item: item[1] for item in ITEMS}
+    items = {"i20": ITEMS[:15]}
+    found, _ = recommender.similar_items(
+        asked, 4, by, items, ["i07", "i03"], 2, groups
+    )
+    for who, ranked, listed in zip(asked, every, found, strict=True):
+        expected: list = []
+        for item in ranked:
+            count = sum(groups[i] == groups[item] for i in expected)
+            allowed = item in items.get(who, ITEMS) and count < 2
+            if allowed and item not in ("i07", "i03"):
+                expected.append(item)
+        expected = [*expected, "", "", ""][:4]
+        assert listed.tolist() == expected
+
+
+def test_similar_users(make_recommender: Any) -> None:
+    recommender = make_recommender(LightGCN)
+    data = recommender.dataset[0]
+    store = data["user", "item"]
+    keep = store.edge_index[0] > 2  # Three users with no training item.
+    store.edge_index = store.edge_index[:, keep]
+    data["item", "user"].edge_index = store.edge_index.flip(0)
+    recommender.dataset.data = data
+    recommender = Recommender(recommender.model, recommender.dataset)
+    users = recommender.dataset.user_ids
+    emb = recommender.scorer.user_emb.double().numpy()
+    emb = emb / np.linalg.norm(emb, axis=1, keepdims=True)
+    found, score = recommender.similar_users(users[[9, 1, 4]], k=28)
+    for row, user in ((0, 9), (2, 4)):
+        cosine = emb[3:] @ emb[user]
+        order = (-cosine).argsort()
+        assert found[row, :27].tolist() == users[3:][order].tolist()
+        np.testing.assert_allclose(score[row, :27], cosine[order], atol=1e-6)
+        assert found[row, 27] == ""
+    assert set(found[1]) == {""}
+    with pytest.raises(ValueError, match=r"'ids' must be .*\(got nobody\)"):
+        recommender.similar_users(["nobody"])
+
+
+@pytest.mark.parametrize("cls", [LightGCN, TMFUN, ContentKNN, ItemKNN])
+def test_scores_of_pairs(
+    make_recommender: Any, cls: Any, monkeypatch: Any
+) -> None:
+    recommender = make_recommender(cls)
+    if cls is ItemKNN:
+        recommender.model.fit(recommender.data)
+    users = [*recommender.dataset.user_ids, "nobody"]
+    found = recommender.recommend(users, 25, exclude_seen=False)
+    pairs = [
+        (u, i) for u, row in zip(users, found.lists(), strict=True) for i in row
+    ]
+    expected = found.score.ravel()
+    order = np.random.default_rng(0).permutation(len(pairs))
+    user, item = zip(*(pairs[place] for place in order), strict=True)
+    for limit in (2**22, 100):
+        monkeypatch.setattr("tmfun_pyg.recommender.pair_scores.BLOCK", limit)
+        score, known = recommender.score(user, item)
+        assert (known == (np.array(user) != "nobody")).all()
+        bound = 1e-6 * np.abs(expected).max()
+        np.testing.assert_allclose(score, expected[order], atol=bound)
+
+
+def test_no_pairs(make_recommender: Any) -> None:
+    recommender = make_recommender(LightGCN)
+    assert recommender.score([], []).score.shape == (0,)
+    assert recommender.score(["nobody"], ["i03"]).score.dtype == np.float32
+    for users, items, message in (
+        (["ü1"], ["i03", "i04"], r"of one length \(got 1 and 2\)"),
+        (["ü1", "x"], ["i03", "y"], r"'items' must be .*\(got y\)"),
+        ("ü1", ["i03"], "'users' must be a list of ids"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recommender.score(users, items)
+    assert torch.is_grad_enabled()

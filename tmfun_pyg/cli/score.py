@@ -1,0 +1,50 @@
+from pathlib import Path
+from typing import Dict, Iterator
+
+import numpy as np
+
+from tmfun_pyg.datasets.pair_files import read_pairs
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender.tables import write_table
+
+WRITTEN = ("score", "source")
+
+
+def score(recommender: Recommender, pairs: Path, out: Path) -> None:
+    """Writes the scores of given pairs of a user and an item, the same as in
+    the lists of recommend, behind the columns of the file.
+
+    Args:
+        recommender: The model and its data set.
+        pairs: The pairs: a .csv or .tsv file with the columns user_id and
+            item_id, which is read some rows at a time; it may be compressed,
+            as .csv.gz.
+        out: The file to write: .csv or .parquet.
+    """
+    count = {"pairs": 0, "unknown": 0}
+
+    def pieces() -> Iterator[Dict[str, np.ndarray]]:
+        for frame in read_pairs(str(pairs)):
+            taken = [name for name in WRITTEN if name in frame]
+            if taken:
+                raise ValueError(
+                    f"'{pairs}' must not have the column(s) "
+                    f"{', '.join(taken)}, which are written"
+                )
+            try:
+                found = recommender.score(frame["user_id"], frame["item_id"])
+            except ValueError as err:
+                raise ValueError(f"'{pairs}': {err}") from err
+            count["pairs"] += len(frame)
+            count["unknown"] += int((~found.known).sum())
+            source = np.where(found.known, "model", "most-popular")
+            columns = {name: frame[name].to_numpy() for name in frame}
+            yield {**columns, "score": found.score, "source": source}
+
+    write_table(out, pieces())
+    print(f"{out}: {count['pairs']} pairs")
+    if count["unknown"] > 0:
+        print(
+            f"{count['unknown']} of them are of users unknown to the model, "
+            f"and have the popularity of the item (source: most-popular)"
+        )

@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from tmfun_pyg.datasets.id_files import read_ids
+from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender.tables import write_table
+
+
+def similar(
+    recommender: Recommender,
+    out: Path,
+    items: str = "all",
+    k: int = 10,
+    by: str = "embedding",
+    candidates: Optional[str] = None,
+    exclude_items: Optional[str] = None,
+    max_per_group: Optional[int] = None,
+    with_titles: bool = False,
+) -> None:
+    """Writes the most similar items of each item, which is the first in its
+    own list.
+
+    Args:
+        recommender: The model and its data set.
+        out: The file to write: .csv or .parquet.
+        items: A file with the id of an item in each line, or "all".
+        k: The length of the lists.
+        by: What is compared: embedding, a modality, or content for all
+            modalities.
+        candidates: A file with the ids of the only items to be found.
+        exclude_items: A file with the ids of items not to be found.
+        max_per_group: How many items of a group of the data set a list may
+            hold.
+        with_titles: Whether to write the titles of the items as well.
+    """
+    titles = recommender.titles if with_titles else None
+    every = recommender.dataset.item_ids
+    asked = every if items == "all" else np.array(read_ids(items))
+    found, score = recommender.similar_items(
+        asked,
+        k,
+        by,
+        None if candidates is None else read_ids(candidates),
+        None if exclude_items is None else read_ids(exclude_items),
+        max_per_group,
+    )
+    row, place = np.isfinite(score).nonzero()
+    columns = {
+        "item_id": asked.astype(every.dtype)[row],
+        "rank": place + 1,
+        "similar_id": found[row, place],
+        "score": score[row, place],
+    }
+    if titles is not None:
+        columns["title"] = titles.loc[columns["item_id"]].to_numpy()
+        columns["similar_title"] = titles.loc[columns["similar_id"]].to_numpy()
+    write_table(out, [columns])
+    print(f"{out}: {len(asked)} items")
+    num_short = int(np.isinf(score).any(axis=1).sum())
+    if num_short > 0:
+        print(f"{num_short} have fewer than {k} similar items left")

@@ -1,0 +1,166 @@
+"""Which items may be in the lists of a request."""
+
+from itertools import chain
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+)
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tmfun_pyg.utils.ids import check_list, find_ids, ids_as_text
+from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.topk import GroupLimit
+from tmfun_pyg.utils.user_items import UserItems
+
+# Raw ids for all who ask, or for some of them.
+Ids = Union[Iterable[Any], Mapping[Any, Iterable[Any]]]
+
+
+class ItemLists(NamedTuple):
+    r"""The items of some of those who ask.
+
+    Args:
+        row_of (Dict[str, int]): The row of each, by the text of the raw id.
+        items (UserItems): The items of each row, and of a last one, without
+            any, for all others.
+    """
+
+    row_of: Dict[str, int]
+    items: UserItems
+
+    @property
+    def last(self) -> int:
+        r"""The row of all others."""
+        return len(self.row_of)
+
+    def rows(self, names: List[str]) -> Tensor:
+        r"""Returns the rows of those who ask."""
+        rows = [self.row_of.get(name, self.last) for name in names]
+        return torch.tensor(rows, dtype=torch.long)
+
+
+class ItemFilter:
+    r"""Which items may be in the lists of a request. Takes raw ids and holds
+    indices.
+
+    Args:
+        item_ids (np.ndarray): The raw ids of all items, by index.
+        items (List or Dict, optional): The only items, for all or by who
+            asks. (default: :obj:`None`)
+        exclude_items (List or Dict, optional): Items to leave out, likewise.
+            (default: :obj:`None`)
+        max_per_group (int, optional): How many items of a group a list may
+            hold. (default: :obj:`None`)
+        groups (Dict[int or str, Any], optional): The groups of items.
+            (default: the column :obj:`group` of :obj:`table`)
+        table (pandas.DataFrame, optional): What is known of all items, by
+            index. (default: :obj:`None`)
+
+    Attributes:
+        allowed (torch.Tensor, optional): The only items for all, ascending.
+        excluded (torch.Tensor, optional): Those left out for all.
+        allowed_of (ItemLists, optional): The only items for some.
+        excluded_of (ItemLists, optional): Those left out for some.
+        limit (GroupLimit, optional): How many of a group.
+
+    Raises:
+        ValueError: If an item is unknown, if no item is left for all, or if
+            :obj:`max_per_group` is not positive, or comes without groups or
+            these without it.
+    """
+
+    def __init__(
+        self,
+        item_ids: np.ndarray,
+        items: Optional[Ids] = None,
+        exclude_items: Optional[Ids] = None,
+        max_per_group: Optional[int] = None,
+        groups: Optional[Mapping[Any, Any]] = None,
+        table: Optional[pd.DataFrame] = None,
+    ) -> None:
+        self.allowed, self.allowed_of = _read("items", items, item_ids)
+        self.excluded, self.excluded_of = _read(
+            "exclude_items", exclude_items, item_ids
+        )
+        if self.allowed is not None and self.allowed.numel() == 0:
+            raise ValueError("'items' must hold at least one item (got none)")
+        if self.excluded is not None:
+            every = self.allowed
+            if every is None:
+                every = torch.arange(len(item_ids))
+            left = every[~torch.isin(every, self.excluded)]
+            if left.numel() == 0:
+                raise ValueError(
+                    f"'exclude_items' must leave at least one item (got all "
+                    f"{len(every)})"
+                )
+            if self.allowed is not None:
+                self.allowed, self.excluded = left, None
+        self.limit = _read_limit(item_ids, max_per_group, groups, table)
+
+
+def _read(
+    name: str, ids: Optional[Ids], item_ids: np.ndarray
+) -> Tuple[Optional[Tensor], Optional[ItemLists]]:
+    """Returns the items for all, ascending and each once, or those for some
+    who ask.
+    """
+    if ids is None:
+        return None, None
+    if not isinstance(ids, Mapping):
+        return torch.from_numpy(find_ids(name, ids, item_ids)).unique(), None
+    row_of = {who: row for row, who in enumerate(ids_as_text(name, [*ids]))}
+    for who, of_one in ids.items():
+        check_list(f"{name} of {who}", of_one)
+    lists = [*map(list, ids.values())]
+    if len(row_of) < len(lists):
+        raise ValueError(
+            f"'{name}' must have keys that differ as text (got {len(lists)} "
+            f"keys, but {len(row_of)} texts)"
+        )
+    row = np.repeat(range(len(lists)), [*map(len, lists)]).astype(np.int64)
+    item = find_ids(name, [*chain.from_iterable(lists)], item_ids)
+    edge_index = torch.from_numpy(np.stack([row, item]))
+    lists_of = UserItems.from_edge_index(edge_index, len(row_of) + 1)
+    return None, ItemLists(row_of, lists_of)
+
+
+def _read_limit(
+    item_ids: np.ndarray,
+    most: Optional[int],
+    groups: Optional[Mapping[Any, Any]],
+    table: Optional[pd.DataFrame],
+) -> Optional[GroupLimit]:
+    if most is None:
+        if groups is not None:
+            raise ValueError("'groups' must come with 'max_per_group'")
+        return None
+    check_at_least("max_per_group", most, 1)
+    if groups is not None:
+        code = np.full(len(item_ids), -1)
+        of_item = pd.Series([*groups.values()], dtype=object)
+        code[find_ids("groups", [*groups], item_ids)] = _number(of_item)
+    elif table is not None and "group" in table:
+        code = _number(table["group"])
+    else:
+        raise ValueError(
+            "'max_per_group' must come with 'groups', or with a data set that "
+            "has groups of its items (got neither)"
+        )
+    return GroupLimit(torch.from_numpy(code), most)
+
+
+def _number(groups: pd.Series) -> np.ndarray:
+    """Numbers groups; those that are empty are none, -1."""
+    return pd.factorize(groups.where(groups != "", None))[0]

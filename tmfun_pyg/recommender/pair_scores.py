@@ -1,0 +1,73 @@
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.index import index2ptr
+
+from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, user_blocks
+
+BLOCK = 2**22  # Numbers of one side that are multiplied at once.
+
+
+class PairScores(NamedTuple):
+    r"""The scores of pairs of users and items.
+
+    Args:
+        score (np.ndarray): The scores, of shape :obj:`[num_pairs]`.
+        known (np.ndarray): Whether the user has a training interaction, of
+            shape :obj:`[num_pairs]`. For the others the score is the item's
+            number of training interactions, as in
+            :class:`~tmfun_pyg.recommender.Recommendations`.
+    """
+
+    score: np.ndarray
+    known: np.ndarray
+
+
+@torch.no_grad()
+def score_pairs(
+    scorer: FallbackScorer, user: Tensor, item: Tensor
+) -> PairScores:
+    r"""Returns the scores of pairs.
+
+    Args:
+        scorer (FallbackScorer): The scores.
+        user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
+        item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
+    """
+    known, score = scorer.known[user], scorer.popularity[item]
+    score_known = _from_embeddings
+    if not isinstance(scorer.scorer, EmbeddingScorer):
+        score_known = _from_rows
+    if bool(known.any()):
+        score[known] = score_known(scorer.scorer, user[known], item[known])
+    return PairScores(score.cpu().numpy(), known.cpu().numpy())
+
+
+def _from_embeddings(
+    scorer: EmbeddingScorer, user: Tensor, item: Tensor
+) -> Tensor:
+    size = max(1, BLOCK // max(1, scorer.item_emb.size(1)))
+    pairs = zip(user.split(size), item.split(size), strict=True)
+    return torch.cat(
+        [
+            (scorer.user_emb[u].float() * scorer.item_emb[i].float()).sum(1)
+            for u, i in pairs
+        ]
+    )
+
+
+def _from_rows(scorer: Scorer, user: Tensor, item: Tensor) -> Tensor:
+    """Scores all items for each user, where there is no other way."""
+    asked, row = user.unique(return_inverse=True)
+    order = row.argsort()
+    begin = index2ptr(row[order], len(asked))
+    out = torch.empty(len(user), device=scorer.device)
+    every = torch.arange(len(asked), device=scorer.device)
+    for block in user_blocks(every, scorer.num_items):
+        pair = order[begin[block[0]] : begin[block[-1] + 1]]
+        scores = scorer.score(asked[block])
+        out[pair] = scores[row[pair] - block[0], item[pair]].float()
+    return out

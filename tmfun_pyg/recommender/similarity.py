@@ -1,0 +1,99 @@
+"""What is most similar to what: items or users, by their vectors."""
+
+from typing import Any, Iterable, Optional, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.baselines import ContentKNN
+from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
+from tmfun_pyg.recommender.item_filter import ItemFilter
+from tmfun_pyg.recommender.raw_ids import ids_or_none
+from tmfun_pyg.utils.ids import check_list, find_ids, ids_as_text
+from tmfun_pyg.utils.messages import check_at_least
+
+
+class SimilarityScorer:
+    r"""Scores by inner product, with :obj:`-inf` where either vector is zero:
+    a :class:`~tmfun_pyg.utils.retrieval.Scorer`.
+
+    Args:
+        query (torch.Tensor): The vectors of those who ask, of shape
+            :obj:`[num_users, channels]`.
+        vector (torch.Tensor): The vectors of those found, of shape
+            :obj:`[num_items, channels]`.
+    """
+
+    def __init__(self, query: Tensor, vector: Tensor) -> None:
+        self.query, self.vector = query, vector
+        self.is_zero = ~vector.any(dim=1)
+        self.num_users, self.num_items = len(query), len(vector)
+        self.device = vector.device
+
+    def score(self, user: Tensor) -> Tensor:
+        r"""Returns the scores of all items for some users."""
+        query = self.query[user]
+        nothing = ~query.any(dim=1, keepdim=True) | self.is_zero
+        return (query @ self.vector.t()).masked_fill(nothing, -torch.inf)
+
+    def select(self, item: Tensor) -> "SimilarityScorer":
+        r"""Returns what scores some of the items only."""
+        return SimilarityScorer(self.query, self.vector[item])
+
+
+@torch.no_grad()
+def most_similar(
+    vector: Tensor,
+    raw_ids: np.ndarray,
+    ids: Iterable[Any],
+    k: int,
+    item_filter: Optional[ItemFilter] = None,
+) -> Tuple[np.ndarray, np.ndarray]:
+    r"""Returns the raw ids and the scores of those whose vectors have the
+    largest inner products, both of shape :obj:`[num_ids, k]`.
+
+    Args:
+        vector (torch.Tensor): The vectors of all, zero of those that are in
+            no list.
+        raw_ids (np.ndarray): The raw ids of all.
+        ids (Iterable[int or str]): The raw ids of those who ask.
+        k (int): The length of the lists.
+        item_filter (ItemFilter, optional): Who may be in a list.
+            (default: :obj:`None`)
+    """
+    check_at_least("k", k, 1)
+    check_list("ids", ids)
+    asked = ids_as_text("ids", ids)
+    index = torch.from_numpy(find_ids("ids", asked, raw_ids))
+    ranking = FilteredRanking(
+        SimilarityScorer(vector, vector), item_filter or ItemFilter(raw_ids)
+    )
+    score, found = ranking.topk(k, index.to(vector.device), asked)
+    return ids_or_none(raw_ids, found.cpu().numpy()), score.cpu().numpy()
+
+
+@torch.no_grad()
+def content_vectors(data: HeteroData, by: str) -> Tensor:
+    r"""Returns vectors of items whose inner products are the cosines of their
+    features, as :class:`~tmfun_pyg.baselines.ContentKNN` centres them.
+
+    Args:
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        by (str): A modality, or :obj:`"content"` for the mean over all.
+    """
+    names = list(data.modalities)
+    if by not in names and (by != "content" or not names):
+        choices = ["embedding", *(["content"] if names else []), *names]
+        raise ValueError(
+            f"'by' must be one of {', '.join(choices)} (got {by!r})"
+        )
+    sizes = data["user"].num_nodes, data["item"].num_nodes
+    unit = ContentKNN(*sizes).encode(data).item.float()
+    if by == "content":
+        return unit / len(names) ** 0.5
+    widths = [data["item"][f"x_{name}"].size(1) for name in names]
+    return F.normalize(unit.split(widths, dim=1)[names.index(by)])

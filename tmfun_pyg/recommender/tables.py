@@ -1,0 +1,71 @@
+"""Tables that are written piece by piece, whole or not at all."""
+
+import csv
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator
+
+import numpy as np
+
+from tmfun_pyg.utils.extras import import_extra
+from tmfun_pyg.utils.files import atomic_write
+
+Piece = Dict[str, np.ndarray]  # Some rows, by column.
+
+
+def write_table(path: Any, pieces: Iterable[Piece]) -> None:
+    r"""Writes a :obj:`.csv` or :obj:`.parquet` file.
+
+    Args:
+        path (str): The file.
+        pieces (Iterable[Dict[str, np.ndarray]]): Some rows at a time, by
+            column, one piece at least.
+
+    Raises:
+        ImportError: If the file is to be Parquet, and pyarrow is missing.
+        ValueError: If the file is of another type.
+        OSError: If it can't be written.
+    """
+    write_as(path, TABLES, pieces)
+
+
+def write_as(
+    path: Any, writers: Dict[str, Callable], pieces: Iterable[Any]
+) -> None:
+    r"""Writes a file by what writes files of its type.
+
+    Args:
+        path (str): The file.
+        writers (Dict[str, Callable]): What writes, by suffix.
+        pieces (Iterable): What to write.
+    """
+    path = Path(path)
+    if path.suffix not in writers:
+        raise ValueError(
+            f"'{path}' must be of type {', '.join(writers)} (got "
+            f"'{path.suffix}')"
+        )
+    with atomic_write(path) as part:
+        writers[path.suffix](part, iter(pieces))
+
+
+def _write_csv(path: Path, pieces: Iterator[Piece]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for number, piece in enumerate(pieces):
+            if number == 0:
+                writer.writerow(piece)
+            columns = (column.tolist() for column in piece.values())
+            writer.writerows(zip(*columns, strict=True))
+
+
+def _write_parquet(path: Path, pieces: Iterator[Piece]) -> None:
+    pyarrow = import_extra("pyarrow", "data")
+    parquet = import_extra("pyarrow.parquet", "data")
+    table = pyarrow.table(next(pieces))
+    with parquet.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table)
+        for piece in pieces:
+            writer.write_table(pyarrow.table(piece, table.schema))
+
+
+TABLES = {".csv": _write_csv, ".parquet": _write_parquet}
