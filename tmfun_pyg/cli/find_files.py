@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import List
 
 # Options whose value is a file or a folder that is read.
-READ = ("--ckpt", "--users", "--log", "--root", "--data.root", "--run")
-READ += ("--items", "--exclude_items", "--candidates", "--pairs")
+READ = (
+    *("--ckpt", "--users", "--log", "--root", "--data.root", "--run"),
+    *("--items", "--exclude_items", "--candidates", "--pairs"),
+)
 ALL = (("--users", "all"), ("--items", "all"))  # Which are no files.
 CONFIG = ("-c", "--config")
 
