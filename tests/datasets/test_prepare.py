@@ -305,6 +305,8 @@ def test_numbers_of_the_report(tmp_path):
                 "largest_norm": 10.0,
             }
         },
+        "item_table": {},
+        "ignored": [],
         "assumed": [],
         "suspicious": [
             "validation can judge only 3 users (fewer than 100)",

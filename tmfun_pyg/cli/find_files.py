@@ -2,19 +2,13 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import List, Tuple
+from typing import List
 
 # Options whose value is a file or a folder that is read.
-READ: Tuple[str, ...] = (
-    "--ckpt",
-    "--users",
-    "--history",
-    "--log",
-    "--root",
-    "--data.root",
+READ = (
+    *("--ckpt", "--users", "--history", "--log", "--root", "--data.root"),
+    *("--run", "--items", "--exclude_items", "--candidates", "--pairs"),
 )
-READ += ("--run",)
-READ += ("--items", "--exclude_items", "--candidates", "--pairs")
 ALL = (("--users", "all"), ("--items", "all"))  # Which are no files.
 CONFIG = ("-c", "--config")
 

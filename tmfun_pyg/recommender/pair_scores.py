@@ -38,11 +38,11 @@ def score_pairs(
         item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
     """
     known, score = scorer.known[user], scorer.popularity[item]
-    score_known = _from_embeddings
-    if not isinstance(scorer.scorer, EmbeddingScorer):
-        score_known = _from_rows
-    if bool(known.any()):
-        score[known] = score_known(scorer.scorer, user[known], item[known])
+    model, user, item = scorer.scorer, user[known], item[known]
+    if user.numel() > 0 and isinstance(model, EmbeddingScorer):
+        score[known] = _from_embeddings(model, user, item)
+    elif user.numel() > 0:
+        score[known] = _from_rows(model, user, item)
     return PairScores(score.cpu().numpy(), known.cpu().numpy())
 
 

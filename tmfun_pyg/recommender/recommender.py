@@ -621,9 +621,21 @@ class Recommender:
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)
 
-    def _filter(self, *args: Any) -> ItemFilter:
-        dataset = self.dataset
-        return ItemFilter(dataset.item_ids, *args, dataset.item_table)
+    def _filter(
+        self,
+        items: Optional[Ids],
+        exclude_items: Optional[Ids],
+        max_per_group: Optional[int],
+        groups: Optional[Mapping[Any, Any]],
+    ) -> ItemFilter:
+        return ItemFilter(
+            self.dataset.item_ids,
+            items,
+            exclude_items,
+            max_per_group,
+            groups,
+            self.dataset.item_table,
+        )
 
     def _directions(self, purpose: str, side: int) -> Tensor:
         """Returns the embeddings of users (0) or items (1), of length 1."""
