@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import List
 
 # Options whose value is a file or a folder that is read.
-READ = ("--ckpt", "--users", "--history", "--log", "--root", "--data.root")
-READ += ("--run",)
+READ = (
+    *("--ckpt", "--users", "--history", "--log"),
+    *("--root", "--data.root", "--run"),
+)
 CONFIG = ("-c", "--config")
 
 

@@ -23,7 +23,8 @@ def read_histories(path: str) -> Dict[Any, List[Any]]:
         ValueError: If the file is missing or has another format, a column is
             missing, or a row has no id.
     """
-    frame = read_log_file(path, *COLUMNS, TextFormat())
+    user_col, item_col = COLUMNS
+    frame = read_log_file(path, user_col, item_col, TextFormat())
     if not set(COLUMNS) <= set(frame):
         raise ValueError(
             f"'{path}' must have the columns {COLUMNS} (got {list(frame)})"
