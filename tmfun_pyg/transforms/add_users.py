@@ -27,7 +27,7 @@ class AddUsers(BaseTransform):
     items has the weight :math:`1 / \sqrt{d_u d_i}`, where :math:`d_i` counts
     the training interactions as before, without those of the added users, and
     at least one. On this graph, :math:`L` layers of
-    :class:`~tmfun_pyg.nn.conv.InteractionPropagation` give the user the row
+    propagation as in :class:`~tmfun_pyg.nn.LightGCN` give the user the row
 
     .. math::
         \mathbf{x}_u = \frac{1}{L + 1} \left( \mathbf{e}_u +
