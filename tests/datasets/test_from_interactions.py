@@ -1,4 +1,5 @@
 import datetime
+import gzip
 import uuid
 from pathlib import Path
 from typing import Any
@@ -613,7 +614,7 @@ def test_text_stays_text(tmp_path, sign):
         ),
         ("log.csv", "user_id,item_id\n1,2,3\n", "log.csv' must have 2 fields"),
         ("log.csv", "user_id,item_id\n1,2\n1\n", "'item_id' must have an id"),
-        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a Par"),
+        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a whole Par"),
         ("log.txt", "user_id,item_id\n", r"must be .* \(got '.txt'\)"),
     ],
 )
@@ -671,13 +672,82 @@ def test_quotation_marks_that_swallow_rows(
         MultimodalRecDataset.from_interactions(path, {})
 
 
-def test_quoted_fields_of_several_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "sep", "opened"),
+    [
+        ("log.csv", ",", '"Heroes'),
+        ("log.tsv", "\t", '"Heroes'),
+        ("log.csv.gz", ",", '"Heroes'),
+        ("log.csv", ",", '"a ""good"" one'),
+    ],
+)
+def test_rows_are_lines(
+    tmp_path: Path, name: str, sep: str, opened: str
+) -> None:
+    """A mark that another row closes would swallow the rows between."""
+    rows = [[f"u{n % 4}", f"i{n}", str(n), f"film {n}"] for n in range(12)]
+    lines = [sep.join(["user_id", "item_id", "t", "title"])]
+    rows[3][-1], rows[6][-1] = opened, 'TV 32"'
+    lines += [sep.join(row) for row in rows]
+    text = ("\n".join(lines) + "\n").encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with pytest.raises(
+        ValueError,
+        match=r"', line 5 must close .*rows must be lines .* up to line 8\)",
+    ):
+        from_interactions(path, {})
+
+
+def test_quoted_fields(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    lines = ["user_id,item_id,review"]
-    lines += [f'u{n % 3},i{n},"a ""good"" one,\nand more"' for n in range(12)]
-    path.write_text("\n".join(lines) + "\n")
-    dataset = MultimodalRecDataset.from_interactions(path, {})
-    assert len(dataset.item_ids) == 12
+    lines = ["user_id,item_id,review", ""]
+    lines += [f'u{n % 3},"i,{n}","a ""good"" one"' for n in range(12)]
+    path.write_text("\r\n".join(lines) + "\r\n")
+    dataset = from_interactions(path, {})
+    assert dataset.item_ids.tolist() == sorted(f"i,{n}" for n in range(12))
+
+
+@pytest.mark.parametrize("header", ["user_id,item_id,item_id", "x,user_id,x"])
+def test_repeated_columns(tmp_path: Path, header: str) -> None:
+    names = header.split(",")
+    path = tmp_path / "log.csv"
+    path.write_text(f"{header}\n1,2,3\n")
+    table = pd.DataFrame([[1, 2, 3]], columns=names)
+    for log in (path, table):
+        with pytest.raises(ValueError, match=r"distinct names \(got \['"):
+            from_interactions(log, {})
+    path.write_text("user_id,item_id,,\n1,2,3,4\n")  # Nameless.
+    with pytest.raises(ValueError, match="at least one validation"):
+        from_interactions(path, {})
+
+
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+def test_damaged_parquet(tmp_path: Path, compression: str) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "log.parquet"
+    make_log().to_parquet(path, index=False, compression=compression)
+    content = bytearray(path.read_bytes())
+    content[50:450] = bytes(400)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"log\.parquet' (must|, column)"):
+        from_interactions(path, {})
+
+
+def test_repeated_columns_of_parquet(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pa.table([[1], [2], [3]], ["user_id", "item_id", "item_id"])
+    pq.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match=r"log\.parquet' must have .* distinct"):
+        from_interactions(tmp_path / "log.parquet", {})
+
+
+def test_missing_labels(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,x_label\n1,2,0\n1,3,\n")
+    with pytest.raises(ValueError, match=r"have a label in every row \(row 1,"):
+        from_interactions(path, {}, split="given")
 
 
 @pytest.mark.parametrize(

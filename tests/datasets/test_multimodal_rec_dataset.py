@@ -351,6 +351,10 @@ def nan_at(*items):
         ({"rows": "0 0 0\n0 1 1 9\n"}, "toy.inter' .*3 fields in line 3"),
         ({"rows": ""}, "toy.inter' must have rows"),
         (
+            {"header": "userID\titemID\tx_label\tx_label"},
+            "toy.inter' must have columns of distinct names",
+        ),
+        (
             {"header": "userID,itemID,x_label"},
             r"must have 1 fields .*\['userID,itemID,x_label'\]",
         ),

@@ -5,7 +5,13 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._content import first_of_pairs
-from tmfun_pyg.datasets._ids import IdType, check_id_type, number_ids
+from tmfun_pyg.datasets._files import check_columns
+from tmfun_pyg.datasets._ids import (
+    IdType,
+    check_complete,
+    check_id_type,
+    number_ids,
+)
 from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
 from tmfun_pyg.datasets._times import read_times
 
@@ -70,6 +76,7 @@ def read_log(
     check_id_type(id_type)
     if isinstance(interactions, pd.DataFrame):
         source, frame = "'interactions'", interactions
+        check_columns(source, frame)
     elif isinstance(interactions, (str, os.PathLike)):
         path = os.fspath(interactions)
         source = f"'{path}'"
@@ -143,6 +150,7 @@ def keep_k_core(log: Log, k: int) -> Log:
 
 
 def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
+    check_complete(labels.isna().to_numpy(), "a label", source)
     label = pd.to_numeric(labels, errors="coerce")
     bad = ~label.isin([0, 1, 2]).to_numpy()
     if bad.any():

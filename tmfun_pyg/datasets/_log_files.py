@@ -7,7 +7,12 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import pandas as pd
 
-from tmfun_pyg.datasets._files import check_file, read_csv, read_parquet
+from tmfun_pyg.datasets._files import (
+    check_columns,
+    check_file,
+    read_csv,
+    read_parquet,
+)
 from tmfun_pyg.utils.ids import ids_from_text
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
@@ -55,23 +60,20 @@ def read_log_file(
     ids = [user_col, item_col]
     if text_format.columns is None:
         options["header"] = 0
-        header = names = list(read_csv(path, nrows=0, **options))
+        names = list(read_csv(path, nrows=0, **options))
         if suffix == ".inter":  # Names may have a type, as "user_id:token".
-            names = [name.partition(":")[0] for name in header]
+            names = [name.partition(":")[0] for name in names]
             names = [n if n in ids else ALIASES.get(n, n) for n in names]
     else:
         options["header"] = None
-        header = names = list(text_format.columns)
+        names = list(text_format.columns)
         found = read_csv(path, nrows=1, **options).shape[1]
         if found != len(names):
             raise ValueError(
                 f"'columns' must name all columns of '{path}' (got "
                 f"{len(names)} names, but {found} fields in its first row)"
             )
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"'{path}' must have columns of distinct names (got {header})"
-        )
+    check_columns(f"'{path}'", names)
     frame = read_csv(
         path,
         **options,
