@@ -37,8 +37,8 @@ class MultimodalRecDataset(RecDataset):
 
     In cases 2 and 3, processed data goes to a folder in :obj:`$TMFUN_CACHE`
     (default: :obj:`~/.cache/tmfun_pyg`). The name of the processed file
-    depends on the sizes and modification times of the raw files and on all
-    arguments, so that changed files are processed again.
+    depends on the contents of the raw files and on all arguments, so that
+    changed files are processed again.
 
     :obj:`dataset[0]` is a :class:`~torch_geometric.data.HeteroData` with
 
@@ -67,9 +67,10 @@ class MultimodalRecDataset(RecDataset):
         pre_transform (callable, optional): A function/transform that takes
             in a :class:`~torch_geometric.data.HeteroData` object and returns
             a transformed version. The data object will be transformed before
-            being saved to disk. The name of the processed file depends on its
-            attributes and on the files of its classes; a function, of which
-            less can be told, is applied anew each time.
+            being saved to disk. For transforms of this package and of PyG,
+            the name of the processed file depends on their attributes and
+            their code. Of functions and other transforms less can be told:
+            they are applied anew each time.
             (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
