@@ -92,7 +92,7 @@ def test_categories():
     assert pairs(from_interactions(log, {})) == expected
 
 
-@pytest.mark.parametrize("ids", ["007", "NA", "nan", "-0", "+1", "1e3", "1.0"])
+@pytest.mark.parametrize("ids", ["007", "NA", "nan", "-0", "+1", "1e3", "1.5"])
 def test_csv_ids_are_kept_as_written(tmp_path, ids):
     log = make_log()
     log["item_id"] = log["item_id"].str.removeprefix("B").astype(int)
@@ -394,6 +394,16 @@ def with_value(column, value, row=7):
             r"'item_id' must .* \(got \['B1', 'B2'\] in row 7, ",
         ),
         (
+            with_value("item_id", ("B1", "B2")),
+            {},
+            r"'item_id' must .* \(got \('B1', 'B2'\) in row 7, ",
+        ),
+        (
+            with_value("item_id", "B\ud800"),
+            {},
+            r"'item_id' must .* lone surrogates .* \(got 'B\\ud800' in row 7, ",
+        ),
+        (
             with_value("item_id", ""),
             {},
             r"'item_id' must have an id in every row \(row 7, ",
@@ -401,7 +411,7 @@ def with_value(column, value, row=7):
         (
             with_value("item_id", "a\nb"),
             {},
-            r"'item_id' must .* without line breaks .* \(got 'a\\nb' in row 7",
+            r"'item_id' must .* without line breaks.* \(got 'a\\nb' in row 7",
         ),
         (
             with_value("user_id", "u1 "),
@@ -566,6 +576,66 @@ def test_whole_floats(convert):
         from_interactions(log, features)
 
 
+@pytest.mark.parametrize("other", ["7.0", "7"])
+def test_two_forms_of_an_integer(tmp_path, other):
+    """They are one item if the type is given, and refused if it is not."""
+    log = integer_log()
+    expected = pairs_of(log)
+    is_text = other != "7"  # Another "7" stands among integers.
+    log["item_id"] = log["item_id"].astype(str if is_text else object)
+    row = int(log["item_id"].astype(str).eq("7").argmax())
+    log.loc[row, "item_id"] = other
+    sources = [log]
+    if is_text:
+        sources.append(tmp_path / "log.csv")
+        log.to_csv(sources[1], index=False)
+    advice = "int" if is_text else "str"
+    for source in sources:
+        with pytest.raises(ValueError, match=rf"'item_id' .*'{advice}' reads"):
+            from_interactions(source, {})
+        dataset = from_interactions(source, {}, id_type="int")
+        assert pairs(dataset) == expected
+        dataset = from_interactions(source, {}, id_type="str")
+        assert len(dataset.item_ids) == 30 + is_text
+
+
+def test_two_forms_of_an_integer_in_features():
+    ids = ["0.0", *map(str, range(1, 30))]
+    features = {"m": (ids, np.ones((30, 1)))}
+    with pytest.raises(ValueError, match=r"'0\.0' in row 0.*'int' reads"):
+        from_interactions(integer_log(), features)
+    dataset = from_interactions(integer_log(), features, id_type="int")
+    assert dataset.item_ids.tolist() == list(range(30))
+    ids[1] = "0"
+    with pytest.raises(ValueError, match=r"each id once .*1 item\(s\): 0"):
+        from_interactions(integer_log(), features, id_type="int")
+
+
+@pytest.mark.parametrize(
+    ("exact", "convert"),
+    [
+        (2**53, np.float64),
+        (2**24, np.float32),
+        (2**53, "{}.0".format),
+        (2**53, float),
+    ],
+)
+def test_floats_that_hold_no_integer(exact, convert):
+    """From there on, several integers are one float."""
+    log = integer_log()
+    last = log["item_id"] + (exact - 30)
+    log["item_id"] = pd.Series(
+        [convert(i) for i in last], dtype=object if convert is float else None
+    )
+    dataset = from_interactions(log, {}, id_type="int")
+    assert dataset.item_ids.tolist() == [exact - 30 + i for i in range(30)]
+    log["item_id"] = pd.Series([convert(i + 1) for i in last])
+    with pytest.raises(
+        ValueError, match=rf"'item_id' must .* below {exact} .*{exact}\.0'"
+    ):
+        from_interactions(log, {}, id_type="int")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_integers_of_64_bits(tmp_path, suffix):
     if suffix == ".parquet":
@@ -614,7 +684,7 @@ def test_text_stays_text(tmp_path, sign):
         ),
         ("log.csv", "user_id,item_id\n1,2,3\n", "log.csv' must have 2 fields"),
         ("log.csv", "user_id,item_id\n1,2\n1\n", "'item_id' must have an id"),
-        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a whole Par"),
+        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a whole"),
         ("log.txt", "user_id,item_id\n", r"must be .* \(got '.txt'\)"),
     ],
 )
@@ -739,7 +809,7 @@ def test_repeated_columns_of_parquet(tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     table = pa.table([[1], [2], [3]], ["user_id", "item_id", "item_id"])
     pq.write_table(table, tmp_path / "log.parquet")
-    with pytest.raises(ValueError, match=r"log\.parquet' must have .* distinct"):
+    with pytest.raises(ValueError, match=r"log\.parquet' must .* distinct"):
         from_interactions(tmp_path / "log.parquet", {})
 
 

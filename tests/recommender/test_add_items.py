@@ -114,7 +114,7 @@ def test_bad_items(make_recommender: Any, features: Any) -> None:
         (["x", "i03", "y"], r"new to the data set.* 1 item\(s\): i03"),
         (["x", "y", "x"], r"each given once.* 1 item\(s\): x"),
         (["x", "y ", "z"], r"spaces around them \(got 'y '"),
-        (["x", "y\nz", "z"], r"without line breaks .* \(got 'y\\nz'"),
+        (["x", "y\nz", "z"], r"without line breaks.* \(got 'y\\nz'"),
         (["x", "y"], "a row for each of 2 ids .*3"),
         ([], "at least one id"),
     ):

@@ -3,7 +3,7 @@
 from typing import List
 
 from tmfun_pyg.datasets._files import read_text
-from tmfun_pyg.utils.ids import is_no_id
+from tmfun_pyg.utils.ids import NO_PARTS, is_no_id
 
 
 def read_ids(path: str) -> List[str]:
@@ -25,7 +25,7 @@ def read_ids(path: str) -> List[str]:
         line = int(bad.argmax())
         got = repr(lines[line]) if lines[line] else "an empty line"
         raise ValueError(
-            f"'{path}', line {line + 1} must be an id, without spaces around "
-            f"it (got {got})"
+            f"'{path}', line {line + 1} must be an id without {NO_PARTS} and "
+            f"spaces around it (got {got})"
         )
     return lines

@@ -8,7 +8,7 @@ import torch
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import AddItems
-from tmfun_pyg.utils.ids import ids_as_text, ids_from_text, is_integer, is_no_id
+from tmfun_pyg.utils.ids import ids_as_text, ids_from_text, is_integer
 from tmfun_pyg.utils.messages import name_items
 
 
@@ -62,12 +62,6 @@ def _check_ids(item_ids: Sequence[Any], known: np.ndarray) -> np.ndarray:
     names = ids_as_text("item_ids", item_ids)
     if len(names) == 0:
         raise ValueError("'item_ids' must hold at least one id (got none)")
-    if is_no_id(names).any():
-        bad = names[int(is_no_id(names).argmax())]
-        raise ValueError(
-            f"'item_ids' must hold ids without line breaks and spaces around "
-            f"them (got {bad!r})"
-        )
     ids = np.array(names)
     if known.dtype.kind == "i":
         ids = ids_from_text(names)
