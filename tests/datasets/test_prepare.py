@@ -385,6 +385,28 @@ def test_order_of_integers(tmp_path):
     assert line.endswith("order of the log's item ids: 8, 9, 10, ..., 37")
 
 
+@pytest.mark.parametrize("none", ["validation", "test"])
+def test_splits_that_judge_nobody(tmp_path, none):
+    """Users who come one after the other in time."""
+    log = pd.DataFrame({"user_id": np.repeat(range(5), 10), "time": range(50)})
+    log["item_id"] = range(50)
+    if none == "test":  # One of those for training is there for validation.
+        log.loc[0, "time"] = 35
+    write_csv(tmp_path / "log.csv", log)
+    with pytest.raises(
+        ValueError, match=rf"'split' must .* {none} \(got 'global_time', which"
+    ):
+        prepare(
+            tmp_path / "log.csv",
+            tmp_path,
+            "own",
+            time_col="time",
+            split="global_time",
+            ratios=(0.6, 0.2, 0.2),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_users_that_can_be_judged(tmp_path):
     # All users have training interactions, all but the last held-out ones.
     rows = [
@@ -566,7 +588,7 @@ LISTS = [[1.0, 2.0]] * 29
         ),
         (
             lambda f: npy(f, [*IDS[:2], "", *IDS[3:]]),
-            r"line 3 must be an id, .* \(got an empty line",
+            r"line 3 must be an id .* \(got an empty line",
         ),
         (lambda f: npy(f, IDS[:29] + IDS[:1]), r"must have each id once .* 20"),
         (
@@ -576,7 +598,7 @@ LISTS = [[1.0, 2.0]] * 29
         (lambda f: f / "m.parquet", "m.parquet' does not exist"),
         (
             lambda f: foreign(f, "m.parquet", b"text"),
-            "m.parquet' must be a Parquet file",
+            "m.parquet' must be a whole Parquet file",
         ),
         (
             lambda f: parquet(f, a=[1.0]),

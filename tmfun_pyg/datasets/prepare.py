@@ -135,8 +135,9 @@ def prepare(
             :obj:`pip install "tmfun-pyg[data]"` for pyarrow (Parquet),
             :obj:`pip install "tmfun-pyg[encode]"` for sentence-transformers.
         ValueError: If an argument is out of range, if data has another
-            format, or if the folder exists; the message names the argument
-            or file, and the column, row or items.
+            format, if a split has no user with training interactions, or if
+            the folder exists; the message names the argument or file, and
+            the column, row or items.
         OSError: If the folder cannot be written.
     """
     features, feature_ids = features or {}, feature_ids or {}
@@ -191,6 +192,12 @@ def prepare(
         settings["seed"] = seed
     without_ids = [m for m, x in tables.items() if not isinstance(x, tuple)]
     report = describe(name, settings, content, full_log, without_ids)
+    for judging, count in report.judged.items():
+        if count == 0:
+            raise ValueError(
+                f"'split' must give some users interactions both for training "
+                f"and for {judging} (got {split!r}, which gives none)"
+            )
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
         with open(part / REPORT, "w", encoding="utf-8") as f:
