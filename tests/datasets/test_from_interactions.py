@@ -491,6 +491,13 @@ IDS = [f"B{i:03}" for i in range(30)]
             r"must have 30 rows, as many as item_ids \(got 29\)",
         ),
         ((IDS, np.ones((30, 2)), 1), "a tuple of 3"),
+        ([[1.0]] * 29 + [[1.0, 2.0]], r"dense matrix \(got a list: "),
+        (torch.ones(30, 2).to_sparse(), r"dense matrix \(got a Tensor: "),
+        (({1, 2}, np.ones((30, 2))), r"item_ids must be a list .* a set\)"),
+        (
+            ([*IDS[1:], "\ud800"], np.ones((30, 2))),
+            "item_ids must have ids without .* lone surrogates",
+        ),
         ((IDS, np.ones(30)), r"must have the shape .*\[30\]"),
         (np.full((30, 2), "1"), "must hold numbers .*<U1"),
         (torch.ones(30, 2, dtype=torch.cfloat), "must hold numbers .*complex"),
@@ -521,6 +528,20 @@ def test_bad_features(value, message):
         ValueError, match="'features', modality 'm'.*" + message
     ):
         from_interactions(make_log(), {"m": value})
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ([1], r"be a dictionary .* \(got a list\)"),
+        (None, r"be a dictionary .* \(got a NoneType\)"),
+        ({1: np.ones((30, 2))}, r"have names of .* \(got 1\)"),
+        ({"a.b": np.ones((30, 2))}, r"have names of .* \(got 'a\.b'\)"),
+    ],
+)
+def test_features_by_no_modality(features, message):
+    with pytest.raises(ValueError, match="^'features' must " + message):
+        from_interactions(make_log(), features)
 
 
 def integer_log():

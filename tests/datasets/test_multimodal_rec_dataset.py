@@ -434,7 +434,7 @@ def nan_at(*items):
         ),
         (
             {"features": {"visual": np.array([[1.0, None]] * 5)}},
-            "visual_feat.npy' must be a complete .*Object arrays",
+            "visual_feat.npy' must be a complete .*Python objects",
         ),
         ({"features": {"vis.ual": np.ones((5, 2))}}, r"\(got 'vis.ual'\)"),
     ],

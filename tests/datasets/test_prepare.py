@@ -622,7 +622,7 @@ LISTS = [[1.0, 2.0]] * 29
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, None]),
-            "'v' must .*2 numbers in row 0, and 0 in row 29",
+            "'v' must have a list in every row .row 29,",
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[Decimal(1)] * 30),
@@ -634,7 +634,7 @@ LISTS = [[1.0, 2.0]] * 29
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, [1.0, None]]),
-            r"modality 'm' must be finite .* 49",
+            r"m.parquet' must be finite .* 49",
         ),
         (
             lambda f: parquet(f, item_id=[], v=[]),
@@ -665,7 +665,7 @@ def test_bad_features(tmp_path, nothing_written, make, message):
         ({"name": "a/b"}, "'name' must .*'a/b'"),
         ({"name": ".."}, r"'name' must .*'\.\.'"),
         ({"name": ""}, "'name' must .*''"),
-        ({"features": {"a b": "x"}}, "'modalities' must .*'a b'"),
+        ({"features": {"a b": "x"}}, "'features' must .*'a b'"),
         ({"feature_ids": {"m": "x"}}, r"'feature_ids' must .*\['m'\]"),
         ({"zero_rows": "keep"}, "'zero_rows' must .*'keep'"),
         ({"split": "given"}, r"log.csv' must .* 'x_label' for split"),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_integer, is_no_id
+from tmfun_pyg.utils.messages import name_items
 
 IdType = Literal["auto", "int", "str"]
 # What `pandas.api.types.infer_dtype` calls ids that are not exact, or of
@@ -83,6 +84,22 @@ def number_ids(
             f"{len(distinct)} ids, but {len(names)} texts){AS_TEXT}"
         )
     return place[number], names
+
+
+def distinct_ids(ids: Any, source: str, id_type: IdType) -> np.ndarray:
+    """Returns ids in their order, see :func:`number_ids`.
+
+    Raises:
+        ValueError: If an id is repeated, as well.
+    """
+    number, distinct = number_ids(ids, source, id_type)
+    count = np.bincount(number)
+    if (count > 1).any():
+        raise ValueError(
+            f"{source} must have each id once (got repeated "
+            f"{name_items(distinct[count > 1])})"
+        )
+    return distinct[number]
 
 
 def _exact_below(dtype: Any) -> int:

@@ -8,7 +8,11 @@ from tmfun_pyg.datasets._from_log import content_from_log
 from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._split import Ratios, Split
-from tmfun_pyg.datasets.features import ZeroRows, check_modalities
+from tmfun_pyg.datasets.features import (
+    ZeroRows,
+    check_by_modality,
+    check_modalities,
+)
 from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 
@@ -249,7 +253,7 @@ class MultimodalRecDataset(RecDataset):
                 format; the message names the argument, and the column, row
                 or items.
         """
-        check_modalities(list(features), zero_rows)
+        check_modalities(check_by_modality(features), zero_rows)
         given = split == "given"
         log = read_log(
             interactions, user_col, item_col, time_col, given, id_type

@@ -12,7 +12,11 @@ from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._log_files import TextFormat
 from tmfun_pyg.datasets._split import Ratios, Split
-from tmfun_pyg.datasets.features import ZeroRows, check_modalities
+from tmfun_pyg.datasets.features import (
+    ZeroRows,
+    check_by_modality,
+    check_modalities,
+)
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
 from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
@@ -140,8 +144,9 @@ def prepare(
             the column, row or items.
         OSError: If the folder cannot be written.
     """
-    features, feature_ids = features or {}, feature_ids or {}
-    check_modalities(list(features), zero_rows)
+    features = {} if features is None else features
+    feature_ids = feature_ids or {}
+    check_modalities(check_by_modality(features), zero_rows)
     unknown = [name for name in feature_ids if name not in features]
     if unknown:
         raise ValueError(
@@ -176,7 +181,15 @@ def prepare(
             os.fspath(path), ids_path, item_col, id_type, encoder
         )
     content = content_from_log(
-        full_log, tables, split, ratios, k_core, seed, zero_rows, id_type
+        full_log,
+        tables,
+        split,
+        ratios,
+        k_core,
+        seed,
+        zero_rows,
+        id_type,
+        features,
     )
     for modality, path in features.items():
         mask = content.data["item"].get(f"mask_{modality}")

@@ -5,6 +5,11 @@ from typing import Any, Mapping, Sequence, Tuple
 import numpy as np
 import torch
 
+from tmfun_pyg.datasets.features import (
+    as_matrix,
+    check_by_modality,
+    check_numbers,
+)
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import AddItems
@@ -36,13 +41,17 @@ def add_items(
             f"as TMFUN.from_data() (got {type(model).__name__})"
         )
     ids = _check_ids(item_ids, dataset.item_ids)
-    tables = {m: torch.as_tensor(x).float() for m, x in features.items()}
+    tables = {}
+    for modality in check_by_modality(features):
+        source = f"features['{modality}']"
+        matrix = as_matrix(features[modality], source)
+        if matrix.ndim > 0 and len(matrix) != len(ids):
+            raise ValueError(
+                f"{source} must have a row for each of {len(ids)} ids (got "
+                f"{len(matrix)})"
+            )
+        tables[modality] = torch.tensor(check_numbers(matrix, source, ids))
     transform = AddItems(tables, k)
-    if transform.num_new != len(ids):
-        raise ValueError(
-            f"'features' must have a row for each of {len(ids)} ids (got "
-            f"{transform.num_new})"
-        )
     every = np.concatenate([dataset.item_ids, ids])
     extended = dataset.replace(transform(dataset[0]), every)
 
