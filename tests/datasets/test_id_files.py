@@ -26,6 +26,8 @@ def test_separators_of_unicode(tmp_path: Path) -> None:
         (b"", r"ids\.txt' must have an id a line \(got an empty file\)"),
         (b"a\n\nb\n", r"line 2 must be an id.*\(got an empty line\)"),
         (b"a\nb\n\n", r"line 3 must be an id.*\(got an empty line\)"),
+        (b"user_id\n1\n", r"line 1 must be an id \(got 'user_id'\); leave"),
+        (b"a\n5\0\n", r"line 2 must .* null characters.* \(got '5\\x00'\)"),
         (b"a\nb \n", r"line 2 must be an id .* spaces.*\(got 'b '\)"),
         (b"\x00\x01\n", r"line 1 must be an id.*\(got '\\x00\\x01'\)"),
         (b"PK\x03\xff", r"ids\.txt' must be text in UTF-8"),

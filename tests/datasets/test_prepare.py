@@ -617,12 +617,16 @@ LISTS = [[1.0, 2.0]] * 29
             r"\(got 'a' \(object\)",
         ),
         (
+            lambda f: parquet(f, item_id=IDS, a=[True] * 29 + [None]),
+            r"m.parquet', column 'a' must have a value .* \(row 29, ",
+        ),
+        (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, [1.0]]),
             "'v' must .*equal length .*2 numbers in row 0, and 1 in row 29",
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, None]),
-            "'v' must have a list in every row .row 29,",
+            "'v' must have a value in every row .row 29,",
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[Decimal(1)] * 30),

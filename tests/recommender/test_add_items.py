@@ -151,18 +151,16 @@ def test_kinds_of_features(make_recommender: Any, features: Any) -> None:
         (np.array(1.0), r"must have the shape .*\[\]"),
         (None, r"must have the shape .*\[\]"),
         (np.ones((3, 8, 1)), r"must have the shape .*\[3, 8, 1\]"),
-        (np.diag([1.0, np.nan, 1.0]), r"finite .* 1 item\(s\): y\); mend"),
-        ([[1.0], [1.0, 2.0], [1.0]], r"dense matrix \(got a list: "),
-        (torch.ones(3, 8).to_sparse(), r"dense matrix \(got a Tensor: "),
+        (np.diag([1.0, np.nan, 1.0]), r".* finite .* 1 item\(s\): y\); mend"),
+        ([[1.0], [1.0, 2.0], [1.0]], r".* dense matrix \(got a list: "),
+        (torch.ones(3, 8).to_sparse(), r".* dense matrix \(got a Tensor: "),
     ],
 )
 def test_features_that_are_none(
     make_recommender: Any, features: Any, value: Any, message: str
 ) -> None:
     features["text"] = value
-    with pytest.raises(
-        ValueError, match=rf"^features\['text'\] must {message}"
-    ):
+    with pytest.raises(ValueError, match=rf"^features\['text'\] {message}"):
         make_recommender().add_items(["x", "y", "z"], features)
 
 

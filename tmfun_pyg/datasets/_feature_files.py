@@ -90,13 +90,13 @@ def _read_table(path: str, item_col: str) -> Tuple[pd.Series, np.ndarray]:
         )
     ids = frame[item_col]
     frame = frame.drop(columns=item_col)
+    for column in frame.columns[frame.dtypes.map(str) == "object"]:
+        missing = frame[column].isna().to_numpy()
+        check_complete(missing, "a value", f"'{path}', column '{column}'")
     if frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object:
         source = f"'{path}', column '{frame.columns[0]}'"
         matrix = _stack_lists(frame.iloc[:, 0], source)
     else:
-        for column in frame.columns[frame.dtypes.map(str) == "object"]:
-            missing = frame[column].isna().to_numpy()
-            check_complete(missing, "a value", f"'{path}', column '{column}'")
         other = [
             f"'{column}' ({dtype})"
             for column, dtype in frame.dtypes.items()
@@ -113,7 +113,6 @@ def _read_table(path: str, item_col: str) -> Tuple[pd.Series, np.ndarray]:
 
 def _stack_lists(column: Any, source: str) -> np.ndarray:
     """Stacks a column of lists of equal length."""
-    check_complete(column.isna().to_numpy(), "a list", source)
     length = column.map(lambda x: len(x) if isinstance(x, np.ndarray) else 0)
     if length.nunique() > 1:
         row = int((length != length[0]).argmax())

@@ -73,7 +73,10 @@ def read_csv(
     text = text.rstrip(b"\r\n")
     if b"\0" in text:  # Strings may be cut off there.
         line = text.count(b"\n", 0, text.index(b"\0")) + 1
-        raise ValueError(f"'{path}', line {line} has a null character")
+        raise ValueError(
+            f"'{path}', line {line} has a null character; if the text is in "
+            f"UTF-16, prepare takes it with encoding='utf-16'"
+        )
     if b'"' in text and options.get("quoting") != csv.QUOTE_NONE:
         _check_quotes(path, text, options.get("sep", ","))
     try:
@@ -112,7 +115,10 @@ def _read_bytes(path: str) -> bytes:
 def _not_encoded(
     path: str, encoding: str, err: UnicodeDecodeError
 ) -> ValueError:
-    return ValueError(f"'{path}' must be text in '{encoding}' ({err})")
+    return ValueError(
+        f"'{path}' must be text in '{encoding}' ({err}); prepare takes other "
+        f"text with encoding=..., such as 'latin-1'"
+    )
 
 
 def _check_quotes(path: str, text: bytes, separator: str) -> None:

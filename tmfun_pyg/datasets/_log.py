@@ -17,6 +17,10 @@ from tmfun_pyg.datasets._times import read_times
 
 # The column of a given split.
 LABEL = "x_label"
+NO_HEADER = (
+    "; prepare takes columns=..., their names where there is no header, and "
+    "sep=..., what is between them"
+)
 
 
 class Log(NamedTuple):
@@ -95,9 +99,10 @@ def read_log(
     if given and LABEL not in frame:
         missing.append(f"'{LABEL}' for split='given'")
     if missing:
+        is_text = source != "'interactions'" and ".parquet" not in source
         raise ValueError(
             f"{source} must have the column(s) {', '.join(missing)} (got the "
-            f"columns {list(frame)})"
+            f"columns {list(frame)}){NO_HEADER if is_text else ''}"
         )
     if len(frame) == 0:
         raise ValueError(f"{source} must have rows (got none)")

@@ -67,11 +67,17 @@ def read_log_file(
     else:
         options["header"] = None
         names = list(text_format.columns)
-        found = read_csv(path, nrows=1, **options).shape[1]
-        if found != len(names):
+        row = read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
+        if len(row) != len(names):
             raise ValueError(
                 f"'columns' must name all columns of '{path}' (got "
-                f"{len(names)} names, but {found} fields in its first row)"
+                f"{len(names)} names, but {len(row)} fields in its first row)"
+            )
+        is_header = map(_is_header, row, names)
+        if any(is_header):
+            raise ValueError(
+                f"'columns' must be given for a log without a header (got "
+                f"{names}, but a first row {row} in '{path}')"
             )
     check_columns(f"'{path}'", names)
     frame = read_csv(
@@ -89,6 +95,14 @@ def read_log_file(
     return frame
 
 
+def _is_header(field: Any, name: str) -> bool:
+    """Returns whether a field is the name of its column, perhaps with a
+    type.
+    """
+    text = str(field).partition(":")[0]
+    return ALIASES.get(text, text).casefold() == name.casefold()
+
+
 def _text_options(
     path: str, suffix: str, text_format: TextFormat
 ) -> Dict[str, Any]:
@@ -98,7 +112,8 @@ def _text_options(
         if suffix not in SEPARATORS:
             raise ValueError(
                 f"'{path}' must be a .csv, .tsv, .inter or .parquet file (got "
-                f"'{suffix}'); prepare takes other text files with sep=','"
+                f"'{suffix}'); prepare takes other text with sep=..., what is "
+                f"between its columns"
             )
         sep = SEPARATORS[suffix]
     if sep == "" or re.search(r'["\r\n]', sep):
