@@ -119,7 +119,7 @@ def test_columns_of_a_log_with_a_header(tmp_path: Path, header: str) -> None:
     path.write_text(f"{header}\n" + path.read_text(encoding="utf-8"))
     names = ["user", "item", "t"]
     if "userID" in header:
-        names = ["user_id", "item_id", "t"]
+        names = ["user_id", "itemID", "x"]
     with pytest.raises(ValueError, match=r"'columns' must .* without a header"):
         read(path, columns=names)
 

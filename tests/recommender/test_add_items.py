@@ -164,6 +164,13 @@ def test_features_that_are_none(
         make_recommender().add_items(["x", "y", "z"], features)
 
 
+def test_items_without_content(make_recommender: Any, features: Any) -> None:
+    for x in features.values():
+        x[1] = 0
+    with pytest.raises(ValueError, match=r"got none for 1 item\(s\): y\)"):
+        make_recommender().add_items(["x", "y", "z"], features)
+
+
 @pytest.mark.parametrize("value", [None, np.ones((3, 8)), ["visual"]])
 def test_features_by_no_modality(make_recommender: Any, value: Any) -> None:
     with pytest.raises(ValueError, match="'features' must be a dictionary"):

@@ -62,7 +62,9 @@ def number_ids(
         if kind == "mixed" and distinct.map(pd.api.types.is_list_like).any():
             raise TypeError("an id is a tuple")
     except TypeError as err:  # Of lists, for example.
-        row = int(column.map(pd.api.types.is_list_like).argmax())
+        types = pd.api.types
+        bad = column.map(types.is_list_like) | ~column.map(types.is_hashable)
+        row = int(bad.argmax())
         raise ValueError(
             f"{source} must have integers or text as ids (got "
             f"{column.iloc[row]} in row {row}, counted from 0)"

@@ -100,7 +100,8 @@ def _is_header(field: Any, name: str) -> bool:
     type.
     """
     text = str(field).partition(":")[0]
-    return ALIASES.get(text, text).casefold() == name.casefold()
+    found = {text.casefold(), ALIASES.get(text, text).casefold()}
+    return name.casefold() in found
 
 
 def _text_options(

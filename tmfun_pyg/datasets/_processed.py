@@ -138,6 +138,7 @@ def _describe(value: Any) -> Any:
     if kind in PLAIN:
         return value
     if isinstance(value, type):
+        _check_told(value)
         return "class", value.__qualname__, *map(_module_state, value.__mro__)
     if kind in (Tensor, torch.nn.Parameter):
         value = to_numpy(value)
@@ -152,14 +153,18 @@ def _describe(value: Any) -> Any:
         return kind.__name__, *sorted(repr(_describe(part)) for part in value)
     if kind is dict:
         return "dict", *map(_describe, value.items())
-    if kind.__module__.partition(".")[0] not in TOLD:
-        raise TypeError(f"what a {kind.__name__} does cannot be told")
+    _check_told(kind)
     made = value.__reduce_ex__(4)  # As it would be pickled.
     if isinstance(made, str):
         return "global", made
     make, *parts = made
     lists = [list(x) if hasattr(x, "__next__") else x for x in parts]
     return "object", make.__qualname__, *map(_describe, (kind, *lists))
+
+
+def _check_told(cls: type) -> None:
+    if cls.__module__.partition(".")[0] not in TOLD:
+        raise TypeError(f"what a {cls.__name__} does cannot be told")
 
 
 def _module_state(cls: type) -> str:

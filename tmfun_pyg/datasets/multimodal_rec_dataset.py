@@ -208,8 +208,9 @@ class MultimodalRecDataset(RecDataset):
             item_col (str, optional): The column of item ids.
                 (default: :obj:`"item_id"`)
             id_type (str, optional): If set to :obj:`"int"`, all ids of a
-                column must be integers if one is, and :obj:`5863.0` is one.
-                If set to :obj:`"str"`, integers become strings.
+                column must be integers if one is, and :obj:`5863.0` is one,
+                which :obj:`"auto"` refuses among integers. If set to
+                :obj:`"str"`, integers become strings.
                 (default: :obj:`"auto"`)
             time_col (str, optional): The column of times: numbers, dates, or
                 strings in ISO 8601. (default: :obj:`None`)

@@ -96,7 +96,8 @@ def prepare(
             integers if all in a column are integers of 64 bits as Python
             writes them (:obj:`5`, but not :obj:`05`), and strings otherwise.
             If set to :obj:`"int"`, all ids of a column must be integers if
-            one is, and :obj:`5863.0` is one. If set to :obj:`"str"`, all are
+            one is, and :obj:`5863.0` is one, which :obj:`"auto"` refuses
+            among integers. If set to :obj:`"str"`, all are
             strings, so that items with other ids can be added later.
             (default: :obj:`"auto"`)
         sep (str, optional): What separates the columns of a log in text.

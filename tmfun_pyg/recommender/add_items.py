@@ -52,6 +52,13 @@ def add_items(
             )
         tables[modality] = torch.tensor(check_numbers(matrix, source, ids))
     transform = AddItems(tables, k)
+    filled = torch.stack([(x != 0).any(dim=1) for x in tables.values()])
+    missing = ~filled.any(dim=0).numpy()
+    if missing.any():
+        raise ValueError(
+            f"'features' must hold some content of each item (got none for "
+            f"{name_items(ids[missing])})"
+        )
     every = np.concatenate([dataset.item_ids, ids])
     extended = dataset.replace(transform(dataset[0]), every)
 
