@@ -39,8 +39,14 @@ def test_layout(capsys: Any) -> None:
     ("options", "message"),
     [
         (LAYOUT, "row 0, counted from 0); --id_type int reads whole numbers"),
-        ([], "(got '.txt'); prepare takes other text files with --sep ,"),
+        ([], "(got '.txt'); prepare takes other text with --sep ..., what"),
         (["--sep", ","], "--user_col user_id, --item_col item_id (got"),
+        (["--sep", ","], "; prepare takes --columns ..., their names where"),
+        (["--sep", ""], "--sep must be what separates columns"),
+        ([*LAYOUT, "--encoding", "x"], "error: --encoding must be one that"),
+        ([*LAYOUT, "--id_type", "int", "--split", "global_time"], "--time_col"),
+        (["--name", "../x"], "error: --name must consist of letters"),
+        (["--features.a.b", "x.npy"], "error: --features must have names"),
         (["--log", "."], "'.' must be a file (got a folder)"),
     ],
 )

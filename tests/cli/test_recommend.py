@@ -80,10 +80,27 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
             "--only_cold must come with --cold_items",
         ),
         (["--users", "none.txt"], "--users must exist (got 'none.txt')"),
-        (["--k", "0"], "'k' must be at least 1 (got 0)"),
+        (["--k", "0"], "--k must be at least 1 (got 0)"),
     ):
         assert main([*args, *bad]) == 1
         assert match in capsys.readouterr().err
+    Path("header.txt").write_text("item_id\n100\n")
+    Path("two.txt").write_text("100\n101\n")
+    Path("known.txt").write_text("100\n101\n3\n")
+    x = np.ones((3, 8), np.float32)
+    np.save("narrow_feat.npy", x[:, 1:])
+    x[1, 1] = np.nan
+    np.save("bad_feat.npy", x)
+    for table, ids, match in (
+        ("bad", "ids", "'bad_feat.npy' must be finite .* 1 item.s.: 101"),
+        ("narrow", "ids", r"'narrow_feat.npy' must be of shape .* 8\]"),
+        ("visual", "two", "'two.txt' must have 3 item ids, .*visual_feat"),
+        ("visual", "known", r"'known.txt' must be new .* 1 item\(s\): 3\)"),
+        ("visual", "header", "'header.txt', line 1 must be an id .*'item_id'"),
+    ):
+        new = ["--cold-items", f"{table}_feat.npy", f"{ids}.txt"]
+        assert main([*args, *new]) == 1
+        assert re.search(match, capsys.readouterr().err)
     Path("users.txt").write_text("3\n\n4\n", encoding="utf-8")
     assert main(args) == 1
     assert "'users.txt', line 2 must be an id" in capsys.readouterr().err

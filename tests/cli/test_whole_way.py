@@ -82,7 +82,7 @@ def test_whole_way(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     assert why["score"] == pytest.approx(float(first["score"]), rel=1e-4)
     assert Path("why.png").stat().st_size > 0
     assert main([*args[:-2], "--user", "nobody"]) == 1
-    assert "'user' must be in the data set" in capsys.readouterr().err
+    assert "--user must be in the data set" in capsys.readouterr().err
 
     assert main(["export", "--ckpt", ckpt, "--out", "served"]) == 0
     served = load_exported(Path("served"))

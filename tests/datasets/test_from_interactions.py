@@ -1,4 +1,5 @@
 import datetime
+import gzip
 import uuid
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def test_categories():
     assert pairs(from_interactions(log, {})) == expected
 
 
-@pytest.mark.parametrize("ids", ["007", "NA", "nan", "-0", "+1", "1e3", "1.0"])
+@pytest.mark.parametrize("ids", ["007", "NA", "nan", "-0", "+1", "1e3", "1.5"])
 def test_csv_ids_are_kept_as_written(tmp_path, ids):
     log = make_log()
     log["item_id"] = log["item_id"].str.removeprefix("B").astype(int)
@@ -393,6 +394,16 @@ def with_value(column, value, row=7):
             r"'item_id' must .* \(got \['B1', 'B2'\] in row 7, ",
         ),
         (
+            with_value("item_id", ("B1", "B2")),
+            {},
+            r"'item_id' must .* \(got \('B1', 'B2'\) in row 7, ",
+        ),
+        (
+            with_value("item_id", "B\ud800"),
+            {},
+            r"'item_id' must .* lone surrogates .* \(got 'B\\ud800' in row 7, ",
+        ),
+        (
             with_value("item_id", ""),
             {},
             r"'item_id' must have an id in every row \(row 7, ",
@@ -400,7 +411,7 @@ def with_value(column, value, row=7):
         (
             with_value("item_id", "a\nb"),
             {},
-            r"'item_id' must .* without line breaks .* \(got 'a\\nb' in row 7",
+            r"'item_id' must .* without line breaks.* \(got 'a\\nb' in row 7",
         ),
         (
             with_value("user_id", "u1 "),
@@ -480,6 +491,13 @@ IDS = [f"B{i:03}" for i in range(30)]
             r"must have 30 rows, as many as item_ids \(got 29\)",
         ),
         ((IDS, np.ones((30, 2)), 1), "a tuple of 3"),
+        ([[1.0]] * 29 + [[1.0, 2.0]], r"dense matrix \(got a list: "),
+        (torch.ones(30, 2).to_sparse(), r"dense matrix \(got a Tensor: "),
+        (({1, 2}, np.ones((30, 2))), r"item_ids must be a list .* a set\)"),
+        (
+            ([*IDS[1:], "\ud800"], np.ones((30, 2))),
+            "item_ids must have ids without .* lone surrogates",
+        ),
         ((IDS, np.ones(30)), r"must have the shape .*\[30\]"),
         (np.full((30, 2), "1"), "must hold numbers .*<U1"),
         (torch.ones(30, 2, dtype=torch.cfloat), "must hold numbers .*complex"),
@@ -510,6 +528,20 @@ def test_bad_features(value, message):
         ValueError, match="'features', modality 'm'.*" + message
     ):
         from_interactions(make_log(), {"m": value})
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ([1], r"be a dictionary .* \(got a list\)"),
+        (None, r"be a dictionary .* \(got a NoneType\)"),
+        ({1: np.ones((30, 2))}, r"have names of .* \(got 1\)"),
+        ({"a.b": np.ones((30, 2))}, r"have names of .* \(got 'a\.b'\)"),
+    ],
+)
+def test_features_by_no_modality(features, message):
+    with pytest.raises(ValueError, match="^'features' must " + message):
+        from_interactions(make_log(), features)
 
 
 def integer_log():
@@ -565,6 +597,66 @@ def test_whole_floats(convert):
         from_interactions(log, features)
 
 
+@pytest.mark.parametrize("other", ["7.0", "7"])
+def test_two_forms_of_an_integer(tmp_path, other):
+    """They are one item if the type is given, and refused if it is not."""
+    log = integer_log()
+    expected = pairs_of(log)
+    is_text = other != "7"  # Another "7" stands among integers.
+    log["item_id"] = log["item_id"].astype(str if is_text else object)
+    row = int(log["item_id"].astype(str).eq("7").argmax())
+    log.loc[row, "item_id"] = other
+    sources = [log]
+    if is_text:
+        sources.append(tmp_path / "log.csv")
+        log.to_csv(sources[1], index=False)
+    advice = "int" if is_text else "str"
+    for source in sources:
+        with pytest.raises(ValueError, match=rf"'item_id' .*'{advice}' reads"):
+            from_interactions(source, {})
+        dataset = from_interactions(source, {}, id_type="int")
+        assert pairs(dataset) == expected
+        dataset = from_interactions(source, {}, id_type="str")
+        assert len(dataset.item_ids) == 30 + is_text
+
+
+def test_two_forms_of_an_integer_in_features():
+    ids = ["0.0", *map(str, range(1, 30))]
+    features = {"m": (ids, np.ones((30, 1)))}
+    with pytest.raises(ValueError, match=r"'0\.0' in row 0.*'int' reads"):
+        from_interactions(integer_log(), features)
+    dataset = from_interactions(integer_log(), features, id_type="int")
+    assert dataset.item_ids.tolist() == list(range(30))
+    ids[1] = "0"
+    with pytest.raises(ValueError, match=r"each id once .*1 item\(s\): 0"):
+        from_interactions(integer_log(), features, id_type="int")
+
+
+@pytest.mark.parametrize(
+    ("exact", "convert"),
+    [
+        (2**53, np.float64),
+        (2**24, np.float32),
+        (2**53, "{}.0".format),
+        (2**53, float),
+    ],
+)
+def test_floats_that_hold_no_integer(exact, convert):
+    """From there on, several integers are one float."""
+    log = integer_log()
+    last = log["item_id"] + (exact - 30)
+    log["item_id"] = pd.Series(
+        [convert(i) for i in last], dtype=object if convert is float else None
+    )
+    dataset = from_interactions(log, {}, id_type="int")
+    assert dataset.item_ids.tolist() == [exact - 30 + i for i in range(30)]
+    log["item_id"] = pd.Series([convert(i + 1) for i in last])
+    with pytest.raises(
+        ValueError, match=rf"'item_id' must .* below {exact} .*{exact}\.0'"
+    ):
+        from_interactions(log, {}, id_type="int")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_integers_of_64_bits(tmp_path, suffix):
     if suffix == ".parquet":
@@ -613,7 +705,7 @@ def test_text_stays_text(tmp_path, sign):
         ),
         ("log.csv", "user_id,item_id\n1,2,3\n", "log.csv' must have 2 fields"),
         ("log.csv", "user_id,item_id\n1,2\n1\n", "'item_id' must have an id"),
-        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a Par"),
+        ("log.parquet", "user_id,item_id\n", "log.parquet' must be a whole"),
         ("log.txt", "user_id,item_id\n", r"must be .* \(got '.txt'\)"),
     ],
 )
@@ -671,13 +763,82 @@ def test_quotation_marks_that_swallow_rows(
         MultimodalRecDataset.from_interactions(path, {})
 
 
-def test_quoted_fields_of_several_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "sep", "opened"),
+    [
+        ("log.csv", ",", '"Heroes'),
+        ("log.tsv", "\t", '"Heroes'),
+        ("log.csv.gz", ",", '"Heroes'),
+        ("log.csv", ",", '"a ""good"" one'),
+    ],
+)
+def test_rows_are_lines(
+    tmp_path: Path, name: str, sep: str, opened: str
+) -> None:
+    """A mark that another row closes would swallow the rows between."""
+    rows = [[f"u{n % 4}", f"i{n}", str(n), f"film {n}"] for n in range(12)]
+    lines = [sep.join(["user_id", "item_id", "t", "title"])]
+    rows[3][-1], rows[6][-1] = opened, 'TV 32"'
+    lines += [sep.join(row) for row in rows]
+    text = ("\n".join(lines) + "\n").encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with pytest.raises(
+        ValueError,
+        match=r"', line 5 must close .*rows must be lines .* up to line 8\)",
+    ):
+        from_interactions(path, {})
+
+
+def test_quoted_fields(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
-    lines = ["user_id,item_id,review"]
-    lines += [f'u{n % 3},i{n},"a ""good"" one,\nand more"' for n in range(12)]
-    path.write_text("\n".join(lines) + "\n")
-    dataset = MultimodalRecDataset.from_interactions(path, {})
-    assert len(dataset.item_ids) == 12
+    lines = ["user_id,item_id,review", ""]
+    lines += [f'u{n % 3},"i,{n}","a ""good"" one"' for n in range(12)]
+    path.write_text("\r\n".join(lines) + "\r\n")
+    dataset = from_interactions(path, {})
+    assert dataset.item_ids.tolist() == sorted(f"i,{n}" for n in range(12))
+
+
+@pytest.mark.parametrize("header", ["user_id,item_id,item_id", "x,user_id,x"])
+def test_repeated_columns(tmp_path: Path, header: str) -> None:
+    names = header.split(",")
+    path = tmp_path / "log.csv"
+    path.write_text(f"{header}\n1,2,3\n")
+    table = pd.DataFrame([[1, 2, 3]], columns=names)
+    for log in (path, table):
+        with pytest.raises(ValueError, match=r"distinct names \(got \['"):
+            from_interactions(log, {})
+    path.write_text("user_id,item_id,,\n1,2,3,4\n")  # Nameless.
+    with pytest.raises(ValueError, match="at least one validation"):
+        from_interactions(path, {})
+
+
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+def test_damaged_parquet(tmp_path: Path, compression: str) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "log.parquet"
+    make_log().to_parquet(path, index=False, compression=compression)
+    content = bytearray(path.read_bytes())
+    content[50:450] = bytes(400)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"log\.parquet' (must|, column)"):
+        from_interactions(path, {})
+
+
+def test_repeated_columns_of_parquet(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pa.table([[1], [2], [3]], ["user_id", "item_id", "item_id"])
+    pq.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match=r"log\.parquet' must .* distinct"):
+        from_interactions(tmp_path / "log.parquet", {})
+
+
+def test_missing_labels(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,x_label\n1,2,0\n1,3,\n")
+    with pytest.raises(ValueError, match=r"have a label in every row \(row 1,"):
+        from_interactions(path, {}, split="given")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_layouts(
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("log.dat", {}, r"log\.dat' must be a \.csv.*'\.dat'\).*sep=','"),
+        ("log.dat", {}, r"log\.dat' must be a \.csv.*'\.dat'\).*sep=\.\.\."),
         ("log.csv", {"sep": ""}, r"'sep' must be .*\(got ''\)"),
         ("log.csv", {"sep": "\n"}, r"'sep' must be .*\(got '\\n'\)"),
         (
@@ -79,7 +79,7 @@ def test_layouts(
             {"columns": ["user", "item", "t", "x"]},
             r"'columns' must name all .* \(got 4 names, but 3 fields",
         ),
-        ("log.csv", {"columns": ["t", "user", "t"]}, "distinct names"),
+        ("log.csv", {"columns": ["x", "y", "y"]}, "distinct names"),
         ("log.csv", {"encoding": "latin-99"}, "'encoding' must .*'latin-99'"),
         ("log.csv", {"encoding": "hex"}, "'encoding' must .*'hex'"),
         (
@@ -104,6 +104,26 @@ def test_other_encodings(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_encodings_that_are_not_given(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "log.csv", ",", encoding=encoding)
+    with pytest.raises(ValueError, match=r"log\.csv'.* with encoding="):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "header", ["user,item,t", "userID,itemID,t", "User:token,x,y", "a,b,t"]
+)
+def test_columns_of_a_log_with_a_header(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "log.csv", ",", header=False)
+    path.write_text(f"{header}\n" + path.read_text(encoding="utf-8"))
+    names = ["user", "item", "t"]
+    if "userID" in header:
+        names = ["user_id", "itemID", "x"]
+    with pytest.raises(ValueError, match=r"'columns' must .* without a header"):
+        read(path, columns=names)
+
+
 def test_damaged_gzip(tmp_path: Path) -> None:
     path = write(tmp_path / "log.csv.gz", ",")
     whole = path.read_bytes()
@@ -125,6 +145,6 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
         match=r"user_col='user', item_col='item', time_col='t' \(got the "
-        r"columns \['\u00fcna', '7', '30'\]\)",
+        r"columns \['\u00fcna', '7', '30'\]\); prepare takes columns=",
     ):
         read(path)

@@ -112,7 +112,7 @@ def replace(old, new):
         (replace("A B", "zoë"), "line 4, column 'user_id' .*repeated .*'zoë'"),
         (replace("007", "0\x007"), "line 3 has a null character"),
         (replace("007", '"007'), "u_id_mapping.csv', line 3 must close"),
-        (replace("zoë", '"zo\në"'), "line 2, .* without line breaks .*'zo\në'"),
+        (replace("zoë", '"zo\në"'), "line 2 must close .* up to line 3"),
         (
             {"items": "id\titemID\n5\t0\n5\t1\n7\t2\n8\t3\n9\t5\n6\t4\n"},
             "i_id_mapping.csv', line 3, column 'id' .*repeated .*'5'",

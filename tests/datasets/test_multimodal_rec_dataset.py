@@ -223,7 +223,7 @@ class Mark(BaseTransform):
         (np.zeros(2), np.zeros(2, np.float32)),
     ],
 )
-def test_pre_transforms_of_one_name(make_raw, monkeypatch, values):
+def test_pre_transforms_of_one_name(make_raw, values):
     root = make_raw()
 
     def make(value):
@@ -234,21 +234,53 @@ def test_pre_transforms_of_one_name(make_raw, monkeypatch, values):
         found = make(value)[0]["user"].mark
         assert torch.equal(found, torch.as_tensor(value))
         assert found.dtype == torch.as_tensor(value).dtype
-    # What is the same is not processed again.
-    monkeypatch.setattr(MultimodalRecDataset, "process", None)
-    for value in values:
-        same = make(copy.deepcopy(value))[0]["user"].mark
-        assert torch.equal(same, torch.as_tensor(value))
 
 
-def test_other_features_of_added_items(make_raw):
+def test_other_features_of_added_items(make_raw, monkeypatch):
+    """Their names are the same; what is the same is not processed again."""
     root = make_raw()
-    for value in (1.0, -1.0):
-        x = {"visual": torch.full((1, 4), value)}
-        dataset = MultimodalRecDataset(
-            root, "toy", pre_transform=AddItems(x, k=2)
-        )
-        assert dataset[0]["item"].x_visual[-1].tolist() == [value] * 4
+    for _ in range(2):
+        for value in (1.0, -1.0):
+            x = {"visual": torch.full((1, 4), value)}
+            dataset = MultimodalRecDataset(
+                root, "toy", pre_transform=Compose([AddItems(x, k=2)])
+            )
+            assert dataset[0]["item"].x_visual[-1].tolist() == [value] * 4
+        monkeypatch.setattr(MultimodalRecDataset, "process", None)
+
+
+def test_pre_transforms_that_hang_on_more(make_raw, monkeypatch):
+    """On attributes of their classes and globals, and without a state."""
+    root = make_raw()
+    own = type("Own", (Mark,), {"__getstate__": lambda self: {}})
+    graph = FeatureGraph(2)
+    for value in (1, 2):
+        dataset = MultimodalRecDataset(root, "toy", pre_transform=own(value))
+        assert int(dataset[0]["user"].mark) == value
+        monkeypatch.setattr(own, "forward", Mark(value + 2).forward)
+        for transform in (own(0), Compose([graph, own(0)])):
+            dataset = MultimodalRecDataset(root, "toy", pre_transform=transform)
+            assert int(dataset[0]["user"].mark) == value + 2
+        monkeypatch.undo()
+        # In place of a method of PyG's:
+        graph.forward = Mark(value).forward
+        dataset = MultimodalRecDataset(root, "toy", pre_transform=graph)
+        assert int(dataset[0]["user"].mark) == value
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_other_files_of_the_same_size_and_time(make_raw, in_place):
+    """As `cp -p` and rsync leave them."""
+    root = make_raw()
+    path = root / "toy" / "visual_feat.npy"
+    before, matrix = path.stat(), np.load(path)
+    for sign in (1, -1):
+        if not in_place:
+            path.unlink()
+        np.save(path, sign * matrix)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        x = MultimodalRecDataset(root, "toy")[0]["item"].x_visual
+        assert np.array_equal(x, sign * matrix.astype(np.float32))
 
 
 def test_other_code_of_a_pre_transform(make_raw, tmp_path, monkeypatch):
@@ -351,6 +383,10 @@ def nan_at(*items):
         ({"rows": "0 0 0\n0 1 1 9\n"}, "toy.inter' .*3 fields in line 3"),
         ({"rows": ""}, "toy.inter' must have rows"),
         (
+            {"header": "userID\titemID\tx_label\tx_label"},
+            "toy.inter' must have columns of distinct names",
+        ),
+        (
             {"header": "userID,itemID,x_label"},
             r"must have 1 fields .*\['userID,itemID,x_label'\]",
         ),
@@ -398,7 +434,7 @@ def nan_at(*items):
         ),
         (
             {"features": {"visual": np.array([[1.0, None]] * 5)}},
-            "visual_feat.npy' must be a complete .*Object arrays",
+            "visual_feat.npy' must be a complete .*Python objects",
         ),
         ({"features": {"vis.ual": np.ones((5, 2))}}, r"\(got 'vis.ual'\)"),
     ],

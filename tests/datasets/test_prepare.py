@@ -387,6 +387,28 @@ def test_order_of_integers(tmp_path):
     assert line.endswith("order of the log's item ids: 8, 9, 10, ..., 37")
 
 
+@pytest.mark.parametrize("none", ["validation", "test"])
+def test_splits_that_judge_nobody(tmp_path, none):
+    """Users who come one after the other in time."""
+    log = pd.DataFrame({"user_id": np.repeat(range(5), 10), "time": range(50)})
+    log["item_id"] = range(50)
+    if none == "test":  # One of those for training is there for validation.
+        log.loc[0, "time"] = 35
+    write_csv(tmp_path / "log.csv", log)
+    with pytest.raises(
+        ValueError, match=rf"'split' must .* {none} \(got 'global_time', which"
+    ):
+        prepare(
+            tmp_path / "log.csv",
+            tmp_path,
+            "own",
+            time_col="time",
+            split="global_time",
+            ratios=(0.6, 0.2, 0.2),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_users_that_can_be_judged(tmp_path):
     # All users have training interactions, all but the last held-out ones.
     rows = [
@@ -568,7 +590,7 @@ LISTS = [[1.0, 2.0]] * 29
         ),
         (
             lambda f: npy(f, [*IDS[:2], "", *IDS[3:]]),
-            r"line 3 must be an id, .* \(got an empty line",
+            r"line 3 must be an id .* \(got an empty line",
         ),
         (lambda f: npy(f, IDS[:29] + IDS[:1]), r"must have each id once .* 20"),
         (
@@ -578,7 +600,7 @@ LISTS = [[1.0, 2.0]] * 29
         (lambda f: f / "m.parquet", "m.parquet' does not exist"),
         (
             lambda f: foreign(f, "m.parquet", b"text"),
-            "m.parquet' must be a Parquet file",
+            "m.parquet' must be a whole Parquet file",
         ),
         (
             lambda f: parquet(f, a=[1.0]),
@@ -597,12 +619,16 @@ LISTS = [[1.0, 2.0]] * 29
             r"\(got 'a' \(object\)",
         ),
         (
+            lambda f: parquet(f, item_id=IDS, a=[True] * 29 + [None]),
+            r"m.parquet', column 'a' must have a value .* \(row 29, ",
+        ),
+        (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, [1.0]]),
             "'v' must .*equal length .*2 numbers in row 0, and 1 in row 29",
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, None]),
-            "'v' must .*2 numbers in row 0, and 0 in row 29",
+            "'v' must have a value in every row .row 29,",
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[Decimal(1)] * 30),
@@ -614,7 +640,7 @@ LISTS = [[1.0, 2.0]] * 29
         ),
         (
             lambda f: parquet(f, item_id=IDS, v=[*LISTS, [1.0, None]]),
-            r"modality 'm' must be finite .* 49",
+            r"m.parquet' must be finite .* 49",
         ),
         (
             lambda f: parquet(f, item_id=[], v=[]),
@@ -645,7 +671,7 @@ def test_bad_features(tmp_path, nothing_written, make, message):
         ({"name": "a/b"}, "'name' must .*'a/b'"),
         ({"name": ".."}, r"'name' must .*'\.\.'"),
         ({"name": ""}, "'name' must .*''"),
-        ({"features": {"a b": "x"}}, "'modalities' must .*'a b'"),
+        ({"features": {"a b": "x"}}, "'features' must .*'a b'"),
         ({"feature_ids": {"m": "x"}}, r"'feature_ids' must .*\['m'\]"),
         ({"zero_rows": "keep"}, "'zero_rows' must .*'keep'"),
         ({"split": "given"}, r"log.csv' must .* 'x_label' for split"),

@@ -58,3 +58,39 @@ def test_all_on_one_date() -> None:
     assert suspect_times({}, user, day, "global_time") == []
     day[1] = 4
     assert suspect_times({}, user, day, "leave_last_out") == []
+
+
+def test_a_third_of_zeros() -> None:
+    times = pd.Series([1_600_000_000, 0, 1_700_000_000])
+    units = read_times(times, "t").units
+    assert units == {"seconds": 2, "no known unit": 1}
+    nothing = pd.Series([0, 1, 2])
+    (found,) = suspect_times(units, nothing, nothing, "random")
+    assert "(2 in seconds, 1 in no known unit)" in found
+    assert read_times(pd.Series([0, 1, 2]), "t").units == {}
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ([1367458200] * 10 + ["NULL"] * 20, "finite .*'NULL' in row 10, "),
+        (["2020-01-01"] * 2 + ["soon"] * 3, "finite .*'soon' in row 2, "),
+        (
+            ["1367458200", "2020-01-02", "2020-01-03"],
+            "all numbers or all dates .*'1367458200' in row 0 and '2020-01-02' "
+            "in row 1, ",
+        ),
+        (
+            ["2020-01-02", 7, 8, 9],
+            "all numbers or all dates .*'2020-01-02' in row 0 and '7' in row 1",
+        ),
+        ([1j, 2.0], "finite numbers .*1j"),
+        ([True, False], "finite numbers .*'True'"),
+        ([np.inf, 1.0], "finite numbers .*'inf' in row 0"),
+    ],
+)
+def test_the_bad_time_is_blamed(times: list, message: str) -> None:
+    is_mixed = len({*map(type, times)}) > 1 and 1j not in times
+    column = pd.Series(times, dtype=object if is_mixed else None)
+    with pytest.raises(ValueError, match=f"^t must be {message}"):
+        read_times(column, "t")

@@ -114,8 +114,8 @@ def test_bad_items(make_recommender: Any, features: Any) -> None:
         (["x", "i03", "y"], r"new to the data set.* 1 item\(s\): i03"),
         (["x", "y", "x"], r"each given once.* 1 item\(s\): x"),
         (["x", "y ", "z"], r"spaces around them \(got 'y '"),
-        (["x", "y\nz", "z"], r"without line breaks .* \(got 'y\\nz'"),
-        (["x", "y"], "a row for each of 2 ids .*3"),
+        (["x", "y\nz", "z"], r"without line breaks.* \(got 'y\\nz'"),
+        (["x", "y"], r"features\['visual'\] must .* each of 2 ids .*3"),
         ([], "at least one id"),
     ):
         with pytest.raises(ValueError, match=match):
@@ -124,3 +124,54 @@ def test_bad_items(make_recommender: Any, features: Any) -> None:
         make_recommender(names=False).add_items(["x", "y", "z"], features)
     with pytest.raises(ValueError, match=r"\(got LightGCN\)"):
         make_recommender(LightGCN).add_items(["x", "y", "z"], features)
+
+
+def test_kinds_of_features(make_recommender: Any, features: Any) -> None:
+    """As in a data set: numbers of any type and order of bytes."""
+    recommender = make_recommender()
+    x = np.round(features["visual"] * 4)
+    expected = recommender.add_items(["x", "y", "z"], {"visual": x})
+    for value in (
+        x.astype(">f4"),
+        x.astype(np.int8),
+        torch.from_numpy(x).bfloat16().requires_grad_(),
+        x.tolist(),
+    ):
+        found = recommender.add_items(["x", "y", "z"], {"visual": value})
+        assert torch.equal(all_scores(found), all_scores(expected))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.full((3, 8), "1"), r"must hold numbers \(got <U1\)"),
+        (np.full((3, 8), "NaT", "M8[s]"), "must hold numbers .*datetime64"),
+        (np.full((3, 8), 1j), "must hold numbers .*complex"),
+        (np.full((3, 8), None), "must hold numbers .*object"),
+        (np.array(1.0), r"must have the shape .*\[\]"),
+        (None, r"must have the shape .*\[\]"),
+        (np.ones((3, 8, 1)), r"must have the shape .*\[3, 8, 1\]"),
+        (np.diag([1.0, np.nan, 1.0]), r".* finite .* 1 item\(s\): y\); mend"),
+        ([[1.0], [1.0, 2.0], [1.0]], r".* dense matrix \(got a list: "),
+        (torch.ones(3, 8).to_sparse(), r".* dense matrix \(got a Tensor: "),
+    ],
+)
+def test_features_that_are_none(
+    make_recommender: Any, features: Any, value: Any, message: str
+) -> None:
+    features["text"] = value
+    with pytest.raises(ValueError, match=rf"^features\['text'\] {message}"):
+        make_recommender().add_items(["x", "y", "z"], features)
+
+
+def test_items_without_content(make_recommender: Any, features: Any) -> None:
+    for x in features.values():
+        x[1] = 0
+    with pytest.raises(ValueError, match=r"got none for 1 item\(s\): y\)"):
+        make_recommender().add_items(["x", "y", "z"], features)
+
+
+@pytest.mark.parametrize("value", [None, np.ones((3, 8)), ["visual"]])
+def test_features_by_no_modality(make_recommender: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match="'features' must be a dictionary"):
+        make_recommender().add_items(["x", "y", "z"], value)

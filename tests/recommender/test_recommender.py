@@ -315,6 +315,16 @@ def test_short_lists_end_without_ids(make_recommender: Any, names: Any) -> None:
     assert set(found.item_id[0, ~is_left].tolist()) == {"" if names else -1}
 
 
+def test_text_that_is_no_id(make_recommender: Any) -> None:
+    recommender = make_recommender()
+    for bad in (" 5", "5\n", "5\0", "\ud800", ""):
+        for name in ("users", "items"):
+            with pytest.raises(
+                ValueError, match=f"'{name}' must hold ids without"
+            ):
+                recommender.recommend(**{name: ["i03", bad]})
+
+
 @pytest.mark.parametrize(
     "users",
     [[1.0], [None], [True], [[1]], [b"1"], np.array([0.5]), torch.ones(1)],

@@ -38,7 +38,7 @@ def test_other_text_stays(name: str) -> None:
 
 def test_is_no_id() -> None:
     good = ["a", "a b", "\u65e5", "a\u2028b", "a\tb", '"', "-"]
-    bad = ["", " ", "a ", " a", "a\n", "a\nb", "\r", "a\0", "a\u2028"]
+    bad = ["", " ", "a ", " a", "a\n", "a\nb", "\r", "a\0", "a\u2028", "\ud800"]
     assert not is_no_id(good).any()
     assert is_no_id(bad).all()
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import logging
 import os
 import re
@@ -98,7 +99,17 @@ def _in_options(text: str, command: str) -> str:
         ("modalities=[]", f"{data}modalities []"),
     ):
         text = text.replace(argument, option)
-    return re.sub(r"\b([a-z_]+)='([^' ]+)'", r"--\1 \2", text)
+    module = sys.modules.get(f"tmfun_pyg.cli.{COMMANDS[command][0]}")
+    options = inspect.signature(getattr(module, command, main)).parameters
+    # What is to blame stands in front.
+    blamed = re.match(r"'([a-z_]+)'(?= must )", text)
+    if blamed and blamed[1] in options:
+        text = f"--{blamed[1]}{text[blamed.end() :]}"
+    return re.sub(r"\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)
+
+
+def _as_option(match: "re.Match[str]") -> str:
+    return f"--{match[1]} {match[3] or match[2]}"
 
 
 def _parse_command(words: List[str]) -> str:

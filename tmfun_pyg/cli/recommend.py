@@ -1,12 +1,11 @@
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
-import numpy as np
 from tqdm import tqdm
 
 from tmfun_pyg.datasets.features import read_features
 from tmfun_pyg.datasets.histories import read_histories
-from tmfun_pyg.datasets.id_files import read_ids
+from tmfun_pyg.datasets.id_files import read_ids, read_ids_of_rows
 from tmfun_pyg.recommender import (
     Recommendations,
     Recommender,
@@ -61,8 +60,10 @@ def recommend(
     allowed = None if items is None else read_ids(items)
     excluded = None if exclude_items is None else read_ids(exclude_items)
     if cold_items is not None:
-        ids, features = _read_items(cold_items, recommender.dataset.modalities)
-        recommender = recommender.add_items(ids, features)
+        ids_path, tables = _find_items(
+            cold_items, recommender.dataset.modalities
+        )
+        recommender, ids = _add_items(recommender, ids_path, tables)
         if only_cold and allowed is not None:
             raise ValueError("--only_cold must not come with --items")
         allowed = ids if only_cold else allowed
@@ -104,9 +105,12 @@ def recommend(
         print(f"{count['short']} have fewer than {k} items left")
 
 
-def _read_items(
+def _find_items(
     names: List[str], modalities: List[str]
-) -> Tuple[List[str], Dict[str, np.ndarray]]:
+) -> Tuple[str, Dict[str, str]]:
+    """Returns the file of item ids, and that of the features of each
+    modality.
+    """
     lists = [name for name in names if name.endswith(".txt")]
     tables = [name for name in names if name.endswith(".npy")]
     features = {Path(x).stem.removesuffix("_feat"): x for x in tables}
@@ -118,5 +122,20 @@ def _read_items(
             f"--cold_items must be one .txt file of item ids, and .npy files "
             f"of features named after some of {modalities} (got {names})"
         )
-    read = {name: read_features(path) for name, path in features.items()}
-    return read_ids(lists[0]), read
+    return lists[0], features
+
+
+def _add_items(
+    recommender: Recommender, ids_path: str, tables: Dict[str, str]
+) -> Tuple[Recommender, List[str]]:
+    """Adds the items of files, and returns their ids as well."""
+    features = {name: read_features(path) for name, path in tables.items()}
+    for name, path in tables.items():
+        ids = read_ids_of_rows(ids_path, path, features[name])
+    try:
+        return recommender.add_items(ids, features), ids
+    except ValueError as error:  # In the words of Python.
+        text = str(error).replace("'item_ids'", f"'{ids_path}'")
+        for name, path in tables.items():
+            text = text.replace(f"features['{name}']", f"'{path}'")
+        raise ValueError(text) from error

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._files import read_parquet, read_text
-from tmfun_pyg.datasets._ids import IdType, number_ids
+from tmfun_pyg.datasets._ids import IdType, check_complete, distinct_ids
 from tmfun_pyg.datasets.features import NUMBERS, read_features
-from tmfun_pyg.datasets.id_files import read_ids
+from tmfun_pyg.datasets.id_files import read_ids_of_rows
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.ids import ids_from_text
 
@@ -30,7 +30,7 @@ def read_feature_file(
         path (str): A ``.npy`` or ``.parquet`` file, or a folder of texts.
         ids_path (str, optional): The item ids of a ``.npy`` file.
         item_col (str): The column of item ids in a ``.parquet`` file.
-        id_type (str): See :func:`number_ids`.
+        id_type (str): See :func:`distinct_ids`.
         encoder (str, optional): The folder of the model that encodes texts.
 
     Returns:
@@ -55,12 +55,8 @@ def read_feature_file(
         ids_path = ids_path or _find_ids(path)
         if ids_path is None:
             return matrix
-        ids, source = ids_from_text(read_ids(ids_path)), f"'{ids_path}'"
-        if matrix.ndim > 0 and len(ids) != len(matrix):
-            raise ValueError(
-                f"{source} must have {len(matrix)} item ids, one for each "
-                f"row of '{path}' (got {len(ids)})"
-            )
+        source = f"'{ids_path}'"
+        ids = ids_from_text(read_ids_of_rows(ids_path, path, matrix))
     elif suffix == ".parquet":
         source = f"{source}, column '{item_col}'"
         ids, matrix = _read_table(path, item_col)
@@ -69,8 +65,7 @@ def read_feature_file(
             f"'features' must be .npy or .parquet files, or existing folders "
             f"of .txt files (got '{path}')"
         )
-    number, distinct = number_ids(ids, source, id_type)
-    return distinct[number], matrix
+    return distinct_ids(ids, source, id_type), matrix
 
 
 def _find_ids(path: str) -> Optional[str]:
@@ -95,6 +90,9 @@ def _read_table(path: str, item_col: str) -> Tuple[pd.Series, np.ndarray]:
         )
     ids = frame[item_col]
     frame = frame.drop(columns=item_col)
+    for column in frame.columns[frame.dtypes.map(str) == "object"]:
+        missing = frame[column].isna().to_numpy()
+        check_complete(missing, "a value", f"'{path}', column '{column}'")
     if frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object:
         source = f"'{path}', column '{frame.columns[0]}'"
         matrix = _stack_lists(frame.iloc[:, 0], source)

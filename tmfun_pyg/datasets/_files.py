@@ -5,11 +5,14 @@ import gzip
 import io
 import os.path as osp
 import zlib
-from typing import Any
+from typing import Any, Iterable
 
 import pandas as pd
 
 from tmfun_pyg.utils.extras import import_extra
+
+# Reads the first row as text, where pandas renames repeated columns.
+FIRST_ROW = {"header": None, "nrows": 1, "dtype": str, "na_filter": False}
 
 
 def check_file(path: str) -> None:
@@ -18,6 +21,15 @@ def check_file(path: str) -> None:
         raise ValueError(f"'{path}' must be a file (got a folder)")
     if not osp.isfile(path):
         raise ValueError(f"'{path}' does not exist")
+
+
+def check_columns(source: str, names: Iterable[Any]) -> None:
+    """Raises a :class:`ValueError` if a column's name is repeated."""
+    names = list(names)
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"{source} must have columns of distinct names (got {names})"
+        )
 
 
 def read_text(path: str) -> str:
@@ -61,16 +73,22 @@ def read_csv(
     text = text.rstrip(b"\r\n")
     if b"\0" in text:  # Strings may be cut off there.
         line = text.count(b"\n", 0, text.index(b"\0")) + 1
-        raise ValueError(f"'{path}', line {line} has a null character")
+        raise ValueError(
+            f"'{path}', line {line} has a null character; if the text is in "
+            f"UTF-16, prepare takes it with encoding='utf-16'"
+        )
     if b'"' in text and options.get("quoting") != csv.QUOTE_NONE:
         _check_quotes(path, text, options.get("sep", ","))
     try:
         frame = pd.read_csv(io.BytesIO(text), **options)
+        row = pd.read_csv(io.BytesIO(text), **{**options, **FIRST_ROW})
     except UnicodeDecodeError as err:
         raise _not_encoded(path, encoding, err) from err
     except ValueError as err:
         reason = str(err).strip()
         raise ValueError(f"'{path}' cannot be read: {reason}") from err
+    if "names" not in options and options.get("header", 0) == 0:
+        check_columns(f"'{path}'", [name for name in row.iloc[0] if name])
     if not isinstance(frame.index, pd.RangeIndex):
         # What pandas makes of the first fields if the first row is longer.
         raise ValueError(
@@ -97,23 +115,28 @@ def _read_bytes(path: str) -> bytes:
 def _not_encoded(
     path: str, encoding: str, err: UnicodeDecodeError
 ) -> ValueError:
-    return ValueError(f"'{path}' must be text in '{encoding}' ({err})")
+    return ValueError(
+        f"'{path}' must be text in '{encoding}' ({err}); prepare takes other "
+        f"text with encoding=..., such as 'latin-1'"
+    )
 
 
 def _check_quotes(path: str, text: bytes, separator: str) -> None:
-    """Refuses a quotation mark that opens a field and does not close it, which
-    would swallow the rows up to the next one.
+    """Refuses a quotation mark that opens a field and does not close it in
+    its line: it would swallow all rows up to the next one.
     """
     lines = io.StringIO(text.decode("utf-8", errors="replace"), newline="")
-    reader, line = csv.reader(lines, delimiter=separator, strict=True), 1
+    reader, last = csv.reader(lines, delimiter=separator, strict=True), 0
     try:
         for _ in reader:
-            line = reader.line_num + 1
+            if reader.line_num > last + 1:
+                raise csv.Error(f"a field up to line {reader.line_num}")
+            last = reader.line_num
     except csv.Error as err:
         raise ValueError(
-            f"'{path}', line {line} must close the quotation mark that opens a "
-            f"field (got: {err}); in a field, write it twice, and quote the "
-            f"field"
+            f"'{path}', line {last + 1} must close the quotation mark that "
+            f"opens a field, since rows must be lines (got: {err}); in a "
+            f"field, write it twice, quote the field, and leave out line breaks"
         ) from err
 
 
@@ -128,8 +151,15 @@ def read_parquet(path: str) -> pd.DataFrame:
     pa = import_extra("pyarrow", "data")
     pq = import_extra("pyarrow.parquet", "data")
     try:
-        # Without partitioning: folder names are not parsed as columns.
-        table = pq.read_table(path, partitioning=None)
-    except pa.ArrowInvalid as err:
-        raise ValueError(f"'{path}' must be a Parquet file ({err})") from err
-    return table.to_pandas(ignore_metadata=True)
+        # As a file, not a dataset: folder names are not parsed as columns.
+        with pq.ParquetFile(path) as file:
+            frame = file.read().to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, OSError, ValueError) as err:
+        if getattr(err, "errno", None) is not None:  # Such as permissions.
+            raise
+        reason = str(err).partition("\n")[0]
+        raise ValueError(
+            f"'{path}' must be a whole Parquet file ({reason})"
+        ) from err
+    check_columns(f"'{path}'", frame)
+    return frame

@@ -1,17 +1,15 @@
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions
-from tmfun_pyg.datasets._ids import IdType, number_ids
+from tmfun_pyg.datasets._ids import IdType, distinct_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
-from tmfun_pyg.datasets.features import ZeroRows, check_features, to_numpy
+from tmfun_pyg.datasets.features import ZeroRows, as_matrix, check_features
 from tmfun_pyg.utils.ids import ids_from_text
-from tmfun_pyg.utils.messages import name_items
 
 
 def content_from_log(
@@ -23,13 +21,19 @@ def content_from_log(
     seed: int,
     zero_rows: ZeroRows,
     id_type: IdType = "auto",
+    files: Optional[Mapping[str, str]] = None,
 ) -> Content:
     """Builds the content of a data set from a log and features; for the
-    arguments see :meth:`MultimodalRecDataset.from_interactions`.
+    arguments see :meth:`MultimodalRecDataset.from_interactions`. Errors name
+    the files of the features if there are any.
     """
-    full_log, values = _read_values(features, full_log, id_type)
+    sources = {m: f"'features', modality '{m}'" for m in features}
+    sources |= {m: f"'{path}'" for m, path in (files or {}).items()}
+    full_log, values = _read_values(features, full_log, sources, id_type)
     log = keep_k_core(full_log, k_core)
-    item_ids, tables = _align_features(values, full_log, log, zero_rows)
+    item_ids, tables = _align_features(
+        values, full_log, log, sources, zero_rows
+    )
     label = split_interactions(split, log.rows, ratios, seed)
     _content.check_splits(label, log.source)
     # Cold items stand between those of the log.
@@ -44,7 +48,10 @@ def content_from_log(
 
 
 def _read_values(
-    features: Mapping[str, Any], log: Log, id_type: IdType
+    features: Mapping[str, Any],
+    log: Log,
+    sources: Mapping[str, str],
+    id_type: IdType,
 ) -> Tuple[Log, Dict[str, Tuple[np.ndarray, np.ndarray]]]:
     """Reads features, and gives all item ids the same type: integers if all
     of them are, or else text.
@@ -53,7 +60,7 @@ def _read_values(
         The log, and the item ids and the matrix of each modality.
     """
     values = {
-        modality: _read_value(value, log, _source(modality), id_type)
+        modality: _read_value(value, log, sources[modality], id_type)
         for modality, value in features.items()
     }
     every = [log.item_ids, *(ids for ids, _ in values.values())]
@@ -66,14 +73,11 @@ def _read_values(
     return log._replace(item_ids=every[0]), values
 
 
-def _source(modality: str) -> str:
-    return f"'features', modality '{modality}'"
-
-
 def _align_features(
     values: Mapping[str, Tuple[np.ndarray, np.ndarray]],
     full_log: Log,
     log: Log,
+    sources: Mapping[str, str],
     zero_rows: ZeroRows,
 ) -> Tuple[np.ndarray, Features]:
     """Joins the items of a log with those of features.
@@ -83,6 +87,7 @@ def _align_features(
             the item ids and the matrix.
         full_log (Log): The log as it was read.
         log (Log): Its k-core.
+        sources (Dict[str, str]): The name of each matrix in errors.
         zero_rows (str): See :func:`check_features`.
 
     Returns:
@@ -91,7 +96,7 @@ def _align_features(
     item_ids = log.item_ids
     tables: Dict[str, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for modality, (ids, matrix) in values.items():
-        source = _source(modality)
+        source = sources[modality]
         tables[modality] = ids, *check_features(matrix, source, zero_rows, ids)
         if not np.isin(ids, log.item_ids).any():
             raise ValueError(
@@ -125,16 +130,9 @@ def _read_value(
                 f"{len(value)})"
             )
         matrix = value[1]
-        number, distinct = number_ids(value[0], f"{source}, item_ids", id_type)
-        count = np.bincount(number)
-        if (count > 1).any():
-            raise ValueError(
-                f"{source}, item_ids must have each id once (got repeated "
-                f"{name_items(distinct[count > 1])})"
-            )
-        ids, expected = distinct[number], "as many as item_ids"
-    is_tensor = isinstance(matrix, Tensor)
-    matrix = to_numpy(matrix) if is_tensor else np.asarray(matrix)
+        ids = distinct_ids(value[0], f"{source}, item_ids", id_type)
+        expected = "as many as item_ids"
+    matrix = as_matrix(matrix, source)
     if matrix.ndim > 0 and len(ids) != len(matrix):
         raise ValueError(
             f"{source} must have {len(ids)} rows, {expected} (got "

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from tmfun_pyg.utils.ids import ids_from_text, is_integer, is_no_id
+from tmfun_pyg.datasets.features import to_numpy
+from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_integer, is_no_id
+from tmfun_pyg.utils.messages import name_items
 
 IdType = Literal["auto", "int", "str"]
 # What `pandas.api.types.infer_dtype` calls ids that are not exact, or of
@@ -45,11 +47,24 @@ def number_ids(
     Raises:
         ValueError: If ids are missing, or of a type that is not exact.
     """
-    column = pd.Series(ids.cpu().numpy() if isinstance(ids, Tensor) else ids)
+    values = to_numpy(ids) if isinstance(ids, Tensor) else ids
+    # Text stays what it is: pandas' own type does not hold all of it.
+    is_typed = getattr(values, "dtype", np.dtype("U")).kind != "U"
+    try:
+        column = pd.Series(values, dtype=None if is_typed else object)
+    except (TypeError, ValueError) as err:
+        raise ValueError(
+            f"{source} must be a list of ids (got a {type(ids).__name__})"
+        ) from err
     try:
         number, distinct = pd.factorize(column)
+        kind = pd.api.types.infer_dtype(distinct)
+        if kind == "mixed" and distinct.map(pd.api.types.is_list_like).any():
+            raise TypeError("an id is a tuple")
     except TypeError as err:  # Of lists, for example.
-        row = int((~column.map(pd.api.types.is_hashable)).argmax())
+        types = pd.api.types
+        bad = column.map(types.is_list_like) | ~column.map(types.is_hashable)
+        row = int(bad.argmax())
         raise ValueError(
             f"{source} must have integers or text as ids (got "
             f"{column.iloc[row]} in row {row}, counted from 0)"
@@ -57,23 +72,54 @@ def number_ids(
     check_complete(number < 0, "an id", source)
     if isinstance(distinct.dtype, pd.CategoricalDtype):
         distinct = distinct.astype(distinct.categories.dtype)
-    kind = pd.api.types.infer_dtype(distinct)
+        kind = pd.api.types.infer_dtype(distinct)
     if kind == "integer" and id_type != "str" and distinct.max() < 2**63:
         names = distinct.to_numpy().astype(np.int64)
     else:
-        text = pd.Series(distinct.map(str), dtype=object)
-        names = _read_text(text, number, kind, source, id_type)
+        text = pd.Series([str(value) for value in distinct], dtype=object)
+        exact = _exact_below(distinct.dtype)
+        names = _read_text(text, number, kind, exact, source, id_type)
     names, place = np.unique(names, return_inverse=True)
-    if len(names) < len(distinct):
+    if len(names) < len(distinct) and id_type == "auto":
         raise ValueError(
             f"{source} must have ids that differ as text (got "
-            f"{len(distinct)} ids, but {len(names)} texts)"
+            f"{len(distinct)} ids, but {len(names)} texts){AS_TEXT}"
         )
     return place[number], names
 
 
+def distinct_ids(ids: Any, source: str, id_type: IdType) -> np.ndarray:
+    """Returns ids in their order, see :func:`number_ids`.
+
+    Raises:
+        ValueError: If an id is repeated, as well.
+    """
+    number, distinct = number_ids(ids, source, id_type)
+    count = np.bincount(number)
+    if (count > 1).any():
+        raise ValueError(
+            f"{source} must have each id once (got repeated "
+            f"{name_items(distinct[count > 1])})"
+        )
+    return distinct[number]
+
+
+def _exact_below(dtype: Any) -> int:
+    """Returns the integer from which on floats of a type stand for several,
+    of float64 if the ids are no numbers.
+    """
+    dtype = getattr(dtype, "numpy_dtype", dtype)
+    digits = np.finfo(dtype if dtype.kind == "f" else np.float64).nmant + 1
+    return 2**digits
+
+
 def _read_text(
-    text: pd.Series, number: np.ndarray, kind: str, source: str, id_type: IdType
+    text: pd.Series,
+    number: np.ndarray,
+    kind: str,
+    exact: int,
+    source: str,
+    id_type: IdType,
 ) -> np.ndarray:
     """Checks and converts ids.
 
@@ -81,6 +127,7 @@ def _read_text(
         text (pandas.Series): The text of each distinct id.
         number (np.ndarray): The place there of the id of each row.
         kind (str): What pandas calls the type of the ids.
+        exact (int): Below it, ids that have been floats are exact.
         source (str): The name of the column in errors.
         id_type (str): See :func:`number_ids`.
     """
@@ -94,17 +141,27 @@ def _read_text(
             )
 
     check_complete((text == "").to_numpy()[number], "an id", source)
-    check(is_no_id(text), "ids without line breaks and spaces around them")
+    check(is_no_id(text), f"ids without {NO_PARTS} and spaces around them")
     is_whole = text.str.fullmatch(WHOLE).to_numpy(dtype=bool)
+    whole = text.where(~is_whole, text.str.partition(".")[0])
     if id_type == "int":
-        text = text.where(~is_whole, text.str.partition(".")[0])
-        ids = ids_from_text(text)
+        size = whole.where(is_whole, "0").astype(np.float64).abs()
+        check(
+            (size >= exact).to_numpy(),
+            f"ids below {exact} where they are floats, which do not tell "
+            f"larger integers apart",
+        )
+        ids = ids_from_text(whole)
         if ids.dtype.kind == "i":
             return ids
-        others = ~is_integer(text)
+        others = ~is_integer(whole)
         if not others.all():
             check(others, "64-bit integers alone as ids for id_type='int'")
-    elif is_whole.all() and (id_type == "auto" or kind == "floating"):
+    elif (
+        is_whole.any()
+        and (id_type == "auto" or kind == "floating")
+        and ids_from_text(whole).dtype.kind == "i"
+    ):
         check(is_whole, "integers or text as ids", AS_INTEGERS)
     is_mixed = kind.startswith("mixed-integer")
     if REFUSED.fullmatch(kind) and not (is_mixed and id_type == "str"):

@@ -5,12 +5,22 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._content import first_of_pairs
-from tmfun_pyg.datasets._ids import IdType, check_id_type, number_ids
+from tmfun_pyg.datasets._files import check_columns
+from tmfun_pyg.datasets._ids import (
+    IdType,
+    check_complete,
+    check_id_type,
+    number_ids,
+)
 from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
 from tmfun_pyg.datasets._times import read_times
 
 # The column of a given split.
 LABEL = "x_label"
+NO_HEADER = (
+    "; prepare takes columns=..., their names where there is no header, and "
+    "sep=..., what is between them"
+)
 
 
 class Log(NamedTuple):
@@ -70,6 +80,7 @@ def read_log(
     check_id_type(id_type)
     if isinstance(interactions, pd.DataFrame):
         source, frame = "'interactions'", interactions
+        check_columns(source, frame)
     elif isinstance(interactions, (str, os.PathLike)):
         path = os.fspath(interactions)
         source = f"'{path}'"
@@ -88,9 +99,10 @@ def read_log(
     if given and LABEL not in frame:
         missing.append(f"'{LABEL}' for split='given'")
     if missing:
+        is_text = source != "'interactions'" and ".parquet" not in source
         raise ValueError(
             f"{source} must have the column(s) {', '.join(missing)} (got the "
-            f"columns {list(frame)})"
+            f"columns {list(frame)}){NO_HEADER if is_text else ''}"
         )
     if len(frame) == 0:
         raise ValueError(f"{source} must have rows (got none)")
@@ -143,6 +155,7 @@ def keep_k_core(log: Log, k: int) -> Log:
 
 
 def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
+    check_complete(labels.isna().to_numpy(), "a label", source)
     label = pd.to_numeric(labels, errors="coerce")
     bad = ~label.isin([0, 1, 2]).to_numpy()
     if bad.any():

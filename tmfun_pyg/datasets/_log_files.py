@@ -7,7 +7,12 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import pandas as pd
 
-from tmfun_pyg.datasets._files import check_file, read_csv, read_parquet
+from tmfun_pyg.datasets._files import (
+    check_columns,
+    check_file,
+    read_csv,
+    read_parquet,
+)
 from tmfun_pyg.utils.ids import ids_from_text
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
@@ -55,23 +60,26 @@ def read_log_file(
     ids = [user_col, item_col]
     if text_format.columns is None:
         options["header"] = 0
-        header = names = list(read_csv(path, nrows=0, **options))
+        names = list(read_csv(path, nrows=0, **options))
         if suffix == ".inter":  # Names may have a type, as "user_id:token".
-            names = [name.partition(":")[0] for name in header]
+            names = [name.partition(":")[0] for name in names]
             names = [n if n in ids else ALIASES.get(n, n) for n in names]
     else:
         options["header"] = None
-        header = names = list(text_format.columns)
-        found = read_csv(path, nrows=1, **options).shape[1]
-        if found != len(names):
+        names = list(text_format.columns)
+        row = read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
+        if len(row) != len(names):
             raise ValueError(
                 f"'columns' must name all columns of '{path}' (got "
-                f"{len(names)} names, but {found} fields in its first row)"
+                f"{len(names)} names, but {len(row)} fields in its first row)"
             )
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"'{path}' must have columns of distinct names (got {header})"
-        )
+        is_header = map(_is_header, row, names)
+        if any(is_header):
+            raise ValueError(
+                f"'columns' must be given for a log without a header (got "
+                f"{names}, but a first row {row} in '{path}')"
+            )
+    check_columns(f"'{path}'", names)
     frame = read_csv(
         path,
         **options,
@@ -87,6 +95,15 @@ def read_log_file(
     return frame
 
 
+def _is_header(field: Any, name: str) -> bool:
+    """Returns whether a field is the name of its column, perhaps with a
+    type.
+    """
+    text = str(field).partition(":")[0]
+    found = {text.casefold(), ALIASES.get(text, text).casefold()}
+    return name.casefold() in found
+
+
 def _text_options(
     path: str, suffix: str, text_format: TextFormat
 ) -> Dict[str, Any]:
@@ -96,7 +113,8 @@ def _text_options(
         if suffix not in SEPARATORS:
             raise ValueError(
                 f"'{path}' must be a .csv, .tsv, .inter or .parquet file (got "
-                f"'{suffix}'); prepare takes other text files with sep=','"
+                f"'{suffix}'); prepare takes other text with sep=..., what is "
+                f"between its columns"
             )
         sep = SEPARATORS[suffix]
     if sep == "" or re.search(r'["\r\n]', sep):

@@ -14,7 +14,7 @@ from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._files import read_csv
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
 from tmfun_pyg.datasets.item_table import read_table, write_table
-from tmfun_pyg.utils.ids import ids_from_text, is_no_id
+from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_no_id
 
 FEATURES = "_feat.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
@@ -169,7 +169,7 @@ def read_mapping(path: str, column: str) -> np.ndarray:
         path,
         raw,
         is_no_id(raw),
-        "an id without line breaks or spaces around it",
+        f"an id without {NO_PARTS} and spaces around it",
     )
     _check(path, raw, raw.duplicated(), "an id that is not repeated")
     bad = ~number.str.fullmatch("(0|[1-9][0-9]{0,17})") | number.duplicated()

@@ -6,8 +6,7 @@ import os.path as osp
 import pickle
 import re
 import sys
-from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, Iterator, List, Optional
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,9 @@ DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # As in the repr of a function, "<function f at 0x7f...>".
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
+# The packages whose transforms are what their attributes and files say.
+TOLD = ("tmfun_pyg", "torch_geometric")
+BLOCK = 2**22  # Bytes of a file that are read at once.
 
 
 def find_dir(root: str, name: str, raw_dir: str) -> str:
@@ -39,9 +41,10 @@ def find_dir(root: str, name: str, raw_dir: str) -> str:
 
 
 def state_of(option: Any) -> Optional[str]:
-    """Returns a digest of the state of an object: the files of its classes,
-    and its attributes with all they hold. :obj:`None` if there is a part whose
-    state cannot be told, such as a function.
+    """Returns a digest of the state of a transform of this package or of PyG:
+    the files of its classes, and its attributes with all they hold.
+    :obj:`None` if it is another, or holds another object: what that does may
+    hang on anything.
     """
     try:
         return _digest(repr(_describe(option)))
@@ -51,12 +54,11 @@ def state_of(option: Any) -> Optional[str]:
 
 
 def file_name(paths: List[str], *options: Any) -> str:
-    """Returns a name that depends on the states of files and on options."""
-    stats = [os.stat(path) for path in paths]
+    """Returns a name that depends on the contents of files and on options."""
     key = (
         FORMAT_VERSION,
         [osp.basename(path) for path in paths],
-        [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+        [_digest_file(path) for path in paths],
         *options,
     )
     return f"data_{_digest(ADDRESS.sub('', repr(key)))}.pt"
@@ -126,12 +128,22 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _digest_file(path: str) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        blocks: Iterator[bytes] = iter(lambda: file.read(BLOCK), b"")
+        for block in blocks:
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _describe(value: Any) -> Any:
     """Returns plain values whose :meth:`__repr__` tells a value from others."""
     kind = type(value)
     if kind in PLAIN:
         return value
     if isinstance(value, type):
+        _check_told(value)
         return "class", value.__qualname__, *map(_module_state, value.__mro__)
     if kind in (Tensor, torch.nn.Parameter):
         value = to_numpy(value)
@@ -146,6 +158,7 @@ def _describe(value: Any) -> Any:
         return kind.__name__, *sorted(repr(_describe(part)) for part in value)
     if kind is dict:
         return "dict", *map(_describe, value.items())
+    _check_told(kind)
     made = value.__reduce_ex__(4)  # As it would be pickled.
     if isinstance(made, str):
         return "global", made
@@ -154,9 +167,18 @@ def _describe(value: Any) -> Any:
     return "object", make.__qualname__, *map(_describe, (kind, *lists))
 
 
+def _check_told(cls: type) -> None:
+    if cls.__module__.partition(".")[0] not in TOLD:
+        raise TypeError(f"what a {cls.__name__} does cannot be told")
+
+
 def _module_state(cls: type) -> str:
-    """Returns the module of a class, with a digest of its file."""
+    """Returns the module of a class, with the version of its package and a
+    digest of its file.
+    """
     if cls.__module__ in sys.builtin_module_names:
         return cls.__module__
-    path = Path(str(sys.modules[cls.__module__].__file__))
-    return f"{cls.__module__} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    package = sys.modules[cls.__module__.partition(".")[0]]
+    version = getattr(package, "__version__", None)
+    path = str(sys.modules[cls.__module__].__file__)
+    return f"{cls.__module__} {version} {_digest_file(path)}"

@@ -1,6 +1,6 @@
 """The times of a log."""
 
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ UNITS = {
     "microseconds": 10**6,
     "nanoseconds": 10**9,
 }
+OTHER = "no known unit"
 FIRST, LAST = 5 * 10**8, 5 * 10**9
 SECONDS_OF_A_DAY = 86_400
 # Suspicious is a larger share of users with all interactions on one date.
@@ -29,7 +30,7 @@ class Times(NamedTuple):
         day (np.ndarray): Their dates as numbers, or the ranks where times are
             numbers that count something else.
         units (Dict[str, int]): How many look like numbers of seconds,
-            milliseconds and so on.
+            milliseconds and so on, and of none if some look like one.
     """
 
     rank: np.ndarray
@@ -45,22 +46,7 @@ def read_times(times: pd.Series, source: str) -> Times:
             date in ISO 8601.
     """
     check_complete(times.isna().to_numpy(), "a time", source)
-    is_date = pd.api.types.is_datetime64_any_dtype(times)
-    parsed = times if is_date else pd.to_numeric(times, errors="coerce")
-    if is_date or parsed.notna().mean() < 0.5:
-        is_date = True
-        parsed = pd.to_datetime(
-            times, format="ISO8601", utc=True, errors="coerce"
-        )
-    bad = parsed.isna().to_numpy()
-    if not is_date:
-        bad = ~np.isfinite(parsed.to_numpy(np.float64))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(
-            f"{source} must be finite numbers or dates in ISO 8601 (got "
-            f"'{times.iloc[row]}' in row {row}, counted from 0)"
-        )
+    parsed, is_date = _parse(times, source)
     rank = pd.factorize(parsed, sort=True)[0]
     if is_date:
         return Times(rank, pd.factorize(parsed.dt.normalize())[0], {})
@@ -70,7 +56,40 @@ def read_times(times: pd.Series, source: str) -> Times:
         if chosen.any():
             units[unit] = int(chosen.sum())
             day[chosen] = value[chosen] // (SECONDS_OF_A_DAY * scale)
+    if units and (day < 0).any():
+        units[OTHER] = int((day < 0).sum())
     return Times(rank, day if (day >= 0).all() else rank, units)
+
+
+def _parse(times: pd.Series, source: str) -> Tuple[pd.Series, bool]:
+    """Returns times as numbers or dates, and whether they are dates."""
+    if pd.api.types.is_datetime64_any_dtype(times):
+        return times, True
+    number = pd.to_numeric(times, errors="coerce")
+    is_number = np.zeros(len(times), dtype=bool)
+    if number.dtype.kind in "iuf":
+        is_number = np.isfinite(number.to_numpy(np.float64))
+    if is_number.all():
+        return number, False
+    # Numbers and infinities are no dates, whatever pandas makes of them.
+    text = times.where(~is_number & number.isna().to_numpy()).astype(object)
+    date = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    is_date = date.notna().to_numpy()
+    bad = ~is_number & ~is_date
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{source} must be finite numbers or dates in ISO 8601 (got "
+            f"'{times.iloc[row]}' in row {row}, counted from 0)"
+        )
+    if not is_date.all():
+        rows = sorted([int(is_number.argmax()), int(is_date.argmax())])
+        got = [f"'{times.iloc[row]}' in row {row}" for row in rows]
+        raise ValueError(
+            f"{source} must be all numbers or all dates (got "
+            f"{' and '.join(got)}, counted from 0)"
+        )
+    return date, True
 
 
 def suspect_times(

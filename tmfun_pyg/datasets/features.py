@@ -2,7 +2,8 @@
 
 import re
 import zipfile
-from typing import List, Literal, Optional, Sequence, Tuple, get_args
+from collections.abc import Mapping
+from typing import Any, List, Literal, Optional, Sequence, Tuple, get_args
 
 import numpy as np
 import torch
@@ -29,9 +30,12 @@ def read_features(path: str) -> np.ndarray:
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
     except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as err:
+        reason = f"'{err}'"
+        if "pickle" in reason:  # numpy's advice is to load it unsafely.
+            reason = "Python objects, or another kind of file"
         raise ValueError(
             f"'{path}' must be a complete .npy file of plain numbers (got "
-            f"'{err}')"
+            f"{reason})"
         ) from err
     if not isinstance(matrix, np.ndarray):
         raise ValueError(f"'{path}' must be a .npy file (got an archive)")
@@ -44,8 +48,45 @@ def to_numpy(value: Tensor) -> np.ndarray:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
+def as_matrix(value: Any, source: str) -> np.ndarray:
+    """Returns features in memory, such as a tensor or lists, as array.
+
+    Args:
+        value (Any): The features.
+        source (str): What errors call them.
+
+    Raises:
+        ValueError: If they are none, such as lists of different lengths.
+    """
+    try:
+        if isinstance(value, Tensor):
+            return to_numpy(value)
+        return np.asarray(value)
+    # What they raise depends on the value.
+    except (TypeError, ValueError, RuntimeError) as err:
+        reason = str(err).partition("\n")[0]
+        raise ValueError(
+            f"{source} must be a dense matrix (got a {type(value).__name__}: "
+            f"{reason})"
+        ) from err
+
+
+def check_by_modality(features: Any) -> List[str]:
+    """Checks that features are in a dictionary, by the names of their
+    modalities, and returns these.
+    """
+    if not isinstance(features, Mapping):
+        raise ValueError(
+            f"'features' must be a dictionary of the features of each modality "
+            f"(got a {type(features).__name__})"
+        )
+    return check_modalities(list(features), name="features")
+
+
 def check_modalities(
-    modalities: Sequence[str], zero_rows: str = "error"
+    modalities: Sequence[str],
+    zero_rows: str = "error",
+    name: str = "modalities",
 ) -> List[str]:
     """Checks that modalities can be named in attributes and edge types, and
     the option of rows of zeros.
@@ -56,20 +97,59 @@ def check_modalities(
         )
     if isinstance(modalities, str):
         raise ValueError(
-            f"'modalities' must be a list of names (got the string "
-            f"'{modalities}')"
+            f"'{name}' must be a list of names (got the string '{modalities}')"
         )
     for modality in modalities:
-        if re.fullmatch(r"[A-Za-z0-9_-]+", modality) is None:
+        is_text = isinstance(modality, str)
+        if not is_text or re.fullmatch(r"[A-Za-z0-9_-]+", modality) is None:
             raise ValueError(
-                f"'modalities' must have names of letters, digits, '_' and "
-                f"'-' (got '{modality}')"
+                f"'{name}' must have names of letters, digits, '_' and '-' "
+                f"(got {modality!r})"
             )
     if len(set(modalities)) < len(modalities):
         raise ValueError(
-            f"'modalities' must have each name once (got {list(modalities)})"
+            f"'{name}' must have each name once (got {list(modalities)})"
         )
     return list(modalities)
+
+
+def check_numbers(
+    matrix: np.ndarray,
+    source: str,
+    item_ids: np.ndarray,
+    to_zero: str = "set them to zero",
+) -> np.ndarray:
+    """Checks a feature matrix and casts it to float32.
+
+    Args:
+        matrix (np.ndarray): The matrix, one row per item, of floats, integers
+            or booleans, as in multi-hot features.
+        source (str): The name of the matrix in errors.
+        item_ids (np.ndarray): The item ids that errors name.
+        to_zero (str, optional): How to tell that items lack the modality.
+            (default: :obj:`"set them to zero"`)
+
+    Raises:
+        ValueError: If the matrix is not a matrix of finite numbers.
+    """
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(
+            f"{source} must have the shape [num_items, num_features] (got "
+            f"{list(matrix.shape)})"
+        )
+    if matrix.dtype.kind not in NUMBERS:
+        raise ValueError(f"{source} must hold numbers (got {matrix.dtype})")
+    # Values beyond float32 become Inf here, which the next check reports.
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{source} must be finite in float32 (got NaN or Inf for "
+            f"{name_items(item_ids[~finite])}); mend these rows, or "
+            f"{to_zero} if these items lack the modality"
+        )
+    return matrix
 
 
 def check_features(
@@ -78,11 +158,10 @@ def check_features(
     zero_rows: ZeroRows,
     item_ids: Optional[np.ndarray] = None,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Checks a feature matrix and casts it to float32.
+    """Checks a feature matrix and its rows of zeros, and casts it to float32.
 
     Args:
-        matrix (np.ndarray): The matrix, one row per item, of floats, integers
-            or booleans, as in multi-hot features.
+        matrix (np.ndarray): The matrix, see :func:`check_numbers`.
         source (str): The name of the matrix in errors.
         zero_rows (str): If set to :obj:`"error"`, rows of zeros are refused.
             If set to :obj:`"mask"`, their items lack the modality.
@@ -96,26 +175,10 @@ def check_features(
         ValueError: If the matrix is not a matrix of finite numbers, or has
             rows of zeros.
     """
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise ValueError(
-            f"{source} must have the shape [num_items, num_features] (got "
-            f"{list(matrix.shape)})"
-        )
-    if matrix.dtype.kind not in NUMBERS:
-        raise ValueError(f"{source} must hold numbers (got {matrix.dtype})")
-    # Values beyond float32 become Inf here, which the next check reports.
-    with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(matrix, dtype=np.float32)
     if item_ids is None:
-        item_ids = np.arange(len(matrix))
-    finite = np.isfinite(matrix).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"{source} must be finite in float32 (got NaN or Inf for "
-            f"{name_items(item_ids[~finite])}); mend these rows, or set them "
-            f"to zero and pass zero_rows='mask' if these items lack the "
-            f"modality"
-        )
+        item_ids = np.arange(len(matrix) if matrix.ndim > 0 else 0)
+    to_zero = "set them to zero and pass zero_rows='mask'"
+    matrix = check_numbers(matrix, source, item_ids, to_zero)
     present = (matrix != 0).any(axis=1)
     if zero_rows == "error" and not present.all():
         raise ValueError(

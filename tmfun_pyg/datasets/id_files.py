@@ -2,8 +2,13 @@
 
 from typing import List
 
+import numpy as np
+
 from tmfun_pyg.datasets._files import read_text
-from tmfun_pyg.utils.ids import is_no_id
+from tmfun_pyg.utils.ids import NO_PARTS, is_no_id
+
+# What the first line of a file is if it is no list, but has a header.
+HEADERS = ("user_id", "item_id", "userID", "itemID")
 
 
 def read_ids(path: str) -> List[str]:
@@ -25,7 +30,34 @@ def read_ids(path: str) -> List[str]:
         line = int(bad.argmax())
         got = repr(lines[line]) if lines[line] else "an empty line"
         raise ValueError(
-            f"'{path}', line {line + 1} must be an id, without spaces around "
-            f"it (got {got})"
+            f"'{path}', line {line + 1} must be an id without {NO_PARTS} and "
+            f"spaces around it (got {got})"
+        )
+    if lines[0] in HEADERS:
+        raise ValueError(
+            f"'{path}', line 1 must be an id (got '{lines[0]}'); leave out the "
+            f"header"
         )
     return lines
+
+
+def read_ids_of_rows(
+    path: str, table_path: str, table: np.ndarray
+) -> List[str]:
+    """Returns the ids of the rows of a table.
+
+    Args:
+        path (str): The file of ids.
+        table_path (str): The file of the table, for errors.
+        table (np.ndarray): The table.
+
+    Raises:
+        ValueError: If there are more ids or fewer than rows, as well.
+    """
+    ids = read_ids(path)
+    if table.ndim > 0 and len(ids) != len(table):
+        raise ValueError(
+            f"'{path}' must have {len(table)} item ids, one for each row of "
+            f"'{table_path}' (got {len(ids)})"
+        )
+    return ids

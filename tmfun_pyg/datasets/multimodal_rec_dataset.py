@@ -8,7 +8,11 @@ from tmfun_pyg.datasets._from_log import content_from_log
 from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._split import Ratios, Split
-from tmfun_pyg.datasets.features import ZeroRows, check_modalities
+from tmfun_pyg.datasets.features import (
+    ZeroRows,
+    check_by_modality,
+    check_modalities,
+)
 from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 
@@ -38,8 +42,8 @@ class MultimodalRecDataset(RecDataset):
 
     In cases 2 and 3, processed data goes to a folder in :obj:`$TMFUN_CACHE`
     (default: :obj:`~/.cache/tmfun_pyg`). The name of the processed file
-    depends on the sizes and modification times of the raw files and on all
-    arguments, so that changed files are processed again.
+    depends on the contents of the raw files and on all arguments, so that
+    changed files are processed again.
 
     :obj:`dataset[0]` is a :class:`~torch_geometric.data.HeteroData` with
 
@@ -68,9 +72,10 @@ class MultimodalRecDataset(RecDataset):
         pre_transform (callable, optional): A function/transform that takes
             in a :class:`~torch_geometric.data.HeteroData` object and returns
             a transformed version. The data object will be transformed before
-            being saved to disk. The name of the processed file depends on its
-            attributes and on the files of its classes; a function, of which
-            less can be told, is applied anew each time.
+            being saved to disk. For transforms of this package and of PyG,
+            the name of the processed file depends on their attributes and
+            their code. Of functions and other transforms less can be told:
+            they are applied anew each time.
             (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
@@ -208,8 +213,9 @@ class MultimodalRecDataset(RecDataset):
             item_col (str, optional): The column of item ids.
                 (default: :obj:`"item_id"`)
             id_type (str, optional): If set to :obj:`"int"`, all ids of a
-                column must be integers if one is, and :obj:`5863.0` is one.
-                If set to :obj:`"str"`, integers become strings.
+                column must be integers if one is, and :obj:`5863.0` is one,
+                which :obj:`"auto"` refuses among integers. If set to
+                :obj:`"str"`, integers become strings.
                 (default: :obj:`"auto"`)
             time_col (str, optional): The column of times: numbers, dates, or
                 strings in ISO 8601. (default: :obj:`None`)
@@ -253,7 +259,7 @@ class MultimodalRecDataset(RecDataset):
                 format; the message names the argument, and the column, row
                 or items.
         """
-        check_modalities(list(features), zero_rows)
+        check_modalities(check_by_modality(features), zero_rows)
         given = split == "given"
         log = read_log(
             interactions, user_col, item_col, time_col, given, id_type

@@ -12,7 +12,11 @@ from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._log_files import TextFormat
 from tmfun_pyg.datasets._split import Ratios, Split
-from tmfun_pyg.datasets.features import ZeroRows, check_modalities
+from tmfun_pyg.datasets.features import (
+    ZeroRows,
+    check_by_modality,
+    check_modalities,
+)
 from tmfun_pyg.datasets.item_table import read_item_file
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
 from tmfun_pyg.utils.files import atomic_folder, check_replaceable
@@ -96,7 +100,8 @@ def prepare(
             integers if all in a column are integers of 64 bits as Python
             writes them (:obj:`5`, but not :obj:`05`), and strings otherwise.
             If set to :obj:`"int"`, all ids of a column must be integers if
-            one is, and :obj:`5863.0` is one. If set to :obj:`"str"`, all are
+            one is, and :obj:`5863.0` is one, which :obj:`"auto"` refuses
+            among integers. If set to :obj:`"str"`, all are
             strings, so that items with other ids can be added later.
             (default: :obj:`"auto"`)
         sep (str, optional): What separates the columns of a log in text.
@@ -145,12 +150,14 @@ def prepare(
             :obj:`pip install "tmfun-pyg[data]"` for pyarrow (Parquet),
             :obj:`pip install "tmfun-pyg[encode]"` for sentence-transformers.
         ValueError: If an argument is out of range, if data has another
-            format, or if the folder exists; the message names the argument
-            or file, and the column, row or items.
+            format, if a split has no user with training interactions, or if
+            the folder exists; the message names the argument or file, and
+            the column, row or items.
         OSError: If the folder cannot be written.
     """
-    features, feature_ids = features or {}, feature_ids or {}
-    check_modalities(list(features), zero_rows)
+    features = {} if features is None else features
+    feature_ids = feature_ids or {}
+    check_modalities(check_by_modality(features), zero_rows)
     unknown = [name for name in feature_ids if name not in features]
     if unknown:
         raise ValueError(
@@ -185,7 +192,15 @@ def prepare(
             os.fspath(path), ids_path, item_col, id_type, encoder
         )
     content = content_from_log(
-        full_log, tables, split, ratios, k_core, seed, zero_rows, id_type
+        full_log,
+        tables,
+        split,
+        ratios,
+        k_core,
+        seed,
+        zero_rows,
+        id_type,
+        features,
     )
     for modality, path in features.items():
         mask = content.data["item"].get(f"mask_{modality}")
@@ -207,6 +222,12 @@ def prepare(
         settings["seed"] = seed
     without_ids = [m for m, x in tables.items() if not isinstance(x, tuple)]
     report = describe(name, settings, content, full_log, without_ids, ignored)
+    for judging, count in report.judged.items():
+        if count == 0:
+            raise ValueError(
+                f"'split' must give some users interactions both for training "
+                f"and for {judging} (got {split!r}, which gives none)"
+            )
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
         with open(part / REPORT, "w", encoding="utf-8") as f:

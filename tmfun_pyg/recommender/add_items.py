@@ -5,10 +5,15 @@ from typing import Any, Mapping, Sequence, Tuple
 import numpy as np
 import torch
 
+from tmfun_pyg.datasets.features import (
+    as_matrix,
+    check_by_modality,
+    check_numbers,
+)
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import AddItems
-from tmfun_pyg.utils.ids import ids_as_text, ids_from_text, is_integer, is_no_id
+from tmfun_pyg.utils.ids import ids_as_text, ids_from_text, is_integer
 from tmfun_pyg.utils.messages import name_items
 
 
@@ -36,12 +41,23 @@ def add_items(
             f"as TMFUN.from_data() (got {type(model).__name__})"
         )
     ids = _check_ids(item_ids, dataset.item_ids)
-    tables = {m: torch.as_tensor(x).float() for m, x in features.items()}
+    tables = {}
+    for modality in check_by_modality(features):
+        source = f"features['{modality}']"
+        matrix = as_matrix(features[modality], source)
+        if matrix.ndim > 0 and len(matrix) != len(ids):
+            raise ValueError(
+                f"{source} must have a row for each of {len(ids)} ids (got "
+                f"{len(matrix)})"
+            )
+        tables[modality] = torch.tensor(check_numbers(matrix, source, ids))
     transform = AddItems(tables, k)
-    if transform.num_new != len(ids):
+    filled = torch.stack([(x != 0).any(dim=1) for x in tables.values()])
+    missing = ~filled.any(dim=0).numpy()
+    if missing.any():
         raise ValueError(
-            f"'features' must have a row for each of {len(ids)} ids (got "
-            f"{transform.num_new})"
+            f"'features' must hold some content of each item (got none for "
+            f"{name_items(ids[missing])})"
         )
     every = np.concatenate([dataset.item_ids, ids])
     extended = dataset.replace(transform(dataset[0]), every)
@@ -62,12 +78,6 @@ def _check_ids(item_ids: Sequence[Any], known: np.ndarray) -> np.ndarray:
     names = ids_as_text("item_ids", item_ids)
     if len(names) == 0:
         raise ValueError("'item_ids' must hold at least one id (got none)")
-    if is_no_id(names).any():
-        bad = names[int(is_no_id(names).argmax())]
-        raise ValueError(
-            f"'item_ids' must hold ids without line breaks and spaces around "
-            f"them (got {bad!r})"
-        )
     ids = np.array(names)
     if known.dtype.kind == "i":
         ids = ids_from_text(names)

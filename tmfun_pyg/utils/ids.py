@@ -5,9 +5,9 @@ from typing import Any, Dict, Iterable, List, Mapping
 import numpy as np
 import pandas as pd
 
-# Text that is no id: it is empty, has a line break or a null character, or
-# spaces around it.
-NO_ID = r"^$|^\s|\s$|[\n\r\0]"
+# Text that is no id: it is empty, has one of these parts, or spaces around it.
+NO_PARTS = "line breaks, null characters, lone surrogates"
+NO_ID = r"^$|^\s|\s$|[\n\r\0\ud800-\udfff]"
 # How many unknown ids an error names.
 NAMED = 5
 
@@ -81,7 +81,7 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
 
     Raises:
         ValueError: If :obj:`ids` is a single id, or holds anything but
-            integers and strings.
+            integers and strings that can be ids.
     """
     check_list(name, ids)
     values = [i.item() if hasattr(i, "item") else i for i in ids]
@@ -90,7 +90,14 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
             raise ValueError(
                 f"'{name}' must hold integers or strings (got {value!r})"
             )
-    return [str(value) for value in values]
+    names = [str(value) for value in values]
+    bad = is_no_id(names)
+    if bad.any():
+        raise ValueError(
+            f"'{name}' must hold ids without {NO_PARTS} and spaces around "
+            f"them (got {names[int(bad.argmax())]!r})"
+        )
+    return names
 
 
 def find_ids(name: str, raw: Iterable[Any], ids: np.ndarray) -> np.ndarray:
