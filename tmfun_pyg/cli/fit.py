@@ -106,6 +106,7 @@ def _fit_in(
         check_options(parser, config, folder, "go on with")
     elif config.on_all_data:
         _take_epochs(parser, config)
+        given.trainer.max_epochs = config.trainer.max_epochs
     seed_everything(config.seed_everything, workers=True)
     dataset = given.data.load()
     data = ToRecGraph()(dataset[0])
