@@ -160,9 +160,9 @@ def test_copy_of_a_part(folder: Path, capsys: Any) -> None:
         (["trainer.limit_val_batches", "1"], "batches must be None to go on"),
         (["trainer.check_val_every_n_epoch", "2"], "must be 1 to go on"),
         (["on_all_data"], "--on_all_data must be False to go on"),
-        (["lr", "-1"], "'lr' must be positive (got -1.0)"),
-        (["patience", "-1"], "'patience' must be at least 0 (got -1)"),
-        (["loader.num_workers", "-1"], "num_workers' must be at least 0"),
+        (["lr", "-1"], "--lr must be positive (got -1.0)"),
+        (["patience", "-1"], "--patience must be at least 0 (got -1)"),
+        (["loader.num_workers", "-1"], "num_workers must be at least 0"),
     ],
 )
 def test_other_options(
@@ -207,7 +207,7 @@ def test_damaged_run(folder: Path, capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["lr", "-1"], "'lr' must be positive"),
+        (["lr", "-1"], "--lr must be positive"),
         (["trainer.max_steps", "0"], "training must last longer"),
         (["trainer.max_time", "00:00:00:00"], "training must last longer"),
         (["trainer.limit_val_batches", "0.0001"], "limit_val_batches"),

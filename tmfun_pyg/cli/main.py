@@ -29,6 +29,9 @@ COMMANDS = {
 TRAINING = ("search", "fit")
 # Options whose parts are modalities, which may hold a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
+# Arguments that are options of the same name.
+OF_TRAINING = r"(?:loader|trainer)\.\w+|lr|patience|seed_everything|budget|"
+OF_TRAINING += r"data\.(?:root|name|modalities|zero_rows|k|recall)"
 FAILURE, USAGE, INTERRUPT, CLOSED_PIPE = 1, 2, 130, 141
 
 
@@ -96,6 +99,8 @@ def _in_options(text: str, command: str) -> str:
         ("modalities=[]", f"{data}modalities []"),
     ):
         text = text.replace(argument, option)
+    if command in TRAINING:
+        text = re.sub(rf"'({OF_TRAINING})'", r"--\1", text)
     return re.sub(r"\b([a-z_]+)='([^' ]+)'", r"--\1 \2", text)
 
 

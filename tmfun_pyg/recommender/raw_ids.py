@@ -10,7 +10,7 @@ from torch import Tensor
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.retrieval import blocked_topk, candidate_items
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -38,13 +38,14 @@ def recommend_ids(
         item_ids (np.ndarray): The raw ids of the items, by index.
         users (Iterable[int or str], optional): The raw ids of those who ask,
             all if not given. (default: :obj:`None`)
-        k (int, optional): The length of the lists. (default: :obj:`20`)
+        k (int, optional): The length of the lists, cut to the number of
+            items. (default: :obj:`20`)
         items (Iterable[int or str], optional): The raw ids of the only items
             to be recommended, all if not given. (default: :obj:`None`)
         exclude_seen (bool, optional): Whether to leave out what a user has.
             (default: :obj:`True`)
     """
-    check_at_least("k", k, 1)
+    check_count("k", k)
     if users is not None:  # A string would pass for its characters.
         check_list("users", users)
     # With a row more for the user who is not in the data set:
@@ -55,6 +56,7 @@ def recommend_ids(
         index, place = candidate_items(index, len(item_ids))
         scorer, seen = scorer.select(index), seen.select(place)
         item_ids = item_ids[index.cpu().numpy()]
+    k = min(k, scorer.num_items)
     place_of, stranger = index_by_text(user_ids), len(user_ids)
     for asked in _chunks(user_ids if users is None else users):
         names = ids_as_text("users", asked)

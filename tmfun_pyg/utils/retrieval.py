@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.topk import stable_topk
 from tmfun_pyg.utils.user_items import UserItems
+
+DIVERGED = "has the training diverged, or was the model never fitted?"
 
 
 class Scorer(Protocol):
@@ -60,7 +62,7 @@ class EmbeddingScorer:
             if not bool(emb.isfinite().all()):
                 raise ValueError(
                     f"The {name} embeddings hold NaN or infinity and cannot "
-                    f"be ranked: has the training diverged?"
+                    f"be ranked: {DIVERGED}"
                 )
         self.user_emb = user_emb
         self.item_emb = item_emb
@@ -148,18 +150,33 @@ def rank_block(
     Returns:
         Scores and items, both of shape :obj:`[num_rows, k]`. Where fewer than
         :obj:`k` items are left for a user, the scores at the end of the list
-        are :obj:`-inf` and the items :obj:`-1`.
+        are :obj:`-inf` and the items :obj:`-1`. If a score of the block is not
+        finite, all are NaN, for :func:`check_ranked`.
     """
     scores = scorer.score(user)
+    is_finite = scores.isfinite().all()  # To be read once for all blocks.
     if seen is not None:
         scores[seen.edges_of(user)] = -torch.inf
     value, index = stable_topk(scores, min(k, scorer.num_items))
     index = index.masked_fill(value == -torch.inf, -1)
+    value = value.masked_fill(~is_finite, torch.nan)
     short = k - index.size(1)
     if short > 0:
         value = F.pad(value, (0, short), value=-torch.inf)
         index = F.pad(index, (0, short), value=-1)
     return value, index
+
+
+def check_ranked(score: Tensor) -> None:
+    r"""Checks the scores of :func:`rank_block`.
+
+    Raises:
+        ValueError: If some scores of its items were not finite.
+    """
+    if bool(score.isnan().any()):
+        raise ValueError(
+            f"The scores hold NaN or infinity and cannot be ranked: {DIVERGED}"
+        )
 
 
 @torch.no_grad()
@@ -188,10 +205,10 @@ def blocked_topk(
         entry of :obj:`user`.
 
     Raises:
-        ValueError: If :obj:`k` is not positive, or if :obj:`user` is no
-            vector of indices of users.
+        ValueError: If :obj:`k` is no positive whole number, if :obj:`user` is
+            no vector of indices of users, or if scores are not finite.
     """
-    check_at_least("k", k, 1)
+    check_count("k", k)
     if user is None:
         user = torch.arange(scorer.num_users)
     user = _check_users(user, scorer.num_users).to(scorer.device)
@@ -199,8 +216,9 @@ def blocked_topk(
         rank_block(scorer, block, k, seen)
         for block in user_blocks(user, scorer.num_items, batch_size)
     ]
-    value, index = zip(*blocks, strict=True)
-    return torch.cat(value), torch.cat(index)
+    value, index = (torch.cat(part) for part in zip(*blocks, strict=True))
+    check_ranked(value)
+    return value, index
 
 
 def _check_users(user: Any, num_users: int) -> Tensor:
