@@ -99,6 +99,8 @@ def load(
         name: The name of the data set, if it was moved.
     """
     dataset = None
+    if name is not None and root is None:
+        raise ValueError("--name must come with --root")
     if root is not None:
         source = read_checkpoint(ckpt)["recommender"]["source"]
         options = DatasetOptions(**(source or {}))

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import warnings
+from difflib import get_close_matches
 from importlib.resources import files
 from typing import List, Optional, Sequence
 
@@ -97,6 +98,8 @@ def _in_options(text: str, command: str) -> str:
         ("overwrite=True", "--overwrite"),
         ("zero_rows='mask'", f"{data}zero_rows mask"),
         ("modalities=[]", f"{data}modalities []"),
+        ("give 'dataset'", "pass --root"),
+        ("give its class as 'model_cls'", "load it in Python"),
     ):
         text = text.replace(argument, option)
     if command in TRAINING:
@@ -117,8 +120,16 @@ def _parse_command(words: List[str]) -> str:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    return parser.parse_args(words).command
+    parser.add_argument("command", metavar="COMMAND")
+    command: str = parser.parse_args(words).command
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(
+            f"COMMAND must be one of {', '.join(COMMANDS)} (got '{command}')"
+            f"{hint}"
+        )
+    return command
 
 
 def _with_underscores(word: str) -> str:

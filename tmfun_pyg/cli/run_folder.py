@@ -24,8 +24,6 @@ def find_folder(config: Namespace, default: str) -> Path:
         config: The options, which name the configurations they come from.
         default: Where it is if that is not said.
     """
-    if config.out == "":
-        raise ValueError("--out must be the name of a folder (got '')")
     out = config.out
     for path in [Path(str(name)) for name in config.config or []]:
         holds_run = any(

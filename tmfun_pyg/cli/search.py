@@ -66,8 +66,6 @@ def search(args: List[str]) -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_at_least("budget", config.budget, 1)
     check_trainer(config)
-    if config.out == "":
-        raise ValueError("--out must be the name of a folder (got '')")
     folder = Path(config.out)
     if (folder / CONFIG).exists() and not (folder / DATABASE).exists():
         raise ValueError(

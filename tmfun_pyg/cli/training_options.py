@@ -12,7 +12,12 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import switch_on
 from tmfun_pyg.cli.help_formatter import HelpFormatter
-from tmfun_pyg.cli.options import parse_options
+from tmfun_pyg.cli.options import (
+    OptionError,
+    model_names,
+    no_model,
+    parse_options,
+)
 from tmfun_pyg.loader.negative_sampler import check_negatives
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import DatasetOptions, InteractionDataModule
@@ -100,6 +105,9 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
     # A class would get the defaults of the default class, where options have
     # the same name. So the class that is asked for becomes the default.
     class_path = parse_options(parser, asked).model.class_path
+    package, _, name = class_path.rpartition(".")
+    if package.startswith("tmfun_pyg.") and name not in model_names():
+        raise OptionError(no_model(name))  # A base class.
     parser.set_defaults({"model": {"class_path": class_path}})
     config = parse_options(parser, words)
     check_positive("lr", config.lr)

@@ -114,7 +114,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     if damaged is not None:
         raise ValueError(
             f"'{path}' must be as it was written (got another checksum for its "
-            f"part '{damaged}')"
+            f"part '{damaged.partition('/')[2]}')"
         )
     if not isinstance(checkpoint, dict) or "recommender" not in checkpoint:
         raise ValueError(
