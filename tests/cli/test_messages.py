@@ -69,8 +69,9 @@ MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
             "--trainer.max_epochs must be of type int (got 'abc')",
         ),
         (
-            ["--trainer.gradient_clip_algorithm", "[1"],
-            "--trainer.gradient_clip_algorithm must be of type str (got '[1')",
+            ["--trainer.limit_val_batches", "all"],
+            "--trainer.limit_val_batches must be of type int or float (got "
+            "'all')",
         ),
     ],
 )
@@ -129,7 +130,7 @@ def test_choices(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"userID\titemID\n0\t1\n", "'file' must be YAML with options (got"),
+        (b"userID\titemID\n0\t1\n", "'file', line 1, must be YAML"),
         (b"- 1\n", "'file' must be YAML with options (got a list)"),
         (b"a: 1\nb: [\n", "'file', line 3, must be YAML with options"),
         (b"a\0b", "'file' must be YAML with options"),

@@ -229,3 +229,14 @@ def test_refused_fit_leaves_no_folder(
 
 def test_out_without_a_name(folder: Path, capsys: Any) -> None:
     assert "--out must be" in refused(capsys, *GCN, "--out", "")
+
+
+def test_checkpoint_that_does_not_say_enough(folder: Path, capsys: Any) -> None:
+    about = torch.load("run/best.ckpt", weights_only=True)["recommender"]
+    for entry, message in (
+        ({"source": None}, "has no source: pass --root"),
+        ({"model": "Mine"}, "not in tmfun_pyg: load it in Python"),
+    ):
+        change("run/best.ckpt", recommender={**about, **entry})
+        error = refused(capsys, "test", "--ckpt", "run/best.ckpt")
+        assert message in error

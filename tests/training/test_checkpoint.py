@@ -306,3 +306,15 @@ def test_a_model_and_another_data_set(
             Recommender(model, other)
     with pytest.raises(ValueError, match="'dataset' must be a data set"):
         Recommender.load(tmp_path / "a.ckpt", other[0])
+
+
+def test_damaged_part(tmp_path: Path) -> None:
+    """It is told by its own name, whatever the file was called at first."""
+    path = tmp_path / "a.ckpt"
+    weight = torch.arange(64.0)
+    AtomicCheckpointIO().save_checkpoint({"x": weight}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum for its part 'data/0'"):
+        read_checkpoint(path)
