@@ -92,7 +92,8 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     config.out = str(folder)
     config.data.root, config.data.name = given.data.root, given.data.name
     with ExitStack() as stack:
-        if rank_zero_only.rank == 0:  # Others work for that process.
+        process: Any = rank_zero_only
+        if process.rank == 0:  # The others work for it.
             own = own_folder(folder, (LAST, BEST), (CONFIG, LOG))
             stack.enter_context(own)
         return _fit_in(folder, parser, config, given)
@@ -178,9 +179,12 @@ def _train(
     if config.on_all_data:
         callbacks = keep_last(str(folder))
         asked["limit_val_batches"] = 0
+    callbacks += [Progress()]
+    if not config.trainer.fast_dev_run:  # It writes nothing.
+        callbacks += [Begin(log, save_config)]
     for name, ours in (
         ("logger", [log]),
-        ("callbacks", [*callbacks, Progress(), Begin(log, save_config)]),
+        ("callbacks", callbacks),
         ("plugins", [AtomicCheckpointIO()]),
     ):
         asked[name] = [*ours, *as_list(asked[name])]
@@ -196,7 +200,7 @@ def _train(
             raise
     if trainer.interrupted:
         return _tell_interrupted(folder)
-    is_done = trainer.fast_dev_run or not trainer.is_global_zero
+    is_done = config.trainer.fast_dev_run or not trainer.is_global_zero
     return 0 if is_done else None
 
 

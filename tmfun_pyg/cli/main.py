@@ -103,7 +103,7 @@ def _in_options(text: str, command: str) -> str:
     ):
         text = text.replace(argument, option)
     if command in TRAINING:
-        text = re.sub(rf"'({OF_TRAINING})'", r"--\1", text)
+        text = re.sub(rf"'({OF_TRAINING})'(?= must| is )", r"--\1", text)
     return re.sub(r"\b([a-z_]+)='([^' ]+)'", r"--\1 \2", text)
 
 

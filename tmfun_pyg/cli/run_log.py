@@ -75,6 +75,6 @@ class Begin(Callback):
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         """Begins."""
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero:
             self.log_of_run.begin()
             self.save_config()

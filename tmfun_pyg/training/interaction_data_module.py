@@ -116,7 +116,7 @@ class InteractionDataModule(LightningDataModule):
             dataset, self.batch_size, self.seed, **self._replica
         )
         if self.trainer is not None:  # Workers begin before it is told.
-            progress = self.trainer.fit_loop.epoch_progress
+            progress: Any = self.trainer.fit_loop.epoch_progress
             sampler.set_epoch(progress.current.processed)
         return DataLoader(
             dataset, batch_size=None, sampler=sampler, num_workers=num_workers
