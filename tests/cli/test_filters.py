@@ -87,7 +87,7 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     for bad, message in (
         (["--items", "none.txt"], "--items must exist (got 'none.txt')"),
         (["--exclude-items", "bad.txt"], "(got 7 others: a, b, c, d, e, ...)"),
-        (["--max-per-group", "0"], "'max_per_group' must be at least 1"),
+        (["--max-per-group", "0"], "--max_per_group must be at least 1"),
     ):
         assert run("recommend", *bad) == 1
         assert message in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_without_titles_and_groups(capsys: Any) -> None:
     assert run("recommend", "--with-titles") == 1
     assert "must have titles of its items" in capsys.readouterr().err
     assert run("recommend", "--max-per-group", "2") == 1
-    assert "'max_per_group' must come with" in capsys.readouterr().err
+    assert "--max_per_group must come with" in capsys.readouterr().err
     assert not Path("out.csv").exists()
     assert run("recommend") == 0
     assert "title" not in read_rows()[0]

@@ -220,7 +220,7 @@ def test_shipped_configs(capsys: Any) -> None:
     assert config["lr"] == 0.005
     assert config["loader"]["batch_size"] == 512
     assert main(["fit", "--config", "tiktok"]) == 1
-    assert "'data.root' must be the folder" in capsys.readouterr().err
+    assert "--data.root must be the folder" in capsys.readouterr().err
     assert main(["fit", "--config", "nothing"]) == 1
     assert "own_data, sports, synthetic" in capsys.readouterr().err
 
@@ -382,7 +382,7 @@ def test_resume_of_another_file(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--config", "own_data"], "'data.root' must be the folder"),
+        (["--config", "own_data"], "--data.root must be given"),
         (["--trainer.limit_val_batches", "0"], "limit_val_batches must not be"),
         (["--loader.num_workers", "2"], "'num_workers' must be 0 without"),
     ],

@@ -59,6 +59,20 @@ MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
             "'--model.chanels' is not an option of TMFUN; "
             "did you mean --model.channels?",
         ),
+        (
+            ["--config", "group.yaml"],
+            "'--loader.batchsize' is not an option of tmfun fit; "
+            "did you mean --loader.batch_size?",
+        ),
+        (
+            ["--trainer.max_epochs", "abc"],
+            "--trainer.max_epochs must be of type int (got 'abc')",
+        ),
+        (
+            ["--trainer.limit_val_batches", "all"],
+            "--trainer.limit_val_batches must be of type int or float (got "
+            "'all')",
+        ),
     ],
 )
 def test_options(
@@ -69,20 +83,87 @@ def test_options(
     Path("class.yaml").write_text(
         "model:\n  class_path: TMFUN\n  init_args:\n    chanels: 3\n"
     )
+    Path("group.yaml").write_text("loader:\n  batchsize: 3\n")
     assert main(["fit", *args]) == 2
     assert capsys.readouterr().err == f"tmfun fit: error: {message}\n"
 
 
 @pytest.mark.parametrize(
-    "name", ["Foo", "tmfun_pyg.nn.Foo", "json.JSONDecoder"]
+    "name",
+    [
+        *("Foo", "tmfun_pyg.nn.Foo", "json.JSONDecoder"),
+        *("RankingModel", "EmbeddingModel"),
+    ],
 )
 def test_unknown_model(name: str, capsys: Any) -> None:
     assert main(["fit", "--model", name]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"tmfun fit: error: {MODELS}")
     assert "EASE, " in error
-    assert "EmbeddingModel" not in error
+    assert "EmbeddingModel, " not in error
     assert error.endswith(f"(got '{name}')\n")
+
+
+def test_misspelt_names(capsys: Any) -> None:
+    assert main(["fit", "--model", "LightGNC"]) == 2
+    end = "(got 'LightGNC'); did you mean LightGCN?\n"
+    assert capsys.readouterr().err.endswith(end)
+    with pytest.raises(SystemExit) as done:
+        main(["recomend"])
+    assert done.value.code == 2
+    end = "(got 'recomend'); did you mean recommend?\n"
+    assert capsys.readouterr().err.endswith(end)
+
+
+def test_choices(capsys: Any) -> None:
+    for args, message in (
+        (["--split", "loo"], "--split must be one of random, leave_last_out, "),
+        (["--features", "a.npy"], "--features must be given by name, as --fea"),
+        ([], "--log, --out, --name must be given"),
+    ):
+        assert main(["prepare", *args]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"tmfun prepare: error: {message}")
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"userID\titemID\n0\t1\n", "'file', line 1, must be YAML"),
+        (b"- 1\n", "'file' must be YAML with options (got a list)"),
+        (b"a: 1\nb: [\n", "'file', line 3, must be YAML with options"),
+        (b"a\0b", "'file' must be YAML with options"),
+        (bytes(range(128, 256)), "'file' must be YAML with options"),
+        (None, "'file' must be YAML with options (got a folder)"),
+    ],
+)
+def test_config_of_something_else(
+    content: Any, message: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is None:
+        Path("file").mkdir()
+    else:
+        Path("file").write_bytes(content)
+    assert main(["fit", "--config", "file"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"tmfun fit: error: {message}"), error
+    assert error.count("\n") == 1
+    assert len(error) < 100
+
+
+def test_name_of_no_root(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "a.ckpt").touch()
+    args = ["--ckpt", str(tmp_path / "a.ckpt"), "--name", "x"]
+    assert main(["test", *args]) == 1
+    assert "error: --name must come with --root\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="]])
+def test_out_without_a_name(words: List[str], capsys: Any) -> None:
+    assert main(["export", "--ckpt", ".", *words]) == 1
+    assert "--out must be a file or folder (got '')" in capsys.readouterr().err
 
 
 def test_required(capsys: Any) -> None:

@@ -109,7 +109,8 @@ def test_in_closed_form() -> None:
 def test_what_is_no_finished_run(capsys: Any) -> None:
     assert main([*ON_ALL[:1], *ON_ALL[3:]]) == 1
     assert "must come with --config RUN/config.yaml" in last_line(capsys)
-    assert main([*ON_ALL[:1], "--config", "own_data", *ON_ALL[3:]]) == 1
+    other = ["--config", "own_data", "--data.root", "toy"]
+    assert main([*ON_ALL[:1], *other, *ON_ALL[3:]]) == 1
     assert "the --config of a finished run" in last_line(capsys)
     assert main([*FIT, "--model", "LightGCN"]) == 0
     for options, message in (

@@ -196,7 +196,17 @@ def test_failures(monkeypatch: Any, capsys: Any) -> None:
     assert not Path("z/studies.db").exists()
     Path("visual.npy").rename("toy/visual_feat.npy")
     assert search("x", 0, *LIGHTGCN) == 1
-    assert "'budget' must be at least 1" in capsys.readouterr().err
+    assert "--budget must be at least 1" in capsys.readouterr().err
+    for options, message in (
+        (["max_epochs", "0"], "--trainer.max_epochs must not be 0"),
+        (["limit_val_batches", "0"], "--trainer.limit_val_batches must not"),
+    ):
+        args = [f"--trainer.{options[0]}", options[1]]
+        assert search("new", 1, *LIGHTGCN, *args) == 1
+        assert message in capsys.readouterr().err
+    assert search("new", 1, *LIGHTGCN, "--fixed", "depth") == 1
+    assert search("new", 1, root="nowhere") == 1
+    assert not Path("new").exists()
     with locked(Path("x/lock")):
         assert search("x", 1, *LIGHTGCN) == 1
     assert "x: another process is at work" in capsys.readouterr().err

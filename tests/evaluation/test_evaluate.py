@@ -7,7 +7,9 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 
+from tmfun_pyg import baselines
 from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import RankingEvaluator, evaluate, per_user_metrics
 from tmfun_pyg.nn import Embeddings, RankingModel
 from tmfun_pyg.transforms import ToRecGraph
@@ -388,3 +390,21 @@ def test_empty_block_changes_nothing() -> None:
     evaluator.update(empty, empty.new_empty(2, 0))
     assert evaluator.compute()["recall@1"] == 1.0
     assert evaluator.compute()["precision@5"] == pytest.approx(0.2)
+
+
+def test_overflowing_scores_are_not_judged() -> None:
+    data = SyntheticMultimodal(60, 40, {"visual": 8}, 0)[0]
+    emb = [torch.full((size, 2), 1e30) for size in (60, 40)]
+    for judge in (evaluate, per_user_metrics):
+        with pytest.raises(ValueError, match="scores hold NaN or infinity"):
+            judge(tuple(emb), data)
+    with pytest.raises(ValueError, match="'ks' must be a list of whole"):
+        evaluate(tuple(emb), data, ks=[2.5])
+
+
+@pytest.mark.parametrize("name", ["EASE", "ItemKNN", "RP3beta", "GFCF", "IALS"])
+def test_unfitted_model_is_not_judged(name: str) -> None:
+    data = ToRecGraph()(SyntheticMultimodal(60, 40, {"visual": 8}, 0)[0])
+    model = getattr(baselines, name).from_data(data)
+    with pytest.raises(ValueError, match="was the model never fitted"):
+        evaluate(model, data)

@@ -173,3 +173,15 @@ def test_no_run(tmp_path: Path) -> None:
     write(tmp_path / "a" / "best.ckpt", "")
     with pytest.raises(ValueError, match=r"a/metrics\.csv', line 1: .*No such"):
         read_runs(tmp_path)
+
+
+def test_run_on_all_data_is_left_out(tmp_path: Path) -> None:
+    log = "epoch,step,train_loss\n0,1,0.5\n"
+    write(tmp_path / "all" / "metrics.csv", log)
+    write(tmp_path / "all" / "config.yaml", "lr: 0.1\non_all_data: true\n")
+    write(tmp_path / "one" / "metrics.csv", LOG)
+    write(tmp_path / "one" / "config.yaml", "lr: 0.1\non_all_data: false\n")
+    with pytest.warns(UserWarning, match="all' is left out: it was trained on"):
+        assert [*read_runs(tmp_path).models] == ["one"]
+    with pytest.raises(ValueError, match="holds no validation"):
+        read_runs(tmp_path / "all")

@@ -164,12 +164,23 @@ def _restore(path: Path, dataset: Any) -> Any:
         return None
 
 
+def alter(function: Any) -> Any:
+    """Returns what alters one of the weights."""
+    name = "model.user_embedding.weight"
+
+    def change(checkpoint: Any) -> None:
+        state = checkpoint["state_dict"]
+        state[name] = function(state[name])
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
             lambda c: c.pop("state_dict"),
-            "must hold 'recommender', 'state_dict'",
+            "must hold 'recommender', 'vocabulary', 'state_dict'",
         ),
         (lambda c: c.update(state_dict=[1]), "must hold 'recommender'"),
         (lambda c: c.update(recommender="x"), "must hold 'recommender'"),
@@ -208,7 +219,47 @@ def _restore(path: Path, dataset: Any) -> Any:
             lambda c: c["state_dict"].update(
                 {"model.user_embedding.weight": "x"}
             ),
-            "must be those of the LightGCN",
+            "must hold weights in dense tensors of real numbers .got another",
+        ),
+        (alter(torch.Tensor.cfloat), "weights in dense tensors of real"),
+        (alter(torch.Tensor.to_sparse), "weights in dense tensors of real"),
+        (alter(lambda x: x.to("meta")), "weights in dense tensors of real"),
+        (alter(torch.Tensor.long), "user_embedding.weight' must not be of"),
+        (lambda c: c["recommender"].update(fingerprint=None), "must hold 'rec"),
+        (lambda c: c["recommender"].update(model=5), "must hold 'recommender"),
+        (lambda c: c["recommender"].update(model="EmbeddingModel"), "must be"),
+        (lambda c: c.pop("vocabulary"), "must hold 'recommender', 'vocab"),
+        (lambda c: c.update(vocabulary={}), "must hold 'recommender', 'vocab"),
+        (
+            lambda c: c.update(format_version=torch.ones(2)),
+            "must be of format_version 1",
+        ),
+        *(
+            (
+                lambda c, option=option: c["recommender"]["options"].update(
+                    option
+                ),
+                message,
+            )
+            for option, message in (
+                ({"channels": 10**13}, "must be those of LightGCN"),
+                ({"num_layers": 1.5}, "'num_layers' of LightGCN must be of ty"),
+                ({"sparse": 1}, "'sparse' of LightGCN must be of type bool"),
+            )
+        ),
+        *(
+            (
+                lambda c, entry=entry: c["recommender"]["source"].update(entry),
+                "must hold 'recommender'",
+            )
+            for entry in (
+                {"k": "x"},
+                {"modalities": 5},
+                {"recall": "zz"},
+                {"name": 5},
+                {"root": ["x"]},
+                {"zero_rows": []},
+            )
         ),
     ],
 )
@@ -255,3 +306,15 @@ def test_a_model_and_another_data_set(
             Recommender(model, other)
     with pytest.raises(ValueError, match="'dataset' must be a data set"):
         Recommender.load(tmp_path / "a.ckpt", other[0])
+
+
+def test_damaged_part(tmp_path: Path) -> None:
+    """It is told by its own name, whatever the file was called at first."""
+    path = tmp_path / "a.ckpt"
+    weight = torch.arange(64.0)
+    AtomicCheckpointIO().save_checkpoint({"x": weight}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(weight.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="checksum for its part 'data/0'"):
+        read_checkpoint(path)

@@ -68,3 +68,33 @@ def test_learns_from_few_neighbors_with_sparse_gradients(data):
 def test_models_without_neighborhoods_are_refused(data):
     with pytest.raises(ValueError, match="FREEDOM cannot be trained on"):
         fit(FREEDOM.from_data(data), data, 1, num_neighbors=[2])
+
+
+@needs_sampler
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_resumed_training_draws_the_same(data, tmp_path, num_workers):
+    weights = []
+    for parts in ([3], [1, 3]):
+        path = None
+        for epochs in parts:
+            seed_everything(0, verbose=False)
+            model = LightGCN.from_data(data, channels=8, num_layers=2)
+            module = RecommenderModule(model, data, lr=1e-2)
+            torch.rand(epochs)  # Whatever else was drawn before.
+            trainer = Trainer(
+                accelerator="cpu",
+                max_epochs=epochs,
+                limit_val_batches=0,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            loader = InteractionDataModule(
+                data, 2048, num_neighbors=[3, 3], num_workers=num_workers
+            )
+            trainer.fit(module, loader, ckpt_path=path)
+            path = tmp_path / "last.ckpt"
+            trainer.save_checkpoint(path)
+        weights.append(model.item_embedding.weight.detach())
+    assert torch.equal(*weights)

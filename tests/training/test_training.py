@@ -255,6 +255,7 @@ def test_batch_size_is_that_of_all_processes(data: HeteroData) -> None:
         world_size=2,
         global_rank=1,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        fit_loop=Trainer(accelerator="cpu", logger=False).fit_loop,
     )
     datamodule = InteractionDataModule(data, batch_size=100)
     datamodule.trainer = trainer  # type: ignore[assignment]

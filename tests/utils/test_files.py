@@ -129,3 +129,15 @@ def test_other_errors_stay(tmp_path: Path) -> None:
     missing = FileNotFoundError(errno.ENOENT, "No such file", "b")
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
         raise missing
+
+
+def test_names_what_was_asked_for(tmp_path: Path) -> None:
+    """And no temporary file."""
+    (tmp_path / "file").touch()
+    long = "x" * 300
+    for name, why in (("file/a.csv", "Not a dir"), (long, "File name too lo")):
+        path = tmp_path / name
+        message = f"^'{path}' cannot be written: {why}"
+        with pytest.raises(OSError, match=message), atomic_write(path) as part:
+            part.touch()
+    assert os.listdir(tmp_path) == ["file"]

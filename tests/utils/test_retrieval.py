@@ -1,4 +1,4 @@
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 import pytest
@@ -182,3 +182,24 @@ def test_candidate_items() -> None:
         index, place = candidate_items(items, 5)
         assert index.tolist() == [1, 3]
         assert place.tolist() == [-1, 0, -1, 1, -1]
+
+
+def test_scores_that_overflow_are_not_ranked() -> None:
+    """Embeddings may be finite, and their products not."""
+    emb = torch.full((3, 2), 1e30)
+    scorer = EmbeddingScorer(emb, emb)
+    with pytest.raises(ValueError, match="scores hold NaN or infinity"):
+        blocked_topk(scorer, 2)
+    # One that is low, or left out as seen, is no reason to go on either:
+    low = torch.tensor([[1.0], [1.0], [1e30]])
+    scorer = EmbeddingScorer(torch.tensor([[-1e30], [1.0]]), low)
+    blocked_topk(scorer, 1, user=[1])
+    with pytest.raises(ValueError, match="scores hold NaN or infinity"):
+        blocked_topk(scorer, 1, user=[1, 0], batch_size=1)
+
+
+@pytest.mark.parametrize("k", [1.5, "5", None])
+def test_k_must_be_a_whole_number(k: Any) -> None:
+    scorer = EmbeddingScorer(torch.ones(2, 1), torch.ones(3, 1))
+    with pytest.raises(ValueError, match="'k' must be a whole number"):
+        blocked_topk(scorer, k)

@@ -52,7 +52,9 @@ class EASE(RankingModel):
                 f"take {3 * num_items**2 * 4 / 2**30:.0f} GiB)"
             )
         self.reg_weight = reg_weight
-        self.register_buffer("weight", torch.zeros(num_items, num_items))
+        # NaN is refused by whatever ranks, until it is fitted:
+        unknown = torch.full((num_items, num_items), torch.nan)
+        self.register_buffer("weight", unknown)
 
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:

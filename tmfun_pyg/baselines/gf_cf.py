@@ -52,7 +52,9 @@ class GFCF(RankingModel):
         check_at_least("alpha", alpha, 0)
         self.alpha = alpha
         channels = min(channels, num_users, num_items)
-        self.register_buffer("basis", torch.zeros(num_items, channels))
+        # NaN is refused by whatever ranks, until it is fitted:
+        unknown = torch.full((num_items, channels), torch.nan)
+        self.register_buffer("basis", unknown)
 
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:

@@ -53,8 +53,10 @@ class IALS(RankingModel):
         self.alpha = alpha
         self.reg_weight = reg_weight
         self.num_iterations = num_iterations
-        self.register_buffer("user_emb", torch.zeros(num_users, channels))
-        self.register_buffer("item_emb", torch.zeros(num_items, channels))
+        # NaN is refused by whatever ranks, until it is fitted:
+        for name, size in (("user_emb", num_users), ("item_emb", num_items)):
+            unknown = torch.full((size, channels), torch.nan)
+            self.register_buffer(name, unknown)
 
     def fit(self, data: HeteroData) -> None:
         r"""Factorizes the interactions.

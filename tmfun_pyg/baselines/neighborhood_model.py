@@ -40,7 +40,8 @@ class NeighborhoodModel(RankingModel):
         check_at_least("k", k, 1)
         size = num_items, min(k, num_items)
         self.register_buffer("neighbor", torch.zeros(size, dtype=torch.long))
-        self.register_buffer("weight", torch.zeros(size))
+        # NaN is refused by whatever ranks, until it is fitted:
+        self.register_buffer("weight", torch.full(size, torch.nan))
 
     def similarity(self, data: HeteroData, one_hot: Tensor) -> Tensor:
         r"""Computes the similarities of all items to some.

@@ -99,6 +99,8 @@ def load(
         name: The name of the data set, if it was moved.
     """
     dataset = None
+    if name is not None and root is None:
+        raise ValueError("--name must come with --root")
     if root is not None:
         source = read_checkpoint(ckpt)["recommender"]["source"]
         options = DatasetOptions(**(source or {}))
@@ -117,19 +119,21 @@ def show(*words: Any) -> str:
 
 
 def judge(
-    recommender: Recommender, split: str, folder: Path, **facts: Any
+    recommender: Recommender, split: str, folder: Path, is_best: bool = False
 ) -> None:
     """Ranks all items for every user of a split, prints the metrics beside
     those of most-popular and over how many users they are, and adds them to
-    metrics.json.
+    metrics.json, unless that is of another epoch, the best of a run.
 
     Args:
         recommender: The model and its data set.
         split: The split.
         folder: Where metrics.json is.
-        **facts: What else to write there.
+        is_best: Whether the model is of the best epoch of the run there.
     """
     path, known = folder / METRICS, read_metrics(folder)
+    epoch = recommender.epoch
+    is_of_other = known.get("best_epoch", epoch) != epoch
     data = recommender.data
     metrics = recommender.evaluate(split)
     popular = evaluate(MostPopular.from_data(data), data, split)
@@ -141,7 +145,15 @@ def judge(
     for name, values in rows.items():
         cells = "".join(f"{values[column]:>11.4f}" for column in COLUMNS)
         print(f"{name:<{width}}{cells}")
-    text = json.dumps({**known, split: metrics, **facts}, indent=2)
+    if is_of_other and not is_best:
+        print(
+            f"Not written into {path}, which is of epoch {known['best_epoch']}"
+        )
+        return
+    key = "best_epoch" if is_best or "best_epoch" in known else "epoch"
+    if (is_best and key not in known) or known.get(key, epoch) != epoch:
+        known = {}  # Of another epoch, it would stand beside this one's.
+    text = json.dumps({**known, split: metrics, key: epoch}, indent=2)
     try:
         with atomic_write(path) as part:
             part.write_text(text + "\n", encoding="utf-8")

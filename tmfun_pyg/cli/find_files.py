@@ -4,6 +4,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import List
 
+from tmfun_pyg.cli.config_file import read_config
+
 # Options whose value is a file or a folder that is read.
 READ = (
     *("--ckpt", "--users", "--history", "--log", "--root", "--data.root"),
@@ -32,6 +34,10 @@ def find_files(args: List[str]) -> List[str]:
                 f"--config must be an existing file or one of "
                 f"{', '.join(sorted(shipped))} (got '{name}')"
             )
+        elif option in CONFIG:
+            read_config(Path(name))
+        if option == "--out" and name == "":
+            raise ValueError("--out must be a file or folder (got '')")
         is_path = option in READ and (option, name) not in ALL
         if is_path and not Path(name).exists():
             raise ValueError(f"{option} must exist (got '{name}')")
@@ -40,4 +46,5 @@ def find_files(args: List[str]) -> List[str]:
 
 def _split(word: str) -> List[str]:
     option, equals, value = word.partition("=")
-    return [option, value] if equals and option in READ + CONFIG else [word]
+    paths = (*READ, *CONFIG, "--out")
+    return [option, value] if equals and option in paths else [word]

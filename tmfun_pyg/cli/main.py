@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import warnings
+from difflib import get_close_matches
 from importlib.resources import files
 from typing import List, Optional, Sequence
 
@@ -32,6 +33,9 @@ COMMANDS = {
 TRAINING = ("search", "fit")
 # Options whose parts are modalities, which may hold a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
+# Arguments that are options of the same name.
+OF_TRAINING = r"(?:loader|trainer)\.\w+|lr|patience|seed_everything|budget|"
+OF_TRAINING += r"data\.(?:root|name|modalities|zero_rows|k|recall)"
 FAILURE, USAGE, INTERRUPT, CLOSED_PIPE = 1, 2, 130, 141
 
 
@@ -97,8 +101,12 @@ def _in_options(text: str, command: str) -> str:
         ("overwrite=True", "--overwrite"),
         ("zero_rows='mask'", f"{data}zero_rows mask"),
         ("modalities=[]", f"{data}modalities []"),
+        ("give 'dataset'", "pass --root"),
+        ("give its class as 'model_cls'", "load it in Python"),
     ):
         text = text.replace(argument, option)
+    if command in TRAINING:
+        text = re.sub(rf"'({OF_TRAINING})'(?= must| is )", r"--\1", text)
     module = sys.modules.get(f"tmfun_pyg.cli.{COMMANDS[command][0]}")
     options = inspect.signature(getattr(module, command, main)).parameters
     # What is to blame stands in front.
@@ -125,8 +133,16 @@ def _parse_command(words: List[str]) -> str:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    return parser.parse_args(words).command
+    parser.add_argument("command", metavar="COMMAND")
+    command: str = parser.parse_args(words).command
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(
+            f"COMMAND must be one of {', '.join(COMMANDS)} (got '{command}')"
+            f"{hint}"
+        )
+    return command
 
 
 def _with_underscores(word: str) -> str:

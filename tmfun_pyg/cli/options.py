@@ -60,10 +60,13 @@ def _tell(text: str, parser: ArgumentParser) -> str:
     if needs := re.match(r"argument (\S+): expected", text):
         return f"{needs[1].split('/')[-1]} must come with a value"
     if missing := re.search(
-        r'arguments are required: (\S+)|Key "(\S+)" is', text
+        r'arguments are required: (.+)|Key "(\S+)" is', text
     ):
-        names = (missing[1] or missing[2]).split(",")
+        names = re.findall(r"[^\s,]+", missing[1] or missing[2])
         return f"{', '.join(f'--{x}' for x in names)} must be given"
+    if of_group := re.match(r"Group '(\S+)' does not accept \D+'(\S+)'", text):
+        option = f"--{of_group[1]}.{of_group[2]}"
+        return _misspelt(option, parser._option_string_actions, parser.prog)
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', text))
     of_model = re.search(r"given class_path '([^']+)'", text)
     if of_model and "has no attribute" not in text:
@@ -74,10 +77,7 @@ def _tell(text: str, parser: ArgumentParser) -> str:
             return _misspelt(f"--{keys}.{option[1]}", known, cls.__name__)
     elif keys == "model":
         got = re.search(r"Given value: (.*)", text)
-        return (
-            f"--model must be one of {', '.join(model_names())}, or the path "
-            f"of a class of your own (got '{got[1] if got else ''}')"
-        )
+        return no_model(got[1] if got else "")
     if wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", text):
         expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong[1])
         if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
@@ -85,7 +85,38 @@ def _tell(text: str, parser: ArgumentParser) -> str:
         else:
             expected = f"of type {expected}"
         return f"--{keys} must be {expected} (got '{wrong[2]}')"
+    if union := re.search(
+        r"(?s)Subtypes: \[(.*)\]\s+Errors:.*Given value: (.*)", text
+    ):
+        return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
     return " ".join(text.split())
+
+
+def _any_of(kinds: str, keys: str) -> str:
+    """Returns what is accepted of several types, in words."""
+    if "Dict[" in kinds:
+        return f"given by name, as --{keys}.NAME VALUE"
+    literals = re.findall(r"Literal\[([^\]]*)\]", kinds)
+    if literals:
+        values = re.findall(r"[^,\s']+", ", ".join(literals))
+        return f"one of {', '.join(dict.fromkeys(values))}"
+    names = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", kinds)
+    names = names.replace(", NoneType", "").replace(", ", " or ")
+    return f"of type {names}"
+
+
+def no_model(got: str) -> str:
+    """Returns what is said of a name that is no model.
+
+    Args:
+        got: The name.
+    """
+    near = get_close_matches(got, model_names(), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return (
+        f"--model must be one of {', '.join(model_names())}, or the path of a "
+        f"class of your own (got '{got}'){hint}"
+    )
 
 
 def model_names() -> List[str]:

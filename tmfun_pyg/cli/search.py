@@ -14,9 +14,11 @@ from tmfun_pyg.cli.command import show
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
+from tmfun_pyg.cli.run_folder import CONFIG, own_folder
 from tmfun_pyg.cli.training_options import (
     as_list,
     check_trainable,
+    check_trainer,
     instantiate,
     make_parser,
     parse,
@@ -33,10 +35,9 @@ from tmfun_pyg.training.search_spaces import SPACES, space_of
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
-from tmfun_pyg.utils.locked import locked
 from tmfun_pyg.utils.messages import check_at_least
 
-DATABASE, CONFIG = "studies.db", "config.yaml"
+DATABASE = "studies.db"
 # Of the trainer, what makes no difference to the result:
 OUTPUT = {"enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 OUTPUT |= {"logger", "enable_checkpointing", "default_root_dir", "profiler"}
@@ -64,13 +65,14 @@ def search(args: List[str]) -> int:
     optuna = import_extra("optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check_at_least("budget", config.budget, 1)
+    check_trainer(config)
     folder = Path(config.out)
     if (folder / CONFIG).exists() and not (folder / DATABASE).exists():
         raise ValueError(
             f"--out must be a new folder, or that of a search (got '{folder}')"
         )
     try:
-        with locked(folder / "lock"):
+        with own_folder(folder, (DATABASE,), ()):
             _search(parser, config, folder)
     except MisconfigurationException as err:
         raise ValueError(err) from err
@@ -151,7 +153,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         if not any(True for _ in model.parameters()):
             model.fit(data)
             return evaluate(model, data, "val")["recall@20"]
-        check_trainable(data, dataset)
+        check_trainable(config, model, data, dataset)
         module = RecommenderModule(model, data, lr=lr)
         return _train(module, rule, config, objects)
 

@@ -3,6 +3,7 @@ trainer, from the command line and from files.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
@@ -11,11 +12,17 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.cli.command import switch_on
 from tmfun_pyg.cli.help_formatter import HelpFormatter
-from tmfun_pyg.cli.options import parse_options
+from tmfun_pyg.cli.options import (
+    OptionError,
+    model_names,
+    no_model,
+    parse_options,
+)
 from tmfun_pyg.loader.negative_sampler import check_negatives
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training import DatasetOptions, InteractionDataModule
 from tmfun_pyg.training.checkpoint import Dataset
+from tmfun_pyg.utils.messages import check_at_least, check_positive
 
 # Arguments of models that are read from the data set:
 SIZES = {"num_users", "num_items", "in_channels"}
@@ -98,8 +105,21 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
     # A class would get the defaults of the default class, where options have
     # the same name. So the class that is asked for becomes the default.
     class_path = parse_options(parser, asked).model.class_path
+    package, _, name = class_path.rpartition(".")
+    if package.startswith("tmfun_pyg.") and name not in model_names():
+        raise OptionError(no_model(name))  # A base class.
     parser.set_defaults({"model": {"class_path": class_path}})
-    return parse_options(parser, words)
+    config = parse_options(parser, words)
+    check_positive("lr", config.lr)
+    for name, value, least in (
+        ("seed_everything", config.seed_everything, 0),
+        ("patience", config.patience, 0),
+        ("loader.batch_size", config.loader.batch_size, 1),
+        ("loader.num_negatives", config.loader.num_negatives, 1),
+        ("loader.num_workers", config.loader.num_workers, 0),
+    ):
+        check_at_least(name, value, least)
+    return config
 
 
 def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
@@ -111,8 +131,43 @@ def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
     return parser.instantiate_classes(others)
 
 
-def check_trainable(data: HeteroData, dataset: Dataset) -> None:
-    """Names a user for whom there is no negative item, by the raw id."""
+def check_trainer(config: Namespace) -> None:
+    """Refuses what would leave no best epoch.
+
+    Args:
+        config: The options.
+    """
+    asked = config.trainer
+    for name in ("max_epochs", "limit_val_batches", "limit_train_batches"):
+        if asked[name] == 0:
+            raise ValueError(
+                f"--trainer.{name} must not be 0: the best epoch is chosen by "
+                f"validation"
+            )
+    if asked.check_val_every_n_epoch is not None:
+        most = asked.max_epochs if (asked.max_epochs or -1) > 0 else inf
+        name = "trainer.check_val_every_n_epoch"
+        check_at_least(name, asked.check_val_every_n_epoch, 1, most)
+
+
+def check_trainable(
+    config: Namespace, model: RankingModel, data: HeteroData, dataset: Dataset
+) -> None:
+    """Refuses what cannot be trained, before training begins.
+
+    Args:
+        config: The options.
+        model: The model.
+        data: The graph.
+        dataset: The data set, whose raw id names a user for whom there is no
+            negative item.
+    """
+    is_sparse = any(getattr(x, "sparse", False) for x in model.modules())
+    if is_sparse and config.loader.num_neighbors is None:
+        raise ValueError(
+            "--model.sparse true must come with --loader.num_neighbors: only "
+            "sampled neighborhoods make sparse gradients"
+        )
     num_items = int((data["item"].degree > 0).sum())
     check_negatives(data["user"].degree, num_items, dataset.user_ids)
 

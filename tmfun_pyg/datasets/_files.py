@@ -47,13 +47,19 @@ def read_text(path: str) -> str:
 
 
 def read_csv(
-    path: str, encoding: str = "utf-8", **options: Any
+    path: str,
+    encoding: str = "utf-8",
+    rows_are_lines: bool = True,
+    **options: Any,
 ) -> pd.DataFrame:
     """Returns a text file, which may be compressed by gzip, as DataFrame.
 
     Args:
         path (str): The file.
         encoding (str, optional): Its encoding. (default: :obj:`"utf-8"`)
+        rows_are_lines (bool, optional): If set to :obj:`False`, fields may
+            hold line breaks, as in a file of our own.
+            (default: :obj:`True`)
         **options (optional): The arguments of :func:`pandas.read_csv`.
 
     Raises:
@@ -77,7 +83,8 @@ def read_csv(
             f"'{path}', line {line} has a null character; if the text is in "
             f"UTF-16, prepare takes it with encoding='utf-16'"
         )
-    if b'"' in text and options.get("quoting") != csv.QUOTE_NONE:
+    is_quoted = b'"' in text and options.get("quoting") != csv.QUOTE_NONE
+    if rows_are_lines and is_quoted:
         _check_quotes(path, text, options.get("sep", ","))
     try:
         frame = pd.read_csv(io.BytesIO(text), **options)

@@ -140,7 +140,13 @@ def read_table(path: str, num_items: int) -> pd.DataFrame:
     Raises:
         ValueError: If the file is missing or has another format.
     """
-    frame = read_csv(path, dtype=str, na_filter=False, skip_blank_lines=False)
+    frame = read_csv(
+        path,
+        rows_are_lines=False,
+        dtype=str,
+        na_filter=False,
+        skip_blank_lines=False,
+    )
     names = list(frame)
     if names[:1] != [INDEX] or not set(names[1:]) <= set(COLUMNS):
         raise ValueError(

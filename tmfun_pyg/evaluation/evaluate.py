@@ -1,4 +1,5 @@
 import copy
+from numbers import Integral
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -15,6 +16,7 @@ from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     Scorer,
     candidate_items,
+    check_ranked,
     rank_block,
 )
 from tmfun_pyg.utils.user_items import UserItems
@@ -55,13 +57,18 @@ class RankingEvaluator:
         ks: Sequence[int] = (5, 10, 20, 50),
         sync: bool = False,
     ) -> None:
-        if isinstance(ks, int) or len(ks) == 0 or min(ks) < 1:
+        if (
+            not isinstance(ks, Sequence)
+            or len(ks) == 0
+            or any(not isinstance(k, Integral) or k < 1 for k in ks)
+        ):
             raise ValueError(
-                f"'ks' must be a list of numbers of at least 1 (got {ks})"
+                f"'ks' must be a list of whole numbers of at least 1 (got {ks})"
             )
         self.scorer = scorer
         self.seen = seen
         self._max_k = max(ks)
+        self._first: List[Tensor] = []  # Of each list, the best score.
         self._metrics = metrics.LinkPredMetricCollection(
             {
                 f"{name}@{k}": metric(k)
@@ -82,7 +89,8 @@ class RankingEvaluator:
         Args:
             user (torch.Tensor): The users of the block.
         """
-        _, item = rank_block(self.scorer, user, self._max_k, self.seen)
+        score, item = rank_block(self.scorer, user, self._max_k, self.seen)
+        self._first.append(score[:, 0])
         # The metrics number places by row and item. A negative item would
         # pass for one of the row before, so name one that is never held out:
         return item.where(item >= 0, self.scorer.num_items)
@@ -101,8 +109,21 @@ class RankingEvaluator:
     def compute(self) -> Dict[str, float]:
         r"""Returns the averages over all users, by names such as
         :obj:`"recall@20"`. To be called once, after the last block.
+
+        Raises:
+            ValueError: If scores are not finite.
         """
+        self.check()
         return {k: float(v) for k, v in self._metrics.compute().items()}
+
+    def check(self) -> None:
+        r"""Checks the scores of all blocks so far.
+
+        Raises:
+            ValueError: If some are not finite.
+        """
+        if self._first:
+            check_ranked(torch.cat(self._first))
 
 
 @torch.no_grad()
@@ -204,6 +225,7 @@ def per_user_metrics(
         parts["user"].append(user)
         parts["recall"].append(hit.sum(dim=1) / count)
         parts["ndcg"].append(hit @ gain / best)
+    evaluator.check()
     return {name: torch.cat(part) for name, part in parts.items()}
 
 

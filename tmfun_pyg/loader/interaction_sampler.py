@@ -1,4 +1,4 @@
-from typing import Iterator, Union
+from typing import Iterator, Tuple, Union
 
 import numpy as np
 import torch
@@ -11,15 +11,18 @@ from tmfun_pyg.loader.sampled_interaction_dataset import (
 )
 from tmfun_pyg.utils.messages import check_at_least
 
+Positions = Union[Tensor, Tuple[Tensor, int]]
 
-class InteractionSampler(DistributedSampler[Tensor]):
+
+class InteractionSampler(DistributedSampler[Positions]):
     r"""Shuffles the interactions of a data set anew each epoch and yields the
-    positions of one batch after the other.
+    positions of one batch after the other, for a
+    :class:`SampledInteractionDataset` with a seed of the batch.
 
     The order of an epoch depends on the seed and the number of the epoch
-    alone, the negatives drawn in it on the rank as well, so that a resumed
-    training sees what an undisturbed one would have seen. The last batch may
-    be shorter.
+    alone, the negatives and neighbors drawn in it on the rank as well, so that
+    a resumed training sees what an undisturbed one would have seen. The last
+    batch may be shorter.
 
     With several processes each yields its own part of every batch: together
     they see the batches of a single one. Their parts are of equal size, for
@@ -66,10 +69,10 @@ class InteractionSampler(DistributedSampler[Tensor]):
     def __len__(self) -> int:
         return -(-self.total_size // self.batch_size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Positions]:
         # Mixed, so that epoch 1 of seed 0 is not epoch 0 of seed 1:
         state = np.random.SeedSequence([self.seed, self.epoch])
-        seeds = state.generate_state(1 + self.num_replicas).tolist()
+        seeds = state.generate_state(1 + 2 * self.num_replicas).tolist()
         self.dataset.generator.manual_seed(seeds[1 + self.rank])
         # On the host, since devices of two kinds may shuffle differently:
         order = torch.randperm(
@@ -78,5 +81,8 @@ class InteractionSampler(DistributedSampler[Tensor]):
         # As many more, from the start, as make the parts equal:
         order = order[torch.arange(self.total_size) % len(order)]
         order = order.to(self.dataset.edge_index.device)
-        for batch in order.split(self.batch_size):
-            yield batch.view(self.num_replicas, -1)[self.rank]
+        seed = seeds[1 + self.num_replicas + self.rank]
+        is_sampled = isinstance(self.dataset, SampledInteractionDataset)
+        for number, batch in enumerate(order.split(self.batch_size)):
+            part = batch.view(self.num_replicas, -1)[self.rank]
+            yield (part, seed + number) if is_sampled else part

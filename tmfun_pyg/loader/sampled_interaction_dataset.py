@@ -1,5 +1,5 @@
 import warnings
-from typing import List
+from typing import List, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from tmfun_pyg.transforms.to_rec_graph import (
     is_rec_graph,
 )
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.seeded import seeded
 
 # Similar items are read, but not what is around them in turn. As nodes of a
 # type of their own, into which no edges lead, they end the sampling.
@@ -49,8 +50,9 @@ class SampledInteractionDataset(Dataset[HeteroData]):
     of. :class:`~tmfun_pyg.transforms.ToRecGraph` is applied to the batch where
     it is made, perhaps in a worker process.
 
-    All of it takes place on the CPU, where the graph stays; only batches go to
-    the device of the model.
+    An index is a tensor of positions, or a pair of one and the seed of what is
+    drawn. All of it takes place on the CPU, where the graph stays; only
+    batches go to the device of the model.
 
     Args:
         data (HeteroData): A graph of
@@ -103,8 +105,8 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         self.negative_sampler = NegativeSampler(
             self.edge_index, data["user"].num_nodes
         )
-        #: The source of all randomness but that of the neighbors, which comes
-        #: from torch's own; samplers start it anew each epoch.
+        #: The source of negatives outside of workers; samplers start it anew
+        #: each epoch. All else comes from torch's own.
         self.generator = torch.Generator()
 
         self.transform = ToRecGraph()
@@ -129,9 +131,15 @@ class SampledInteractionDataset(Dataset[HeteroData]):
     def __len__(self) -> int:
         return self.edge_index.size(1)
 
-    def __getitem__(self, index: Tensor) -> HeteroData:
+    def __getitem__(
+        self, index: Union[Tensor, Tuple[Tensor, int]]
+    ) -> HeteroData:
+        if isinstance(index, tuple):
+            index, seed = index
+            with seeded(seed):
+                return self[index]
         user, pos_item = self.edge_index[:, index]
-        # Workers are copies: each goes on with what torch seeded it with.
+        # Workers are copies, which no sampler reaches:
         generator = self.generator if get_worker_info() is None else None
         neg_item = self.negative_sampler.sample(
             user, self.num_negatives, generator

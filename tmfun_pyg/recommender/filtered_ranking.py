@@ -7,7 +7,9 @@ from tmfun_pyg.recommender.item_filter import ItemFilter, ItemLists
 from tmfun_pyg.utils.retrieval import (
     Scorer,
     candidate_items,
+    check_ranked,
     rank_scores,
+    score_block,
     user_blocks,
 )
 from tmfun_pyg.utils.user_items import UserItems
@@ -70,7 +72,7 @@ class FilteredRanking:
         blocks = []
         every = torch.arange(len(user), device=self.device)
         for block in user_blocks(every, self.scorer.num_items):
-            scores = self.scorer.score(user[block])
+            scores = score_block(self.scorer, user[block])
             if self.excluded is not None:
                 scores[:, self.excluded] = -torch.inf
             for lists, of in left_out:
@@ -79,6 +81,7 @@ class FilteredRanking:
                 scores = self._restrict(scores, self.allowed_of, allowed[block])
             blocks.append(rank_scores(scores, k, self.limit))
         score, place = map(torch.cat, zip(*blocks, strict=True))
+        check_ranked(score)
         return score, self.index[place].masked_fill(place < 0, -1)
 
     def _restrict(self, scores: Tensor, lists: ItemLists, of: Tensor) -> Tensor:

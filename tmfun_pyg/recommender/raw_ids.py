@@ -12,7 +12,7 @@ from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.user_items import UserItems
 
 CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
@@ -40,7 +40,8 @@ def recommend_ids(
         item_ids (np.ndarray): The raw ids of the items, by index.
         users (Iterable[int or str], optional): The raw ids of those who ask,
             all if not given. (default: :obj:`None`)
-        k (int, optional): The length of the lists. (default: :obj:`20`)
+        k (int, optional): The length of the lists, cut to the number of
+            items. (default: :obj:`20`)
         item_filter (ItemFilter, optional): The items that may be
             recommended, all if not given. (default: :obj:`None`)
         exclude_seen (bool, optional): Whether to leave out what a user has.
@@ -48,11 +49,12 @@ def recommend_ids(
         folded_in (bool, optional): Whether the scores of known users are from
             folding them in. (default: :obj:`False`)
     """
-    check_at_least("k", k, 1)
+    check_count("k", k)
     if users is not None:  # A string would pass for its characters.
         check_list("users", users)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
+    k = min(k, len(item_ids))
     ranking = FilteredRanking(
         scorer,
         item_filter or ItemFilter(item_ids),

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -140,7 +141,16 @@ def read_runs(root: Path) -> Runs:
     _, results, notes = _read_metrics(root / METRICS)
     found: Dict[str, List[Run]] = {}
     options = {METRICS: notes} if notes else {}
-    for path in _find_runs(root):
+    paths = _find_runs(root)
+    on_all_data = [path for path in paths if _is_on_all_data(path)]
+    for path in on_all_data if len(on_all_data) < len(paths) else []:
+        warnings.warn(
+            f"'{path}' is left out: it was trained on all interactions, and "
+            f"has no validation",
+            stacklevel=2,
+        )
+        paths.remove(path)
+    for path in paths:
         name, seed = _name_of(root, path)
         written, _, _ = _read_metrics(path / METRICS)
         written = written or results.get(name, {}).get(seed, {})
@@ -178,6 +188,14 @@ def _find_runs(root: Path) -> List[Path]:
     if len(found) == 0:
         raise ValueError(f"'{root}' holds no run: no folder with '{LOG}'")
     return found
+
+
+def _is_on_all_data(path: Path) -> bool:
+    config = path / CONFIGS[0]
+    if not config.is_file():
+        return False
+    text = config.read_text("utf-8", errors="replace")
+    return re.search(r"(?m)^on_all_data: true$", text) is not None
 
 
 def _name_of(root: Path, path: Path) -> Tuple[str, Optional[int]]:

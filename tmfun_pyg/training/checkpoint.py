@@ -1,6 +1,7 @@
 """What a checkpoint holds, written by training and by the front door."""
 
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any, Dict, Optional, Type, Union
 from zipfile import ZipFile
@@ -15,6 +16,7 @@ from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.retrieval import DIVERGED
 
 Dataset = Union[MultimodalRecDataset, SyntheticMultimodal]
 FORMAT_VERSION = 1
@@ -112,7 +114,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     if damaged is not None:
         raise ValueError(
             f"'{path}' must be as it was written (got another checksum for its "
-            f"part '{damaged}')"
+            f"part '{damaged.partition('/')[2]}')"
         )
     if not isinstance(checkpoint, dict) or "recommender" not in checkpoint:
         raise ValueError(
@@ -120,29 +122,44 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
             f"dataset=...) or Recommender.save()"
         )
     found = checkpoint.get("format_version")
-    if found != FORMAT_VERSION:
+    if type(found) is not int or found != FORMAT_VERSION:
         raise ValueError(
             f"'{path}' must be of format_version {FORMAT_VERSION} (got {found})"
         )
     about, state = checkpoint["recommender"], checkpoint.get("state_dict")
+    words = checkpoint.get("vocabulary")
     if (
-        not isinstance(about, dict)
+        not isinstance(words, dict)
+        or not words.keys() >= {"user_ids", "item_ids", "modalities"}
+        or not all(isinstance(value, list) for value in words.values())
+        or not isinstance(about, dict)
         or not about.keys() >= {"model", "options", "fingerprint", "source"}
+        or not isinstance(about["model"], str)
         or not isinstance(about["options"], (dict, type(None)))
+        or not isinstance(about["fingerprint"], str)
         or not _is_source(about["source"])
         or not isinstance(state, dict)
         or not isinstance(checkpoint.get("epoch", ""), (int, type(None)))
     ):
         raise ValueError(
-            f"'{path}' must hold 'recommender', 'state_dict' and 'epoch' as "
-            f"RecommenderModule and Recommender.save() write them"
+            f"'{path}' must hold 'recommender', 'vocabulary', 'state_dict' and "
+            f"'epoch' as RecommenderModule and Recommender.save() write them"
         )
     for name, weight in state.items():
-        is_weight = isinstance(weight, Tensor)
-        if is_weight and not bool(weight.isfinite().all()):
+        if (
+            not isinstance(weight, Tensor)
+            or weight.layout != torch.strided
+            or weight.device.type != "cpu"
+            or weight.is_complex()
+        ):
+            raise ValueError(
+                f"'{path}' must hold weights in dense tensors of real numbers "
+                f"(got another '{name}')"
+            )
+        if not bool(weight.isfinite().all()):
             raise ValueError(
                 f"'{path}' must hold finite weights (got NaN or infinity in "
-                f"'{name}'): has the training diverged?"
+                f"'{name}'): {DIVERGED}"
             )
     return checkpoint
 
@@ -174,12 +191,16 @@ def restore_model(
             f"{about['model']}.from_data() with options of plain values"
         )
     cls = _find_class(about["model"], model_cls)
+    _check_options(cls, about["options"])
     try:
         model = cls.from_data(dataset[0], **about["options"])
-    except TypeError as err:
+    except ValueError:
+        raise
+    # What is raised for options of another model depends on the model.
+    except Exception as err:
         raise ValueError(
             f"The options of the checkpoint must be those of {about['model']} "
-            f"({err})"
+            f"({' '.join(str(err).split())})"
         ) from err
     load_weights(checkpoint, model)
     model.fingerprint = about["fingerprint"]
@@ -202,6 +223,13 @@ def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
     try:
         if other:
             raise RuntimeError(f"Unexpected key(s): {other}")
+        for name, weight in model.state_dict().items():
+            # Precisions may differ.
+            found = own.get(name, weight).dtype
+            if found != weight.dtype and not (
+                found.is_floating_point and weight.dtype.is_floating_point
+            ):
+                raise TypeError(f"'{name}' must not be of {found}")
         model.load_state_dict(own)
     except (AttributeError, RuntimeError, TypeError) as err:
         cause = " ".join(str(err).split())
@@ -246,6 +274,22 @@ def _find_class(
             f"The checkpoint holds a '{name}', not a '{model_cls.__name__}'"
         )
     return model_cls
+
+
+def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
+    """Checks the types of options by those of their defaults."""
+    for name, parameter in signature(cls).parameters.items():
+        default = parameter.default
+        value = options.get(name, default)
+        kinds = (int, float) if type(default) is float else type(default)
+        if isinstance(default, (bool, int, float, str)) and (
+            not isinstance(value, kinds)
+            or isinstance(value, bool) != isinstance(default, bool)
+        ):
+            raise ValueError(
+                f"The option '{name}' of {cls.__name__} must be of type "
+                f"{type(default).__name__} in the checkpoint (got {value!r})"
+            )
 
 
 def _is_of_model(key: Any) -> bool:

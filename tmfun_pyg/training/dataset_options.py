@@ -7,6 +7,8 @@ from torch_geometric.transforms import BaseTransform, Compose
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.transforms import FeatureGraph, MergeSplits
 
+ZERO_ROWS = ("error", "mask")
+
 
 @dataclass
 class DatasetOptions:
@@ -46,6 +48,33 @@ class DatasetOptions:
     on_all_data: bool = False
 
     def __post_init__(self) -> None:
+        names, texts = self.modalities, (str, type(None))
+        for key, is_right, expected in (
+            ("root", isinstance(self.root, texts), "a folder"),
+            ("name", isinstance(self.name, texts), "a name"),
+            (
+                "modalities",
+                names is None
+                or (
+                    isinstance(names, list)
+                    and all(isinstance(x, str) for x in names)
+                ),
+                "a list of names",
+            ),
+            ("zero_rows", self.zero_rows in ZERO_ROWS, f"one of {ZERO_ROWS}"),
+            ("k", isinstance(self.k, int), "a whole number"),
+            (
+                "recall",
+                isinstance(self.recall, (int, float, type(None))),
+                "a number",
+            ),
+            ("on_all_data", isinstance(self.on_all_data, bool), "a bool"),
+        ):
+            if not is_right:
+                raise ValueError(
+                    f"'data.{key}' must be {expected} (got "
+                    f"{getattr(self, key)!r})"
+                )
         if self.root is None:
             if self.name is not None:
                 raise ValueError(
@@ -54,8 +83,8 @@ class DatasetOptions:
                 )
             if self.zero_rows != "error":  # As in the configuration own_data.
                 raise ValueError(
-                    f"'data.root' must be the folder of the data set whose "
-                    f"'data.zero_rows' are '{self.zero_rows}' (got none)"
+                    f"'data.root' must be given where 'data.zero_rows' is "
+                    f"'{self.zero_rows}'"
                 )
             return
         # A checkpoint is read from other folders than it was made in.

@@ -12,6 +12,8 @@ from tmfun_pyg.loader import (
     InteractionSampler,
     SampledInteractionDataset,
 )
+from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.seeded import seeded
 
 
 class InteractionDataModule(LightningDataModule):
@@ -55,6 +57,7 @@ class InteractionDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        check_at_least("num_workers", num_workers, 0)
         if num_workers > 0 and num_neighbors is None:
             raise ValueError(
                 f"'num_workers' must be 0 without 'num_neighbors', which they "
@@ -95,9 +98,13 @@ class InteractionDataModule(LightningDataModule):
         dataset: Union[InteractionDataset, SampledInteractionDataset]
         num_workers = 0  # They would only get in the way of a device.
         if self.num_neighbors is not None:
-            dataset = SampledInteractionDataset(
-                data, self.num_neighbors, self.num_similar, self.num_negatives
-            )
+            with seeded(self.seed):  # The order in which neighbors lie.
+                dataset = SampledInteractionDataset(
+                    data,
+                    self.num_neighbors,
+                    self.num_similar,
+                    self.num_negatives,
+                )
             num_workers = self.num_workers
         else:
             dataset = InteractionDataset(
@@ -108,6 +115,9 @@ class InteractionDataModule(LightningDataModule):
         sampler = InteractionSampler(
             dataset, self.batch_size, self.seed, **self._replica
         )
+        if self.trainer is not None:  # Workers begin before it is told.
+            progress: Any = self.trainer.fit_loop.epoch_progress
+            sampler.set_epoch(progress.current.processed)
         return DataLoader(
             dataset, batch_size=None, sampler=sampler, num_workers=num_workers
         )

@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterable, Iterator, Union
 from uuid import uuid4
@@ -23,8 +23,12 @@ def _told_why(path: Path) -> Iterator[None]:
         number = getattr(err, "errno", None)
         if number is None and shutil.disk_usage(path.parent).free < LEAST_FREE:
             number = errno.ENOSPC
-        if number not in UNWRITABLE:
+        place = str(getattr(err, "filename", None))
+        is_own = place in map(str, path.parents) or ".part" in place
+        if number not in UNWRITABLE and not (number and is_own):
             raise
+        if number == errno.EEXIST:  # A file where a folder should be.
+            number = errno.ENOTDIR
         raise OSError(
             f"'{path}' cannot be written: {os.strerror(number)}"
         ) from err
@@ -50,7 +54,8 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
                 os.fsync(file.fileno())
             os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # It is not there, or never could be.
+            part.unlink()
 
 
 def check_replaceable(

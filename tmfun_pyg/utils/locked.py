@@ -5,7 +5,7 @@ import os
 import socket
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import IO, Iterator
 
 
 @contextmanager
@@ -19,15 +19,27 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
     Raises:
         BlockingIOError: If another process holds the lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.seek(0)
-            text = f"{path.parent}: another process is at work ({file.read()})"
-            raise BlockingIOError(text) from None
+    with _lock(path, wait) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _lock(path: Path, wait: bool) -> IO[str]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                text = f"another process is at work ({file.read()})"
+            raise BlockingIOError(f"{path.parent}: {text}") from None
+        # Who had the lock before may have removed the file.
+        if path.exists() and os.path.samestat(
+            path.stat(), os.fstat(file.fileno())
+        ):
+            return file
+        file.close()

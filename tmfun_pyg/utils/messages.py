@@ -1,4 +1,6 @@
 from math import inf
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,17 @@ def check_at_least(
     if not least <= value <= most:
         bound = f"at most {most}" if value > most else f"at least {least}"
         raise ValueError(f"'{name}' must be {bound} (got {value})")
+
+
+def check_count(name: str, value: Any) -> None:
+    r"""Checks a number of things.
+
+    Raises:
+        ValueError: If the value is no whole number, or less than one.
+    """
+    if not isinstance(value, Integral):
+        raise ValueError(f"'{name}' must be a whole number (got {value!r})")
+    check_at_least(name, int(value), 1)
 
 
 def check_positive(name: str, value: float) -> None:

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.topk import GroupLimit, grouped_topk, stable_topk
 from tmfun_pyg.utils.user_items import UserItems
+
+DIVERGED = "has the training diverged, or was the model never fitted?"
 
 
 class Scorer(Protocol):
@@ -60,7 +62,7 @@ class EmbeddingScorer:
             if not bool(emb.isfinite().all()):
                 raise ValueError(
                     f"The {name} embeddings hold NaN or infinity and cannot "
-                    f"be ranked: has the training diverged?"
+                    f"be ranked: {DIVERGED}"
                 )
         self.user_emb = user_emb
         self.item_emb = item_emb
@@ -148,12 +150,25 @@ def rank_block(
     Returns:
         Scores and items, both of shape :obj:`[num_rows, k]`. Where fewer than
         :obj:`k` items are left for a user, the scores at the end of the list
-        are :obj:`-inf` and the items :obj:`-1`.
+        are :obj:`-inf` and the items :obj:`-1`. If a score of the block is not
+        finite, scores are NaN, for :func:`check_ranked`.
     """
-    scores = scorer.score(user)
+    scores = score_block(scorer, user)
     if seen is not None:
         scores[seen.edges_of(user)] = -torch.inf
     return rank_scores(scores, k)
+
+
+def score_block(scorer: Scorer, user: Tensor) -> Tensor:
+    r"""Returns the scores of all items for one block of users, all NaN if one
+    is not finite: so it is known without a wait for the device.
+
+    Args:
+        scorer (Scorer): What scores the items.
+        user (torch.Tensor): The users.
+    """
+    scores = scorer.score(user)
+    return scores.masked_fill_(~scores.isfinite().all(), torch.nan)
 
 
 def rank_scores(
@@ -184,6 +199,18 @@ def rank_scores(
     return value, index
 
 
+def check_ranked(score: Tensor) -> None:
+    r"""Checks the scores of :func:`rank_block`.
+
+    Raises:
+        ValueError: If some scores of its items were not finite.
+    """
+    if bool(score.isnan().any()):
+        raise ValueError(
+            f"The scores hold NaN or infinity and cannot be ranked: {DIVERGED}"
+        )
+
+
 @torch.no_grad()
 def blocked_topk(
     scorer: Scorer,
@@ -210,10 +237,10 @@ def blocked_topk(
         entry of :obj:`user`.
 
     Raises:
-        ValueError: If :obj:`k` is not positive, or if :obj:`user` is no
-            vector of indices of users.
+        ValueError: If :obj:`k` is no positive whole number, if :obj:`user` is
+            no vector of indices of users, or if scores are not finite.
     """
-    check_at_least("k", k, 1)
+    check_count("k", k)
     if user is None:
         user = torch.arange(scorer.num_users)
     user = _check_users(user, scorer.num_users).to(scorer.device)
@@ -221,8 +248,9 @@ def blocked_topk(
         rank_block(scorer, block, k, seen)
         for block in user_blocks(user, scorer.num_items, batch_size)
     ]
-    value, index = zip(*blocks, strict=True)
-    return torch.cat(value), torch.cat(index)
+    value, index = (torch.cat(part) for part in zip(*blocks, strict=True))
+    check_ranked(value)
+    return value, index
 
 
 def _check_users(user: Any, num_users: int) -> Tensor:

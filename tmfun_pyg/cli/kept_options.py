@@ -1,0 +1,63 @@
+"""Options that must be those of a run that goes on, or is repeated."""
+
+from pathlib import Path
+from typing import Any, Collection, Dict
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from tmfun_pyg.cli.config_file import read_config
+from tmfun_pyg.cli.run_folder import CONFIG
+
+# How long is trained, where, and what is shown. Of the model and of where the
+# data set is, the checkpoint knows more. All else stays as it was.
+MAY_CHANGE = {
+    *("out", "resume", "patience", "data.root", "data.name", "model"),
+    *("trainer.max_epochs", "trainer.max_time", "loader.num_workers"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+    *("trainer.strategy", "trainer.logger", "trainer.log_every_n_steps"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.default_root_dir", "trainer.profiler"),
+    "trainer.num_sanity_val_steps",
+}
+
+
+def check_options(
+    parser: ArgumentParser,
+    config: Namespace,
+    folder: Path,
+    purpose: str,
+    may_change: Collection[str] = MAY_CHANGE,
+) -> None:
+    """Refuses options that must be those of a run.
+
+    Args:
+        parser: The parser of the options.
+        config: The options.
+        folder: The folder of the run.
+        purpose: What is done with it.
+        may_change: The options that may be others.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise ValueError(
+            f"'{folder}' must hold {CONFIG} to {purpose} the run there"
+        )
+    now = _flat(yaml.safe_load(parser.dump(config)))
+    then = _flat(read_config(path))
+    for key, found in now.items():
+        if key not in may_change and found != then.get(key):
+            raise ValueError(
+                f"--{key} must be {then.get(key)} to {purpose} the run in "
+                f"'{folder}' (got {found})"
+            )
+
+
+def _flat(config: Dict[str, Any]) -> Dict[str, Any]:
+    out = {}
+    for group, value in config.items():
+        if group in ("data", "loader", "trainer") and isinstance(value, dict):
+            out.update({f"{group}.{key}": one for key, one in value.items()})
+        else:
+            out[group] = value
+    return out

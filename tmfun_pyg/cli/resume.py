@@ -1,0 +1,80 @@
+"""What is checked of a run that goes on, before anything is written."""
+
+from pathlib import Path
+from typing import Any, Dict
+
+from lightning.pytorch import Trainer
+
+from tmfun_pyg.cli.command import read_metrics
+from tmfun_pyg.cli.run_folder import BEST, LAST
+from tmfun_pyg.training import RecommenderModule
+from tmfun_pyg.training.checkpoint import load_weights, read_checkpoint
+
+STATE = {"epoch", "global_step", "loops", "callbacks", "optimizer_states"}
+
+
+def read_last(folder: Path, description: Dict[str, Any]) -> Dict[str, Any]:
+    """Reads the last finished epoch of a run, after checking that all of the
+    run is of the same model and data, and can be gone on with.
+
+    Args:
+        folder: The folder of the run.
+        description: What a checkpoint of this model and data says of them.
+    """
+    read_metrics(folder)
+    last = read_checkpoint(folder / LAST)
+    checkpoints = [last]
+    if not last.keys() >= STATE:
+        raise ValueError(
+            f"'{folder / LAST}' must hold the state of its training to go on "
+            f"(got one without {sorted(STATE - last.keys())[0]})"
+        )
+    if any(x.get("best_model_path") for x in last["callbacks"].values()):
+        checkpoints.append(read_checkpoint(folder / BEST))
+    for checkpoint in checkpoints:
+        for key, name in (
+            ("model", "--model"),
+            ("options", "the options of --model"),
+            ("fingerprint", "the fingerprint of the data set"),
+        ):
+            found = checkpoint["recommender"][key]
+            own = description["recommender"][key]
+            if found != own:
+                raise ValueError(
+                    f"{name} must be {found} to go on with the run in "
+                    f"'{folder}' (got {own})"
+                )
+    return last
+
+
+def check_state(
+    last: Dict[str, Any],
+    folder: Path,
+    module: RecommenderModule,
+    trainer: Trainer,
+) -> None:
+    """Checks that a trainer can go on from a checkpoint.
+
+    Args:
+        last: What :func:`read_last` returned.
+        folder: The folder of the run.
+        module: What is trained.
+        trainer: The trainer.
+    """
+    load_weights(last, module.model)  # Now, not once training has begun.
+    optimizers, states = module.configure_optimizers(), last["optimizer_states"]
+    try:
+        for optimizer, state in zip(optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+    # What is raised for a state of something else depends on the state.
+    except Exception as err:
+        raise ValueError(
+            f"'{folder / LAST}' must hold the state of {len(optimizers)} "
+            f"optimizer(s) of this model to go on ({type(err).__name__})"
+        ) from err
+    done, asked = last["epoch"] + 1, trainer.max_epochs
+    if asked is not None and -1 < asked < done:
+        raise ValueError(
+            f"--trainer.max_epochs must be at least the {done} of the run in "
+            f"'{folder}' (got {asked})"
+        )

@@ -1,0 +1,94 @@
+"""The folder of a run: where it is, whose it is, and what it may hold."""
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from jsonargparse import Namespace
+
+from tmfun_pyg.cli.config_file import read_config
+from tmfun_pyg.utils.locked import locked
+
+CONFIG, LOG, METRICS, LOCK = (
+    *("config.yaml", "metrics.csv", "metrics.json", "lock"),
+)
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+def find_folder(config: Namespace, default: str) -> Path:
+    """Returns where the run is: the folder of the configuration, if it is of
+    a run that was moved and goes on.
+
+    Args:
+        config: The options, which name the configurations they come from.
+        default: Where it is if that is not said.
+    """
+    out = config.out
+    for path in [Path(str(name)) for name in config.config or []]:
+        holds_run = any(
+            (path.parent / name).exists() for name in (LAST, BEST, LOG, METRICS)
+        )
+        is_its = out is not None and read_config(path).get("out") == out
+        if config.resume and holds_run and is_its:
+            out = str(path.parent)
+    return Path(out or default).absolute()
+
+
+@contextmanager
+def own_folder(
+    folder: Path, keeps: Sequence[str], others: Sequence[str]
+) -> Iterator[None]:
+    """Keeps other processes from a folder, and leaves nothing new in it if
+    there is nothing to keep.
+
+    Args:
+        folder: The folder, which is made.
+        keeps: Files that are worth keeping.
+        others: Files that are worth nothing without them.
+
+    Raises:
+        BlockingIOError: If another process works there.
+        ValueError: If it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out must be a folder (got the file '{folder}')")
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    files = [folder / name for name in (LOCK, *others)]
+    files = [path for path in files if not path.exists()]
+    with locked(folder / LOCK):
+        try:
+            yield
+        finally:
+            if not any((folder / name).exists() for name in keeps):
+                for path in files:
+                    path.unlink(missing_ok=True)
+                with suppress(OSError):  # It holds something else.
+                    for path in new:
+                        os.rmdir(path)
+
+
+def check_folder(folder: Path, resume: bool) -> bool:
+    """Returns whether a run goes on.
+
+    Args:
+        folder: The folder of the run.
+        resume: Whether to go on with the run there.
+
+    Raises:
+        ValueError: If there is a run that is not to go on, or cannot.
+    """
+    has_last, has_best = (folder / LAST).exists(), (folder / BEST).exists()
+    if not resume and (has_last or has_best):
+        raise ValueError(
+            f"--out must be a folder without a run (got '{folder}'); pass "
+            f"--resume to go on with its run"
+        )
+    if has_best and not has_last:
+        raise ValueError(
+            f"'{folder}' must hold {LAST} to go on with its run (got {BEST} "
+            f"alone)"
+        )
+    if resume and not has_last:
+        print(f"{folder}: no epoch is finished there, starting anew")
+    return has_last
