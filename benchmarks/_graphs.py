@@ -52,7 +52,10 @@ def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
     data["item", "rev_interacts", "user"].edge_index = edge_index.flip(0)
     for modality in MODALITIES:
         target = torch.arange(num_items).repeat_interleave(10)
-        source = torch.randint(num_items, target.shape)
+        # Ten neighbors of an item, each once:
+        step = torch.randint(1, max(2, num_items // 10), target.shape)
+        step = step.view(num_items, 10).cumsum(dim=1).flatten()
+        source = (target + step) % num_items
         similar = data["item", f"similar_{modality}", "item"]
         similar.edge_index = torch.stack([source, target])
         similar.edge_weight = torch.full(target.shape, 0.1)

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from tmfun_pyg.utils.retrieval import Scorer
+from tmfun_pyg.utils.retrieval import Scorer, score_block
 
 
 class FallbackScorer:
@@ -32,10 +32,10 @@ class FallbackScorer:
         r"""Returns the scores of all items for some users."""
         known = self.known[user]
         if bool(known.all()):
-            return self.scorer.score(user).float()
+            return score_block(self.scorer, user).float()
         out = self.popularity.repeat(user.numel(), 1)
         if bool(known.any()):
-            out[known] = self.scorer.score(user[known]).float()
+            out[known] = score_block(self.scorer, user[known]).float()
         return out
 
     def select(self, item: Tensor) -> "FallbackScorer":

@@ -9,7 +9,6 @@ from tmfun_pyg.utils.retrieval import (
     candidate_items,
     check_ranked,
     rank_scores,
-    score_block,
     user_blocks,
 )
 from tmfun_pyg.utils.user_items import UserItems
@@ -72,7 +71,7 @@ class FilteredRanking:
         blocks = []
         every = torch.arange(len(user), device=self.device)
         for block in user_blocks(every, self.scorer.num_items):
-            scores = score_block(self.scorer, user[block])
+            scores = self.scorer.score(user[block])
             if self.excluded is not None:
                 scores[:, self.excluded] = -torch.inf
             for lists, of in left_out:

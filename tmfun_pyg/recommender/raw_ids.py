@@ -54,12 +54,12 @@ def recommend_ids(
         check_list("users", users)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
-    k = min(k, len(item_ids))
     ranking = FilteredRanking(
         scorer,
         item_filter or ItemFilter(item_ids),
         seen if exclude_seen else None,
     )
+    k = min(k, ranking.scorer.num_items)
     place_of = index_by_text(user_ids)
     for asked in _chunks(user_ids if users is None else users):
         names = ids_as_text("users", asked)

@@ -161,7 +161,7 @@ def rank_block(
 
 def score_block(scorer: Scorer, user: Tensor) -> Tensor:
     r"""Returns the scores of all items for one block of users, all NaN if one
-    is not finite: so it is known without a wait for the device.
+    is NaN or infinite: so it is known without a wait for the device.
 
     Args:
         scorer (Scorer): What scores the items.
