@@ -1,7 +1,6 @@
 """Feature matrices of items: reading and checking them."""
 
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any, List, Literal, Optional, Sequence, Tuple, get_args
 
@@ -29,7 +28,10 @@ def read_features(path: str) -> np.ndarray:
         matrix = np.load(path, allow_pickle=False)
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
-    except (ValueError, EOFError, MemoryError, zipfile.BadZipFile) as err:
+    except OSError:
+        raise
+    # What damaged bytes raise depends on the bytes.
+    except Exception as err:
         reason = f"'{err}'"
         if "pickle" in reason:  # numpy's advice is to load it unsafely.
             reason = "Python objects, or another kind of file"
