@@ -10,6 +10,7 @@ import pytest
 
 from tmfun_pyg.cli import prepare
 from tmfun_pyg.cli.command import make_parser
+from tmfun_pyg.cli.find_files import find_files
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.cli.options import parse_options
@@ -245,3 +246,51 @@ def test_lists(words: List[str]) -> None:
     assert parse_options(
         fit_parser(), ["--data.modalities", "a,b"]
     ).data.modalities == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("loud.Model", "'loud.Model' must be a class with a base class"),
+        ("loud.Bare", "'loud.Bare' must be a class with a base class"),
+        ("this.C", "'this.C' must be a class with a base class"),
+        ("nowhere.C", "'nowhere.C' must be a class (found no 'nowhere')"),
+        ("pack.nowhere.C", "'pack.nowhere.C' must be a class (found no"),
+        ("pack.loud.C", "'pack.loud.C' must be a class with a base class"),
+    ],
+)
+@pytest.mark.parametrize("way", ["option", "config"])
+def test_modules_are_not_run_for_a_class_they_lack(
+    path: str,
+    message: str,
+    way: str,
+    tmp_path: Path,
+    monkeypatch: Any,
+    capsys: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("pack").mkdir()
+    for name in ("loud.py", "pack/__init__.py", "pack/loud.py"):
+        Path(name).write_text("print('RUN')\nclass Bare: pass\n")
+    args = ["--model", path]
+    if way == "config":
+        Path("c.yaml").write_text(f"model:\n  class_path: {path}\n")
+        args = ["--config", "c.yaml"]
+    assert main(["fit", *args]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+
+
+def test_own_model(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_model.py").write_text(
+        "from tmfun_pyg.nn import LightGCN\n\n\n"
+        "class Own(LightGCN):\n    pass\n\n\nOther = Own\n"
+    )
+    for name in ("Own", "Other", "LightGCN"):
+        path = f"own_model.{name}"
+        assert find_files(["--model", path]) == ["--model", path]
+    found = parse_options(fit_parser(), ["--model", "own_model.Own"])
+    assert found.model.class_path == "own_model.Own"

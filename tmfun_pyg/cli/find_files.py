@@ -1,9 +1,12 @@
-"""Files that options name, looked for before anything slow is imported."""
+"""Files and classes that options name, looked for before anything slow is
+imported.
+"""
 
 from importlib.resources import files
 from pathlib import Path
 from typing import List
 
+from tmfun_pyg.cli.class_paths import check_class_path, class_paths_of
 from tmfun_pyg.cli.config_file import read_config
 
 # Options whose value is a file or a folder that is read.
@@ -16,8 +19,8 @@ CONFIG = ("-c", "--config")
 
 
 def find_files(args: List[str]) -> List[str]:
-    """Checks that the files exist, and takes a name for the configuration of
-    that name in the package.
+    """Checks that files and classes exist, and takes a name for the
+    configuration of that name in the package.
 
     Args:
         args: The options as they were given.
@@ -35,7 +38,10 @@ def find_files(args: List[str]) -> List[str]:
                 f"{', '.join(sorted(shipped))} (got '{name}')"
             )
         elif option in CONFIG:
-            read_config(Path(name))
+            for path in class_paths_of(read_config(Path(name))):
+                check_class_path(path)
+        elif option == "--model":
+            check_class_path(name)
         if option == "--out" and name == "":
             raise ValueError("--out must be a file or folder (got '')")
         is_path = option in READ and (option, name) not in ALL
@@ -46,5 +52,5 @@ def find_files(args: List[str]) -> List[str]:
 
 def _split(word: str) -> List[str]:
     option, equals, value = word.partition("=")
-    paths = (*READ, *CONFIG, "--out")
+    paths = (*READ, *CONFIG, "--out", "--model")
     return [option, value] if equals and option in paths else [word]
