@@ -240,3 +240,14 @@ def test_checkpoint_that_does_not_say_enough(folder: Path, capsys: Any) -> None:
         change("run/best.ckpt", recommender={**about, **entry})
         error = refused(capsys, "test", "--ckpt", "run/best.ckpt")
         assert message in error
+
+
+def test_resume_of_what_is_trained(folder: Path) -> None:
+    """A run that was killed while it was judged."""
+    before = files_of("run")
+    Path("run/metrics.json").unlink()
+    assert main([*RESUME, "--trainer.max_epochs", "2"]) == 0
+    after = files_of("run")
+    assert after.keys() == before.keys()
+    for name in ("metrics.csv", "metrics.json", "best.ckpt", "last.ckpt"):
+        assert after[name] == before[name], name

@@ -27,7 +27,7 @@ class RunLog(CSVLogger):
             folder.parent, folder.name, "", flush_logs_every_n_steps=1
         )
         path = folder / LOG
-        self.kept = [""]
+        self.kept, self.begun = [""], False
         if num_epochs == 0 or not path.exists() or path.stat().st_size == 0:
             return
         try:
@@ -44,9 +44,17 @@ class RunLog(CSVLogger):
             ) from err
         self.kept = lines[:end]
 
+    @property
+    def experiment(self) -> Any:
+        """What writes the file. Making it removes an old one, and Lightning
+        asks for it even if there is nothing left to train.
+        """
+        return super().experiment if self.begun else None
+
     def begin(self) -> None:
         """Keeps the rows of the first epochs."""
-        experiment = self.experiment  # It removes the file.
+        self.begun = True
+        experiment = self.experiment
         if self.kept != [""]:
             experiment.metrics_keys = self.kept[0].split(",")
             with atomic_write(experiment.metrics_file_path) as part:
