@@ -251,3 +251,15 @@ def test_resume_of_what_is_trained(folder: Path) -> None:
     assert after.keys() == before.keys()
     for name in ("metrics.csv", "metrics.json", "best.ckpt", "last.ckpt"):
         assert after[name] == before[name], name
+
+
+def test_killed_between_the_checkpoints_of_the_first_epoch(
+    folder: Path,
+) -> None:
+    assert main([*GCN, "--out", "one", "--trainer.max_epochs", "1"]) == 0
+    for name in ("last.ckpt", "metrics.json"):
+        (folder / "one" / name).unlink()
+    again = ["--config", "one/config.yaml", "--resume"]
+    assert main(["fit", *again, "--trainer.max_epochs", "2"]) == 0
+    for name in ("metrics.csv", "metrics.json"):
+        assert Path("one", name).read_bytes() == Path("run", name).read_bytes()

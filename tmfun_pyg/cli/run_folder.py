@@ -8,6 +8,7 @@ from typing import Iterator, Sequence
 from jsonargparse import Namespace
 
 from tmfun_pyg.cli.config_file import read_config
+from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.locked import locked
 
 CONFIG, LOG, METRICS, LOCK = (
@@ -84,7 +85,7 @@ def check_folder(folder: Path, resume: bool) -> bool:
             f"--out must be a folder without a run (got '{folder}'); pass "
             f"--resume to go on with its run"
         )
-    if has_best and not has_last:
+    if has_best and not has_last and not _is_first_epoch(folder):
         raise ValueError(
             f"'{folder}' must hold {LAST} to go on with its run (got {BEST} "
             f"alone)"
@@ -92,3 +93,9 @@ def check_folder(folder: Path, resume: bool) -> bool:
     if resume and not has_last:
         print(f"{folder}: no epoch is finished there, starting anew")
     return has_last
+
+
+def _is_first_epoch(folder: Path) -> bool:
+    """Whether a run ended between the checkpoints of its first epoch."""
+    is_first = read_checkpoint(folder / BEST)["epoch"] == 0
+    return is_first and not (folder / METRICS).exists()
