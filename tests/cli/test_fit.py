@@ -47,6 +47,10 @@ def fit(out: str, epochs: int, *options: str, root: str = "toy") -> int:
     )
 
 
+def read_log(folder: str) -> bytes:
+    return Path(folder, "metrics.csv").read_bytes()
+
+
 def read(path: str) -> Dict[str, Any]:
     return torch.load(path, weights_only=True)
 
@@ -100,7 +104,7 @@ def test_resume() -> None:
     assert fit("parts", 4, "--resume") == 0
     assert_same("parts/last.ckpt", "whole/last.ckpt")
     assert_same("parts/best.ckpt", "whole/best.ckpt")
-    assert rows("parts/metrics.csv") == rows("whole/metrics.csv")
+    assert read_log("parts") == read_log("whole")
     whole, parts = (
         json.loads(Path(name, "metrics.json").read_text())
         for name in ("whole", "parts")
@@ -115,7 +119,7 @@ def test_resume_with_callbacks() -> None:
     assert fit("parts", 3, "--resume", "true", *callbacks) == 0
     assert_same("parts/last.ckpt", "whole/last.ckpt")
     found = rows("parts/metrics.csv")
-    assert found == rows("whole/metrics.csv")
+    assert read_log("parts") == read_log("whole")
     assert any(row["epoch"] == "" for row in found)
 
 
@@ -152,7 +156,7 @@ def test_interrupted(folder: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(folder)
     assert fit("whole", 4) == 0
     assert_same("run/last.ckpt", "whole/last.ckpt")
-    assert rows("run/metrics.csv") == rows("whole/metrics.csv")
+    assert read_log("run") == read_log("whole")
 
 
 def test_killed_while_writing(folder: Path) -> None:

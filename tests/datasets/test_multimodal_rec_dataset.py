@@ -514,7 +514,7 @@ def test_place_that_cannot_be_written(make_raw, cache, nothing_written):
     root = make_raw()
     cache.write_text("a file where the folder should be")
     nothing_written()
-    with pytest.raises(OSError, match=r"cannot be written .*TMFUN_CACHE"):
+    with pytest.raises(OSError, match=r"cannot be written: .*TMFUN_CACHE"):
         MultimodalRecDataset(root, "toy")
 
 

@@ -58,7 +58,9 @@ class RunLog(CSVLogger):
         if self.kept != [""]:
             experiment.metrics_keys = self.kept[0].split(",")
             with atomic_write(experiment.metrics_file_path) as part:
-                part.write_text("\n".join([*self.kept, ""]), encoding="utf-8")
+                # The rows to come end like this, too.
+                rows = "\r\n".join([*self.kept, ""])
+                part.write_bytes(rows.encode())
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Leaves them to config.yaml."""

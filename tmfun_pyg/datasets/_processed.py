@@ -80,10 +80,14 @@ def save(content: Content, path: str) -> None:
             torch.save(state, part)
     # torch reports a file that cannot grow as a RuntimeError.
     except (OSError, RuntimeError) as err:
+        reason = (
+            err
+            if isinstance(err, OSError)
+            else f"'{path}' cannot be written: {err}"
+        )
         raise OSError(
-            f"'{path}' cannot be written ({err}): it must be in a writable "
-            f"folder with enough space; if the raw folder is not named 'raw', "
-            f"the environment variable TMFUN_CACHE sets the folder"
+            f"{reason}; if the raw folder is not named 'raw', the environment "
+            f"variable TMFUN_CACHE sets the folder"
         ) from err
 
 

@@ -44,11 +44,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with atomic_write(path) as part:
                 torch.save(checkpoint, part)
         # torch reports a file that cannot grow as a RuntimeError.
-        except (OSError, RuntimeError) as err:
-            raise OSError(
-                f"'{path}' cannot be written ({err}): it must be in a "
-                f"writable folder with enough space"
-            ) from err
+        except RuntimeError as err:
+            raise OSError(f"'{path}' cannot be written: {err}") from err
 
 
 def describe_run(
