@@ -48,7 +48,8 @@ def state() -> Dict[str, object]:
     }
     for folder in ("data", "served"):
         for name in files_in(folder):
-            if not name.endswith("manifest.json"):
+            # A killed process leaves its hidden part behind, and no more.
+            if not name.startswith(".") and not name.endswith("manifest.json"):
                 found[f"{folder}/{name}"] = Path(folder, name).read_bytes()
     return found
 
