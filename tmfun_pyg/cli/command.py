@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli.help_formatter import HelpFormatter
 from tmfun_pyg.cli.options import parse_options
+from tmfun_pyg.cli.run_folder import METRICS
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
@@ -20,7 +21,6 @@ from tmfun_pyg.training import DatasetOptions
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.files import atomic_write
 
-METRICS = "metrics.json"
 COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # Of tables.
 
 

@@ -12,8 +12,11 @@ from tmfun_pyg.transforms.to_rec_graph import (
     is_rec_graph,
     modalities_of,
 )
-from tmfun_pyg.utils.check_data import check_data, check_finite
-from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.check_data import (
+    check_data,
+    check_finite,
+    check_interactions,
+)
 from tmfun_pyg.utils.messages import check_at_least, name_items
 from tmfun_pyg.utils.neighbors import (
     approximate_neighbors,
@@ -91,7 +94,7 @@ class FeatureGraph(BaseTransform):
         item = data["item"]
         is_warm = torch.ones(item.num_nodes, dtype=torch.bool)
         if INTERACTS in data.edge_types:
-            _, target = plain_edges(data[INTERACTS].edge_index).long()
+            _, target = check_interactions(data)
             is_warm = degree(target, item.num_nodes) > 0
         for modality in modalities_of(data):
             x = item[f"x_{modality}"]

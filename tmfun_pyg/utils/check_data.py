@@ -14,8 +14,8 @@ INTERACTS = ("user", "interacts", "item")
 
 
 def check_data(data: HeteroData) -> None:
-    r"""Checks a graph made by a data set or by hand: its numbers of nodes,
-    interactions, features, masks and feature graphs.
+    r"""Checks the items of a graph made by a data set or by hand: their
+    number, features, masks and feature graphs.
 
     Args:
         data (HeteroData): The graph.
@@ -24,8 +24,6 @@ def check_data(data: HeteroData) -> None:
         ValueError: If a part of it is not what is expected.
     """
     num_items = _num_nodes(data, "item")
-    if INTERACTS in data.edge_types:
-        check_interactions(data)
     for name, value in data["item"].to_dict().items():
         where = f"data['item'].{name}"
         if name.startswith("x_"):

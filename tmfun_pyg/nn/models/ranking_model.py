@@ -11,6 +11,7 @@ from tmfun_pyg.transforms.to_rec_graph import (
     is_sampled_batch,
     modalities_of,
 )
+from tmfun_pyg.utils.edges import check_graph
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
@@ -111,11 +112,7 @@ class RankingModel(torch.nn.Module):
             ValueError: If it is no graph, if it lacks the features that the
                 model needs, or if an option is out of range.
         """
-        if not isinstance(data, HeteroData):
-            raise ValueError(
-                f"'data' must be a HeteroData, such as dataset[0] (got a "
-                f"{type(data).__name__})"
-            )
+        check_graph(data)
         cls.check_features(data)
         model = cls(**cls.sizes_of(data), **kwargs)
         model.options = kwargs
