@@ -71,7 +71,7 @@ MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
         ),
         (
             ["--trainer.limit_val_batches", "all"],
-            "--trainer.limit_val_batches must be of type int or float (got "
+            "--trainer.limit_val_batches must be of type float or int (got "
             "'all')",
         ),
     ],

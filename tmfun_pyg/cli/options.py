@@ -101,7 +101,8 @@ def _any_of(kinds: str, keys: str) -> str:
         values = re.findall(r"[^,\s']+", ", ".join(literals))
         return f"one of {', '.join(dict.fromkeys(values))}"
     names = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", kinds)
-    names = names.replace(", NoneType", "").replace(", ", " or ")
+    # Sorted, since which order of a Union is kept depends on who asked first.
+    names = " or ".join(sorted(set(names.split(", ")) - {"NoneType"}))
     return f"of type {names}"
 
 
