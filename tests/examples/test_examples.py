@@ -1,3 +1,4 @@
+import ast
 import csv
 import re
 import runpy
@@ -46,6 +47,19 @@ def test_train_tmfun(
         with (tmp_path / name / "metrics.csv").open(newline="") as file:
             rows = [r for r in csv.DictReader(file) if r["val_recall@20"]]
         assert len(rows) == 2
+
+
+def test_recommend(run: Any) -> None:
+    lines = run("recommend.py").splitlines()
+    lists = [ast.literal_eval(x) for x in lines if x.startswith("['")]
+    known, new, few, similar = lists
+    assert len(known) == 5
+    assert all(re.fullmatch(r"\d{4}", item) for item in known)
+    assert [title.split()[0] for title in [*new, *similar]] == ["tea"] * 8
+    kinds = [title.split()[0] for title in few]
+    assert len(few) == 5
+    assert max(kinds.count(kind) for kind in kinds) == 2
+    assert all(int(title.split()[-1]) % 3 == 0 for title in few)
 
 
 def test_plain_pyg(run: Any) -> None:
