@@ -2,13 +2,24 @@
 
 from pathlib import Path
 from statistics import geometric_mean, mean
-from typing import Any, Callable, Dict, List, NamedTuple, Set
+from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
 
 from _options import is_simple
 from _paired import METRICS
-from _report import Row, mean_std, table, write_both
+from _report import Row, mean_std, read_rows, table, write_both
 
+VALIDATION = "validation R@20"
+METRICS_OF_RUNS = {
+    VALIDATION: ("val", "recall@20"),
+    **{f"test R@{k}": ("test", f"recall@{k}") for k in (10, 20, 50)},
+    **{f"test N@{k}": ("test", f"ndcg@{k}") for k in (10, 20, 50)},
+}
 TITLES = {"Recall@20": "test R@20", "NDCG@20": "test N@20"}
+PROTOCOL = (
+    "Mean ± standard deviation over seeds; all items but those of training are "
+    "ranked. Hyper-parameters and epochs were chosen on validation, the test "
+    "split was read once in each run."
+)
 Grid = Dict[str, Dict[str, Any]]  # By label and data set.
 
 
@@ -20,10 +31,34 @@ class Report(NamedTuple):
     paired: Dict[str, Any]
 
 
+def read_ranked(out: Path) -> List[Row]:
+    """Returns the models in a folder, the worst on validation first."""
+    rows = read_rows(out, METRICS_OF_RUNS)
+    return sorted(rows, key=lambda row: row["metrics"][VALIDATION]["mean"])
+
+
+def sizes_of(rows: List[Row]) -> str:
+    """Returns a sentence on the data set of the rows."""
+    data = rows[0]["data"]
+    return (
+        f"{data['users']:,} users, {data['items']:,} items, {data['train']:,} "
+        f"/ {data['val']:,} / {data['test']:,} interactions for training / "
+        f"validation / test."
+    )
+
+
 def report_all(out: Path, reports: List[Report]) -> None:
     """Writes the comparison over all data sets."""
     if len(reports) == 0:
         raise ValueError(f"'{out}' must hold finished runs (got none)")
+    names = [report.data for report in reports]
+    lines, content = compare_sets(reports)
+    lines = [f"# Accuracy on {', '.join(names)}", "", *lines]
+    write_both(out / "results", lines, content)
+
+
+def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
+    """Returns the comparison over all data sets, as lines and as content."""
     names = [report.data for report in reports]
     rows: Grid = {}
     simple = set()
@@ -33,13 +68,11 @@ def report_all(out: Path, reports: List[Report]) -> None:
             if is_simple(row["model"]):
                 simple.add(row["label"])
     lines = [
-        f"# Accuracy on {', '.join(names)}",
-        "",
         "Test split, mean ± standard deviation over seeds. Ranks and ratios "
         "are averaged over the data sets, for the models with runs on all of "
         "them. A ratio is to the simple method (`tmfun_pyg.baselines`) that "
         "is the best on the test split of the data set; their average is "
-        "geometric.",
+        "geometric."
     ]
     content: Dict[str, Any] = {"data": names}
     for metric, title in TITLES.items():
@@ -65,7 +98,7 @@ def report_all(out: Path, reports: List[Report]) -> None:
     content["seconds"] = _map(rows, lambda row: row["seconds"])
     seconds = _map(content["seconds"], lambda value: f"{value:.0f}")
     lines += ["", "## Seconds a run", "", *_table(names, seconds)]
-    write_both(out / "results", lines, content)
+    return lines, content
 
 
 def mean_ranks(values: Grid) -> Dict[str, float]:

@@ -26,9 +26,10 @@ options under a name of their own:
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
+from _chart import draw
 from _options import (
     CONTENT,
     MODELS,
@@ -39,9 +40,9 @@ from _options import (
     options_of,
 )
 from _paired import compare_all, paired_lines
-from _report import Row, model_table, read_rows, write_report
+from _report import model_table, write_report
 from _runs import Runs
-from _summary import Report, report_all
+from _summary import PROTOCOL, Report, read_ranked, report_all, sizes_of
 from lightning.pytorch import Callback
 from torch_geometric.data import HeteroData
 
@@ -52,13 +53,6 @@ from tmfun_pyg.training.search import SEED, find_best
 from tmfun_pyg.training.search_spaces import space_of
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.locked import locked
-
-VALIDATION = "validation R@20"
-METRICS = {
-    VALIDATION: ("val", "recall@20"),
-    **{f"test R@{k}": ("test", f"recall@{k}") for k in (10, 20, 50)},
-    **{f"test N@{k}": ("test", f"ndcg@{k}") for k in (10, 20, 50)},
-}
 
 
 def parse_args() -> argparse.Namespace:
@@ -148,44 +142,19 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
 
 def report(out: Path, reference: str) -> Report:
     """Writes what the runs on a data set amount to."""
-    rows = read_rows(out, METRICS)
-    rows.sort(key=lambda row: row["metrics"][VALIDATION]["mean"])
+    rows = read_ranked(out)
     paired = compare_all(out, rows, reference)
-    data = rows[0]["data"]
     lines = [
-        f"# Accuracy on {data['name']}",
+        f"# Accuracy on {rows[0]['data']['name']}",
         "",
-        f"{data['users']:,} users, {data['items']:,} items, {data['train']:,} "
-        f"/ {data['val']:,} / {data['test']:,} interactions for training / "
-        f"validation / test. Mean ± standard deviation over seeds; all items "
-        f"but those of training are ranked. Hyper-parameters and epochs were "
-        f"chosen on validation, the test split was read once in each run.",
+        f"{sizes_of(rows)} {PROTOCOL}",
         "",
         *model_table(rows),
         *paired_lines(paired),
     ]
     write_report(out / "results", lines, rows, paired=paired)
-    draw(out / "results.png", rows)
+    draw(out / "results.png", rows, reference)
     return Report(out.name, rows, paired)
-
-
-def draw(path: Path, rows: List[Row]) -> None:
-    """Draws Recall@20 and NDCG@20 on test as bars."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print('For a chart, pip install "tmfun-pyg[plot]"')
-        return
-    fig = Figure(figsize=(9, 1.5 + 0.35 * len(rows)), layout="tight")
-    axes = fig.subplots(1, 2, sharey=True)
-    labels = [row["label"] for row in rows]
-    for ax, title in zip(axes, ("test R@20", "test N@20"), strict=True):
-        values = [row["metrics"][title] for row in rows]
-        errors = [value["std"] or 0.0 for value in values]
-        ax.barh(labels, [v["mean"] for v in values], xerr=errors, capsize=3)
-        ax.set_xlabel(title)
-    with atomic_write(path) as part:
-        fig.savefig(part, dpi=150)
 
 
 if __name__ == "__main__":

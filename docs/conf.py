@@ -58,7 +58,8 @@ warnings.simplefilter("ignore")
 
 def link_to_pages(app: Sphinx, docname: str, source: List[str]) -> None:
     """Makes links to files that pages include links to these pages."""
-    source[0] = source[0].replace("](../benchmarks/README.md", "](results.md")
+    link = "](../benchmarks/README.md"
+    source[0] = source[0].replace(link, "](benchmarks.md")
 
 
 def setup(app: Sphinx) -> None:

@@ -37,6 +37,16 @@ def dense_interactions(data: HeteroData) -> torch.Tensor:
     return out
 
 
+def edges_of(graph):
+    """The interactions that a graph holds, as pairs."""
+    edge_index = graph["user", "interacts", "item"].edge_index.as_tensor()
+    pairs = {tuple(e) for e in edge_index.t().tolist()}
+    reverse = graph["item", "rev_interacts", "user"].edge_index.as_tensor()
+    assert pairs == {tuple(e) for e in reverse.flip(0).t().tolist()}
+    assert len(pairs) == edge_index.size(1) == reverse.size(1)
+    return pairs
+
+
 def dense_layers(data, user_emb, item_emb, num_layers):
     """The layers of LightGCN, with the dense adjacency matrix of the whole
     graph.

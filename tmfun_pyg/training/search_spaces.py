@@ -31,6 +31,13 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
         "feature_weight": [1e-5, 1e-3],
     },
     "MGCN": CONTRAST,
+    "MMGCF": {
+        **LAYERS,
+        "num_layers": [1, 2, 3],
+        "fusion": ["mean", "sum", "concat"],
+        "weighting": ["equal", "alpha", "normalized"],
+        "prune": [0.0, 0.2, 0.5, 0.8],
+    },
     "TMFUN": {
         **CONTRAST,
         "softmax_negatives": [16, 64, 256, 1024],

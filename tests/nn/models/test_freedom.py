@@ -8,21 +8,11 @@ from dense_content import (
     item_mask,
     normalized_features,
 )
-from toy_data import dense_interactions, dense_light_gcn, make_data
+from toy_data import dense_light_gcn, edges_of, make_data
 
 from tmfun_pyg.nn import FREEDOM
 from tmfun_pyg.testing import RankingModelTests, assert_same_loss
 from tmfun_pyg.transforms import ToRecGraph
-
-
-def edges_of(graph):
-    """The interactions that a graph holds, as pairs."""
-    edge_index = graph["user", "interacts", "item"].edge_index.as_tensor()
-    pairs = {tuple(e) for e in edge_index.t().tolist()}
-    reverse = graph["item", "rev_interacts", "user"].edge_index.as_tensor()
-    assert pairs == {tuple(e) for e in reverse.flip(0).t().tolist()}
-    assert len(pairs) == edge_index.size(1) == reverse.size(1)
-    return pairs
 
 
 def dense_embeddings(model, data):
@@ -101,44 +91,6 @@ def test_pruning_is_for_epochs_of_training(graph):
     # Not from what is left of the epoch before:
     assert edges_of(model.prepare(graph)) == whole
     assert edges_of(model.eval().prepare(graph, epoch=0)) == kept
-
-
-def test_pruning_depends_on_the_epoch_alone(graph):
-    models = [FREEDOM.from_data(graph, prune=0.5) for _ in range(2)]
-    drawn = []
-    for epoch in range(5):
-        first, second = (
-            edges_of(model.prepare(graph, epoch)) for model in models
-        )
-        torch.rand(1)  # Other draws do not matter.
-        assert first == second
-        drawn.append(frozenset(first))
-    assert len(set(drawn)) > 1
-    assert edges_of(models[0].prepare(graph, epoch=0)) == drawn[0]
-
-
-def test_one_edge_is_kept_at_least(graph):
-    model = FREEDOM.from_data(graph, prune=0.999)
-    assert len(edges_of(model.prepare(graph, epoch=0))) == 1
-
-
-def test_edges_are_drawn_by_degree(data, graph):
-    """The first draw has the probabilities of the weights."""
-    r = dense_interactions(data)
-    weight = r / (r.sum(1, keepdim=True) * r.sum(0)).clamp(min=1).sqrt()
-    num_edges = int(r.sum())
-    model = FREEDOM.from_data(data, channels=4, prune=1 - 1 / num_edges)
-    count = torch.zeros_like(r)
-    num_epochs = 1000
-    for epoch in range(num_epochs):
-        ((user, item),) = edges_of(model.prepare(graph, epoch))
-        count[user, item] += 1
-    expected = num_epochs * weight / weight.sum()
-    assert expected[r > 0].max() > 1.5 * expected[r > 0].min()
-    statistic = ((count - expected) ** 2 / expected)[r > 0].sum()
-    # Chi-squared: its mean, and six standard deviations.
-    assert statistic < num_edges - 1 + 6 * (2 * (num_edges - 1)) ** 0.5
-    assert count[r == 0].sum() == 0
 
 
 def test_without_loss_on_features(graph, batch):

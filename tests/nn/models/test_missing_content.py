@@ -32,7 +32,7 @@ def compute(model, parts):
 
 
 def test_all_models_with_content():
-    assert len(WITH_CONTENT) == 8
+    assert len(WITH_CONTENT) == 9
 
 
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf, 1e6])

@@ -9,6 +9,7 @@ from tmfun_pyg.nn.models.lattice import LATTICE
 from tmfun_pyg.nn.models.lightgcn import LightGCN
 from tmfun_pyg.nn.models.mgcn import MGCN
 from tmfun_pyg.nn.models.micro import MICRO
+from tmfun_pyg.nn.models.mmgcf import MMGCF
 from tmfun_pyg.nn.models.mmgcn import MMGCN
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings, RankingModel
@@ -23,6 +24,7 @@ __all__ = [
     "LATTICE",
     "MGCN",
     "MICRO",
+    "MMGCF",
     "MMGCN",
     "TMFUN",
     "VBPR",

@@ -10,10 +10,10 @@ from torch_geometric.nn.inits import reset
 from torch_geometric.utils import coalesce
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.models.edge_pruning import EdgePruning
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
-from tmfun_pyg.transforms.to_rec_graph import set_interactions
 from tmfun_pyg.utils.messages import check_at_least
 
 
@@ -101,12 +101,8 @@ class FREEDOM(MultimodalModel):
             reg_weight,
             softmax_negatives=softmax_negatives,
         )
-        if not 0 <= prune < 1:
-            raise ValueError(
-                f"'prune' must be at least 0 and less than 1 (got {prune})"
-            )
+        self.pruning = EdgePruning(prune)
         check_at_least("feature_weight", feature_weight, 0)
-        self.prune = prune
         self.feature_weight = feature_weight
         self.propagation = InteractionPropagation(num_layers)
         self.item_conv = FeatureGraphConv(channels)
@@ -132,10 +128,7 @@ class FREEDOM(MultimodalModel):
         self.check_data(data)
         data = copy.copy(data)
         self._merge_graphs(data)
-        if epoch is not None and self.prune > 0:
-            edge_index = self._draw_edges(data, epoch)
-            set_interactions(data, edge_index, data["item"].degree.dtype)
-        return data
+        return data if epoch is None else self.pruning(data, epoch)
 
     def _merge_graphs(self, data: HeteroData) -> None:
         graphs = [similar(data, name) for name in self.modalities]
@@ -151,19 +144,6 @@ class FREEDOM(MultimodalModel):
             edge_index, sparse_size=size, sort_order="col"
         ).fill_cache_()
         store.edge_weight = edge_weight
-
-    def _draw_edges(self, data: HeteroData, epoch: int) -> Tensor:
-        # The first of exponential clocks, each with the rate of its weight:
-        # a draw without replacement, of any number of edges in one pass.
-        store = data["user", "interacts", "item"]
-        weight = store.edge_weight
-        num_kept = round((1 - self.prune) * weight.numel())
-        generator = torch.Generator().manual_seed(epoch)
-        clock = torch.empty(weight.numel(), dtype=torch.double)
-        clock = clock.exponential_(generator=generator).to(weight.device)
-        clock /= weight
-        kept = clock.topk(max(1, num_kept), largest=False).indices
-        return store.edge_index.as_tensor()[:, kept]
 
     def encode(
         self,

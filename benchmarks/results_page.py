@@ -1,0 +1,136 @@
+"""Makes the page of results in the documentation from finished runs.
+
+    python benchmarks/results_page.py
+
+From the files <data>/<model>/seed_<n>.json of accuracy.py in --runs it writes
+results.md and images/results-<data>.svg in --out. The models beside the
+reference are those of another class: its own variants have tables of their
+own.
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Dict, List
+
+from _chart import draw
+from _report import Row, mean_std, model_table, table
+from _summary import (
+    PROTOCOL,
+    TITLES,
+    Report,
+    compare_sets,
+    read_ranked,
+    sizes_of,
+)
+
+from tmfun_pyg.utils.files import atomic_write
+
+FOLDER = Path(__file__).parent
+HEAD = [
+    "# Results",
+    "",
+    "Made by `python benchmarks/results_page.py` from the runs in "
+    "`benchmarks/results`, each a file with its commit, options, hashes and "
+    f"command. {PROTOCOL} **A value without a deviation is of one seed, which "
+    "for a trained model is a hint and no result.** How runs are made, and "
+    "what else was measured: [benchmarks](../benchmarks/README.md).",
+    "",
+]
+
+
+def main() -> None:
+    """Writes the page and its charts."""
+    parser = argparse.ArgumentParser(
+        description="Makes the page of results.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--runs", type=Path, default=FOLDER / "results", help="finished runs")
+    add("--out", type=Path, default=FOLDER.parent / "docs", help="of the page")
+    add("--reference", default="TMFUN", help="is compared with all others")
+    args = parser.parse_args()
+    if find_spec("matplotlib") is None:
+        parser.error('charts need matplotlib: pip install "tmfun-pyg[plot]"')
+    folders = sorted({p.parents[1] for p in args.runs.glob("*/*/seed_*.json")})
+    if len(folders) == 0:
+        parser.error(f"--runs must hold finished runs (got '{args.runs}')")
+    found = {folder.name: read_ranked(folder) for folder in folders}
+    reports, variants = [], {}
+    for data, rows in found.items():
+        own = [row for row in rows if row["model"] == args.reference]
+        beside = {row["label"] for row in own} - {args.reference}
+        peers = [row for row in rows if row["label"] not in beside]
+        reports.append(Report(data, peers, {}))
+        if beside:
+            variants[data] = own
+    lines = [*HEAD, where_it_does_not_win(reports, args.reference), ""]
+    lines += compare_sets(reports)[0]
+    for data, rows, _ in reports:
+        chart = f"images/results-{data}.svg"
+        draw(args.out / chart, rows, args.reference)
+        lines += ["", f"## {data}", "", f"{sizes_of(rows)} {trials_of(rows)}"]
+        lines += ["", f"![Recall@20 and NDCG@20 on {data}]({chart})", ""]
+        lines += model_table(rows)
+    lines += variant_lines(variants, args.reference)
+    with atomic_write(args.out / "results.md") as part:
+        part.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def where_it_does_not_win(reports: List[Report], reference: str) -> str:
+    """Returns a sentence on the models that are level or ahead."""
+    parts = []
+    for metric, title in TITLES.items():
+        places = []
+        for data, rows, _ in reports:
+            values = {r["label"]: r["metrics"][title]["mean"] for r in rows}
+            own = values.pop(reference, None)
+            if own is None:
+                places.append(f"{data} (not run)")
+                continue
+            ahead = {k: v for k, v in values.items() if v >= own}
+            order = sorted(ahead, key=ahead.__getitem__, reverse=True)
+            shown = ", ".join(f"{ahead[k]:.4f} of {k}" for k in order)
+            if shown:
+                places.append(f"{data} ({own:.4f} against {shown})")
+        where = f"on {', '.join(places)}" if places else "nowhere"
+        parts.append(f"in {metric} {where}")
+    shown = "; ".join(parts)
+    return f"**Where {reference} does not win**, of these models: {shown}."
+
+
+def trials_of(rows: List[Row]) -> str:
+    """Returns a sentence on the search for each model's options."""
+    labels: Dict[int, List[str]] = {}
+    for row in rows:
+        trials = row["search"].get("trials", 0)
+        labels.setdefault(trials, []).append(row["label"])
+    parts = [f"{n} for {', '.join(labels[n])}" for n in sorted(labels)]
+    shown = "; ".join(parts)
+    return f"Trials in the search for options (0: the defaults): {shown}."
+
+
+def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
+    """Returns a section on the variants of a model, if there are any."""
+    if len(variants) == 0:
+        return []
+    lines = ["", f"## Variants of {reference}", ""]
+    lines.append("In brackets the number of seeds.")
+    order = dict.fromkeys(r["label"] for own in variants.values() for r in own)
+    for metric, title in TITLES.items():
+        cells = {
+            (row["label"], data): f"{mean_std(row['metrics'][title])} "
+            f"({len(row['seeds'])})"
+            for data, own in variants.items()
+            for row in own
+        }
+        body = [
+            [label, *(cells.get((label, data), "") for data in variants)]
+            for label in order
+        ]
+        lines += ["", f"{metric}:", "", *table(["model", *variants], body)]
+    return lines
+
+
+if __name__ == "__main__":
+    main()
