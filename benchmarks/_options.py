@@ -116,6 +116,18 @@ def options_of(
     return fixed, free
 
 
+def params_of(name: str, folder: Path) -> Dict[str, Any]:
+    """Returns the parameters of the finished runs in a folder."""
+    for path in sorted(folder.glob("seed_*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run["model"] == name:
+            return dict(run["params"])
+    raise ValueError(
+        f"'{folder}' must hold a finished run of {name} (got none): run "
+        f"--models {name} first"
+    )
+
+
 def load_data(
     args: argparse.Namespace, name: str, split: Optional[BaseTransform] = None
 ) -> HeteroData:

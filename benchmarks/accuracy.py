@@ -24,7 +24,6 @@ options under a name of their own:
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
@@ -38,6 +37,7 @@ from _options import (
     model_class,
     names_of,
     options_of,
+    params_of,
 )
 from _paired import compare_all, paired_lines
 from _report import model_table, write_report
@@ -117,18 +117,6 @@ def choose(
     path = folder.with_name("studies.db")
     params = find_best(train, path, folder.name, plan, params, args.budget)
     return {**params, **fixed}, {"trials": args.budget, **space}
-
-
-def params_of(name: str, folder: Path) -> Dict[str, Any]:
-    """Returns the parameters of the finished runs in a folder."""
-    for path in sorted(folder.glob("seed_*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        if run["model"] == name:
-            return dict(run["params"])
-    raise ValueError(
-        f"'{folder}' must hold a finished run of {name} (got none): run "
-        f"--models {name} first"
-    )
 
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:

@@ -5,18 +5,23 @@
 Users are dealt into folds of equal activity. For each, a model is trained, as
 cold.py does it, without its users, who are then folded in by their training
 items; one more, fold_-1, is trained with all. Judged is Recall@20 of (users
-folded in / trained with) / (known users, without a fold / with all). In --out
-are the runs, <data>/<model>/fold_<n>/, and <data>/fold_in.md, fold_in.json.
+folded in / trained with) / (known users, without a fold / with all), and what
+users have who are folded in by 1, 2, 3, 5 or 10 of their items, drawn at
+random, with all of them left out of the lists. In --out are the runs,
+<data>/<model>/fold_<n>/, and <data>/fold_in.md, fold_in.json.
+
+With --params-from, the --out of accuracy.py, models have the parameters that
+were found there.
 """
 
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import torch
-from _options import add_arguments, load_data, names_of, options_of
+from _options import add_arguments, load_data, names_of, options_of, params_of
 from _report import table, write_both
 from _runs import Runs
 from torch import Tensor
@@ -31,7 +36,9 @@ from tmfun_pyg.utils.locked import locked
 DEFAULT = ["RP3beta", "EASE", "GFCF", "IALS", "LightGCN", "TMFUN"]
 CANNOT = ("Random", "BPRMF", "VBPR")
 INTERACTS = ("user", "interacts", "item")
+LENGTHS = (1, 2, 3, 5, 10)
 COLUMNS = ("folded in", "known", "with all", "quotient", "low", "high")
+COLUMNS += tuple(f"by {n}" for n in LENGTHS)
 
 
 def main() -> None:
@@ -39,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compares users folded in.")
     add_arguments(parser, DEFAULT)
     parser.add_argument("--folds", type=int, default=5, help="of users")
+    parser.add_argument("--params-from", type=Path, help="of accuracy.py")
     args = parser.parse_args()
     if set(CANNOT) & set(args.models):
         parser.error(f"--models must be others than {', '.join(CANNOT)}")
@@ -53,6 +61,8 @@ def main() -> None:
             runs = Runs(args, name, rest, partial(judge, held=held))
             for model in args.models:
                 fixed, params = options_of(args, model)
+                if args.params_from is not None:
+                    params = params_of(model, args.params_from / name / model)
                 folder = args.out / name / model / f"fold_{n}"
                 with locked(folder / "lock"):
                     runs.finish(folder, model, {**params, **fixed})
@@ -77,42 +87,68 @@ def judge(
     model.cpu()
     user, row = held[0].unique(return_inverse=True)
     pairs = torch.stack([row, held[1]])
-    if not model.supports_cold_items:  # As in Recommender.
-        pairs = pairs[:, data["item"].degree[pairs[1]] > 0]
-    graph = AddUsers(pairs, torch.full_like(user, -1))(data)
     everyone = torch.arange(data["user"].num_nodes)
     place = everyone.scatter(0, user, len(everyone) + torch.arange(len(user)))
     test_user, test_item = data[INTERACTS].test_edge_label_index
-    pairs = torch.stack([place[test_user], test_item])
-    graph[INTERACTS].test_edge_label_index = pairs
-    found = per_user_metrics(model.scorer(graph), graph, "test")
-    recall = np.full(len(everyone), np.nan)
-    recall[torch.cat([everyone, user])[found["user"]]] = found["recall"]
+    pairs_test = torch.stack([place[test_user], test_item])
+    nobody = torch.full_like(user, -1)
+    graph = AddUsers(pairs, nobody)(data)  # What is left out of lists.
+    graph[INTERACTS].test_edge_label_index = pairs_test
+
+    def recall(length: Optional[int] = None) -> np.ndarray:
+        history = first(pairs, length)
+        if not model.supports_cold_items:  # As in Recommender.
+            history = history[:, data["item"].degree[history[1]] > 0]
+        fewer = AddUsers(history, nobody)(data)
+        found = per_user_metrics(model.scorer(fewer), graph, "test")
+        out = np.full(len(everyone), np.nan)
+        out[torch.cat([everyone, user])[found["user"]]] = found["recall"]
+        return out
+
+    curve = {f"by_{n}": recall(n) for n in LENGTHS if len(user)}
     with atomic_write(path.with_suffix(".npz")) as part:
-        np.savez_compressed(part, recall=recall)
+        np.savez_compressed(part, recall=recall(), **curve)
     return {"test": evaluate(model, data, "test")}
+
+
+def first(pairs: Tensor, length: Optional[int]) -> Tensor:
+    """Returns so many pairs of each user, the same ones for all models."""
+    order = np.random.default_rng(0).permutation(pairs.size(1))
+    pairs = pairs[:, torch.from_numpy(order)]
+    pairs = pairs[:, pairs[0].argsort(stable=True)]
+    if length is None:
+        return pairs
+    count = torch.bincount(pairs[0])
+    begin = (count.cumsum(0) - count).repeat_interleave(count)
+    return pairs[:, torch.arange(pairs.size(1)) - begin < length]
 
 
 def compare(folder: Path, fold: np.ndarray) -> List[float]:
     """Returns what is in the columns."""
 
-    def read(n: int) -> np.ndarray:
+    def read(n: int, key: str = "recall") -> np.ndarray:
         paths = (folder / f"fold_{n}").glob("seed_*.npz")
-        runs = [np.load(path, allow_pickle=False)["recall"] for path in paths]
+        runs = [np.load(path, allow_pickle=False)[key] for path in paths]
         return np.mean(runs, axis=0)
 
+    def own(key: str) -> np.ndarray:
+        every = np.stack([read(n, key) for n in range(fold.max() + 1)])
+        return every[fold, np.arange(len(fold))]
+
     held = np.stack([read(n) for n in range(fold.max() + 1)])
-    folded_in = held[fold, np.arange(len(fold))]
+    folded_in = own("recall")
     known = (held.sum(axis=0) - folded_in) / (len(held) - 1)
     users = np.stack([folded_in, known, read(-1)], axis=1)
-    users = users[np.isfinite(users).all(axis=1)]
+    is_judged = np.isfinite(users).all(axis=1)
+    curve = [float(own(f"by_{n}")[is_judged].mean()) for n in LENGTHS]
+    users = users[is_judged]
     rng, size = np.random.default_rng(0), len(users)
     drawn = (rng.integers(size, size=size) for _ in range(2000))
     means = [users.mean(axis=0), *(users[row].mean(axis=0) for row in drawn)]
     # Over all users, those trained with all are the same on both sides:
     ratio = np.array([mean[0] / mean[1] for mean in means])
     ends = np.quantile(ratio[1:], [0.025, 0.975])
-    return [*means[0].tolist(), float(ratio[0]), *ends.tolist()]
+    return [*means[0].tolist(), float(ratio[0]), *ends.tolist(), *curve]
 
 
 if __name__ == "__main__":

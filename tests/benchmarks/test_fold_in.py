@@ -48,8 +48,8 @@ def test_same_as_by_hand(tmp_path: Path, monkeypatch: Any) -> None:
     fold = torch.empty(50, dtype=torch.long)
     fold[rank] = torch.arange(50) % 2
 
-    def recall(is_trained: torch.Tensor) -> np.ndarray:
-        """Of all users, with a model of some."""
+    def recall(is_trained: torch.Tensor, known: torch.Tensor = r) -> np.ndarray:
+        """Of all users, with a model of some, by what is known of them."""
         other = Small(0)[0]
         edge_index = other["user", "interacts", "item"].edge_index
         edge_index = edge_index[:, is_trained[edge_index[0]]]
@@ -57,7 +57,7 @@ def test_same_as_by_hand(tmp_path: Path, monkeypatch: Any) -> None:
         graph = ToRecGraph()(other)
         model = EASE.from_data(graph)
         model.fit(graph)
-        score = (r @ model.weight).masked_fill(r > 0, -torch.inf)
+        score = (known @ model.weight).masked_fill(r > 0, -torch.inf)
         top = score.argsort(dim=1, descending=True, stable=True)[:, :20]
         return (test.gather(1, top).sum(1) / test.sum(1)).numpy()
 
@@ -70,5 +70,20 @@ def test_same_as_by_hand(tmp_path: Path, monkeypatch: Any) -> None:
     means = [x[is_judged].mean() for x in (folded_in, known, trained)]
     expected = [*means, means[0] / means[1]]
     assert found["EASE"][:4] == pytest.approx(expected, rel=1e-5)
-    low, high = found["EASE"][4:]
+    few = torch.zeros(50, 60)
+    few[tuple(module.first(store.edge_index, 2))] = 1.0
+    assert few.sum(1).tolist() == r.sum(1).clamp(max=2).tolist()
+    assert (few <= r).all()
+    low, high = found["EASE"][4:6]
     assert low < expected[-1] < high
+
+    def by_two(n: int) -> np.ndarray:
+        edge_index = store.edge_index[:, fold[store.edge_index[0]] == n]
+        user, row = edge_index[0].unique(return_inverse=True)
+        pairs = module.first(torch.stack([row, edge_index[1]]), 2)
+        few = torch.zeros(50, 60)
+        few[user[pairs[0]], pairs[1]] = 1.0
+        return recall(fold != n, few)
+
+    curve = np.where(own == 0, by_two(0), by_two(1))[is_judged].mean()
+    assert found["EASE"][7] == pytest.approx(curve, rel=1e-5)
