@@ -193,6 +193,21 @@ def test_metrics_that_cannot_be_kept(monkeypatch: Any, capsys: Any) -> None:
     assert "metrics.json' must hold metrics" in capsys.readouterr().err
 
 
+def test_lists_beyond_accuracy(recommender: Recommender, capsys: Any) -> None:
+    expected = recommender.evaluate("test", beyond_accuracy=True)
+    assert main(["test", "--ckpt", "c.ckpt"]) == 0
+    assert "coverage@20" not in capsys.readouterr().out
+    assert main(["test", "--ckpt", "c.ckpt", "--beyond-accuracy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = ["coverage", "gini", "novelty", "popularity", "cold_share"]
+    names = [f"{name}@20" for name in [*names, "diversity"]]
+    assert lines[3].split()[2:] == names
+    assert lines[4].startswith("most-popular")
+    assert lines[5].split()[1:] == [f"{expected[name]:.4f}" for name in names]
+    written = json.loads(Path("metrics.json").read_text())
+    assert written["test"] == expected
+
+
 def test_export(recommender: Recommender, capsys: Any) -> None:
     Path("run").mkdir()
     args = ["export", "--ckpt", "c.ckpt", "--out", "served"]
