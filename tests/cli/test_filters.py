@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
 
@@ -94,6 +95,18 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     Path("bad.txt").write_text("")
     assert run("recommend", "--items", "bad.txt") == 1
     assert "'bad.txt' must have an id a line" in capsys.readouterr().err
+
+
+def test_titles_are_kept(recommender: Recommender) -> None:
+    expected = {item: title(item) for item in range(NUM_ITEMS)}
+    assert Recommender.load("c.ckpt").titles.to_dict() == expected
+    everything = replace(recommender.source, on_all_data=True).load()
+    model = TMFUN.from_data(everything[0], channels=8)
+    assert Recommender(model, everything).titles.to_dict() == expected
+    larger = recommender.add_items([100], {"visual": np.ones((1, 8))})
+    assert larger.titles.to_dict() == {**expected, 100: ""}
+    titles = larger.explain(3, 100).titles
+    assert titles.items() >= {100: ""}.items()
 
 
 def test_without_titles_and_groups(capsys: Any) -> None:
