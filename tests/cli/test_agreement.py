@@ -175,6 +175,35 @@ def test_recommend(
         assert len(rows) == 4 * len(options.get("history", IDS))
 
 
+def test_cold_items(recommender: Recommender, tmp_path: Path) -> None:
+    """Also for users who are known by such an item alone."""
+    ids = ["08", "NULL", "NaN", "Ü,1"]
+    write_ids(tmp_path / "new.txt", ids)
+    rng = np.random.default_rng(1)
+    features = {}
+    files = [str(tmp_path / "new.txt")]
+    for name in ("visual", "text"):
+        features[name] = rng.normal(size=(4, 8)).astype(np.float32)
+        files.append(str(tmp_path / f"{name}_feat.npy"))
+        np.save(files[-1], features[name])
+    clicks = tmp_path / "clicks.csv"
+    pairs = [("001", "NULL"), ("01", "NaN")]
+    write_rows(clicks, ["user_id", "item_id"], pairs)
+    larger = recommender.add_items(ids, features)
+    out = str(tmp_path / "out.jsonl")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", out, "--k", str(K)]
+    history = {"001": ["NULL"], "01": ["NaN"]}
+    options: Any
+    for words, options in (
+        (["--only-cold"], {"items": ids}),
+        ([], {}),
+        (["--history", str(clicks)], {"history": history}),
+    ):
+        assert main([*args, "--cold-items", *files, *words]) == 0
+        found = [tuple(row.values())[:-1] for row in read_rows(out)]
+        assert found == rows_of(larger.recommend(k=K, **options))
+
+
 @pytest.mark.parametrize("request_of", ["all", "some", "filters"])
 def test_export(
     request_of: str, recommender: Recommender, tmp_path: Path
@@ -185,7 +214,11 @@ def test_export(
     assert served.item_table.equals(recommender.dataset.item_table)
     _, options = REQUESTS[request_of]
     found = rows_of(served.recommend(k=K, **options))
-    assert found == rows_of(recommender.recommend(k=K, **options))
+    expected = rows_of(recommender.recommend(k=K, **options))
+    assert [row[:3] for row in found] == [row[:3] for row in expected]
+    assert [row[4] for row in found] == [row[4] for row in expected]
+    scores = [row[3] for row in expected]
+    assert [row[3] for row in found] == pytest.approx(scores, rel=1e-6)
 
 
 def test_score(recommender: Recommender, tmp_path: Path) -> None:
