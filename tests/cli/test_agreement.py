@@ -90,10 +90,7 @@ REQUESTS: Dict[str, Any] = {
     "all": ([], {}),
     "some": (
         ["--users", "users.txt", "--exclude-seen", "false"],
-        {
-            "users": ["null", "nobody", "007", "NA", "7"],
-            "exclude_seen": False,
-        },
+        {"users": ["null", "nobody", "007", "NA", "7"], "exclude_seen": False},
     ),
     "filters": (FILTERS, {**FILTERED, "max_per_group": 1}),
     "history": (

@@ -10,35 +10,26 @@ from typing import Any, List
 import numpy as np
 import pandas as pd
 import pytest
-from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.datasets import pair_files
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.training import DatasetOptions
 
 NUM_ITEMS = 40
+pytestmark = pytest.mark.usefixtures("recommender")
 
 
-@pytest.fixture(autouse=True)
-def recommender(tmp_path: Path, monkeypatch: Any) -> Recommender:
-    """A saved recommender, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def folder(folder: Path) -> Path:
+    """The same with titles and groups."""
     table = pd.DataFrame({"itemID": range(NUM_ITEMS)})
     table["title"] = [f"Song ♪{item}" for item in range(NUM_ITEMS)]
     table.loc[3, "title"] = ""
     table["group"] = [f"g{item % 5}" for item in range(NUM_ITEMS)]
     table.to_csv("toy/item_table.csv", index=False)
-    source = DatasetOptions("toy", k=3)
-    dataset = source.load()
-    model = TMFUN.from_data(dataset[0], channels=8)
-    recommender = Recommender(model, dataset, source)
-    recommender.save("c.ckpt")
-    return recommender
+    return folder
 
 
 def read_rows() -> List[dict]:

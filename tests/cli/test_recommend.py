@@ -9,29 +9,13 @@ from typing import Any, List
 
 import numpy as np
 import pytest
-from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
-from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.training import DatasetOptions
 
 NUM_USERS = 60
-
-
-@pytest.fixture(autouse=True)
-def recommender(tmp_path: Path, monkeypatch: Any) -> Recommender:
-    """A saved recommender, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    source = DatasetOptions("toy", k=3)
-    dataset = source.load()
-    model = TMFUN.from_data(dataset[0], channels=8)
-    recommender = Recommender(model, dataset, source)
-    recommender.save("c.ckpt")
-    return recommender
+pytestmark = pytest.mark.usefixtures("recommender")
 
 
 def read_rows() -> List[dict]:

@@ -4,10 +4,10 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 import torch
-from toy_data import make_data
 from torch_geometric.data import HeteroData
 from torch_geometric.metrics import LinkPredAveragePopularity, LinkPredCoverage
 from torch_geometric.testing import withDevice
+from toy_data import make_data
 
 from tmfun_pyg.baselines.content_knn import unit_features
 from tmfun_pyg.datasets import SyntheticMultimodal

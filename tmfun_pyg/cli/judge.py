@@ -16,13 +16,13 @@ def validate(
         beyond_accuracy: Whether to tell what the lists look like as well:
             coverage, novelty, diversity.
     """
-    judge(
-        recommender, "val", ckpt.parent, beyond_accuracy=beyond_accuracy
-    )
+    judge(recommender, "val", ckpt.parent, beyond_accuracy=beyond_accuracy)
 
 
 def test(
-    recommender: Recommender, ckpt: Path, beyond_accuracy: bool = False
+    recommender: Recommender,
+    ckpt: Path,
+    beyond_accuracy: bool = False,  # noqa: PT028 (no test of pytest)
 ) -> None:
     """Ranks all items for every user of the test split, prints the metrics
     and writes them into metrics.json beside the checkpoint.
@@ -33,6 +33,4 @@ def test(
         beyond_accuracy: Whether to tell what the lists look like as well:
             coverage, novelty, diversity.
     """
-    judge(
-        recommender, "test", ckpt.parent, beyond_accuracy=beyond_accuracy
-    )
+    judge(recommender, "test", ckpt.parent, beyond_accuracy=beyond_accuracy)

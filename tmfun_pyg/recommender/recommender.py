@@ -507,11 +507,7 @@ class Recommender:
                 f"'{split}' is left to judge it by"
             )
         return evaluate(
-            self.scorer,
-            self.data,
-            split,
-            ks,
-            beyond_accuracy=beyond_accuracy,
+            self.scorer, self.data, split, ks, beyond_accuracy=beyond_accuracy
         )
 
     def save(self, path: Any) -> None:

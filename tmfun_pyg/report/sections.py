@@ -10,9 +10,9 @@ from markupsafe import Markup
 from tmfun_pyg.evaluation.list_metrics import LIST_METRICS
 from tmfun_pyg.report import figures
 from tmfun_pyg.report.analysis import (
-    K,
     Accuracy,
     Analysis,
+    K,
     ModalityWeights,
     choose_items,
 )
