@@ -108,14 +108,15 @@ def reference(
 
 @pytest.fixture(scope="module")
 def data() -> HeteroData:
-    """Sixty users and thirty items, of which the last is cold, and some lack
-    a modality or both.
+    """Sixty users, one of whom has nothing in training, and thirty items, of
+    which the last is cold, and some lack a modality or both.
     """
     missing = {"visual": 0.5, "textual": 0.5}
     sizes = {"visual": 6, "textual": 4}
     data = SyntheticMultimodal(60, 30, sizes, missing=missing)[0]
     store = data["user", "interacts", "item"]
-    store.edge_index = store.edge_index[:, store.edge_index[1] != 29]
+    user, item = store.edge_index
+    store.edge_index = store.edge_index[:, (user != 7) & (item != 29)]
     return data
 
 
