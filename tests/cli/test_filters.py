@@ -3,41 +3,33 @@
 import csv
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
 
 import numpy as np
 import pandas as pd
 import pytest
-from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.datasets import pair_files
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.training import DatasetOptions
 
 NUM_ITEMS = 40
+pytestmark = pytest.mark.usefixtures("recommender")
 
 
-@pytest.fixture(autouse=True)
-def recommender(tmp_path: Path, monkeypatch: Any) -> Recommender:
-    """A saved recommender, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def folder(folder: Path) -> Path:
+    """The same with titles and groups."""
     table = pd.DataFrame({"itemID": range(NUM_ITEMS)})
     table["title"] = [f"Song ♪{item}" for item in range(NUM_ITEMS)]
     table.loc[3, "title"] = ""
     table["group"] = [f"g{item % 5}" for item in range(NUM_ITEMS)]
     table.to_csv("toy/item_table.csv", index=False)
-    source = DatasetOptions("toy", k=3)
-    dataset = source.load()
-    model = TMFUN.from_data(dataset[0], channels=8)
-    recommender = Recommender(model, dataset, source)
-    recommender.save("c.ckpt")
-    return recommender
+    return folder
 
 
 def read_rows() -> List[dict]:
@@ -94,6 +86,18 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     Path("bad.txt").write_text("")
     assert run("recommend", "--items", "bad.txt") == 1
     assert "'bad.txt' must have an id a line" in capsys.readouterr().err
+
+
+def test_titles_are_kept(recommender: Recommender) -> None:
+    expected = {item: title(item) for item in range(NUM_ITEMS)}
+    assert Recommender.load("c.ckpt").titles.to_dict() == expected
+    everything = replace(recommender.source, on_all_data=True).load()
+    model = TMFUN.from_data(everything[0], channels=8)
+    assert Recommender(model, everything).titles.to_dict() == expected
+    larger = recommender.add_items([100], {"visual": np.ones((1, 8))})
+    assert larger.titles.to_dict() == {**expected, 100: ""}
+    titles = larger.explain(3, 100).titles
+    assert titles.items() >= {100: ""}.items()
 
 
 def test_without_titles_and_groups(capsys: Any) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.loader import HeldOutDataset
@@ -27,15 +26,7 @@ FAST = [
     *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar"),
     *("false", "--data.k", "3", "--loader.batch_size", "64"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: Any) -> Path:
-    """A small data set, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def fit(out: str, epochs: int, *options: str, root: str = "toy") -> int:

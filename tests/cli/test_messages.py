@@ -291,6 +291,6 @@ def test_own_model(tmp_path: Path, monkeypatch: Any) -> None:
     )
     for name in ("Own", "Other", "LightGCN"):
         path = f"own_model.{name}"
-        assert find_files(["--model", path]) == ["--model", path]
+        assert find_files("fit", ["--model", path]) == ["--model", path]
     found = parse_options(fit_parser(), ["--model", "own_model.Own"])
     assert found.model.class_path == "own_model.Own"

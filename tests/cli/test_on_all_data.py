@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.recommender import Recommender
@@ -21,15 +20,7 @@ FIT = [
     *("false", "--loader.batch_size", "64", "--trainer.max_epochs", "3"),
 ]
 ON_ALL = ["fit", "--config", "run/config.yaml", "--on-all-data", "--out", "new"]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: Any) -> Path:
-    """A small data set, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def set_best_epoch(epoch: int) -> None:

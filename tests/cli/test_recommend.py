@@ -9,29 +9,13 @@ from typing import Any, List
 
 import numpy as np
 import pytest
-from toy_files import write_files
 
 from tmfun_pyg.cli.main import main
-from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.training import DatasetOptions
 
 NUM_USERS = 60
-
-
-@pytest.fixture(autouse=True)
-def recommender(tmp_path: Path, monkeypatch: Any) -> Recommender:
-    """A saved recommender, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    source = DatasetOptions("toy", k=3)
-    dataset = source.load()
-    model = TMFUN.from_data(dataset[0], channels=8)
-    recommender = Recommender(model, dataset, source)
-    recommender.save("c.ckpt")
-    return recommender
+pytestmark = pytest.mark.usefixtures("recommender")
 
 
 def read_rows() -> List[dict]:
@@ -191,6 +175,21 @@ def test_metrics_that_cannot_be_kept(monkeypatch: Any, capsys: Any) -> None:
     Path("metrics.json").write_text("[1]")
     assert main(["test", "--ckpt", "c.ckpt"]) == 1
     assert "metrics.json' must hold metrics" in capsys.readouterr().err
+
+
+def test_lists_beyond_accuracy(recommender: Recommender, capsys: Any) -> None:
+    expected = recommender.evaluate("test", beyond_accuracy=True)
+    assert main(["test", "--ckpt", "c.ckpt"]) == 0
+    assert "coverage@20" not in capsys.readouterr().out
+    assert main(["test", "--ckpt", "c.ckpt", "--beyond-accuracy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = ["coverage", "gini", "novelty", "popularity", "cold_share"]
+    names = [f"{name}@20" for name in [*names, "diversity"]]
+    assert lines[3].split()[2:] == names
+    assert lines[4].startswith("most-popular")
+    assert lines[5].split()[1:] == [f"{expected[name]:.4f}" for name in names]
+    written = json.loads(Path("metrics.json").read_text())
+    assert written["test"] == expected
 
 
 def test_export(recommender: Recommender, capsys: Any) -> None:

@@ -20,15 +20,7 @@ FAST = [
     *("--trainer.max_epochs", "2"),
 ]
 LIGHTGCN = ["--model", "LightGCN", "--model.channels", "8"]
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: Any) -> Path:
-    """A small data set, in whose folder the commands run."""
-    write_files(tmp_path / "toy")
-    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def search(out: str, budget: int, *options: str, root: str = "toy") -> int:

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Tuple, Type
 import matplotlib
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -37,6 +38,7 @@ SECTIONS = [
     "summary",
     "learning-curves",
     "metrics",
+    "lists",
     "modality-weights",
     "user-activity",
     "item-popularity",
@@ -206,9 +208,15 @@ def test_page(page: Path, trained: Path, dataset: Any) -> None:
     data = ToRecGraph()(dataset[0])
     num_users = HeldOutDataset(data, "val").num_users
     assert f"deviation over seeds, over {num_users} users." in text
-    popular = evaluate(MostPopular.from_data(data), data, "val")
+    scorer = MostPopular.from_data(data)
+    popular = evaluate(scorer, data, "val", beyond_accuracy=True)
     for metric in ("recall@20", "ndcg@10"):
         assert f"{popular[metric]:.4f}" in text
+    names = ("coverage", "gini", "novelty", "popularity", "cold_share")
+    cells = [f"{popular[f'{n}@20']:.4f}" for n in (*names, "diversity")]
+    header = "Gini@20 Novelty@20 Popularity@20 Cold share@20 Diversity@20"
+    assert text.count(header) == 1  # In a table of their own.
+    assert f"most-popular {' '.join(cells)}" in text
     values = [
         Recommender.load(
             trained / "tmfun" / f"seed_{seed}" / "best.ckpt", dataset
@@ -243,6 +251,32 @@ def test_ids_are_escaped(
     with pytest.raises(ValueError, match=r"'items' must .* \(got \['none'\]"):
         report(trained, tmp_path / "b", items=["none"], dataset=dataset)
     assert not (tmp_path / "b").exists()
+
+
+def test_titles(run: Path, dataset: Any, without_figures: None) -> None:
+    other = copy.copy(dataset)
+    titles = [f"<i>Song {item}" for item in range(40)]
+    urls = [f'https://example.org/{i}.png?a="&b=<c>' for i in range(40)]
+    urls[:5] = ["javascript:alert(1)", "", "HTTP://[", "http://a b", "//c"]
+    urls[5] = "https://\x07.org"
+    other.item_table = pd.DataFrame({"title": titles, "image_url": urls})
+    page = report(run / "tmfun", items=[*dataset.item_ids[:8]], dataset=other)
+    reader = Reader(page)
+    for title in titles[:8]:
+        assert title in reader.words
+    links = [attrs for _, attrs in reader.tags if "rel" in attrs]
+    assert [attrs["href"] for attrs in links] == [
+        "HTTP://[",
+        "https://\ufffd.org",
+        *urls[6:8],
+    ]
+    assert {attrs["rel"] for attrs in links} == {"noreferrer"}
+    for text in ("javascript:alert(1)", "http://a b", "//c"):
+        assert text in reader.words
+    assert "item title picture chosen as" in reader.text
+    other.item_table = other.item_table[["title"]]
+    reader = Reader(report(run / "tmfun", dataset=other))
+    assert "item title chosen as" in reader.text
 
 
 def test_one_run_cut_after_one_epoch(run: Path, dataset: Any) -> None:
@@ -295,7 +329,7 @@ def test_diverged_run(run: Path, dataset: Any) -> None:
         "tmfun, seed 0: train_loss is not finite in 2 of 3 epochs, first in "
         "epoch 1." in text
     )
-    assert text.count("hold NaN or infinity") == 4
+    assert text.count("hold NaN or infinity") == 5
     weight[3] = math.nan
     torch.save(checkpoint, folder / "best.ckpt")
     with pytest.raises(ValueError, match=r"best\.ckpt' must hold finite"):
@@ -328,6 +362,7 @@ def test_users_in_one_bin(run: Path, dataset: Any) -> None:
 def test_recorded_metrics(
     run: Path, tmp_path: Path, dataset: Any, without_figures: None
 ) -> None:
+    of_lists = {"coverage@20": 0.9876, "gini@20": 0.5432}
     summary = {
         "versions": {"torch": "1.2.3-of-then"},
         "arguments": {"lr": 0.125, "<i>": ["a", "b"]},
@@ -335,7 +370,7 @@ def test_recorded_metrics(
             "most-popular": {"mean": {"test": {"recall@20": 0.0123}}},
             "tmfun": {
                 "runs": [
-                    {"seed": 0, "test": {"recall@20": 0.5}},
+                    {"seed": 0, "test": {"recall@20": 0.5, **of_lists}},
                     {"seed": 1, "test": {"recall@20": 0.7}},
                 ]
             },
@@ -347,6 +382,7 @@ def test_recorded_metrics(
     text = Reader(report(run, tmp_path / "a", dataset=dataset)).text
     assert "0.6000 ± 0.1414" in text
     assert "gone 1 0.4567" in text
+    assert "0.9876" not in text  # It is not higher that is better.
     assert "most-popular 1 0.0123" in text
     for words in ("1.2.3-of-then", '"lr": 0.125', '"<i>": [', "a: {b: why}"):
         assert words in text

@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -57,16 +57,29 @@ class ContentKNN(RankingModel):
         """
         self.check_data(data)
         edge_index = data["user", "interacts", "item"].edge_index
-        users, items = [], []
-        for column, name in enumerate(data.modalities):
-            x = data["item"][f"x_{name}"]
+        units, users = unit_features(data), []
+        for column, x in enumerate(units):
             mask = data["item"].mask[:, column : column + 1]
-            is_warm = mask & (data["item"].degree > 0).view(-1, 1)
-            mean = (x * is_warm).sum(0, dtype=torch.double)
-            mean = mean / is_warm.sum().clamp(min=1)
-            x = F.normalize(x - mean.to(x.dtype), dim=1) * mask
             count = spmm(edge_index, mask.to(x.dtype)).clamp(min=1)
-            users.append(spmm(edge_index, x) / (count * len(data.modalities)))
-            items.append(x)
-        emb = torch.cat(users, dim=1), torch.cat(items, dim=1)
+            users.append(spmm(edge_index, x) / (count * len(units)))
+        emb = torch.cat(users, dim=1), torch.cat(units, dim=1)
         return Embeddings(*emb).rows(user, item)
+
+
+def unit_features(data: HeteroData) -> List[Tensor]:
+    r"""Returns the features of all items by modality, centred over the warm
+    items and brought to length 1, zero where an item lacks them.
+
+    Args:
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
+    """
+    units = []
+    for column, name in enumerate(data.modalities):
+        x = data["item"][f"x_{name}"]
+        mask = data["item"].mask[:, column : column + 1]
+        is_warm = mask & (data["item"].degree > 0).view(-1, 1)
+        mean = (x * is_warm).sum(0, dtype=torch.double)
+        mean = mean / is_warm.sum().clamp(min=1)
+        units.append(F.normalize(x - mean.to(x.dtype), dim=1) * mask)
+    return units

@@ -5,7 +5,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
@@ -15,13 +15,16 @@ from tmfun_pyg.cli.help_formatter import HelpFormatter
 from tmfun_pyg.cli.options import parse_options
 from tmfun_pyg.cli.run_folder import METRICS
 from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.evaluation.list_metrics import LIST_METRICS
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import DatasetOptions
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.files import atomic_write
 
-COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")  # Of tables.
+# Of tables:
+COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
+OF_LISTS = tuple(f"{name}@20" for name in LIST_METRICS)
 
 
 def run(
@@ -119,7 +122,11 @@ def show(*words: Any) -> str:
 
 
 def judge(
-    recommender: Recommender, split: str, folder: Path, is_best: bool = False
+    recommender: Recommender,
+    split: str,
+    folder: Path,
+    is_best: bool = False,
+    beyond_accuracy: bool = False,
 ) -> None:
     """Ranks all items for every user of a split, prints the metrics beside
     those of most-popular and over how many users they are, and adds them to
@@ -130,21 +137,23 @@ def judge(
         split: The split.
         folder: Where metrics.json is.
         is_best: Whether the model is of the best epoch of the run there.
+        beyond_accuracy: Whether to tell what the lists look like as well.
     """
     path, known = folder / METRICS, read_metrics(folder)
     epoch = recommender.epoch
     is_of_other = known.get("best_epoch", epoch) != epoch
     data = recommender.data
-    metrics = recommender.evaluate(split)
-    popular = evaluate(MostPopular.from_data(data), data, split)
+    metrics = recommender.evaluate(split, beyond_accuracy=beyond_accuracy)
+    popular = evaluate(
+        MostPopular.from_data(data),
+        data,
+        split,
+        beyond_accuracy=beyond_accuracy,
+    )
     rows = {"most-popular": popular, type(recommender.model).__name__: metrics}
     corner = f"{HeldOutDataset(data, split).num_users:,} users"
-    width = max(map(len, (corner, *rows))) + 2
-    header = "".join(f"{column:>11}" for column in COLUMNS)
-    print(f"{corner:<{width}}{header}")
-    for name, values in rows.items():
-        cells = "".join(f"{values[column]:>11.4f}" for column in COLUMNS)
-        print(f"{name:<{width}}{cells}")
+    for columns in (COLUMNS, OF_LISTS) if beyond_accuracy else (COLUMNS,):
+        _print_table(corner, rows, columns)
     if is_of_other and not is_best:
         print(
             f"Not written into {path}, which is of epoch {known['best_epoch']}"
@@ -159,6 +168,23 @@ def judge(
             part.write_text(text + "\n", encoding="utf-8")
     except OSError as err:
         raise OSError(f"{err}; the metrics above are not kept") from err
+
+
+def _print_table(
+    corner: str, rows: Dict[str, Dict[str, float]], columns: Sequence[str]
+) -> None:
+    """Prints those columns that all rows have."""
+    known = [c for c in columns if all(c in values for values in rows.values())]
+    lines = {corner: known}
+    for name, values in rows.items():
+        lines[name] = [f"{values[column]:.4f}" for column in known]
+    width = max(map(len, lines)) + 2
+    for name, cells in lines.items():
+        shown = (
+            f"{cell:>{max(len(column) + 1, 11)}}"
+            for column, cell in zip(known, cells, strict=True)
+        )
+        print(f"{name:<{width}}{''.join(shown)}")
 
 
 def read_metrics(folder: Path) -> Dict[str, Any]:

@@ -15,15 +15,17 @@ READ = (
     *("--run", "--items", "--exclude_items", "--candidates", "--pairs"),
 )
 ALL = (("--users", "all"), ("--items", "all"))  # Which are no files.
+IDS = (("report", "--items"),)  # Nor are the values of these.
 CONFIG = ("-c", "--config")
 
 
-def find_files(args: List[str]) -> List[str]:
+def find_files(command: str, args: List[str]) -> List[str]:
     """Checks that files and classes exist, and takes a name for the
     configuration of that name in the package.
 
     Args:
-        args: The options as they were given.
+        command: The command.
+        args: Its options as they were given.
     """
     folder = Path(str(files("tmfun_pyg.configs")))
     shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}
@@ -44,7 +46,8 @@ def find_files(args: List[str]) -> List[str]:
             check_class_path(name)
         if option == "--out" and name == "":
             raise ValueError("--out must be a file or folder (got '')")
-        is_path = option in READ and (option, name) not in ALL
+        is_path = option in READ and (command, option) not in IDS
+        is_path = is_path and (option, name) not in ALL
         if is_path and not Path(name).exists():
             raise ValueError(f"{option} must exist (got '{name}')")
     return words

@@ -4,23 +4,33 @@ from tmfun_pyg.cli.command import judge
 from tmfun_pyg.recommender import Recommender
 
 
-def validate(recommender: Recommender, ckpt: Path) -> None:
+def validate(
+    recommender: Recommender, ckpt: Path, beyond_accuracy: bool = False
+) -> None:
     """Ranks all items for every user of the validation split, prints the
     metrics and writes them into metrics.json beside the checkpoint.
 
     Args:
         recommender: The model and its data set.
         ckpt: The checkpoint.
+        beyond_accuracy: Whether to tell what the lists look like as well:
+            coverage, novelty, diversity.
     """
-    judge(recommender, "val", ckpt.parent)
+    judge(recommender, "val", ckpt.parent, beyond_accuracy=beyond_accuracy)
 
 
-def test(recommender: Recommender, ckpt: Path) -> None:
+def test(
+    recommender: Recommender,
+    ckpt: Path,
+    beyond_accuracy: bool = False,  # noqa: PT028 (no test of pytest)
+) -> None:
     """Ranks all items for every user of the test split, prints the metrics
     and writes them into metrics.json beside the checkpoint.
 
     Args:
         recommender: The model and its data set.
         ckpt: The checkpoint.
+        beyond_accuracy: Whether to tell what the lists look like as well:
+            coverage, novelty, diversity.
     """
-    judge(recommender, "test", ckpt.parent)
+    judge(recommender, "test", ckpt.parent, beyond_accuracy=beyond_accuracy)

@@ -62,7 +62,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         print(text, end="")
         return 0
     try:
-        args = find_files(args)
+        args = find_files(command, args)
         module = importlib.import_module(
             f"tmfun_pyg.cli.{COMMANDS[command][0]}"
         )

@@ -5,5 +5,6 @@ from tmfun_pyg.evaluation.evaluate import (
     evaluate,
     per_user_metrics,
 )
+from tmfun_pyg.evaluation.list_metrics import ListMetrics
 
-__all__ = ["RankingEvaluator", "evaluate", "per_user_metrics"]
+__all__ = ["ListMetrics", "RankingEvaluator", "evaluate", "per_user_metrics"]

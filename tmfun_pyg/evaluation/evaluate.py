@@ -9,6 +9,7 @@ from torch_geometric import metrics
 from torch_geometric.data import HeteroData
 from torch_geometric.metrics.link_pred import LinkPredMetricData
 
+from tmfun_pyg.evaluation.list_metrics import ListMetrics
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.utils.edges import check_graph, plain_edges
@@ -95,8 +96,9 @@ class RankingEvaluator:
         # pass for one of the row before, so name one that is never held out:
         return item.where(item >= 0, self.scorer.num_items)
 
-    def update(self, user: Tensor, edge_label_index: Tensor) -> None:
-        r"""Ranks the items for one block of users.
+    def update(self, user: Tensor, edge_label_index: Tensor) -> Tensor:
+        r"""Ranks the items for one block of users, and returns them as
+        :meth:`rank` does.
 
         Args:
             user (torch.Tensor): The users of the block.
@@ -104,7 +106,9 @@ class RankingEvaluator:
                 of a position in :obj:`user` and an item, of shape
                 :obj:`[2, num_held_out]`.
         """
-        self._metrics.update(self.rank(user), edge_label_index)
+        item = self.rank(user)
+        self._metrics.update(item, edge_label_index)
+        return item
 
     def compute(self) -> Dict[str, float]:
         r"""Returns the averages over all users, by names such as
@@ -134,6 +138,7 @@ def evaluate(
     ks: Sequence[int] = (5, 10, 20, 50),
     batch_size: Optional[int] = None,
     items: Optional[Tensor] = None,
+    beyond_accuracy: bool = False,
 ) -> Dict[str, float]:
     r"""Ranks all items, or those of :obj:`items`, for every user of a split
     and averages the metrics.
@@ -163,10 +168,16 @@ def evaluate(
         items (torch.Tensor, optional): The only items to be ranked, as
             indices or as a mask; the split must not hold others. All items if
             not given. (default: :obj:`None`)
+        beyond_accuracy (bool, optional): If set to :obj:`True`, also returns
+            what the same lists look like, see
+            :class:`~tmfun_pyg.evaluation.ListMetrics`.
+            (default: :obj:`False`)
 
     Returns:
         The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
-        :obj:`map`, by names such as :obj:`"recall@20"`.
+        :obj:`map`, by names such as :obj:`"recall@20"`, and on request
+        :obj:`coverage`, :obj:`gini`, :obj:`novelty`, :obj:`popularity`,
+        :obj:`cold_share` and, of items with content, :obj:`diversity`.
 
     Raises:
         ValueError: If :obj:`data` is no graph or lacks the split, if the
@@ -175,9 +186,16 @@ def evaluate(
             that are not in :obj:`items`, or if an argument is out of range.
     """
     evaluator, blocks = _prepare(model, data, split, ks, batch_size, items)
+    lists = None
+    if beyond_accuracy:
+        device = evaluator.scorer.device
+        lists = ListMetrics.from_data(data, ks, items, device)
     for user, edge_label_index in blocks:
-        evaluator.update(user, edge_label_index)
-    return evaluator.compute()
+        item = evaluator.update(user, edge_label_index)
+        if lists is not None:
+            lists.update(item)
+    found = evaluator.compute()
+    return found if lists is None else found | lists.compute()
 
 
 @torch.no_grad()

@@ -481,7 +481,10 @@ class Recommender:
         return replace(found, titles=self.titles.loc[shown].to_dict())
 
     def evaluate(
-        self, split: str = "test", ks: Sequence[int] = (5, 10, 20, 50)
+        self,
+        split: str = "test",
+        ks: Sequence[int] = (5, 10, 20, 50),
+        beyond_accuracy: bool = False,
     ) -> Dict[str, float]:
         r"""Ranks all items for every user of a split, see
         :func:`tmfun_pyg.evaluation.evaluate`.
@@ -491,6 +494,8 @@ class Recommender:
                 (default: :obj:`"test"`)
             ks (Sequence[int], optional): The lengths of the lists.
                 (default: :obj:`(5, 10, 20, 50)`)
+            beyond_accuracy (bool, optional): Whether to tell what the lists
+                look like as well. (default: :obj:`False`)
 
         Raises:
             ValueError: If the model was trained on the split, or if it is not
@@ -501,7 +506,9 @@ class Recommender:
                 f"The model was trained on all interactions: none of "
                 f"'{split}' is left to judge it by"
             )
-        return evaluate(self.scorer, self.data, split, ks)
+        return evaluate(
+            self.scorer, self.data, split, ks, beyond_accuracy=beyond_accuracy
+        )
 
     def save(self, path: Any) -> None:
         r"""Writes a checkpoint, as training does.

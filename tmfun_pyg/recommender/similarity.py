@@ -4,11 +4,10 @@ from typing import Any, Iterable, Optional, Tuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.baselines import ContentKNN
+from tmfun_pyg.baselines.content_knn import unit_features
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.raw_ids import ids_or_none
@@ -91,9 +90,7 @@ def content_vectors(data: HeteroData, by: str) -> Tensor:
         raise ValueError(
             f"'by' must be one of {', '.join(choices)} (got {by!r})"
         )
-    sizes = data["user"].num_nodes, data["item"].num_nodes
-    unit = ContentKNN(*sizes).encode(data).item.float()
+    units = [unit.float() for unit in unit_features(data)]
     if by == "content":
-        return unit / len(names) ** 0.5
-    widths = [data["item"][f"x_{name}"].size(1) for name in names]
-    return F.normalize(unit.split(widths, dim=1)[names.index(by)])
+        return torch.cat(units, dim=1) / len(units) ** 0.5
+    return units[names.index(by)]

@@ -23,7 +23,8 @@ class Accuracy(NamedTuple):
     r"""How accurate a model is, and for whom.
 
     Args:
-        metrics (Dict[str, float]): Its metrics.
+        metrics (Dict[str, float]): Its metrics, those of what the lists look
+            like included.
         activity (Dict[str, Binned]): The mean :obj:`"recall"` and
             :obj:`"ndcg"` of users by their training interactions.
         popularity (Binned): The share of held-out interactions found among
@@ -150,7 +151,8 @@ def judge(scorer: Scorer, data: HeteroData, split: str) -> Accuracy:
     seen = UserItems.from_edge_index(store.edge_index, scorer.num_users)
     item, hit = find_hits(scorer, held_out, seen, per_user["user"])
     popularity = mean_by_bin(training_counts(data, "item")[item], hit)
-    return Accuracy(evaluate(scorer, data, split), activity, popularity)
+    metrics = evaluate(scorer, data, split, beyond_accuracy=True)
+    return Accuracy(metrics, activity, popularity)
 
 
 def find_hits(

@@ -29,9 +29,10 @@ def report(
 ) -> Path:
     r"""Makes a page about a training run, or about all runs in a folder,
     which are then compared: learning curves, metrics beside most-popular,
-    accuracy by the activity of users and the popularity of items, the weights
-    of :class:`~tmfun_pyg.nn.TMFUN`'s modality attention, and the item
-    embeddings in the plane.
+    what the lists look like, accuracy by the activity of users and the
+    popularity of items, the weights of :class:`~tmfun_pyg.nn.TMFUN`'s modality
+    attention, of items by title where these are known, and the item embeddings
+    in the plane.
 
     The page, :obj:`report.html`, needs no other file and no network. The
     same figures are in :obj:`figures` as PNG. The same run makes the same
@@ -103,9 +104,15 @@ def report(
         analyses=analyses,
         learning=sections.learning_curves(page, runs, level),
         metrics=sections.metrics(page, results, split),
+        lists=sections.lists(accuracies),
         weights={
             name: sections.modality_weights(
-                page, name, a.weights, rec.dataset.item_ids, wanted
+                page,
+                name,
+                a.weights,
+                rec.dataset.item_ids,
+                rec.dataset.item_table,
+                wanted,
             )
             for name, a in analyses.items()
             if a.weights

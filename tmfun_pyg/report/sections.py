@@ -4,12 +4,15 @@ import math
 from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
+from tmfun_pyg.evaluation.list_metrics import LIST_METRICS
 from tmfun_pyg.report import figures
 from tmfun_pyg.report.analysis import (
     Accuracy,
     Analysis,
+    K,
     ModalityWeights,
     choose_items,
 )
@@ -17,7 +20,7 @@ from tmfun_pyg.report.bins import quantile_bins
 from tmfun_pyg.report.figures import POPULAR
 from tmfun_pyg.report.page import Page
 from tmfun_pyg.report.runs import SPLITS, Metrics, Runs
-from tmfun_pyg.report.text import number, shorten, title_of
+from tmfun_pyg.report.text import number, picture_link, shorten, title_of
 
 PLOTTED = ["recall@20", "ndcg@20"]
 
@@ -25,13 +28,17 @@ Results = Dict[str, List[Metrics]]  # By model, one entry for each seed.
 
 
 def metrics_of(runs: Iterable[Metrics]) -> List[str]:
-    r"""Returns the names of all metrics, first those that are drawn."""
+    r"""Returns the names of all metrics of accuracy, first those that are
+    drawn.
+    """
 
     def order(metric: str) -> Any:
         place = [*PLOTTED, metric].index(metric)
         return place, metric.partition("@")[0], len(metric), metric
 
-    return sorted({name for run in runs for name in run}, key=order)
+    names = {name for run in runs for name in run}
+    of_lists = {n for n in names if n.partition("@")[0] in LIST_METRICS}
+    return sorted(names - of_lists, key=order)
 
 
 def learning_curves(page: Page, runs: Runs, popular: Metrics) -> Any:
@@ -111,11 +118,22 @@ def _cells(values: Dict[str, List[float]]) -> List[str]:
     return cells
 
 
+def lists(accuracies: Dict[str, Accuracy]) -> Any:
+    r"""Returns what the lists of models look like, as a table."""
+    names = [f"{name}@{K}" for name in LIST_METRICS]
+    rows = [
+        [name, *(number(accuracy.metrics.get(metric)) for metric in names)]
+        for name, accuracy in accuracies.items()
+    ]
+    return {"header": ["model", *map(title_of, names)], "rows": rows}
+
+
 def modality_weights(
     page: Page,
     name: str,
     weights: ModalityWeights,
     item_ids: np.ndarray,
+    item_table: pd.DataFrame,
     wanted: Sequence[int],
 ) -> Any:
     r"""Returns the attention weights of a model.
@@ -125,6 +143,7 @@ def modality_weights(
         name (str): The name of the model.
         weights (ModalityWeights): Its weights.
         item_ids (np.ndarray): The raw ids of all items.
+        item_table (pandas.DataFrame): What people know them by.
         wanted (Sequence[int]): The items to be shown one by one.
     """
 
@@ -152,8 +171,15 @@ def modality_weights(
         "of single items", figures.stacked, ids, why, by_modality(chosen)
     )
     counts = weights.popularity[list(items)]
-    rows = list(zip(ids, why, counts, chosen, strict=True))
-    return {"figures": pictures, "rows": rows}
+    names: Dict[str, Any] = {}
+    if "title" in item_table:
+        names["title"] = item_table["title"].iloc[list(items)]
+    if "image_url" in item_table:
+        urls = item_table["image_url"].iloc[list(items)]
+        names["picture"] = [picture_link(url) for url in urls]
+    cells = zip(*names.values(), strict=True) if names else [()] * len(ids)
+    rows = list(zip(ids, cells, why, counts, chosen, strict=True))
+    return {"figures": pictures, "names": list(names), "rows": rows}
 
 
 def activity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:

@@ -1,13 +1,17 @@
 """Text of numbers, of metrics, and of unknown origin, such as raw ids."""
 
 import math
+import re
 from typing import Optional
+
+from markupsafe import Markup
 
 
 def title_of(metric: str) -> str:
     r"""Returns a metric's name as it is written, such as :obj:`"NDCG@20"`."""
     is_short = metric.startswith(("ndcg", "map"))
-    return metric.upper() if is_short else metric.capitalize()
+    text = metric.upper() if is_short else metric.capitalize()
+    return text.replace("_", " ")
 
 
 def number(value: Optional[float], error: float = math.nan) -> str:
@@ -20,6 +24,16 @@ def number(value: Optional[float], error: float = math.nan) -> str:
 def printable(text: object) -> str:
     r"""Returns the text with a mark in place of control characters."""
     return "".join(c if c.isprintable() else "\ufffd" for c in str(text))
+
+
+def picture_link(url: str) -> str:
+    r"""Returns a link to a picture, or as plain text what is no address of
+    http or https. The page itself loads nothing.
+    """
+    url = printable(url)
+    if re.fullmatch(r"(?i)https?://\S+", url) is None:
+        return url
+    return Markup('<a href="%s" rel="noreferrer">picture</a>') % url
 
 
 def shorten(text: str, size: int = 24) -> str:
