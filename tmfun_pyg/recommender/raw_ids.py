@@ -72,6 +72,7 @@ def recommend_ids(
             score.cpu().numpy(),
             is_known,
             is_known & folded_in,
+            np.full(len(asked), scorer.source),
         )
 
 

@@ -23,6 +23,7 @@ from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.export import Exported, write_export
+from tmfun_pyg.recommender.fallback import POPULAR, Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.fold_in import History, Users, fold_in
 from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
@@ -72,11 +73,29 @@ class Recommender:
             training interaction are scored by an estimate from their content,
             see :class:`~tmfun_pyg.nn.ColdItems`.
             (default: :obj:`False`)
+        fallback (str, optional): What users get of whom nothing is known,
+            those without a training interaction and those of an unknown id:
+
+            * :obj:`"popular"`: the items with most training interactions,
+              whose number is the score,
+            * :obj:`"popular:30d"`: those with most in the 30 days (or any
+              other number) up to the last training interaction, for data
+              sets with times; the score is this number, and behind the
+              point, where it is the same, tells who has more of all times,
+            * :obj:`"group:COLUMN"`: the most popular item of each group by a
+              column of :obj:`dataset.item_table`, the most popular first,
+              then the second of each, and so on, so that a list shows the
+              best of many groups. Items without a group make one together.
+              The score counts down from round to round.
+
+            The order is that of all items: what a request or a user leaves
+            out is passed over. (default: :obj:`"popular"`)
 
     Raises:
         ValueError: If :obj:`dataset` is a graph in place of a data set, or
-            another data set than the model was trained with. A model knows
-            it if it was loaded, or if
+            another data set than the model was trained with, or if it has
+            not what :obj:`fallback` needs. A model knows its data set if it
+            was loaded, or if
             :class:`~tmfun_pyg.training.RecommenderModule` was given it.
     """
 
@@ -85,9 +104,11 @@ class Recommender:
     source: Optional[DatasetOptions] = None
     epoch: Optional[int] = None
     cold_items: bool = False
+    fallback: str = POPULAR
 
     def __post_init__(self) -> None:
         _check_dataset(self.dataset)
+        Fallback.parse(self.fallback).check(self.dataset)
         check_fingerprint(self.model.fingerprint, self.dataset)
 
     @cached_property
@@ -117,6 +138,16 @@ class Recommender:
     def popularity(self) -> Tensor:
         r"""The number of training interactions of each item."""
         return self.data["item"].degree
+
+    @property
+    def fallback_source(self) -> str:
+        r"""How the lists and scores of the fallback are marked."""
+        return Fallback.parse(self.fallback).source
+
+    @cached_property
+    def fallback_score(self) -> Tensor:
+        r"""The score of each item for users of whom nothing is known."""
+        return Fallback.parse(self.fallback).scores(self.dataset, self.data)
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -149,9 +180,9 @@ class Recommender:
         groups: Optional[Mapping[Any, Any]] = None,
     ) -> Recommendations:
         r"""Recommends the items of highest score to each user. Users without
-        a training interaction, or of an unknown id, get the most popular
-        items, and are marked. With :obj:`history`, the lists are for its
-        users, who are folded in, see :meth:`fold_in`.
+        a training interaction, or of an unknown id, get the lists of
+        :obj:`fallback`, and are marked. With :obj:`history`, the lists are
+        for its users, who are folded in, see :meth:`fold_in`.
 
         Args:
             users (Iterable[int or str], optional): The raw ids of the users,
@@ -240,7 +271,7 @@ class Recommender:
             self._users if history is None else self._fold_in(history, replace)
         )
         yield from recommend_ids(
-            FallbackScorer(found.scorer, found.known, self.popularity),
+            self._with_fallback(found.scorer, found.known),
             found.seen,
             found.user_ids,
             self.dataset.item_ids,
@@ -290,6 +321,10 @@ class Recommender:
         assert isinstance(found.scorer, EmbeddingScorer)
         emb = found.scorer.user_emb.float()
         return emb.cpu().numpy(), found.known.cpu().numpy()
+
+    def _with_fallback(self, scorer: Scorer, known: Tensor) -> FallbackScorer:
+        score, source = self.fallback_score, self.fallback_source
+        return FallbackScorer(scorer, known, score, source)
 
     @property
     def _users(self) -> Users:
@@ -403,7 +438,7 @@ class Recommender:
                 f"'users' and 'items' must be of one length (got {len(user)} "
                 f"and {len(item)})"
             )
-        scorer = FallbackScorer(self.scorer, self.known, self.popularity)
+        scorer = self._with_fallback(self.scorer, self.known)
         return score_pairs(scorer, user, item)
 
     @property
@@ -447,7 +482,12 @@ class Recommender:
         )
         # No source: this data set was not read from anywhere.
         larger = Recommender(
-            model, dataset, None, self.epoch, model.estimates_cold_items
+            model,
+            dataset,
+            None,
+            self.epoch,
+            model.estimates_cold_items,
+            self.fallback,
         )
         if larger.cold_items:
             # Other sizes may be rounded otherwise: keep the known embeddings.
@@ -518,6 +558,7 @@ class Recommender:
             "state_dict": {PREFIX + key: value for key, value in weights},
             "epoch": self.epoch,
             "cold_items": self.cold_items,
+            "fallback": self.fallback,
         }
         AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
@@ -553,8 +594,14 @@ class Recommender:
             dataset = source.load()
         _check_dataset(dataset)
         model = restore_model(checkpoint, dataset, model_cls)
-        cold_items = checkpoint.get("cold_items", False)
-        return cls(model, dataset, source, checkpoint["epoch"], cold_items)
+        return cls(
+            model,
+            dataset,
+            source,
+            checkpoint["epoch"],
+            checkpoint.get("cold_items", False),
+            checkpoint.get("fallback", POPULAR),
+        )
 
     def export(
         self,
@@ -567,8 +614,9 @@ class Recommender:
         r"""Writes what a server needs to recommend without the model.
 
         The folder holds the embeddings of all users and items in float32,
-        whose inner product is the score, the ids, what users have seen, what
-        the data set knows of the items (titles), and :obj:`manifest.json`,
+        whose inner product is the score, the ids, what users have seen, the
+        scores of the fallback, what the data set knows of the items (titles),
+        and :obj:`manifest.json`,
         which tells sizes, versions and what each file is. It is written whole
         or not at all.
 
@@ -616,7 +664,15 @@ class Recommender:
         known, popularity = self.known.cpu(), self.popularity.cpu().float()
         table = self.dataset.item_table
         parts = Exported(
-            user_emb, item_emb, *ids, seen, known, popularity, table
+            user_emb,
+            item_emb,
+            *ids,
+            seen,
+            known,
+            popularity,
+            self.fallback_score,
+            self.fallback,
+            table,
         )
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)
