@@ -260,3 +260,23 @@ def test_fallback(recommender: Recommender, capsys: Any) -> None:
         error = capsys.readouterr().err
         assert match in error
         assert error.count("\n") == 1
+
+
+def test_cold_share(recommender: Recommender, capsys: Any) -> None:
+    rng = np.random.default_rng(1)
+    np.save("visual.npy", rng.normal(size=(3, 8)).astype(np.float32))
+    Path("ids.txt").write_text("100\n101\n102\n")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "10"]
+    new = ["--cold-items", "visual.npy", "ids.txt"]
+    assert main([*args, *new, "--cold-share", "0.2"]) == 0
+    rows = [row for row in read_rows() if int(row["item_id"]) >= 100]
+    assert [row["rank"] for row in rows] == ["3", "8"] * NUM_USERS
+    export = ["export", "--ckpt", "c.ckpt", "--out", "served", "--cold-items"]
+    assert main(export) == 0
+    served = load_exported("served").recommend(k=10, cold_share=0.2)
+    assert main([*args, "--cold-share", "0.2"]) == 0
+    found = [int(row["item_id"]) for row in read_rows()]
+    assert found == served.item_id.ravel().tolist()
+    capsys.readouterr()
+    assert main([*args, "--cold-share", "2"]) == 1
+    assert "--cold_share must be at most 1" in capsys.readouterr().err

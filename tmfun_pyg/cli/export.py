@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import List, Literal, Optional
 
@@ -19,6 +20,7 @@ def export(
     k: int = 20,
     overwrite: bool = False,
     fallback: Optional[str] = None,
+    cold_items: bool = False,
 ) -> None:
     """Writes embeddings, ids and what users have seen into a folder, from
     which a server recommends without the model.
@@ -34,7 +36,12 @@ def export(
             popular:30d (any number of days) or group:COLUMN (of the item
             table, whose groups take turns). That of the checkpoint if left
             out.
+        cold_items: Whether items without a training interaction are scored by
+            an estimate from their content, as lists with a share of them need
+            it.
     """
     recommender = with_fallback(recommender, fallback)
+    if cold_items:
+        recommender = replace(recommender, cold_items=True)
     manifest = recommender.export(out, formats or (), index, k, overwrite)
     print(f"{out}: {', '.join(manifest['files'])}, manifest.json")

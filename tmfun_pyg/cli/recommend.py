@@ -36,6 +36,7 @@ def recommend(
     max_per_group: Optional[int] = None,
     with_titles: bool = False,
     fallback: Optional[str] = None,
+    cold_share: float = 0.0,
 ) -> None:
     """Writes the items of highest score for each user. Users whom the model
     does not know get the lists of --fallback, and are marked. With --history,
@@ -62,6 +63,8 @@ def recommend(
             popular:30d (any number of days) or group:COLUMN (of the item
             table, whose groups take turns). That of the checkpoint if left
             out.
+        cold_share: The share of each list that is for cold items, chosen by
+            content, at evenly spread places.
     """
     recommender = with_fallback(recommender, fallback)
     allowed = None if items is None else read_ids(items)
@@ -97,6 +100,7 @@ def recommend(
                 replace,
                 excluded,
                 max_per_group,
+                cold_share=cold_share,
             ):
                 yield chunk
                 bar.update(len(chunk.user_id))

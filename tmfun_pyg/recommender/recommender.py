@@ -22,6 +22,7 @@ from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
+from tmfun_pyg.recommender.cold_slots import check_share
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback import POPULAR, Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
@@ -163,6 +164,15 @@ class Recommender:
         return ColdItems.fit(self.model, self.model.prepare(self.data))
 
     @cached_property
+    def _with_estimates(self) -> "Recommender":
+        """One whose scores of cold items are the best that the model has."""
+        if self.cold_items or not self.model.estimates_cold_items:
+            return self
+        other = replace(self, cold_items=True)
+        other.data = self.data
+        return other
+
+    @cached_property
     def _encoding(self) -> Any:
         with inference(self.model):
             return self.model.encode(self.model.prepare(self.data))
@@ -178,6 +188,7 @@ class Recommender:
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        cold_share: float = 0.0,
     ) -> Recommendations:
         r"""Recommends the items of highest score to each user. Users without
         a training interaction, or of an unknown id, get the lists of
@@ -212,13 +223,25 @@ class Recommender:
                 (default: :obj:`None`)
             groups (Dict[int or str, Any], optional): The groups of items, by
                 raw id. (default: those of :obj:`dataset.item_table`)
+            cold_share (float, optional): The share of the places of each list
+                that is for cold items, those without a training interaction,
+                rounded to whole places and spread evenly from the first to
+                the last. They are the cold items of highest score, which is
+                that of a recommender with :obj:`cold_items=True` where the
+                model has such; scores descend among them and among the warm
+                items. All filters hold for them. Where too few cold or warm
+                items are left, the others take their places. Without a share,
+                cold items compete with all others. The lists of
+                :obj:`fallback` have none, as nothing says which to choose.
+                (default: :obj:`0.0`)
 
         Raises:
             ValueError: If :obj:`k` or :obj:`max_per_group` is not positive,
                 if an item is unknown, if :obj:`items` is an empty list, if
-                :obj:`exclude_items` leaves no item, or if there are no groups
+                :obj:`exclude_items` leaves no item, if there are no groups
                 for :obj:`max_per_group`, if :obj:`users` is given beside
-                :obj:`history`, or as in :meth:`fold_in`.
+                :obj:`history`, if :obj:`cold_share` is no share, or the model
+                does not score cold items, or as in :meth:`fold_in`.
         """
         chunks = self.recommend_iter(
             users,
@@ -230,6 +253,7 @@ class Recommender:
             exclude_items,
             max_per_group,
             groups,
+            cold_share,
         )
         return Recommendations.concat(chunks)
 
@@ -244,6 +268,7 @@ class Recommender:
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        cold_share: float = 0.0,
     ) -> Iterator[Recommendations]:
         r"""Recommends as :meth:`recommend` does, some thousand users at a
         time, so that memory never holds all lists.
@@ -259,7 +284,10 @@ class Recommender:
             exclude_items (List or Dict, optional): See :meth:`recommend`.
             max_per_group (int, optional): See :meth:`recommend`.
             groups (Dict[int or str, Any], optional): See :meth:`recommend`.
+            cold_share (float, optional): See :meth:`recommend`.
         """
+        model = self.model
+        check_share(cold_share, model.supports_cold_items, type(model).__name__)
         if history is None and replace:
             raise ValueError("'replace' must come with 'history'")
         if history is not None and users is not None:
@@ -267,8 +295,9 @@ class Recommender:
                 "'users' must be left out beside 'history', whose users are "
                 "asked for"
             )
+        one = self if cold_share == 0 else self._with_estimates
         found = (
-            self._users if history is None else self._fold_in(history, replace)
+            one._users if history is None else one._fold_in(history, replace)
         )
         yield from recommend_ids(
             self._with_fallback(found.scorer, found.known),
@@ -280,6 +309,8 @@ class Recommender:
             self._filter(items, exclude_items, max_per_group, groups),
             exclude_seen,
             folded_in=history is not None,
+            cold_share=cold_share,
+            is_cold=self.popularity == 0,
         )
 
     def fold_in(
@@ -616,9 +647,10 @@ class Recommender:
         The folder holds the embeddings of all users and items in float32,
         whose inner product is the score, the ids, what users have seen, the
         scores of the fallback, what the data set knows of the items (titles),
-        and :obj:`manifest.json`,
-        which tells sizes, versions and what each file is. It is written whole
-        or not at all.
+        and :obj:`manifest.json`, which tells sizes, versions and what each
+        file is. It is written whole or not at all. Lists with
+        :obj:`cold_share` need the export of a recommender with
+        :obj:`cold_items=True` where the model has such.
 
         Args:
             folder (str): The folder to be made.
@@ -673,6 +705,7 @@ class Recommender:
             self.fallback_score,
             self.fallback,
             table,
+            self.model.supports_cold_items and self._with_estimates is self,
         )
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)

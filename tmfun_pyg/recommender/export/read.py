@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tmfun_pyg.datasets.item_table import empty_table, read_table
+from tmfun_pyg.recommender.cold_slots import check_share
 from tmfun_pyg.recommender.fallback import Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
@@ -47,6 +48,8 @@ class Exported(NamedTuple):
             :class:`~tmfun_pyg.recommender.Recommender`.
         item_table (pandas.DataFrame): What people know the items by, as
             :obj:`dataset.item_table`.
+        scores_cold (bool): Whether the scores of cold items are from their
+            content, as lists with a share of them need it.
     """
 
     user_emb: Tensor
@@ -59,6 +62,7 @@ class Exported(NamedTuple):
     fallback_score: Tensor
     fallback: str
     item_table: pd.DataFrame
+    scores_cold: bool
 
     def recommend(
         self,
@@ -69,6 +73,7 @@ class Exported(NamedTuple):
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        cold_share: float = 0.0,
     ) -> Recommendations:
         r"""Recommends as
         :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
@@ -81,7 +86,10 @@ class Exported(NamedTuple):
             exclude_items (List or Dict, optional): See there.
             max_per_group (int, optional): See there.
             groups (Dict[int or str, Any], optional): See there.
+            cold_share (float, optional): See there.
         """
+        source = "an export without cold_items=True"
+        check_share(cold_share, self.scores_cold, source)
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
         return Recommendations.concat(
             recommend_ids(
@@ -105,6 +113,8 @@ class Exported(NamedTuple):
                     self.item_table,
                 ),
                 exclude_seen,
+                cold_share=cold_share,
+                is_cold=self.popularity == 0,
             )
         )
 
@@ -132,8 +142,9 @@ def load_exported(folder: Any) -> Exported:
         sizes = manifest["num_users"], manifest["num_items"]
         channels, types = manifest["channels"], manifest["id_types"]
         has_table = ITEM_TABLE in manifest["files"]
-        fallback = manifest["fallback"]
+        fallback, scores_cold = manifest["fallback"], manifest["scores_cold"]
         Fallback.parse(fallback)
+        _check_same("the type of scores_cold", type(scores_cold), bool)
     embs, ids = [], []
     for name, size in zip(("user", "item"), sizes, strict=True):
         with _reading(folder / f"{name}_embedding.npy") as path:
@@ -176,6 +187,7 @@ def load_exported(folder: Any) -> Exported:
         score,
         fallback,
         table,
+        scores_cold,
     )
 
 

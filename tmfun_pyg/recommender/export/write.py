@@ -107,6 +107,7 @@ def write_export(
         "dtype": "float32",
         "metric": "inner_product",
         "fallback": content.fallback,
+        "scores_cold": content.scores_cold,
         "versions": {n: import_module(n).__version__ for n in sorted(packages)},
         "id_types": {},
     }
