@@ -47,29 +47,33 @@ class ColdSlots(NamedTuple):
             limit (GroupLimit, optional): How many items of a group a list may
                 hold, cold and warm together. (default: :obj:`None`)
         """
+        known = self.known[user]
+        if bool(known.all()):
+            return self._spread(scores, self._choose(scores, k, limit))
         value, index = rank_scores(scores, k, limit)
-        row = self.known[user].nonzero().view(-1)
-        if row.numel() > 0:
-            chosen = self._choose(scores[row], k, limit)
-            value[row], index[row] = self._spread(scores[row], chosen)
+        if bool(known.any()):
+            of_known = scores[known]
+            chosen = self._choose(of_known, k, limit)
+            value[known], index[known] = self._spread(of_known, chosen)
         return value, index
 
     def _choose(
         self, scores: Tensor, k: int, limit: Optional[GroupLimit]
     ) -> Tensor:
         """Returns the items of lists in any order, and -1."""
-        num_cold = int(self.share * k + 0.5)
-        first = torch.zeros_like(scores, dtype=torch.bool)
+        cold = self.is_cold.nonzero().view(-1)
+        num_cold = min(int(self.share * k + 0.5), cold.numel())
+        warm = scores.index_fill(1, cold, -torch.inf)
         if num_cold > 0:
-            cold = scores.masked_fill(~self.is_cold, -torch.inf)
-            first = _mask(rank_scores(cold, num_cold, limit)[1], scores)
-        # The chosen ones are in, and the limit counts them before others:
-        warm = scores.masked_fill(self.is_cold, -torch.inf)
-        item = rank_scores(warm.masked_fill(first, torch.inf), k, limit)[1]
+            of_cold = limit and limit._replace(group=limit.group[cold])
+            place = rank_scores(scores[:, cold], num_cold, of_cold)[1]
+            # These are in, and the limit counts them before others:
+            _put(warm, cold[place].masked_fill(place < 0, -1), torch.inf)
+        item = rank_scores(warm, k, limit)[1]
         short = (item < 0).any(dim=1).nonzero().view(-1)
         if short.numel() > 0:
             rest = scores[short]
-            rest = rest.masked_fill(_mask(item[short], rest), torch.inf)
+            _put(rest, item[short], torch.inf)
             item[short] = rank_scores(rest, k, limit)[1]
         return item
 
@@ -119,9 +123,7 @@ def check_share(share: float, scores_cold: bool, model: str) -> None:
         )
 
 
-def _mask(item: Tensor, scores: Tensor) -> Tensor:
-    """Marks the items of lists among the scores."""
-    out = torch.zeros_like(scores, dtype=torch.bool)
+def _put(scores: Tensor, item: Tensor, value: float) -> None:
+    """Gives the items of lists a score."""
     row, place = (item >= 0).nonzero(as_tuple=True)
-    out[row, item[row, place]] = True
-    return out
+    scores[row, item[row, place]] = value
