@@ -253,7 +253,7 @@ def test_fallback(recommender: Recommender, capsys: Any) -> None:
     capsys.readouterr()
     for bad, match in (
         ("popular:30x", "--fallback must be popular, popular:DAYSd"),
-        ("popular:30d", "data set without times"),
+        ("popular:30d", "data set without dates"),
         ("group:brand", "--fallback must name a column of the item table"),
     ):
         assert main([*args, "--fallback", bad]) == 1

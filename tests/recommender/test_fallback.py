@@ -124,7 +124,7 @@ def test_refused(fallback: Any, match: str) -> None:
 def test_without_times_or_table() -> None:
     recommender = make(times=False)
     assert recommender.dataset.interaction_times is None
-    with pytest.raises(ValueError, match=r"without times.*popular:30d"):
+    with pytest.raises(ValueError, match=r"without dates.*popular:30d"):
         replace(recommender, fallback="popular:30d")
     recommender.dataset.item_table = pd.DataFrame(index=range(4))
     with pytest.raises(ValueError, match=r"which has none \(got group:group"):

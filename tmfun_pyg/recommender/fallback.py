@@ -54,8 +54,8 @@ class Fallback(NamedTuple):
         if self.days is not None and dataset.interaction_times is None:
             raise ValueError(
                 f"'fallback' must be popular or group:COLUMN for a data set "
-                f"without times, which 'prepare' reads with time_col (got "
-                f"popular:{self.days}d)"
+                f"without dates of its interactions, which 'prepare' reads "
+                f"with time_col (got popular:{self.days}d)"
             )
         if self.column is not None:
             columns = list(dataset.item_table)
