@@ -9,7 +9,11 @@ search, and the epoch is chosen by validation on the other items alone. Without
 --root it runs on the synthetic data set. In --out it writes
 
     <data>/<model>/seed_<n>.json  each run: metrics, how they came about
+    <data>/<model>/seed_<n>.npz   embeddings, if they score cold items
     <data>/cold.md, cold.json     the comparison on a data set
+
+By the embeddings, the report tells what it costs and brings to keep a share of
+each list for cold items (--shares), without another training.
 
 What is there is not done again: after a kill, the same command goes on.
 Several processes can work in the same --out, on different models or data.
@@ -18,9 +22,10 @@ Several processes can work in the same --out, on different models or data.
 import argparse
 import copy
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import torch
+from _cold_shares import compare_shares, save_embeddings, share_table
 from _options import MODELS, add_arguments, load_data, names_of, options_of
 from _report import model_table, read_rows, write_report
 from _runs import Runs
@@ -52,6 +57,8 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add("--ratio", type=float, default=0.2, help="share of items held out")
     add("--split-seed", type=int, default=0, help="draws these items")
+    shares = [0.0, 0.05, 0.1, 0.2]
+    add("--shares", type=float, nargs="+", default=shares, help="of cold items")
     return parser.parse_args()
 
 
@@ -71,7 +78,8 @@ def main() -> None:
             folder = args.out / name / model
             with locked(folder / "lock"):
                 runs.finish(folder, model, {**params, **fixed})
-        report(args.out / name)
+        points = compare_shares(args.out / name, runs.data, args.shares)
+        report(args.out / name, points)
 
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
@@ -82,6 +90,10 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
         with torch.no_grad():
             encoding = model.encode(model.prepare(data))
         ranker = EmbeddingScorer(*ColdItems.fit(model, data).extend(encoding))
+    if model.supports_cold_items:
+        if isinstance(ranker, RankingModel):
+            ranker = ranker.scorer(data)
+        save_embeddings(path.with_suffix(".npz"), ranker)
     return {
         # To choose options by, other than those that are reported:
         "cold_val": evaluate(ranker, data, "cold_val", items=is_cold),
@@ -91,7 +103,7 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
     }
 
 
-def report(out: Path) -> None:
+def report(out: Path, points: List[Dict[str, Any]]) -> None:
     """Writes what the runs in a folder amount to."""
     rows = read_rows(out, METRICS)
     rows.sort(key=lambda row: MODELS.index(row["label"]))
@@ -108,8 +120,9 @@ def report(out: Path) -> None:
         f"was chosen by Recall@20 on warm validation.",
         "",
         *model_table(rows),
+        *share_table(points),
     ]
-    write_report(out / "cold", lines, rows)
+    write_report(out / "cold", lines, rows, shares=points)
 
 
 if __name__ == "__main__":

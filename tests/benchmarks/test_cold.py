@@ -1,5 +1,6 @@
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from statistics import mean, stdev
@@ -107,6 +108,62 @@ def test_table(done: Path) -> None:
                     assert row["metrics"][title]["std"] == stdev(values)
                     cell += f" ± {stdev(values):.4f}"
                 assert f"| {cell} |" in text
+
+
+def test_shares(done: Path) -> None:
+    rows = json.loads((done / "cold.json").read_text())["shares"]
+    names = ["ContentKNN", "TMFUN"]
+    shares = [0.0, 0.05, 0.1, 0.2]
+    found = [(row["model"], row["share"]) for row in rows]
+    assert found == [(name, share) for name in names for share in shares]
+    for row in rows[::4]:  # Without a share they are as they were.
+        seeds = range(1 if row["model"] == "ContentKNN" else 2)
+        for kind in ("warm", "cold"):
+            runs = [read(done, row["model"], seed) for seed in seeds]
+            expected = mean(x[f"{kind}_among_all"]["recall@20"] for x in runs)
+            assert row[f"{kind} R@20"] == pytest.approx(expected)
+
+    # Two of 20 places, by hand:
+    data = ToRecGraph()(HoldOutItems(0.2, 0)(Small(0)[0]))
+    user_emb, item_emb = ContentKNN.from_data(data)(data)
+    scores, is_cold = user_emb @ item_emb.t(), data["item"].is_cold
+    store = data["user", "interacts", "item"]
+    scores[tuple(store.edge_index)] = -float("inf")
+    shown, recalls = set(), {}
+    for title, pairs in (
+        ("warm R@20", store.test_edge_label_index),
+        ("cold R@20", store.cold_test_edge_label_index),
+    ):
+        recall = []
+        for user in range(50):
+            order = scores[user].argsort(descending=True, stable=True).tolist()
+            cold = [item for item in order if is_cold[item]][:2]
+            warm = [item for item in order if not is_cold[item]][:18]
+            wanted = pairs[1, pairs[0] == user].tolist()
+            shown |= set(cold)
+            if wanted:
+                hit = set(wanted) & {*cold, *warm}
+                recall.append(len(hit) / len(wanted))
+        recalls[title] = mean(recall)
+    row = rows[2]
+    for title, value in recalls.items():
+        assert row[title] == pytest.approx(value)
+    assert row["cold items shown"] == pytest.approx(len(shown) / 12)
+    relative = row["warm R@20"] / rows[0]["warm R@20"]
+    assert row["warm, of that at 0"] == pytest.approx(relative)
+    relative = rows[6]["cold R@20"] / row["cold R@20"]
+    assert rows[6]["cold, of ContentKNN's"] == pytest.approx(relative)
+    assert "With a share of lists of 20" in (done / "cold.md").read_text()
+
+
+def test_shares_without_embeddings(
+    cold: ModuleType, done: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "synthetic"
+    shutil.copytree(done, out)
+    (out / "ContentKNN" / "seed_0.npz").unlink()
+    with pytest.raises(ValueError, match=r"seed_0\.npz must exist"):
+        run(cold, out, "--models", "ContentKNN")
 
 
 def test_finished_runs_are_not_repeated(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, List
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tmfun_pyg.cli.main import main
@@ -217,3 +218,64 @@ def test_options_of_a_checkpoint(capsys: Any) -> None:
         for option in ("--ckpt", "--root", "--name"):
             assert option in text
         assert "--recommender" not in text
+
+
+def test_fallback(recommender: Recommender, capsys: Any) -> None:
+    Path("users.txt").write_text("nobody\n", encoding="utf-8")
+    table = {"group": np.arange(len(recommender.dataset.item_ids)) % 2}
+    frame = pd.DataFrame(table).astype(str)
+    frame.to_csv("toy/item_table.csv", index_label="itemID")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv"]
+    args += ["--users", "users.txt", "--k", "4"]
+    assert main([*args, "--fallback", "group:group"]) == 0
+    assert "(source: group:group)" in capsys.readouterr().out
+    rows = read_rows()
+    found = Recommender.load("c.ckpt")
+    found.fallback = "group:group"
+    (expected,) = found.recommend(["nobody"], k=4).lists()
+    assert [int(row["item_id"]) for row in rows] == expected
+    assert len({item % 2 for item in expected[:2]}) == 2
+    assert {row["source"] for row in rows} == {"group:group"}
+    export = ["export", "--ckpt", "c.ckpt", "--out", "served"]
+    assert main([*export, "--fallback", "group:group"]) == 0
+    served = load_exported("served").recommend(["nobody"], k=4)
+    assert served.lists() == [expected]
+    assert served.source.tolist() == ["group:group"]
+    pairs = f"user_id,item_id\nnobody,{expected[0]}\n"
+    Path("pairs.csv").write_text(pairs, encoding="utf-8")
+    score = ["score", "--ckpt", "c.ckpt", "--pairs", "pairs.csv"]
+    score += ["--out", "out.csv", "--fallback", "group:group"]
+    assert main(score) == 0
+    (row,) = read_rows()
+    assert row["source"] == "group:group"
+    assert float(row["score"]) == served.score[0, 0]
+    capsys.readouterr()
+    for bad, match in (
+        ("popular:30x", "--fallback must be popular, popular:DAYSd"),
+        ("popular:30d", "data set without dates"),
+        ("group:brand", "--fallback must name a column of the item table"),
+    ):
+        assert main([*args, "--fallback", bad]) == 1
+        error = capsys.readouterr().err
+        assert match in error
+        assert error.count("\n") == 1
+
+
+def test_cold_share(recommender: Recommender, capsys: Any) -> None:
+    rng = np.random.default_rng(1)
+    np.save("visual.npy", rng.normal(size=(3, 8)).astype(np.float32))
+    Path("ids.txt").write_text("100\n101\n102\n")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "10"]
+    new = ["--cold-items", "visual.npy", "ids.txt"]
+    assert main([*args, *new, "--cold-share", "0.2"]) == 0
+    rows = [row for row in read_rows() if int(row["item_id"]) >= 100]
+    assert [row["rank"] for row in rows] == ["3", "8"] * NUM_USERS
+    export = ["export", "--ckpt", "c.ckpt", "--out", "served", "--cold-items"]
+    assert main(export) == 0
+    served = load_exported("served").recommend(k=10, cold_share=0.2)
+    assert main([*args, "--cold-share", "0.2"]) == 0
+    found = [int(row["item_id"]) for row in read_rows()]
+    assert found == served.item_id.ravel().tolist()
+    capsys.readouterr()
+    assert main([*args, "--cold-share", "2"]) == 1
+    assert "--cold_share must be at most 1" in capsys.readouterr().err

@@ -746,3 +746,33 @@ def test_without_sentence_transformers(tmp_path, monkeypatch):
     features = {"text": str(texts(tmp_path, **{"007__txt": b"ab"}))}
     with pytest.raises(ImportError, match=r'install "tmfun-pyg\[encode\]"'):
         prepare(path, tmp_path, "own", features, encoder=str(tmp_path))
+
+
+def test_times(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    log = make_log()
+    log["time"] += 1_600_000_000
+    kwargs = {"time_col": "time", "split": "leave_last_out"}
+    path = write_csv(tmp_path / "log.csv", log)
+    prepare(path, tmp_path, "toy", **kwargs)
+    read = MultimodalRecDataset(tmp_path, "toy")
+    user, item, seconds = read.interaction_times.numpy()
+    pairs = zip(read.user_ids[user], read.item_ids[item], strict=True)
+    found = dict(zip(pairs, seconds.tolist(), strict=True))
+    rows = zip(log["user_id"], log["item_id"], strict=True)
+    assert found == dict(zip(rows, log["time"], strict=True))
+    expected = from_interactions(log, {}, **kwargs).interaction_times
+    assert torch.equal(read.interaction_times, expected)
+
+    times = tmp_path / "toy" / "interaction_times.npy"
+    for wrong in (np.zeros(300), np.zeros(299, np.int64)):
+        np.save(times, wrong)
+        with pytest.raises(ValueError, match=r"_times\.npy' must hold 300"):
+            MultimodalRecDataset(tmp_path, "toy")
+    times.write_bytes(b"no array")
+    with pytest.raises(ValueError, match=r"_times\.npy' cannot be read"):
+        MultimodalRecDataset(tmp_path, "toy")
+    # Another log without times takes the place of it:
+    prepare(path, tmp_path, "toy", overwrite=True)
+    assert not times.exists()
+    assert MultimodalRecDataset(tmp_path, "toy").interaction_times is None

@@ -94,3 +94,30 @@ def test_the_bad_time_is_blamed(times: list, message: str) -> None:
     column = pd.Series(times, dtype=object if is_mixed else None)
     with pytest.raises(ValueError, match=f"^t must be {message}"):
         read_times(column, "t")
+
+
+@pytest.mark.parametrize("scale", [1, 10**3, 10**6, 10**9])
+def test_seconds_of_numbers(scale: int) -> None:
+    times = pd.Series([1_600_000_000, 1_500_000_001]) * scale + scale // 2
+    seconds = read_times(times, "t").seconds
+    assert seconds.dtype == np.int64
+    assert seconds.tolist() == [1_600_000_000, 1_500_000_001]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2020-09-13T12:26:40", "1969-12-31T23:59:59"],
+        ["2020-09-13T14:26:40+02:00", "1970-01-01T01:59:59+02:00"],
+    ],
+)
+def test_seconds_of_dates(times: list) -> None:
+    column = pd.Series(times)
+    dates = pd.to_datetime(column, format="ISO8601")
+    for values in (column, dates, dates.dt.as_unit("us")):
+        assert read_times(values, "t").seconds.tolist() == [1_600_000_000, -1]
+
+
+@pytest.mark.parametrize("times", [[0, 1, 2], [1.6e9, 1.6e12], [1.6e9, 7]])
+def test_no_seconds(times: list) -> None:
+    assert read_times(pd.Series(times), "t").seconds is None

@@ -29,6 +29,7 @@ BASE = {
     "seen.npz",
     "known.npy",
     "popularity.npy",
+    "fallback.npy",
 }
 
 
@@ -344,10 +345,10 @@ def test_damaged_files(recommender, folder):
     replaced("manifest.json", json.dumps(manifest).encode())
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        ValueError, match=r"format_version must be 2 \(got 99\)"
+        ValueError, match=r"format_version must be 3 \(got 99\)"
     ):
         load_exported(folder)
-    manifest["format_version"] = 2
+    manifest["format_version"] = 3
     (folder / "manifest.json").write_text(json.dumps(manifest))
     replaced("item_ids.txt", b"1\n2\n")
     replaced("item_ids.txt", b"1\n2\n3\n4\n5\n6\n7")

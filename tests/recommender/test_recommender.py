@@ -150,7 +150,7 @@ def test_chunks(make_recommender: Any, monkeypatch: Any) -> None:
     # A product of other sizes may be rounded otherwise:
     np.testing.assert_allclose(chunked.score, whole.score, rtol=1e-6)
     nobody = recommender.recommend([], k=3)
-    shapes = [(0,), (0, 3), (0, 3), (0,), (0,)]
+    shapes = [(0,), (0, 3), (0, 3), (0,), (0,), (0,)]
     assert [part.shape for part in nobody] == shapes
 
 

@@ -114,6 +114,20 @@ def load(
     return recommender
 
 
+def with_fallback(
+    recommender: Recommender, fallback: Optional[str]
+) -> Recommender:
+    """Returns a recommender with another fallback, if one is given.
+
+    Args:
+        recommender: The one of the checkpoint.
+        fallback: The other fallback.
+    """
+    if fallback is None:
+        return recommender
+    return replace(recommender, fallback=fallback)
+
+
 def show(*words: Any) -> str:
     """Returns a command as a line for a shell. Paths must be absolute, so that
     it works in any folder.

@@ -3,6 +3,7 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from tqdm import tqdm
 
+from tmfun_pyg.cli.command import with_fallback
 from tmfun_pyg.datasets.features import read_features
 from tmfun_pyg.datasets.histories import read_histories
 from tmfun_pyg.datasets.id_files import read_ids, read_ids_of_rows
@@ -34,9 +35,11 @@ def recommend(
     exclude_items: Optional[str] = None,
     max_per_group: Optional[int] = None,
     with_titles: bool = False,
+    fallback: Optional[str] = None,
+    cold_share: float = 0.0,
 ) -> None:
     """Writes the items of highest score for each user. Users whom the model
-    does not know get the most popular items, and are marked. With --history,
+    does not know get the lists of --fallback, and are marked. With --history,
     they are known by their items.
 
     Args:
@@ -56,7 +59,14 @@ def recommend(
         max_per_group: How many items of a group of the data set a list may
             hold.
         with_titles: Whether to write the titles of the items as well.
+        fallback: What users get of whom nothing is known: popular,
+            popular:30d (any number of days) or group:COLUMN (of the item
+            table, whose groups take turns). That of the checkpoint if left
+            out.
+        cold_share: The share of each list that is for cold items, chosen by
+            content, at evenly spread places.
     """
+    recommender = with_fallback(recommender, fallback)
     allowed = None if items is None else read_ids(items)
     excluded = None if exclude_items is None else read_ids(exclude_items)
     if cold_items is not None:
@@ -90,6 +100,7 @@ def recommend(
                 replace,
                 excluded,
                 max_per_group,
+                cold_share=cold_share,
             ):
                 yield chunk
                 bar.update(len(chunk.user_id))
@@ -99,7 +110,7 @@ def recommend(
     if count["unknown"] > 0:
         print(
             f"{count['unknown']} of them are unknown to the model and get the "
-            f"most popular items (source: most-popular)"
+            f"lists of the fallback (source: {recommender.fallback_source})"
         )
     if count["short"] > 0:
         print(f"{count['short']} have fewer than {k} items left")

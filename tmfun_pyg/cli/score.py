@@ -1,8 +1,9 @@
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Optional
 
 import numpy as np
 
+from tmfun_pyg.cli.command import with_fallback
 from tmfun_pyg.datasets.pair_files import read_pairs
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
@@ -10,7 +11,12 @@ from tmfun_pyg.recommender.tables import write_table
 WRITTEN = ("score", "source")
 
 
-def score(recommender: Recommender, pairs: Path, out: Path) -> None:
+def score(
+    recommender: Recommender,
+    pairs: Path,
+    out: Path,
+    fallback: Optional[str] = None,
+) -> None:
     """Writes the scores of given pairs of a user and an item, the same as in
     the lists of recommend, behind the columns of the file.
 
@@ -20,7 +26,9 @@ def score(recommender: Recommender, pairs: Path, out: Path) -> None:
             item_id, which is read some rows at a time; it may be compressed,
             as .csv.gz.
         out: The file to write: .csv or .parquet.
+        fallback: What users get of whom nothing is known, see recommend.
     """
+    recommender = with_fallback(recommender, fallback)
     count = {"pairs": 0, "unknown": 0}
 
     def pieces() -> Iterator[Dict[str, np.ndarray]]:
@@ -37,7 +45,7 @@ def score(recommender: Recommender, pairs: Path, out: Path) -> None:
                 raise ValueError(f"'{pairs}': {err}") from err
             count["pairs"] += len(frame)
             count["unknown"] += int((~found.known).sum())
-            source = np.where(found.known, "model", "most-popular")
+            source = np.where(found.known, "model", recommender.fallback_source)
             columns = {name: frame[name].to_numpy() for name in frame}
             yield {**columns, "score": found.score, "source": source}
 
@@ -46,5 +54,6 @@ def score(recommender: Recommender, pairs: Path, out: Path) -> None:
     if count["unknown"] > 0:
         print(
             f"{count['unknown']} of them are of users unknown to the model, "
-            f"and have the popularity of the item (source: most-popular)"
+            f"and have the score of the fallback (source: "
+            f"{recommender.fallback_source})"
         )

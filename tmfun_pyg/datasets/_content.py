@@ -42,6 +42,9 @@ class Content(NamedTuple):
         num_duplicates (int): The number of dropped interactions.
         item_table (pandas.DataFrame): What people know the items by, by item
             index.
+        interaction_times (torch.Tensor, optional): User, item and seconds
+            from 1970 on of each interaction of the log, if it has times, in
+            the order of the pairs, of shape :obj:`[3, num_interactions]`.
     """
 
     data: HeteroData
@@ -50,6 +53,7 @@ class Content(NamedTuple):
     item_ids: np.ndarray
     num_duplicates: int
     item_table: pd.DataFrame
+    interaction_times: Optional[Tensor] = None
 
     @property
     def splits(self) -> List[Tensor]:
@@ -98,6 +102,11 @@ def build_content(
     return Content(
         data, list(features), user_ids, item_ids, num_duplicates, table
     )
+
+
+def timed(user: np.ndarray, item: np.ndarray, seconds: np.ndarray) -> Tensor:
+    """Returns what stands in ``Content.interaction_times``."""
+    return torch.from_numpy(np.stack([user, item, seconds]))
 
 
 def first_of_pairs(

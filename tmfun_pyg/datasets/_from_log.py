@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets import _content
-from tmfun_pyg.datasets._content import Content, Features, Interactions
+from tmfun_pyg.datasets._content import Content, Features, Interactions, timed
 from tmfun_pyg.datasets._ids import IdType, distinct_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
@@ -42,8 +42,14 @@ def content_from_log(
     order = np.lexsort((item, user))
     inter = Interactions(user[order], item[order], label[order])
     _content.warn_duplicates(log.num_duplicates, log.source)
-    return _content.build_content(
+    content = _content.build_content(
         inter, tables, log.user_ids, item_ids, log.num_duplicates
+    )
+    if "seconds" not in log.rows:
+        return content
+    seconds = log.rows["seconds"].to_numpy()[order]
+    return content._replace(
+        interaction_times=timed(inter.user, inter.item, seconds)
     )
 
 

@@ -32,8 +32,9 @@ class Log(NamedTuple):
         item_ids (np.ndarray): The raw item ids in sorted order.
         rows (pandas.DataFrame): The interactions in their order, with the
             columns ``user`` and ``item`` (indices), ``time`` (the rank of
-            the time) and ``day`` (its date) if the log has times, and
-            ``label`` (0, 1 or 2) if its split is given.
+            the time) and ``day`` (its date) if the log has times,
+            ``seconds`` (from 1970 on) if their unit is known, and ``label``
+            (0, 1 or 2) if its split is given.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
         units (Dict[str, int]): How many times look like seconds,
@@ -120,6 +121,8 @@ def read_log(
     kept = np.sort(first_of_pairs(*rows.to_numpy().T))
     if times:
         rows["day"] = times.day
+        if times.seconds is not None:
+            rows["seconds"] = times.seconds
     rows = rows.iloc[kept]
     units = times.units if times else {}
     num_duplicates = len(frame) - len(rows)

@@ -19,6 +19,8 @@ from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_no_id
 FEATURES = "_feat.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
 ITEM_TABLE = "item_table.csv"
+# The seconds from 1970 on of each row of the .inter file.
+TIMES = "interaction_times.npy"
 # Ends the name of a column of raw ids that are text if they are integers, too.
 TEXT = ":str"
 # The columns of an .inter file, each with a pattern of its fields and what
@@ -47,10 +49,10 @@ def find_modalities(raw_dir: str) -> List[str]:
 
 
 def raw_files(raw_dir: str, name: str, modalities: List[str]) -> List[str]:
-    """Returns the names of all files: the mappings and what is known of the
-    items only if they exist.
+    """Returns the names of all files: the mappings, what is known of the
+    items and the times only if they exist.
     """
-    optional = [*MAPPINGS.values(), ITEM_TABLE]
+    optional = [*MAPPINGS.values(), ITEM_TABLE, TIMES]
     return [
         f"{name}.inter",
         *(modality + FEATURES for modality in modalities),
@@ -94,9 +96,15 @@ def read(
         inter, features, user_ids, item_ids, num_duplicates
     )
     path = osp.join(raw_dir, ITEM_TABLE)
-    if not osp.isfile(path):
-        return content
-    return content._replace(item_table=read_table(path, len(item_ids)))
+    if osp.isfile(path):
+        table = read_table(path, len(item_ids))
+        content = content._replace(item_table=table)
+    path = osp.join(raw_dir, TIMES)
+    if osp.isfile(path):
+        seconds = _read_seconds(path, len(rows.user))[kept]
+        times = _content.timed(inter.user, inter.item, seconds)
+        content = content._replace(interaction_times=times)
+    return content
 
 
 def write(content: Content, name: str, folder: str) -> None:
@@ -114,6 +122,24 @@ def write(content: Content, name: str, folder: str) -> None:
         write_mapping(osp.join(folder, MAPPINGS[kind]), f"{kind}ID", ids)
     if len(content.item_table.columns) > 0:
         write_table(osp.join(folder, ITEM_TABLE), content.item_table)
+    if content.interaction_times is not None:
+        place = np.lexsort((item, user)).argsort()  # In order of the pairs.
+        seconds = content.interaction_times[2].numpy()[place]
+        np.save(osp.join(folder, TIMES), seconds)
+
+
+def _read_seconds(path: str, num_rows: int) -> np.ndarray:
+    try:
+        seconds = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as err:
+        raise ValueError(f"'{path}' cannot be read: {err}") from err
+    if seconds.dtype != np.int64 or seconds.shape != (num_rows,):
+        raise ValueError(
+            f"'{path}' must hold {num_rows} times, a 64-bit integer for each "
+            f"row of the .inter file (got {seconds.dtype} of shape "
+            f"{list(seconds.shape)})"
+        )
+    return seconds
 
 
 def read_inter(path: str) -> Interactions:

@@ -1,6 +1,6 @@
 """The times of a log."""
 
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import pandas as pd
@@ -31,11 +31,14 @@ class Times(NamedTuple):
             numbers that count something else.
         units (Dict[str, int]): How many look like numbers of seconds,
             milliseconds and so on, and of none if some look like one.
+        seconds (np.ndarray, optional): Whole seconds from 1970 on, if times
+            are dates or numbers in one known unit.
     """
 
     rank: np.ndarray
     day: np.ndarray
     units: Dict[str, int]
+    seconds: Optional[np.ndarray] = None
 
 
 def read_times(times: pd.Series, source: str) -> Times:
@@ -49,7 +52,8 @@ def read_times(times: pd.Series, source: str) -> Times:
     parsed, is_date = _parse(times, source)
     rank = pd.factorize(parsed, sort=True)[0]
     if is_date:
-        return Times(rank, pd.factorize(parsed.dt.normalize())[0], {})
+        day = pd.factorize(parsed.dt.normalize())[0]
+        return Times(rank, day, {}, _seconds_of(parsed))
     value, day, units = parsed.to_numpy(), np.full(len(rank), -1), {}
     for unit, scale in UNITS.items():
         chosen = (value >= FIRST * scale) & (value < LAST * scale)
@@ -58,7 +62,21 @@ def read_times(times: pd.Series, source: str) -> Times:
             day[chosen] = value[chosen] // (SECONDS_OF_A_DAY * scale)
     if units and (day < 0).any():
         units[OTHER] = int((day < 0).sum())
-    return Times(rank, day if (day >= 0).all() else rank, units)
+    if (day < 0).any():
+        return Times(rank, rank, units)
+    seconds = None
+    if len(units) == 1:
+        (unit,) = units
+        seconds = (value // UNITS[unit]).astype(np.int64)
+    return Times(rank, day, units, seconds)
+
+
+def _seconds_of(dates: pd.Series) -> np.ndarray:
+    """Returns the whole seconds from 1970 on; dates without a time zone are
+    taken for UTC.
+    """
+    naive = dates.dt.tz_convert(None) if dates.dt.tz is not None else dates
+    return naive.to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
 def _parse(times: pd.Series, source: str) -> Tuple[pd.Series, bool]:

@@ -31,7 +31,9 @@ class MultimodalRecDataset(RecDataset):
     integers if all of them are integers of 64 bits (and the name of their
     column does not end in :obj:`:str`), and strings otherwise. Without these
     files, ids are indices. Titles, pictures and groups of items are read from
-    :obj:`item_table.csv`, which :func:`~tmfun_pyg.datasets.prepare` writes.
+    :obj:`item_table.csv`, and times of interactions from
+    :obj:`interaction_times.npy`, which :func:`~tmfun_pyg.datasets.prepare`
+    writes.
 
     The raw files are read from the first of these folders that exists:
 
@@ -99,6 +101,10 @@ class MultimodalRecDataset(RecDataset):
             index: the columns :obj:`title`, :obj:`image_url` and
             :obj:`group`, if the data set has them, of text, which is empty
             where an item has none.
+        interaction_times (torch.Tensor, optional): User index, item index and
+            seconds from 1970 on of each interaction of the log, of shape
+            :obj:`[3, num_interactions]`, if its times are dates or numbers in
+            one known unit.
         raw_dir (str): The folder of the raw files.
         processed_dir (str): The folder of the processed files.
         processed_file_names (str): The processed file, whose name depends on

@@ -62,6 +62,9 @@ def prepare(
       are read back as what they are, integers or strings,
     * :obj:`item_table.csv`: titles, pictures and groups of items, if
       :obj:`items` is given,
+    * :obj:`interaction_times.npy`: the time of each row of interactions in
+      seconds from 1970 on, if :obj:`time_col` is given and holds dates or
+      numbers in one known unit,
     * :obj:`report.json`: the report.
 
     It is written completely or not at all.

@@ -4,6 +4,7 @@ from typing import List, Optional
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 from torch_geometric.data import HeteroData, InMemoryDataset
 
 from tmfun_pyg.datasets._content import SPLIT_KEYS, Content
@@ -23,6 +24,10 @@ class RecDataset(InMemoryDataset):
             index: the columns :obj:`title`, :obj:`image_url` and
             :obj:`group`, if the data set has them, of text, which is empty
             where an item has none.
+        interaction_times (torch.Tensor, optional): User index, item index and
+            seconds from 1970 on of each interaction of the log, of shape
+            :obj:`[3, num_interactions]`, if its times are dates or numbers in
+            one known unit.
     """
 
     modalities: List[str]
@@ -30,6 +35,7 @@ class RecDataset(InMemoryDataset):
     item_ids: np.ndarray
     num_duplicates: int
     item_table: pd.DataFrame
+    interaction_times: Optional[Tensor] = None
     _fingerprint: Optional[str] = None
 
     @property

@@ -3,6 +3,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from tmfun_pyg.recommender.cold_slots import ColdSlots
 from tmfun_pyg.recommender.item_filter import ItemFilter, ItemLists
 from tmfun_pyg.utils.retrieval import (
     Scorer,
@@ -22,6 +23,8 @@ class FilteredRanking:
         item_filter (ItemFilter): Which items may be in a list.
         seen (UserItems, optional): What is left out for each user of the
             scorer. (default: :obj:`None`)
+        cold (ColdSlots, optional): The places of cold items.
+            (default: :obj:`None`)
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class FilteredRanking:
         scorer: Scorer,
         item_filter: ItemFilter,
         seen: Optional[UserItems] = None,
+        cold: Optional[ColdSlots] = None,
     ) -> None:
         self.device, self.seen = scorer.device, seen
         self.allowed_of = _to(self.device, item_filter.allowed_of)
@@ -47,6 +51,10 @@ class FilteredRanking:
         if self.limit is not None:
             group = self.limit.group.to(self.device)[self.index]
             self.limit = self.limit._replace(group=group)
+        self.cold = cold
+        if cold is not None:
+            is_cold = cold.is_cold.to(self.device)[self.index]
+            self.cold = cold._replace(is_cold=is_cold)
 
     @torch.no_grad()
     def topk(
@@ -78,7 +86,11 @@ class FilteredRanking:
                 scores[self._entries(lists, of[block])] = -torch.inf
             if self.allowed_of is not None and allowed is not None:
                 scores = self._restrict(scores, self.allowed_of, allowed[block])
-            blocks.append(rank_scores(scores, k, self.limit))
+            if self.cold is None:
+                blocks.append(rank_scores(scores, k, self.limit))
+            else:
+                of = user[block]
+                blocks.append(self.cold.rank(scores, k, of, self.limit))
         score, place = map(torch.cat, zip(*blocks, strict=True))
         check_ranked(score)
         return score, self.index[place].masked_fill(place < 0, -1)

@@ -17,9 +17,8 @@ class PairScores(NamedTuple):
     Args:
         score (np.ndarray): The scores, of shape :obj:`[num_pairs]`.
         known (np.ndarray): Whether the user has a training interaction, of
-            shape :obj:`[num_pairs]`. For the others the score is the item's
-            number of training interactions, as in
-            :class:`~tmfun_pyg.recommender.Recommendations`.
+            shape :obj:`[num_pairs]`. The others have the score of the
+            fallback, as in :class:`~tmfun_pyg.recommender.Recommendations`.
     """
 
     score: np.ndarray
@@ -37,7 +36,7 @@ def score_pairs(
         user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
         item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
     """
-    known, score = scorer.known[user], scorer.popularity[item]
+    known, score = scorer.known[user], scorer.fallback[item]
     model, user, item = scorer.scorer, user[known], item[known]
     if user.numel() > 0 and isinstance(model, EmbeddingScorer):
         score[known] = _from_embeddings(model, user, item)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tmfun_pyg.recommender.cold_slots import ColdSlots
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
@@ -29,6 +30,8 @@ def recommend_ids(
     item_filter: Optional[ItemFilter] = None,
     exclude_seen: bool = True,
     folded_in: bool = False,
+    cold_share: float = 0.0,
+    is_cold: Optional[Tensor] = None,
 ) -> Iterator[Recommendations]:
     r"""Recommends the items of highest score to users, some thousand at a
     time.
@@ -48,16 +51,24 @@ def recommend_ids(
             (default: :obj:`True`)
         folded_in (bool, optional): Whether the scores of known users are from
             folding them in. (default: :obj:`False`)
+        cold_share (float, optional): The share of each list that is for cold
+            items. (default: :obj:`0.0`)
+        is_cold (torch.Tensor, optional): Whether each item is cold, given
+            with a share. (default: :obj:`None`)
     """
     check_count("k", k)
     if users is not None:  # A string would pass for its characters.
         check_list("users", users)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
+    cold = None
+    if cold_share > 0 and is_cold is not None:
+        cold = ColdSlots(cold_share, is_cold, scorer.known)
     ranking = FilteredRanking(
         scorer,
         item_filter or ItemFilter(item_ids),
         seen if exclude_seen else None,
+        cold,
     )
     k = min(k, ranking.scorer.num_items)
     place_of = index_by_text(user_ids)
@@ -72,6 +83,7 @@ def recommend_ids(
             score.cpu().numpy(),
             is_known,
             is_known & folded_in,
+            np.full(len(asked), scorer.source),
         )
 
 

@@ -23,10 +23,11 @@ class Recommendations(NamedTuple):
             is none, of shape :obj:`[num_rows, k]`.
         known (np.ndarray): Whether the model knows the user, by a training
             interaction or by a history, of shape :obj:`[num_rows]`. The others
-            get the most popular items, with numbers of training interactions
-            as scores.
+            get the lists of the fallback.
         folded_in (np.ndarray): Whether the model knows the user by a history,
             of shape :obj:`[num_rows]`.
+        fallback (np.ndarray): How a list of the fallback would be marked, of
+            shape :obj:`[num_rows]`.
     """
 
     user_id: np.ndarray
@@ -34,14 +35,16 @@ class Recommendations(NamedTuple):
     score: np.ndarray
     known: np.ndarray
     folded_in: np.ndarray
+    fallback: np.ndarray
 
     @property
     def source(self) -> np.ndarray:
         r"""Where each user's list comes from: :obj:`"model"`,
-        :obj:`"folded-in"` or :obj:`"most-popular"`.
+        :obj:`"folded-in"` or the fallback: :obj:`"most-popular"`,
+        :obj:`"popular:30d"` or :obj:`"group:COLUMN"`.
         """
         of_model = np.where(self.folded_in, "folded-in", "model")
-        return np.where(self.known, of_model, "most-popular")
+        return np.where(self.known, of_model, self.fallback)
 
     @classmethod
     def concat(cls, chunks: Iterable["Recommendations"]) -> "Recommendations":

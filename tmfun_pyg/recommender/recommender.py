@@ -22,7 +22,9 @@ from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
+from tmfun_pyg.recommender.cold_slots import check_share
 from tmfun_pyg.recommender.export import Exported, write_export
+from tmfun_pyg.recommender.fallback import POPULAR, Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.fold_in import History, Users, fold_in
 from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
@@ -72,11 +74,29 @@ class Recommender:
             training interaction are scored by an estimate from their content,
             see :class:`~tmfun_pyg.nn.ColdItems`.
             (default: :obj:`False`)
+        fallback (str, optional): What users get of whom nothing is known,
+            those without a training interaction and those of an unknown id:
+
+            * :obj:`"popular"`: the items with most training interactions,
+              whose number is the score,
+            * :obj:`"popular:30d"`: those with most in the 30 days (or any
+              other number) up to the last training interaction, for data
+              sets with times; the score is this number, and behind the
+              point, where it is the same, tells who has more of all times,
+            * :obj:`"group:COLUMN"`: the most popular item of each group by a
+              column of :obj:`dataset.item_table`, the most popular first,
+              then the second of each, and so on, so that a list shows the
+              best of many groups. Items without a group make one together.
+              The score counts down from round to round.
+
+            The order is that of all items: what a request or a user leaves
+            out is passed over. (default: :obj:`"popular"`)
 
     Raises:
         ValueError: If :obj:`dataset` is a graph in place of a data set, or
-            another data set than the model was trained with. A model knows
-            it if it was loaded, or if
+            another data set than the model was trained with, or if it has
+            not what :obj:`fallback` needs. A model knows its data set if it
+            was loaded, or if
             :class:`~tmfun_pyg.training.RecommenderModule` was given it.
     """
 
@@ -85,9 +105,11 @@ class Recommender:
     source: Optional[DatasetOptions] = None
     epoch: Optional[int] = None
     cold_items: bool = False
+    fallback: str = POPULAR
 
     def __post_init__(self) -> None:
         _check_dataset(self.dataset)
+        Fallback.parse(self.fallback).check(self.dataset)
         check_fingerprint(self.model.fingerprint, self.dataset)
 
     @cached_property
@@ -118,6 +140,16 @@ class Recommender:
         r"""The number of training interactions of each item."""
         return self.data["item"].degree
 
+    @property
+    def fallback_source(self) -> str:
+        r"""How the lists and scores of the fallback are marked."""
+        return Fallback.parse(self.fallback).source
+
+    @cached_property
+    def fallback_score(self) -> Tensor:
+        r"""The score of each item for users of whom nothing is known."""
+        return Fallback.parse(self.fallback).scores(self.dataset, self.data)
+
     @cached_property
     def scorer(self) -> Scorer:
         r"""Scores all items for users, by indices."""
@@ -130,6 +162,15 @@ class Recommender:
         if not self.cold_items:
             return None
         return ColdItems.fit(self.model, self.model.prepare(self.data))
+
+    @cached_property
+    def _with_estimates(self) -> "Recommender":
+        """One whose scores of cold items are the best that the model has."""
+        if self.cold_items or not self.model.estimates_cold_items:
+            return self
+        other = replace(self, cold_items=True)
+        other.data = self.data
+        return other
 
     @cached_property
     def _encoding(self) -> Any:
@@ -147,11 +188,12 @@ class Recommender:
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        cold_share: float = 0.0,
     ) -> Recommendations:
         r"""Recommends the items of highest score to each user. Users without
-        a training interaction, or of an unknown id, get the most popular
-        items, and are marked. With :obj:`history`, the lists are for its
-        users, who are folded in, see :meth:`fold_in`.
+        a training interaction, or of an unknown id, get the lists of
+        :obj:`fallback`, and are marked. With :obj:`history`, the lists are
+        for its users, who are folded in, see :meth:`fold_in`.
 
         Args:
             users (Iterable[int or str], optional): The raw ids of the users,
@@ -181,13 +223,25 @@ class Recommender:
                 (default: :obj:`None`)
             groups (Dict[int or str, Any], optional): The groups of items, by
                 raw id. (default: those of :obj:`dataset.item_table`)
+            cold_share (float, optional): The share of the places of each list
+                that is for cold items, those without a training interaction,
+                rounded to whole places and spread evenly from the first to
+                the last. They are the cold items of highest score, which is
+                that of a recommender with :obj:`cold_items=True` where the
+                model has such; scores descend among them and among the warm
+                items. All filters hold for them. Where too few cold or warm
+                items are left, the others take their places. Without a share,
+                cold items compete with all others. The lists of
+                :obj:`fallback` have none, as nothing says which to choose.
+                (default: :obj:`0.0`)
 
         Raises:
             ValueError: If :obj:`k` or :obj:`max_per_group` is not positive,
                 if an item is unknown, if :obj:`items` is an empty list, if
-                :obj:`exclude_items` leaves no item, or if there are no groups
+                :obj:`exclude_items` leaves no item, if there are no groups
                 for :obj:`max_per_group`, if :obj:`users` is given beside
-                :obj:`history`, or as in :meth:`fold_in`.
+                :obj:`history`, if :obj:`cold_share` is no share, or the model
+                does not score cold items, or as in :meth:`fold_in`.
         """
         chunks = self.recommend_iter(
             users,
@@ -199,6 +253,7 @@ class Recommender:
             exclude_items,
             max_per_group,
             groups,
+            cold_share,
         )
         return Recommendations.concat(chunks)
 
@@ -213,6 +268,7 @@ class Recommender:
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        cold_share: float = 0.0,
     ) -> Iterator[Recommendations]:
         r"""Recommends as :meth:`recommend` does, some thousand users at a
         time, so that memory never holds all lists.
@@ -228,7 +284,10 @@ class Recommender:
             exclude_items (List or Dict, optional): See :meth:`recommend`.
             max_per_group (int, optional): See :meth:`recommend`.
             groups (Dict[int or str, Any], optional): See :meth:`recommend`.
+            cold_share (float, optional): See :meth:`recommend`.
         """
+        model = self.model
+        check_share(cold_share, model.supports_cold_items, type(model).__name__)
         if history is None and replace:
             raise ValueError("'replace' must come with 'history'")
         if history is not None and users is not None:
@@ -236,11 +295,12 @@ class Recommender:
                 "'users' must be left out beside 'history', whose users are "
                 "asked for"
             )
+        one = self if cold_share == 0 else self._with_estimates
         found = (
-            self._users if history is None else self._fold_in(history, replace)
+            one._users if history is None else one._fold_in(history, replace)
         )
         yield from recommend_ids(
-            FallbackScorer(found.scorer, found.known, self.popularity),
+            self._with_fallback(found.scorer, found.known),
             found.seen,
             found.user_ids,
             self.dataset.item_ids,
@@ -249,6 +309,8 @@ class Recommender:
             self._filter(items, exclude_items, max_per_group, groups),
             exclude_seen,
             folded_in=history is not None,
+            cold_share=cold_share,
+            is_cold=self.popularity == 0,
         )
 
     def fold_in(
@@ -290,6 +352,10 @@ class Recommender:
         assert isinstance(found.scorer, EmbeddingScorer)
         emb = found.scorer.user_emb.float()
         return emb.cpu().numpy(), found.known.cpu().numpy()
+
+    def _with_fallback(self, scorer: Scorer, known: Tensor) -> FallbackScorer:
+        score, source = self.fallback_score, self.fallback_source
+        return FallbackScorer(scorer, known, score, source)
 
     @property
     def _users(self) -> Users:
@@ -403,7 +469,7 @@ class Recommender:
                 f"'users' and 'items' must be of one length (got {len(user)} "
                 f"and {len(item)})"
             )
-        scorer = FallbackScorer(self.scorer, self.known, self.popularity)
+        scorer = self._with_fallback(self.scorer, self.known)
         return score_pairs(scorer, user, item)
 
     @property
@@ -447,7 +513,12 @@ class Recommender:
         )
         # No source: this data set was not read from anywhere.
         larger = Recommender(
-            model, dataset, None, self.epoch, model.estimates_cold_items
+            model,
+            dataset,
+            None,
+            self.epoch,
+            model.estimates_cold_items,
+            self.fallback,
         )
         if larger.cold_items:
             # Other sizes may be rounded otherwise: keep the known embeddings.
@@ -525,6 +596,7 @@ class Recommender:
             "state_dict": {PREFIX + key: value for key, value in weights},
             "epoch": self.epoch,
             "cold_items": self.cold_items,
+            "fallback": self.fallback,
         }
         AtomicCheckpointIO().save_checkpoint(checkpoint, path)
 
@@ -560,8 +632,14 @@ class Recommender:
             dataset = source.load()
         _check_dataset(dataset)
         model = restore_model(checkpoint, dataset, model_cls)
-        cold_items = checkpoint.get("cold_items", False)
-        return cls(model, dataset, source, checkpoint["epoch"], cold_items)
+        return cls(
+            model,
+            dataset,
+            source,
+            checkpoint["epoch"],
+            checkpoint.get("cold_items", False),
+            checkpoint.get("fallback", POPULAR),
+        )
 
     def export(
         self,
@@ -574,10 +652,12 @@ class Recommender:
         r"""Writes what a server needs to recommend without the model.
 
         The folder holds the embeddings of all users and items in float32,
-        whose inner product is the score, the ids, what users have seen, what
-        the data set knows of the items (titles), and :obj:`manifest.json`,
-        which tells sizes, versions and what each file is. It is written whole
-        or not at all.
+        whose inner product is the score, the ids, what users have seen, the
+        scores of the fallback, what the data set knows of the items (titles),
+        and :obj:`manifest.json`, which tells sizes, versions and what each
+        file is. It is written whole or not at all. Lists with
+        :obj:`cold_share` need the export of a recommender with
+        :obj:`cold_items=True` where the model has such.
 
         Args:
             folder (str): The folder to be made.
@@ -623,7 +703,16 @@ class Recommender:
         known, popularity = self.known.cpu(), self.popularity.cpu().float()
         table = self.dataset.item_table
         parts = Exported(
-            user_emb, item_emb, *ids, seen, known, popularity, table
+            user_emb,
+            item_emb,
+            *ids,
+            seen,
+            known,
+            popularity,
+            self.fallback_score,
+            self.fallback,
+            table,
+            self.model.supports_cold_items and self._with_estimates is self,
         )
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)

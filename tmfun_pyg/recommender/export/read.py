@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from tmfun_pyg.datasets.item_table import empty_table, read_table
+from tmfun_pyg.recommender.cold_slots import check_share
+from tmfun_pyg.recommender.fallback import Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
 from tmfun_pyg.recommender.raw_ids import recommend_ids
@@ -18,7 +20,7 @@ from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
-VERSION = 2
+VERSION = 3
 MANIFEST, ITEM_TABLE = "manifest.json", "item_table.csv"
 DTYPES = {"int": np.int64, "str": np.str_}
 
@@ -40,8 +42,14 @@ class Exported(NamedTuple):
             nothing.
         popularity (torch.Tensor): The number of training interactions of each
             item, of shape :obj:`[num_items]`.
+        fallback_score (torch.Tensor): The score of each item for users of
+            whom nothing is known, of shape :obj:`[num_items]`.
+        fallback (str): What these scores are, see
+            :class:`~tmfun_pyg.recommender.Recommender`.
         item_table (pandas.DataFrame): What people know the items by, as
             :obj:`dataset.item_table`.
+        scores_cold (bool): Whether the scores of cold items are from their
+            content, as lists with a share of them need it.
     """
 
     user_emb: Tensor
@@ -51,7 +59,10 @@ class Exported(NamedTuple):
     seen: UserItems
     known: Tensor
     popularity: Tensor
+    fallback_score: Tensor
+    fallback: str
     item_table: pd.DataFrame
+    scores_cold: bool
 
     def recommend(
         self,
@@ -62,6 +73,7 @@ class Exported(NamedTuple):
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        cold_share: float = 0.0,
     ) -> Recommendations:
         r"""Recommends as
         :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
@@ -74,11 +86,19 @@ class Exported(NamedTuple):
             exclude_items (List or Dict, optional): See there.
             max_per_group (int, optional): See there.
             groups (Dict[int or str, Any], optional): See there.
+            cold_share (float, optional): See there.
         """
+        source = "an export without cold_items=True"
+        check_share(cold_share, self.scores_cold, source)
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
         return Recommendations.concat(
             recommend_ids(
-                FallbackScorer(scorer, self.known, self.popularity),
+                FallbackScorer(
+                    scorer,
+                    self.known,
+                    self.fallback_score,
+                    Fallback.parse(self.fallback).source,
+                ),
                 self.seen,
                 self.user_ids,
                 self.item_ids,
@@ -93,6 +113,8 @@ class Exported(NamedTuple):
                     self.item_table,
                 ),
                 exclude_seen,
+                cold_share=cold_share,
+                is_cold=self.popularity == 0,
             )
         )
 
@@ -120,6 +142,9 @@ def load_exported(folder: Any) -> Exported:
         sizes = manifest["num_users"], manifest["num_items"]
         channels, types = manifest["channels"], manifest["id_types"]
         has_table = ITEM_TABLE in manifest["files"]
+        fallback, scores_cold = manifest["fallback"], manifest["scores_cold"]
+        Fallback.parse(fallback)
+        _check_same("the type of scores_cold", type(scores_cold), bool)
     embs, ids = [], []
     for name, size in zip(("user", "item"), sizes, strict=True):
         with _reading(folder / f"{name}_embedding.npy") as path:
@@ -145,12 +170,24 @@ def load_exported(folder: Any) -> Exported:
         known = _read_array(path, np.bool_, (sizes[0],))
     with _reading(folder / "popularity.npy") as path:
         popularity = _read_array(path, np.float32, (sizes[1],))
+    with _reading(folder / "fallback.npy") as path:
+        score = _read_array(path, np.float32, (sizes[1],))
     table = empty_table(sizes[1])
     if has_table:
         with _reading(folder / ITEM_TABLE) as path:
             table = read_table(str(path), sizes[1])
     return Exported(
-        embs[0], embs[1], ids[0], ids[1], seen, known, popularity, table
+        embs[0],
+        embs[1],
+        ids[0],
+        ids[1],
+        seen,
+        known,
+        popularity,
+        score,
+        fallback,
+        table,
+        scores_cold,
     )
 
 

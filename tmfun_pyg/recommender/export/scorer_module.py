@@ -11,8 +11,8 @@ class ScorerModule(torch.nn.Module):
     r"""From indices of users, of shape :obj:`[batch_size]`, to the scores and
     the indices of their best items, both of shape :obj:`[batch_size, k]`,
     :obj:`-inf` and :obj:`-1` where fewer items are left, and to whether each
-    user is known: the others get the most popular items. The order of items
-    of equal score is not defined.
+    user is known: the others get the lists of the fallback. The order of
+    items of equal score is not defined.
 
     Args:
         content (Exported): The embeddings, the items never to be recommended
@@ -25,7 +25,7 @@ class ScorerModule(torch.nn.Module):
     seen_rowptr: Tensor
     seen_col: Tensor
     known: Tensor
-    popularity: Tensor
+    fallback_score: Tensor
 
     def __init__(self, content: Exported, k: int) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class ScorerModule(torch.nn.Module):
         self.register_buffer("seen_rowptr", content.seen.rowptr)
         self.register_buffer("seen_col", content.seen.col)
         self.register_buffer("known", content.known)
-        self.register_buffer("popularity", content.popularity)
+        self.register_buffer("fallback_score", content.fallback_score)
 
     def forward(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         r"""Ranks all items for some users."""
         score = self.user_emb.index_select(0, user) @ self.item_emb.t()
         known = self.known.index_select(0, user)
-        score = score.where(known.unsqueeze(1), self.popularity)
+        score = score.where(known.unsqueeze(1), self.fallback_score)
         seen = UserItems(self.seen_rowptr, self.seen_col)
         lowest = score.new_full((), -torch.inf)
         # No `stable_topk`, whose work depends on where scores are equal:

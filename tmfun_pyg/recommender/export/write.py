@@ -34,8 +34,9 @@ FILES = {
     "seen.npz": "the items that user u has, in training, validation or test: "
     "seen_col[seen_rowptr[u]:seen_rowptr[u + 1]]",
     "known.npy": "whether each user has a training interaction; the "
-    "embeddings of the others mean nothing, they get the most popular items",
+    "embeddings of the others mean nothing, they get items by fallback.npy",
     "popularity.npy": "the number of training interactions of each item",
+    "fallback.npy": "the score of each item for users who are not known",
     ITEM_TABLE: "titles, pictures and groups of the items, a row each",
     "embeddings.safetensors": "user_embedding and item_embedding",
     "items.faiss": "an index of the items for maximum inner product",
@@ -105,6 +106,8 @@ def write_export(
         "num_known": int(content.known.sum()),
         "dtype": "float32",
         "metric": "inner_product",
+        "fallback": content.fallback,
+        "scores_cold": content.scores_cold,
         "versions": {n: import_module(n).__version__ for n in sorted(packages)},
         "id_types": {},
     }
@@ -120,6 +123,7 @@ def write_export(
         np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
         np.save(part / "known.npy", content.known.numpy())
         np.save(part / "popularity.npy", content.popularity.numpy())
+        np.save(part / "fallback.npy", content.fallback_score.numpy())
         if len(content.item_table.columns) > 0:
             write_table(str(part / ITEM_TABLE), content.item_table)
         if "safetensors" in formats:
