@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import List, Optional
 
 import torch
 import torch.nn.functional as F
@@ -55,18 +55,30 @@ class ContentKNN(RankingModel):
         r"""Returns the means of users and the unit vectors of items, of the
         size of all features together.
         """
+        units = self.fold_in_state(data)
+        emb = self.encode_new_users(units, data), torch.cat(units, dim=1)
+        return Embeddings(*emb).rows(user, item)
+
+    def fold_in_state(self, data: HeteroData) -> List[Tensor]:
+        r"""Returns the unit vectors of items for each modality."""
         self.check_data(data)
-        edge_index = data["user", "interacts", "item"].edge_index
-        users, items = [], []
+        units = []
         for column, name in enumerate(data.modalities):
             x = data["item"][f"x_{name}"]
             mask = data["item"].mask[:, column : column + 1]
             is_warm = mask & (data["item"].degree > 0).view(-1, 1)
             mean = (x * is_warm).sum(0, dtype=torch.double)
             mean = mean / is_warm.sum().clamp(min=1)
-            x = F.normalize(x - mean.to(x.dtype), dim=1) * mask
-            count = spmm(edge_index, mask.to(x.dtype)).clamp(min=1)
-            users.append(spmm(edge_index, x) / (count * len(data.modalities)))
-            items.append(x)
-        emb = torch.cat(users, dim=1), torch.cat(items, dim=1)
-        return Embeddings(*emb).rows(user, item)
+            units.append(F.normalize(x - mean.to(x.dtype), dim=1) * mask)
+        return units
+
+    def encode_new_users(self, state: List[Tensor], data: HeteroData) -> Tensor:
+        r"""Returns the means of users, new or not."""
+        edge_index = data["user", "interacts", "item"].edge_index
+        has = data["item"].mask.to(state[0].dtype)
+        count = spmm(edge_index, has).clamp(min=1) * len(state)
+        means = [
+            spmm(edge_index, x) / count[:, column : column + 1]
+            for column, x in enumerate(state)
+        ]
+        return torch.cat(means, dim=1)

@@ -1,5 +1,7 @@
 """Raw ids: 64-bit integers, or text."""
 
+import re
+from functools import cached_property
 from typing import Any, Dict, Iterable, List, Mapping
 
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 
 # Text that is no id: it is empty, has one of these parts, or spaces around it.
 NO_PARTS = "line breaks, null characters, lone surrogates"
-NO_ID = r"^$|^\s|\s$|[\n\r\0\ud800-\udfff]"
+NO_ID = re.compile(r"^$|^\s|\s$|[\n\r\0\ud800-\udfff]")
 # How many unknown ids an error names.
 NAMED = 5
 
@@ -18,8 +20,7 @@ def is_no_id(names: Any) -> np.ndarray:
     Args:
         names (Sequence[str]): The text.
     """
-    column = pd.Series(names, dtype=object)
-    return column.str.contains(NO_ID).to_numpy(dtype=bool)
+    return np.array([NO_ID.search(name) is not None for name in names], bool)
 
 
 def ids_from_text(names: Any) -> np.ndarray:
@@ -100,37 +101,62 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
     return names
 
 
-def find_ids(name: str, raw: Iterable[Any], ids: np.ndarray) -> np.ndarray:
-    r"""Returns the indices of raw ids.
+class RawIds:
+    r"""All raw ids of one kind, by index, and where each is. Tables to look
+    them up are made once, when they are first needed.
 
     Args:
-        name (str): What an error calls them.
-        raw (Iterable[int or str]): The ids.
-        ids (np.ndarray): All raw ids, by index.
-
-    Raises:
-        ValueError: If some are not there.
+        ids (np.ndarray): The raw ids (int64 or str) by index, each once.
     """
-    check_list(name, raw)
-    asked = list(raw)
-    # Numbers need no text, which takes a hundred times as long:
-    numbers = None
-    if ids.dtype.kind == "i" and {*map(type, asked)} <= {int, np.int64}:
-        numbers = np.array(asked)
-    if numbers is not None and numbers.dtype == np.int64:
-        found = pd.Index(ids).get_indexer(numbers)
-    else:
-        index = index_by_text(ids)
-        places = [index.get(text, -1) for text in ids_as_text(name, asked)]
-        found = np.array(places, dtype=np.int64)
-    if (found < 0).any():
-        unknown = np.array([str(raw) for raw in asked], dtype=object)[found < 0]
-        got = unknown[0]
-        if len(unknown) > 1:
-            more = ", ..." if len(unknown) > NAMED else ""
-            got = f"{len(unknown)} others: {', '.join(unknown[:NAMED])}{more}"
-        raise ValueError(
-            f"'{name}' must be in the data set, with ids such as {ids[0]} "
-            f"(got {got})"
-        )
-    return found
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def place_of(self) -> Dict[str, int]:
+        r"""The index of each id by its text."""
+        return index_by_text(self.ids)
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.ids)
+
+    def find(self, name: str, raw: Iterable[Any]) -> np.ndarray:
+        r"""Returns the indices of raw ids.
+
+        Args:
+            name (str): What an error calls them.
+            raw (Iterable[int or str]): The ids.
+
+        Raises:
+            ValueError: If some are not there.
+        """
+        check_list(name, raw)
+        asked = list(raw)
+        # Numbers need no text, which takes a hundred times as long:
+        numbers = None
+        is_numeric = self.ids.dtype.kind == "i"
+        if is_numeric and {*map(type, asked)} <= {int, np.int64}:
+            numbers = np.array(asked)
+        if numbers is not None and numbers.dtype == np.int64:
+            found = self._index.get_indexer(numbers)
+        else:
+            texts = ids_as_text(name, asked)
+            places = [self.place_of.get(text, -1) for text in texts]
+            found = np.array(places, dtype=np.int64)
+        if (found < 0).any():
+            rows = (found < 0).nonzero()[0].tolist()
+            unknown = [*dict.fromkeys(str(asked[row]) for row in rows)]
+            got = unknown[0]
+            if len(unknown) > 1:
+                more = ", ..." if len(unknown) > NAMED else ""
+                named = ", ".join(unknown[:NAMED])
+                got = f"{len(unknown)} others: {named}{more}"
+            raise ValueError(
+                f"'{name}' must be in the data set, with ids such as "
+                f"{self.ids[0]} (got {got})"
+            )
+        return found

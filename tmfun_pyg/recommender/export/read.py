@@ -15,6 +15,7 @@ from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.utils.ids import RawIds
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -76,16 +77,17 @@ class Exported(NamedTuple):
             groups (Dict[int or str, Any], optional): See there.
         """
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
+        item_ids = RawIds(self.item_ids)
         return Recommendations.concat(
             recommend_ids(
                 FallbackScorer(scorer, self.known, self.popularity),
                 self.seen,
-                self.user_ids,
-                self.item_ids,
+                RawIds(self.user_ids),
+                item_ids,
                 users,
                 k,
                 ItemFilter(
-                    self.item_ids,
+                    item_ids,
                     items,
                     exclude_items,
                     max_per_group,
