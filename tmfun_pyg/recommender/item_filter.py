@@ -105,7 +105,8 @@ class ItemFilter:
                     f"'exclude_items' must leave at least one item (got all "
                     f"{len(every)})"
                 )
-            if self.allowed is not None:
+            # Few that are left are told more shortly than all others:
+            if self.allowed is not None or 2 * len(left) <= len(every):
                 self.allowed, self.excluded = left, None
         self.limit = _read_limit(item_ids, max_per_group, groups, table)
 

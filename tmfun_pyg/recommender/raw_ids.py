@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
+from tmfun_pyg.recommender.indexed_ranking import IndexedRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
@@ -29,6 +30,7 @@ def recommend_ids(
     item_filter: Optional[ItemFilter] = None,
     exclude_seen: bool = True,
     folded_in: bool = False,
+    index: Optional[Any] = None,
 ) -> Iterator[Recommendations]:
     r"""Recommends the items of highest score to users, some thousand at a
     time.
@@ -48,16 +50,23 @@ def recommend_ids(
             (default: :obj:`True`)
         folded_in (bool, optional): Whether the scores of known users are from
             folding them in. (default: :obj:`False`)
+        index (faiss.Index, optional): The index that finds the items of
+            users whom the model knows. (default: :obj:`None`)
     """
     check_count("k", k)
     if users is not None:  # A string would pass for its characters.
         check_list("users", users)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
-    ranking = FilteredRanking(
+    asked_of = (
         scorer,
         item_filter or ItemFilter(item_ids),
         seen if exclude_seen else None,
+    )
+    ranking = (
+        FilteredRanking(*asked_of)
+        if index is None
+        else IndexedRanking(*asked_of, index, k)
     )
     k = min(k, ranking.scorer.num_items)
     for asked in _chunks(user_ids.ids if users is None else users):

@@ -63,6 +63,7 @@ class Exported(NamedTuple):
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
+        index: Optional[Any] = None,
     ) -> Recommendations:
         r"""Recommends as
         :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
@@ -75,6 +76,14 @@ class Exported(NamedTuple):
             exclude_items (List or Dict, optional): See there.
             max_per_group (int, optional): See there.
             groups (Dict[int or str, Any], optional): See there.
+            index (faiss.Index, optional): The index of the items,
+                :obj:`faiss.read_index("serving/items.faiss")`, by which the
+                lists of users whom the model knows are found. Where it finds
+                too few for a list, or at most a quarter of the items is left,
+                all are compared, as without it. (default: :obj:`None`)
+
+        Raises:
+            ValueError: As there, or if :obj:`index` is of other items.
         """
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
         item_ids = RawIds(self.item_ids)
@@ -95,6 +104,7 @@ class Exported(NamedTuple):
                     self.item_table,
                 ),
                 exclude_seen,
+                index=index,
             )
         )
 
