@@ -1,16 +1,22 @@
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Literal
 
 import numpy as np
 
 from tmfun_pyg.datasets.pair_files import read_pairs
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
+from tmfun_pyg.utils.messages import NAMED, name_first
 
 WRITTEN = ("score", "source")
 
 
-def score(recommender: Recommender, pairs: Path, out: Path) -> None:
+def score(
+    recommender: Recommender,
+    pairs: Path,
+    out: Path,
+    unknown: Literal["error", "warn"] = "error",
+) -> None:
     """Writes the scores of given pairs of a user and an item, the same as in
     the lists of recommend, behind the columns of the file.
 
@@ -20,8 +26,12 @@ def score(recommender: Recommender, pairs: Path, out: Path) -> None:
             item_id, which is read some rows at a time; it may be compressed,
             as .csv.gz.
         out: The file to write: .csv or .parquet.
+        unknown: What is done about unknown items, which are counted and named:
+            an error, or a warning (warn), and they have no score.
     """
+    recommender.unknown = unknown
     count = {"pairs": 0, "unknown": 0}
+    strangers: Dict[str, None] = {}
 
     def pieces() -> Iterator[Dict[str, np.ndarray]]:
         for frame in read_pairs(str(pairs)):
@@ -37,7 +47,10 @@ def score(recommender: Recommender, pairs: Path, out: Path) -> None:
                 raise ValueError(f"'{pairs}': {err}") from err
             count["pairs"] += len(frame)
             count["unknown"] += int((~found.known).sum())
+            users = frame["user_id"][~found.known].unique()
+            strangers.update(dict.fromkeys(users[: NAMED + 1]))
             source = np.where(found.known, "model", "most-popular")
+            source[np.isnan(found.score)] = ""
             columns = {name: frame[name].to_numpy() for name in frame}
             yield {**columns, "score": found.score, "source": source}
 
@@ -46,5 +59,6 @@ def score(recommender: Recommender, pairs: Path, out: Path) -> None:
     if count["unknown"] > 0:
         print(
             f"{count['unknown']} of them are of users unknown to the model, "
-            f"and have the popularity of the item (source: most-popular)"
+            f"and have the popularity of the item (source: most-popular): "
+            f"{name_first([*strangers])}"
         )

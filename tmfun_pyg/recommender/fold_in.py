@@ -119,7 +119,7 @@ def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:
         check_list(f"history[{user}]", items)
     lists = [*map(list, history.values())]
     try:
-        index = item_ids.find("history", [*chain.from_iterable(lists)])
+        index = item_ids.find_some("history", [*chain.from_iterable(lists)])
     except ValueError:
         for user, items in zip(users, lists, strict=True):
             ids_as_text(f"history[{user}]", items)  # To name the user.
@@ -127,6 +127,7 @@ def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:
     length = torch.tensor([*map(len, lists)], dtype=torch.long)
     row = torch.arange(len(users)).repeat_interleave(length)
     pairs = torch.stack([row, torch.from_numpy(index)])
+    pairs = pairs[:, pairs[1] >= 0]
     return np.array(list(history) or item_ids.ids[:0]), pairs
 
 

@@ -120,7 +120,8 @@ def _read(
     if ids is None:
         return None, None
     if not isinstance(ids, Mapping):
-        return torch.from_numpy(item_ids.find(name, ids)).unique(), None
+        found = torch.from_numpy(item_ids.find_some(name, ids))
+        return found[found >= 0].unique(), None
     row_of = {who: row for row, who in enumerate(ids_as_text(name, [*ids]))}
     for who, of_one in ids.items():
         check_list(f"{name} of {who}", of_one)
@@ -131,8 +132,8 @@ def _read(
             f"keys, but {len(row_of)} texts)"
         )
     row = np.repeat(range(len(lists)), [*map(len, lists)]).astype(np.int64)
-    item = item_ids.find(name, [*chain.from_iterable(lists)])
-    edge_index = torch.from_numpy(np.stack([row, item]))
+    item = item_ids.find_some(name, [*chain.from_iterable(lists)])
+    edge_index = torch.from_numpy(np.stack([row, item])[:, item >= 0])
     lists_of = UserItems.from_edge_index(edge_index, len(row_of) + 1)
     return None, ItemLists(row_of, lists_of)
 
@@ -151,7 +152,8 @@ def _read_limit(
     if groups is not None:
         code = np.full(len(item_ids), -1)
         of_item = pd.Series([*groups.values()], dtype=object)
-        code[item_ids.find("groups", [*groups])] = _number(of_item)
+        found = item_ids.find_some("groups", [*groups])
+        code[found[found >= 0]] = _number(of_item)[found >= 0]
     elif table is not None and "group" in table:
         code = _number(table["group"])
     else:

@@ -72,6 +72,12 @@ class Recommender:
             training interaction are scored by an estimate from their content,
             see :class:`~tmfun_pyg.nn.ColdItems`.
             (default: :obj:`False`)
+        unknown (str, optional): What is done about unknown ids among those
+            that are given: :obj:`"error"`, or :obj:`"warn"`, where a warning
+            counts them and names the first five, and they are left out. What
+            :meth:`similar_items` finds for one is an empty list, its
+            :meth:`score` is NaN. Unknown users get the most popular items in
+            any case. (default: :obj:`"error"`)
 
     Raises:
         ValueError: If :obj:`dataset` is a graph in place of a data set, or
@@ -85,6 +91,7 @@ class Recommender:
     source: Optional[DatasetOptions] = None
     epoch: Optional[int] = None
     cold_items: bool = False
+    unknown: str = "error"
 
     def __post_init__(self) -> None:
         _check_dataset(self.dataset)
@@ -297,11 +304,11 @@ class Recommender:
 
     @cached_property
     def _user_ids(self) -> RawIds:
-        return RawIds(self.dataset.user_ids)
+        return RawIds(self.dataset.user_ids, self.unknown)
 
     @cached_property
     def _item_ids(self) -> RawIds:
-        return RawIds(self.dataset.item_ids)
+        return RawIds(self.dataset.item_ids, self.unknown)
 
     @cached_property
     def _fold_in_state(self) -> Any:
@@ -416,7 +423,7 @@ class Recommender:
             ValueError: If there are more of one than of the other, or if an
                 item is unknown.
         """
-        found = self._item_ids.find("items", items)
+        found = self._item_ids.find_some("items", items)
         item = torch.from_numpy(found).to(self.scorer.device)
         user = index_of_users(users, self._user_ids).to(item.device)
         if len(user) != len(item):
@@ -425,7 +432,9 @@ class Recommender:
                 f"and {len(item)})"
             )
         scorer = FallbackScorer(self.scorer, self.known, self.popularity)
-        return score_pairs(scorer, user, item)
+        out = score_pairs(scorer, user, item.clamp(min=0))
+        out.score[found < 0] = np.nan
+        return out
 
     @property
     def titles(self) -> pd.Series:
@@ -467,8 +476,9 @@ class Recommender:
             self.model, self.dataset, item_ids, features, k
         )
         # No source: this data set was not read from anywhere.
+        cold_items = model.estimates_cold_items
         larger = Recommender(
-            model, dataset, None, self.epoch, model.estimates_cold_items
+            model, dataset, None, self.epoch, cold_items, self.unknown
         )
         if larger.cold_items:
             # Other sizes may be rounded otherwise: keep the known embeddings.

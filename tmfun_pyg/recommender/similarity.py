@@ -67,11 +67,14 @@ def most_similar(
     check_at_least("k", k, 1)
     check_list("ids", ids)
     asked = ids_as_text("ids", ids)
-    index = torch.from_numpy(raw_ids.find("ids", asked))
+    index = torch.from_numpy(raw_ids.find_some("ids", asked))
     ranking = FilteredRanking(
         SimilarityScorer(vector, vector), item_filter or ItemFilter(raw_ids)
     )
-    score, found = ranking.topk(k, index.to(vector.device), asked)
+    is_unknown = index < 0
+    index = index.clamp(min=0).to(vector.device)
+    score, found = ranking.topk(k, index, asked)
+    score[is_unknown], found[is_unknown] = -torch.inf, -1
     return ids_or_none(raw_ids.ids, found.cpu().numpy()), score.cpu().numpy()
 
 
