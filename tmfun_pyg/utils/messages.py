@@ -2,6 +2,8 @@ from math import inf
 from numbers import Integral
 from typing import Any, Sequence
 
+import numpy as np
+
 NAMED = 5
 
 
@@ -11,9 +13,9 @@ def name_first(names: Sequence[Any]) -> str:
     return ", ".join(map(str, names[:NAMED])) + more
 
 
-def name_items(items: Sequence[Any]) -> str:
+def name_items(items: np.ndarray) -> str:
     """Returns the number of items and the first five, for errors."""
-    return f"{len(items)} item(s): {name_first(items)}"
+    return f"{len(items)} item(s): {name_first(items.tolist())}"
 
 
 def check_at_least(
