@@ -36,7 +36,9 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     Path("users.txt").write_text("3\r\nnobody\r\n", encoding="utf-8")
     args += ["--users", "users.txt"]
     assert main(args) == 0
-    assert "1 of them are unknown" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1 of them are unknown to the model" in out
+    assert "(source: most-popular): nobody\n" in out
     rows = read_rows()
     assert [row["user_id"] for row in rows] == ["3", "3", "nobody", "nobody"]
     assert [row["source"] for row in rows[1:3]] == ["model", "most-popular"]
@@ -124,7 +126,7 @@ def test_history(recommender: Recommender, capsys: Any) -> None:
     error = capsys.readouterr().err
     assert "--replace must come with --history" in error
     for text, match in (
-        ("user_id,item_id\n3,x\n4,y\n", "(got 2 item(s): x, y)"),
+        ("user_id,item_id\n3,x\n4,y\n", "(got 2 others: x, y)"),
         ("user,item_id\n3,7\n", "must have the columns ['user_id', 'item_id']"),
         ("user_id,item_id\n3,\n", "row 0, counted from 0, has none"),
     ):
@@ -132,6 +134,71 @@ def test_history(recommender: Recommender, capsys: Any) -> None:
         assert main(args) == 1
         assert match in capsys.readouterr().err
     assert not Path("out.csv").exists()
+
+
+def test_layout_of_a_history(capsys: Any) -> None:
+    """Is that of the logs of prepare."""
+    Path("log.csv").write_text("user_id,item_id\n3,7\nü,5\n", "utf-8")
+    Path("log.txt").write_text("3::1::7\nü::2::5\n", "latin-1")
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv"]
+    assert main([*args, "--history", "log.csv"]) == 0
+    expected = read_rows()
+    layout = ["--columns", "user_id", "time", "item_id", "--sep", "::"]
+    layout += ["--encoding", "latin-1"]
+    assert main([*args, "--history", "log.txt", *layout]) == 0
+    assert read_rows() == expected
+    assert main([*args, "--sep", ";"]) == 1
+    assert "must come with --history" in capsys.readouterr().err
+
+
+def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
+    """Are an error, or counted and named in a warning, in all files."""
+    log = [f"a,{item}" for item in ("x", "7", "y", "y", "z", "p", "q", "r")]
+    log = ["user_id,item_id", *log, "b,x"]
+    Path("log.csv").write_text("\n".join(log) + "\n")
+    for name, lines in (
+        ("some.txt", ["7", "x", "5", "9"]),
+        ("out.txt", ["y", "5"]),
+    ):
+        Path(name).write_text("\n".join(lines) + "\n")
+    warn = ["--unknown", "warn"]
+    args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv"]
+    args += ["--k", "3", "--history", "log.csv", "--exclude-items", "out.txt"]
+    assert main(args) == 1
+    assert "(got 6 others: x, y, z, p, q, ...)" in capsys.readouterr().err
+    assert main([*args, *warn]) == 0
+    err = capsys.readouterr().err
+    assert "warning: 'history' holds what is not in the data set" in err
+    assert "(got 6 others: x, y, z, p, q, ...)" in err
+    assert "warning: 'exclude_items' holds" in err
+    history = {"a": [7], "b": []}
+    found = recommender.recommend(k=3, history=history, exclude_items=[5])
+    items = [int(row["item_id"]) for row in read_rows()]
+    assert items == found.item_id.ravel().tolist()
+
+    args = ["similar", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "2"]
+    args += ["--items", "some.txt"]
+    assert main(args) == 1
+    assert "(got x)" in capsys.readouterr().err
+    assert main([*args, *warn]) == 0
+    assert "warning: 'ids' holds" in capsys.readouterr().err
+    rows = read_rows()
+    similar, _ = recommender.similar_items([7, 5, 9], 2)
+    assert [int(row["similar_id"]) for row in rows] == similar.ravel().tolist()
+    assert [row["item_id"] for row in rows] == ["7", "7", "5", "5", "9", "9"]
+
+    Path("pairs.csv").write_text("user_id,item_id\n3,7\n3,x\n4,5\n")
+    args = ["score", "--ckpt", "c.ckpt", "--pairs", "pairs.csv"]
+    args += ["--out", "out.csv"]
+    assert main(args) == 1
+    assert "(got x)" in capsys.readouterr().err
+    assert main([*args, *warn]) == 0
+    rows = read_rows()
+    assert [row["source"] for row in rows] == ["model", "", "model"]
+    assert rows[1]["score"] == "nan"
+    expected = recommender.score([3, 4], [7, 5]).score
+    scores = [float(rows[0]["score"]), float(rows[2]["score"])]
+    assert scores == pytest.approx(expected)
 
 
 def test_header_of_98_tib(capsys: Any) -> None:

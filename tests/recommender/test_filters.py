@@ -135,3 +135,34 @@ def test_exported(make_recommender: Any, tmp_path: Path) -> None:
 def test_mistakes(make_recommender: Any, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_recommender(LightGCN).recommend(**options)
+
+
+def test_unknown_ids(make_recommender: Any) -> None:
+    """A warning counts and names them, and they are left out."""
+    recommender = make_recommender(LightGCN)
+    expected = recommender.recommend(["ü1", "ü2"], k=3, items=ITEMS[:8])
+    model, dataset = recommender.model, recommender.dataset
+    recommender = Recommender(model, dataset, unknown="warn")
+    some = {"ü1": [*ITEMS[:8], "x"], "ü2": ["y", *ITEMS[:8]]}
+    for items in ([*ITEMS[:8], "x", "y"], some):
+        with pytest.warns(UserWarning, match=r"'items' .*others: x, y\)"):
+            found = recommender.recommend(["ü1", "ü2"], k=3, items=items)
+        assert (found.item_id == expected.item_id).all()
+    groups = {"x": 0, **dict.fromkeys(ITEMS, 1)}
+    with pytest.warns(UserWarning, match=r"'groups' .*got x"):
+        found = recommender.recommend(["ü1"], max_per_group=1, groups=groups)
+    assert found.lists()[0] == recommender.recommend(["ü1"]).lists()[0][:1]
+    with (
+        pytest.warns(UserWarning, match=r"'items' .*got x"),
+        pytest.raises(ValueError, match="got none"),
+    ):
+        recommender.recommend(items=["x"])
+    with pytest.warns(UserWarning, match=r"'ids' .*got x"):
+        ids, _ = recommender.similar_items(["x", "i03"], 2)
+    assert ids[0].tolist() == ["", ""]
+    assert ids[1, 0] == "i03"
+    with pytest.raises(ValueError, match=r"'item' must be .*got x"):
+        recommender.explain("ü1", "x")
+    other = Recommender(model, dataset, unknown="skip")
+    with pytest.raises(ValueError, match=r"error, warn \(got 'skip'\)"):
+        other.recommend(items=["i03"])

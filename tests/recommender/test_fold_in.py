@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, List
 
 import numpy as np
@@ -108,6 +109,31 @@ def test_replaced(make_recommender: Any) -> None:
     np.testing.assert_allclose(kept[0], own, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cls", [TMFUN, LightGCN, EASE])
+def test_requests_are_independent(make_recommender: Any, cls: Any) -> None:
+    """One after the other, and at once."""
+    recommender = fit(make_recommender(cls))
+    requests = [
+        {f"new {n}": [f"i{n:02}", f"i{n + 7:02}"], "ü3": [f"i{n + 3:02}"]}
+        for n in range(12)
+    ]
+
+    def answer(history: Any) -> Any:
+        return recommender.recommend(history=history, k=30)
+
+    alone = [
+        fit(make_recommender(cls)).recommend(history=history, k=30)
+        for history in requests[::-1]
+    ][::-1]
+    in_turn = [answer(history) for history in requests]
+    with ThreadPoolExecutor(4) as pool:
+        at_once = [*pool.map(answer, requests)]
+    for found in (in_turn, at_once):
+        for one, expected in zip(found, alone, strict=True):
+            assert (one.item_id == expected.item_id).all()
+            np.testing.assert_allclose(one.score, expected.score, 1e-5, 1e-5)
+
+
 def test_what_is_seen(make_recommender: Any) -> None:
     """What is in a history, and what is stored of training, validation and
     test.
@@ -181,7 +207,7 @@ def test_bad_histories(make_recommender: Any) -> None:
         ({"a": "i01"}, r"'history\[a\]' must be a list of ids \(got 'i01'\)"),
         ({"a": [1.5]}, r"'history\[a\]' must hold integers or strings"),
         ({1: ["i01"], "1": ["i02"]}, r"each user once .* 1 item\(s\): 1"),
-        (unknown, r"such as i00 \(got 6 item\(s\): p, q, r, s, t, \.\.\.\)"),
+        (unknown, r"such as i00 \(got 6 others: p, q, r, s, t, \.\.\.\)"),
     ):
         with pytest.raises(ValueError, match=match):
             recommender.recommend(history=history)

@@ -60,6 +60,29 @@ def test_nothing_else_moves(graph):
     assert tuple(reverse.get_sparse_size()) == (NUM_ITEMS, NUM_USERS + 2)
 
 
+def test_alone(graph):
+    """The same of the added users, and nobody else."""
+    every = AddUsers(PAIRS, KNOWN)(graph)
+    before = copy.deepcopy(graph.to_dict())
+    found = AddUsers(PAIRS, KNOWN, alone=True)(graph)
+    assert str(graph.to_dict()) == str(before)  # On a copy.
+    assert found["user"].num_nodes == 2
+    assert found["user"].added.tolist() == [-1, 2]
+    for name in ("degree", "mask", "scale"):
+        assert torch.equal(found["user"][name], every["user"][name][NUM_USERS:])
+    to_user = found["user", "interacts", "item"]
+    assert tuple(to_user.edge_index.get_sparse_size()) == (2, NUM_ITEMS)
+    assert to_user.edge_index.as_tensor().tolist() == [
+        [0, 0, 0, 1],
+        [0, 3, 5, 4],
+    ]
+    weight = every["user", "interacts", "item"].edge_weight[-4:]
+    assert torch.equal(to_user.edge_weight, weight)
+    assert ("item", "rev_interacts", "user") not in found.edge_types
+    for name in ("x_m0", "mask", "degree"):
+        assert found["item"][name] is graph["item"][name]
+
+
 def test_bad_users(graph):
     for pairs, known, match in (
         (PAIRS, KNOWN[:1], r"'edge_index'\[0\] must .* 0 to 0 \(got 1\)"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tmfun_pyg.utils.ids import (
-    find_ids,
+    RawIds,
     ids_from_text,
     index_by_text,
     is_integer,
@@ -46,16 +46,16 @@ def test_is_no_id() -> None:
 def test_find_ids() -> None:
     numbers, names = np.array([7, -3, 2**62]), np.array(["b", "7", "07"])
     for raw in ([2**62, 7, 7], np.array([2**62, 7, 7]), [str(2**62), "7", 7]):
-        assert find_ids("x", raw, numbers).tolist() == [2, 0, 0]
-    assert find_ids("x", iter(["07", 7, "b"]), names).tolist() == [2, 1, 0]
+        assert RawIds(numbers).find("x", raw).tolist() == [2, 0, 0]
+    assert RawIds(names).find("x", iter(["07", 7, "b"])).tolist() == [2, 1, 0]
     for ids in (numbers, names):
-        assert find_ids("x", [], ids).dtype == np.int64
+        assert RawIds(ids).find("x", []).dtype == np.int64
     for raw in ([2**70], [2**63], ["007"]):
         with pytest.raises(ValueError, match=rf"such as 7 \(got {raw[0]}\)"):
-            find_ids("x", raw, numbers)
+            RawIds(numbers).find("x", raw)
     with pytest.raises(
         ValueError, match=r"got 6 others: 0, 1, 2, 3, 4, \.\.\."
     ):
-        find_ids("x", range(6), numbers)
+        RawIds(numbers).find("x", range(6))
     with pytest.raises(ValueError, match=r"integers or strings \(got True\)"):
-        find_ids("x", [7, True], numbers)
+        RawIds(numbers).find("x", [7, True])

@@ -55,15 +55,25 @@ class ContentKNN(RankingModel):
         r"""Returns the means of users and the unit vectors of items, of the
         size of all features together.
         """
-        self.check_data(data)
-        edge_index = data["user", "interacts", "item"].edge_index
-        units, users = unit_features(data), []
-        for column, x in enumerate(units):
-            mask = data["item"].mask[:, column : column + 1]
-            count = spmm(edge_index, mask.to(x.dtype)).clamp(min=1)
-            users.append(spmm(edge_index, x) / (count * len(units)))
-        emb = torch.cat(users, dim=1), torch.cat(units, dim=1)
+        units = self.fold_in_state(data)
+        emb = self.encode_new_users(units, data), torch.cat(units, dim=1)
         return Embeddings(*emb).rows(user, item)
+
+    def fold_in_state(self, data: HeteroData) -> List[Tensor]:
+        r"""Returns the unit vectors of items for each modality."""
+        self.check_data(data)
+        return unit_features(data)
+
+    def encode_new_users(self, state: List[Tensor], data: HeteroData) -> Tensor:
+        r"""Returns the means of users, new or not."""
+        edge_index = data["user", "interacts", "item"].edge_index
+        has = data["item"].mask.to(state[0].dtype)
+        count = spmm(edge_index, has).clamp(min=1) * len(state)
+        means = [
+            spmm(edge_index, x) / count[:, column : column + 1]
+            for column, x in enumerate(state)
+        ]
+        return torch.cat(means, dim=1)
 
 
 def unit_features(data: HeteroData) -> List[Tensor]:

@@ -86,15 +86,24 @@ class IALS(RankingModel):
         self.check_data(data)
         user_emb = self.user_emb
         if "added" in data["user"]:
-            user_emb = torch.cat([user_emb, self._recalculate(data)])
+            added = _matrix(data)[self.num_users :]
+            more = self._recalculate(self.fold_in_state(data), added)
+            user_emb = torch.cat([user_emb, more])
         return Embeddings(user_emb, self.item_emb).rows(user, item)
 
-    def _recalculate(self, data: HeteroData) -> Tensor:
-        """Returns the factors of the users that were added."""
+    def fold_in_state(self, data: HeteroData) -> Any:
+        r"""Returns the solver of :obj:`implicit` with the factors of items."""
         model = self._solver()
         model.item_factors = self.item_emb.cpu().numpy()
-        matrix = _matrix(data)[self.num_users :]
-        factors = model.recalculate_user(np.arange(matrix.shape[0]), matrix)
+        return model
+
+    def encode_new_users(self, state: Any, data: HeteroData) -> Tensor:
+        r"""Returns the factors of new users."""
+        return self._recalculate(state, _matrix(data))
+
+    def _recalculate(self, solver: Any, matrix: Any) -> Tensor:
+        """Returns the factors of users by a sparse matrix of their items."""
+        factors = solver.recalculate_user(np.arange(matrix.shape[0]), matrix)
         return torch.from_numpy(factors).to(self.user_emb)
 
     def _solver(self) -> Any:

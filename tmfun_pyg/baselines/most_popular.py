@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import Any, Optional
 
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -32,3 +32,7 @@ class MostPopular(RankingModel):
         count = data["item"].degree.view(-1, 1)
         one = count.new_ones(data["user"].num_nodes, 1)
         return Embeddings(one, count).rows(user, item)
+
+    def encode_new_users(self, state: Any, data: HeteroData) -> Tensor:
+        r"""Returns a one for every user."""
+        return data["user"].degree.new_ones(data["user"].num_nodes, 1)

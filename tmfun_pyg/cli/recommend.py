@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
 
 from tqdm import tqdm
 
@@ -12,12 +12,15 @@ from tmfun_pyg.recommender import (
     Recommender,
     write_recommendations,
 )
+from tmfun_pyg.utils.messages import NAMED, name_first
 
 SEVERAL = {
     "cold_items": "Items that the model was not trained with: feature files "
     "named after their modalities (visual.npy or visual_feat.npy; any name if "
     "there is one modality), and a .txt file with the id of an item in each "
-    "line, in the order of the rows."
+    "line, in the order of the rows.",
+    "columns": "The names of all columns of a history in text that has no "
+    "header, as --columns user_id item_id timestamp.",
 }
 
 
@@ -37,8 +40,12 @@ def recommend(
     with_titles: bool = False,
     fallback: Optional[str] = None,
     cold_share: float = 0.0,
+    sep: Optional[str] = None,
+    columns: Optional[List[str]] = None,
+    encoding: Optional[str] = None,
+    unknown: Literal["error", "warn"] = "error",
 ) -> None:
-    """Writes the items of highest score for each user. Users whom the model
+    r"""Writes the items of highest score for each user. Users whom the model
     does not know get the lists of --fallback, and are marked. With --history,
     they are known by their items.
 
@@ -65,8 +72,16 @@ def recommend(
             out.
         cold_share: The share of each list that is for cold items, chosen by
             content, at evenly spread places.
+        sep: What separates the columns of a history in text, such as ";",
+            "\t" or "::"; by default as its suffix says.
+        columns: See above.
+        encoding: The encoding of a history in text, by default UTF-8.
+        unknown: What is done about unknown ids, which are counted and named:
+            an error, or a warning (warn), and they are left out; unknown users
+            get the lists of --fallback in any case.
     """
     recommender = with_fallback(recommender, fallback)
+    recommender.unknown = unknown
     allowed = None if items is None else read_ids(items)
     excluded = None if exclude_items is None else read_ids(exclude_items)
     if cold_items is not None:
@@ -85,9 +100,18 @@ def recommend(
         raise ValueError("--replace must come with --history")
     titles = recommender.titles if with_titles else None
     asked = None if users == "all" else read_ids(users)
-    found = None if history is None else read_histories(history)
+    found = None
+    if history is not None:
+        if sep is not None:
+            sep = sep.replace("\\t", "\t")  # A tab is hard to type.
+        found = read_histories(history, sep, columns, encoding)
+    elif (sep, columns, encoding) != (None, None, None):
+        raise ValueError(
+            "--sep, --columns, --encoding must come with --history"
+        )
     everyone = recommender.dataset.user_ids if found is None else found
     total = len(everyone if asked is None else asked)
+    strangers: List[Any] = []
     with tqdm(total=total, unit=" users", disable=None) as bar:
 
         def shown() -> Iterator[Recommendations]:
@@ -103,6 +127,8 @@ def recommend(
                 cold_share=cold_share,
             ):
                 yield chunk
+                if len(strangers) <= NAMED:
+                    strangers.extend(chunk.user_id[~chunk.known].tolist())
                 bar.update(len(chunk.user_id))
 
         count = write_recommendations(out, shown(), titles)
@@ -110,7 +136,8 @@ def recommend(
     if count["unknown"] > 0:
         print(
             f"{count['unknown']} of them are unknown to the model and get the "
-            f"lists of the fallback (source: {recommender.fallback_source})"
+            f"lists of the fallback (source: {recommender.fallback_source}): "
+            f"{name_first(strangers)}"
         )
     if count["short"] > 0:
         print(f"{count['short']} have fewer than {k} items left")

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Dict, Iterator, Optional
+from typing import Dict, Iterator, Literal, Optional
 
 import numpy as np
 
@@ -7,6 +7,7 @@ from tmfun_pyg.cli.command import with_fallback
 from tmfun_pyg.datasets.pair_files import read_pairs
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
+from tmfun_pyg.utils.messages import NAMED, name_first
 
 WRITTEN = ("score", "source")
 
@@ -16,6 +17,7 @@ def score(
     pairs: Path,
     out: Path,
     fallback: Optional[str] = None,
+    unknown: Literal["error", "warn"] = "error",
 ) -> None:
     """Writes the scores of given pairs of a user and an item, the same as in
     the lists of recommend, behind the columns of the file.
@@ -27,9 +29,13 @@ def score(
             as .csv.gz.
         out: The file to write: .csv or .parquet.
         fallback: What users get of whom nothing is known, see recommend.
+        unknown: What is done about unknown items, which are counted and named:
+            an error, or a warning (warn), and they have no score.
     """
     recommender = with_fallback(recommender, fallback)
+    recommender.unknown = unknown
     count = {"pairs": 0, "unknown": 0}
+    strangers: Dict[str, None] = {}
 
     def pieces() -> Iterator[Dict[str, np.ndarray]]:
         for frame in read_pairs(str(pairs)):
@@ -45,7 +51,10 @@ def score(
                 raise ValueError(f"'{pairs}': {err}") from err
             count["pairs"] += len(frame)
             count["unknown"] += int((~found.known).sum())
+            users = frame["user_id"][~found.known].unique()
+            strangers.update(dict.fromkeys(users[: NAMED + 1]))
             source = np.where(found.known, "model", recommender.fallback_source)
+            source[np.isnan(found.score)] = ""
             columns = {name: frame[name].to_numpy() for name in frame}
             yield {**columns, "score": found.score, "source": source}
 
@@ -55,5 +64,5 @@ def score(
         print(
             f"{count['unknown']} of them are of users unknown to the model, "
             f"and have the score of the fallback (source: "
-            f"{recommender.fallback_source})"
+            f"{recommender.fallback_source}): {name_first([*strangers])}"
         )

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Optional
+from typing import Literal, Optional
 
 import numpy as np
 
@@ -18,6 +18,7 @@ def similar(
     exclude_items: Optional[str] = None,
     max_per_group: Optional[int] = None,
     with_titles: bool = False,
+    unknown: Literal["error", "warn"] = "error",
 ) -> None:
     """Writes the most similar items of each item, which is the first in its
     own list.
@@ -34,7 +35,10 @@ def similar(
         max_per_group: How many items of a group of the data set a list may
             hold.
         with_titles: Whether to write the titles of the items as well.
+        unknown: What is done about unknown ids, which are counted and named:
+            an error, or a warning (warn), and they are left out.
     """
+    recommender.unknown = unknown
     titles = recommender.titles if with_titles else None
     every = recommender.dataset.item_ids
     asked = every if items == "all" else np.array(read_ids(items))
@@ -48,7 +52,7 @@ def similar(
     )
     row, place = np.isfinite(score).nonzero()
     columns = {
-        "item_id": asked.astype(every.dtype)[row],
+        "item_id": asked[row].astype(every.dtype),
         "rank": place + 1,
         "similar_id": found[row, place],
         "score": score[row, place],

@@ -1,32 +1,42 @@
 """Files of the items of users, in the format of a log."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
 import pandas as pd
 
 from tmfun_pyg.datasets._ids import number_ids
 from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
 
-COLUMNS = ["user_id", "item_id"]
+COLUMNS = ("user_id", "item_id")
 
 
-def read_histories(path: str) -> Dict[Any, List[Any]]:
+def read_histories(
+    path: str,
+    sep: Optional[str] = None,
+    columns: Optional[Sequence[str]] = None,
+    encoding: Optional[str] = None,
+) -> Dict[Any, List[Any]]:
     """Returns the items of each user of a log, by raw ids, in its order.
 
     Args:
         path (str): A :obj:`.csv`, :obj:`.tsv`, :obj:`.inter` or
             :obj:`.parquet` file with the columns :obj:`user_id` and
             :obj:`item_id`.
+        sep (str, optional): As of :func:`~tmfun_pyg.datasets.prepare`.
+            (default: as the suffix says)
+        columns (List[str], optional): As there. (default: the header)
+        encoding (str, optional): As there. (default: UTF-8)
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
         ValueError: If the file is missing or has another format, a column is
             missing, or a row has no id.
     """
-    frame = read_log_file(path, "user_id", "item_id", TextFormat())
+    text_format = TextFormat(sep, columns, encoding)
+    frame = read_log_file(path, *COLUMNS, text_format)
     if not set(COLUMNS) <= set(frame):
         raise ValueError(
-            f"'{path}' must have the columns {COLUMNS} (got {list(frame)})"
+            f"'{path}' must have the columns {[*COLUMNS]} (got {list(frame)})"
         )
     (user, user_ids), (item, item_ids) = (
         number_ids(frame[name], f"'{path}', column '{name}'")

@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
-from torch_geometric.utils import coalesce
 
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import AddUsers
-from tmfun_pyg.utils.ids import ids_as_text, index_by_text
+from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import name_items
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
@@ -25,14 +24,14 @@ class Users(NamedTuple):
     r"""Users who can be given lists.
 
     Args:
-        user_ids (np.ndarray): Their raw ids, by index.
+        ids (RawIds): Their raw ids.
         scorer (Scorer): What scores items for them.
         seen (UserItems): What each of them has.
         known (torch.Tensor): Whether the model knows each, of shape
             :obj:`[num_users]`.
     """
 
-    user_ids: np.ndarray
+    ids: RawIds
     scorer: Scorer
     seen: UserItems
     known: Tensor
@@ -41,8 +40,9 @@ class Users(NamedTuple):
 def fold_in(
     model: RankingModel,
     data: HeteroData,
+    state: Any,
     users: Users,
-    item_ids: np.ndarray,
+    item_ids: RawIds,
     history: History,
     replace: bool = False,
     cold: Optional[ColdItems] = None,
@@ -53,8 +53,10 @@ def fold_in(
     Args:
         model (RankingModel): The trained model.
         data (HeteroData): The graph that it reads.
+        state (Any): What :meth:`~tmfun_pyg.nn.RankingModel.fold_in_state` of
+            a model with embeddings returns for it.
         users (Users): The users of the graph.
-        item_ids (np.ndarray): The raw ids of the items, by index.
+        item_ids (RawIds): The raw ids of the items.
         history (Dict[int or str, List[int or str]]): The items of each user,
             by raw ids.
         replace (bool, optional): Whether nothing that is stored of known
@@ -62,13 +64,8 @@ def fold_in(
         cold (ColdItems, optional): What the scores of cold items are from.
             (default: :obj:`None`)
     """
-    if not model.supports_fold_in:
-        raise ValueError(
-            f"'model' must know users by their items to fold others in (got "
-            f"{type(model).__name__}, which knows those of training alone)"
-        )
     ids, pairs = _read(history, item_ids)
-    place_of = index_by_text(users.user_ids[:0] if replace else users.user_ids)
+    place_of = {} if replace else users.ids.place_of
     known_as = torch.tensor(
         [place_of.get(str(user), -1) for user in ids.tolist()], dtype=torch.long
     )
@@ -76,33 +73,33 @@ def fold_in(
     known_as, pairs = known_as.to(degree.device), pairs.to(degree.device)
     edge_index = data["user", "interacts", "item"].edge_index
     (rowptr, col), _ = edge_index.get_csr()
-    trained = _extend(pairs, known_as, UserItems(rowptr, col))
+    size = len(item_ids)
+    trained = _extend(pairs, known_as, UserItems(rowptr, col), size)
     if not model.supports_cold_items:
         trained = trained[:, degree[trained[1]] > 0]
-    seen = _extend(pairs, known_as, users.seen)
+    seen = _extend(pairs, known_as, users.seen, size)
 
-    graph = AddUsers(trained, known_as)(data)
-    row = torch.arange(data["user"].num_nodes, graph["user"].num_nodes)
-    row = row.to(degree.device)
+    new = AddUsers(trained, known_as, alone=True)(data)
     scorer: Scorer
     if isinstance(users.scorer, EmbeddingScorer):
         with inference(model):
-            graph = model.prepare(graph)
-            user_emb = model.encode(graph, row, row[:0])[0]
+            user_emb = model.encode_new_users(state, new)
         if cold is not None:
-            user_emb = cold.extend_users(user_emb, graph, row)
-        scorer = EmbeddingScorer(user_emb, users.scorer.item_emb)
+            user_emb = cold.extend_users(user_emb, new)
+        scorer = users.scorer.for_users(user_emb)
     else:
+        graph = AddUsers(trained, known_as)(data)
+        row = torch.arange(data["user"].num_nodes, graph["user"].num_nodes)
         scorer = RowsScorer(model.scorer(graph), row)
     return Users(
-        ids,
+        RawIds(ids),
         scorer,
         UserItems.from_edge_index(seen, len(ids)),
-        graph["user"].degree[row] > 0,
+        new["user"].degree > 0,
     )
 
 
-def _read(history: Any, item_ids: np.ndarray) -> Tuple[np.ndarray, Tensor]:
+def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:
     """Returns the raw ids of the users, and pairs of their indices there and
     those of their items.
     """
@@ -118,34 +115,32 @@ def _read(history: Any, item_ids: np.ndarray) -> Tuple[np.ndarray, Tensor]:
             f"'history' must name each user once (got twice, as text, "
             f"{name_items(distinct[count > 1])})"
         )
-    lists = [
-        ids_as_text(f"history[{user}]", items)
-        for user, items in zip(users, history.values(), strict=True)
-    ]
-    place_of = index_by_text(item_ids)
-    unknown = [
-        item
-        for item in dict.fromkeys(chain.from_iterable(lists))
-        if item not in place_of
-    ]
-    if unknown:
-        raise ValueError(
-            f"'history' must hold items of the data set, with ids such as "
-            f"{item_ids[0]} (got {name_items(np.array(unknown))})"
-        )
-    length = torch.tensor([len(items) for items in lists], dtype=torch.long)
+    for user, items in zip(users, history.values(), strict=True):
+        check_list(f"history[{user}]", items)
+    lists = [*map(list, history.values())]
+    try:
+        index = item_ids.find_some("history", [*chain.from_iterable(lists)])
+    except ValueError:
+        for user, items in zip(users, lists, strict=True):
+            ids_as_text(f"history[{user}]", items)  # To name the user.
+        raise
+    length = torch.tensor([*map(len, lists)], dtype=torch.long)
     row = torch.arange(len(users)).repeat_interleave(length)
-    index = [place_of[item] for item in chain.from_iterable(lists)]
-    pairs = torch.stack([row, torch.tensor(index, dtype=torch.long)])
-    return np.array(list(history) or item_ids[:0]), pairs
+    pairs = torch.stack([row, torch.from_numpy(index)])
+    pairs = pairs[:, pairs[1] >= 0]
+    return np.array(list(history) or item_ids.ids[:0]), pairs
 
 
-def _extend(pairs: Tensor, known_as: Tensor, stored: UserItems) -> Tensor:
+def _extend(
+    pairs: Tensor, known_as: Tensor, stored: UserItems, num_items: int
+) -> Tensor:
     """Adds what is stored of known users. Each pair is there once."""
     row = (known_as >= 0).nonzero().view(-1)
     place, item = stored.edges_of(known_as[row])
     more = torch.stack([row[place], item])
-    return coalesce(torch.cat([pairs, more], dim=1))
+    row, item = torch.cat([pairs, more], dim=1)
+    key = (row * num_items + item).unique()
+    return torch.stack([key // num_items, key % num_items])
 
 
 class RowsScorer:

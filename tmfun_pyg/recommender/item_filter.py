@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tmfun_pyg.utils.ids import check_list, find_ids, ids_as_text
+from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.topk import GroupLimit
 from tmfun_pyg.utils.user_items import UserItems
@@ -55,7 +55,7 @@ class ItemFilter:
     indices.
 
     Args:
-        item_ids (np.ndarray): The raw ids of all items, by index.
+        item_ids (RawIds): The raw ids of all items.
         items (List or Dict, optional): The only items, for all or by who
             asks. (default: :obj:`None`)
         exclude_items (List or Dict, optional): Items to leave out, likewise.
@@ -82,7 +82,7 @@ class ItemFilter:
 
     def __init__(
         self,
-        item_ids: np.ndarray,
+        item_ids: RawIds,
         items: Optional[Ids] = None,
         exclude_items: Optional[Ids] = None,
         max_per_group: Optional[int] = None,
@@ -105,13 +105,14 @@ class ItemFilter:
                     f"'exclude_items' must leave at least one item (got all "
                     f"{len(every)})"
                 )
-            if self.allowed is not None:
+            # Few that are left are told more shortly than all others:
+            if self.allowed is not None or 2 * len(left) <= len(every):
                 self.allowed, self.excluded = left, None
         self.limit = _read_limit(item_ids, max_per_group, groups, table)
 
 
 def _read(
-    name: str, ids: Optional[Ids], item_ids: np.ndarray
+    name: str, ids: Optional[Ids], item_ids: RawIds
 ) -> Tuple[Optional[Tensor], Optional[ItemLists]]:
     """Returns the items for all, ascending and each once, or those for some
     who ask.
@@ -119,7 +120,8 @@ def _read(
     if ids is None:
         return None, None
     if not isinstance(ids, Mapping):
-        return torch.from_numpy(find_ids(name, ids, item_ids)).unique(), None
+        found = torch.from_numpy(item_ids.find_some(name, ids))
+        return found[found >= 0].unique(), None
     row_of = {who: row for row, who in enumerate(ids_as_text(name, [*ids]))}
     for who, of_one in ids.items():
         check_list(f"{name} of {who}", of_one)
@@ -130,14 +132,14 @@ def _read(
             f"keys, but {len(row_of)} texts)"
         )
     row = np.repeat(range(len(lists)), [*map(len, lists)]).astype(np.int64)
-    item = find_ids(name, [*chain.from_iterable(lists)], item_ids)
-    edge_index = torch.from_numpy(np.stack([row, item]))
+    item = item_ids.find_some(name, [*chain.from_iterable(lists)])
+    edge_index = torch.from_numpy(np.stack([row, item])[:, item >= 0])
     lists_of = UserItems.from_edge_index(edge_index, len(row_of) + 1)
     return None, ItemLists(row_of, lists_of)
 
 
 def _read_limit(
-    item_ids: np.ndarray,
+    item_ids: RawIds,
     most: Optional[int],
     groups: Optional[Mapping[Any, Any]],
     table: Optional[pd.DataFrame],
@@ -150,7 +152,8 @@ def _read_limit(
     if groups is not None:
         code = np.full(len(item_ids), -1)
         of_item = pd.Series([*groups.values()], dtype=object)
-        code[find_ids("groups", [*groups], item_ids)] = _number(of_item)
+        found = item_ids.find_some("groups", [*groups])
+        code[found[found >= 0]] = _number(of_item)[found >= 0]
     elif table is not None and "group" in table:
         code = _number(table["group"])
     else:

@@ -1,7 +1,7 @@
 """Lists of recommendations from raw ids to raw ids."""
 
 from itertools import islice
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Iterable, Iterator, List, Optional
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 from tmfun_pyg.recommender.cold_slots import ColdSlots
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
+from tmfun_pyg.recommender.indexed_ranking import IndexedRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.recommendations import Recommendations
-from tmfun_pyg.utils.ids import check_list, ids_as_text, index_by_text
+from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
 from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -23,8 +24,8 @@ CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
 def recommend_ids(
     scorer: FallbackScorer,
     seen: UserItems,
-    user_ids: np.ndarray,
-    item_ids: np.ndarray,
+    user_ids: RawIds,
+    item_ids: RawIds,
     users: Optional[Iterable[Any]] = None,
     k: int = 20,
     item_filter: Optional[ItemFilter] = None,
@@ -32,6 +33,7 @@ def recommend_ids(
     folded_in: bool = False,
     cold_share: float = 0.0,
     is_cold: Optional[Tensor] = None,
+    index: Optional[Any] = None,
 ) -> Iterator[Recommendations]:
     r"""Recommends the items of highest score to users, some thousand at a
     time.
@@ -39,8 +41,8 @@ def recommend_ids(
     Args:
         scorer (FallbackScorer): The scores.
         seen (UserItems): The items that each user has.
-        user_ids (np.ndarray): The raw ids of the users, by index.
-        item_ids (np.ndarray): The raw ids of the items, by index.
+        user_ids (RawIds): The raw ids of the users.
+        item_ids (RawIds): The raw ids of the items.
         users (Iterable[int or str], optional): The raw ids of those who ask,
             all if not given. (default: :obj:`None`)
         k (int, optional): The length of the lists, cut to the number of
@@ -55,6 +57,8 @@ def recommend_ids(
             items. (default: :obj:`0.0`)
         is_cold (torch.Tensor, optional): Whether each item is cold, given
             with a share. (default: :obj:`None`)
+        index (faiss.Index, optional): The index that finds the items of
+            users whom the model knows. (default: :obj:`None`)
     """
     check_count("k", k)
     if users is not None:  # A string would pass for its characters.
@@ -64,22 +68,28 @@ def recommend_ids(
     cold = None
     if cold_share > 0 and is_cold is not None:
         cold = ColdSlots(cold_share, is_cold, scorer.known)
-    ranking = FilteredRanking(
+    asked_of = (
         scorer,
         item_filter or ItemFilter(item_ids),
         seen if exclude_seen else None,
-        cold,
     )
+    if index is None:
+        ranking = FilteredRanking(*asked_of, cold)
+    elif cold is None:
+        ranking = IndexedRanking(*asked_of, index, k)
+    else:
+        raise ValueError(
+            f"'cold_share' must be 0 beside 'index' (got {cold_share})"
+        )
     k = min(k, ranking.scorer.num_items)
-    place_of = index_by_text(user_ids)
-    for asked in _chunks(user_ids if users is None else users):
+    for asked in _chunks(user_ids.ids if users is None else users):
         names = ids_as_text("users", asked)
-        user = _places(names, place_of).to(scorer.device)
+        user = _places(names, user_ids).to(scorer.device)
         score, item = ranking.topk(k, user, names)
         is_known = scorer.known[user].cpu().numpy()
         yield Recommendations(
-            np.array(asked) if asked else user_ids[:0],
-            ids_or_none(item_ids, item.cpu().numpy()),
+            np.array(asked) if asked else user_ids.ids[:0],
+            ids_or_none(item_ids.ids, item.cpu().numpy()),
             score.cpu().numpy(),
             is_known,
             is_known & folded_in,
@@ -87,20 +97,19 @@ def recommend_ids(
         )
 
 
-def index_of_users(users: Iterable[Any], user_ids: np.ndarray) -> Tensor:
+def index_of_users(users: Iterable[Any], user_ids: RawIds) -> Tensor:
     r"""Returns the indices of users, that of the last one and one more for
     those who are not in the data set.
 
     Args:
         users (Iterable[int or str]): Their raw ids.
-        user_ids (np.ndarray): The raw ids of all users, by index.
+        user_ids (RawIds): The raw ids of all users.
     """
-    return _places(ids_as_text("users", users), index_by_text(user_ids))
+    return _places(ids_as_text("users", users), user_ids)
 
 
-def _places(names: List[str], place_of: Dict[str, int]) -> Tensor:
-    stranger = len(place_of)
-    places = [place_of.get(name, stranger) for name in names]
+def _places(names: List[str], ids: RawIds) -> Tensor:
+    places = [ids.place_of.get(name, len(ids)) for name in names]
     return torch.tensor(places, dtype=torch.long)
 
 

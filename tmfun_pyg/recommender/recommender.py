@@ -43,7 +43,7 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.edges import all_interactions
-from tmfun_pyg.utils.ids import find_ids
+from tmfun_pyg.utils.ids import RawIds
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.user_items import UserItems
@@ -91,6 +91,12 @@ class Recommender:
 
             The order is that of all items: what a request or a user leaves
             out is passed over. (default: :obj:`"popular"`)
+        unknown (str, optional): What is done about unknown ids among those
+            that are given: :obj:`"error"`, or :obj:`"warn"`, where a warning
+            counts them and names the first five, and they are left out. What
+            :meth:`similar_items` finds for one is an empty list, its
+            :meth:`score` is NaN. Unknown users get the lists of the fallback
+            in any case. (default: :obj:`"error"`)
 
     Raises:
         ValueError: If :obj:`dataset` is a graph in place of a data set, or
@@ -106,6 +112,7 @@ class Recommender:
     epoch: Optional[int] = None
     cold_items: bool = False
     fallback: str = POPULAR
+    unknown: str = "error"
 
     def __post_init__(self) -> None:
         _check_dataset(self.dataset)
@@ -302,8 +309,8 @@ class Recommender:
         yield from recommend_ids(
             self._with_fallback(found.scorer, found.known),
             found.seen,
-            found.user_ids,
-            self.dataset.item_ids,
+            found.ids,
+            self._item_ids,
             users,
             k,
             self._filter(items, exclude_items, max_per_group, groups),
@@ -327,8 +334,8 @@ class Recommender:
         does it, and read by the model like all others. The history of a known
         user extends the items of training, and the user's ID embedding is
         kept. An item counts once. Items without a training interaction count
-        in models that score these by content, in others only as seen. A call
-        takes one pass over the graph, however many the users are.
+        in models that score these by content, in others only as seen. What
+        users have from items is computed in the first call, and kept.
 
         Args:
             histories (Dict[int or str, List[int or str]]): The items of each
@@ -359,15 +366,36 @@ class Recommender:
 
     @property
     def _users(self) -> Users:
-        return Users(self.dataset.user_ids, self.scorer, self.seen, self.known)
+        return Users(self._user_ids, self.scorer, self.seen, self.known)
+
+    @cached_property
+    def _user_ids(self) -> RawIds:
+        return RawIds(self.dataset.user_ids, self.unknown)
+
+    @cached_property
+    def _item_ids(self) -> RawIds:
+        return RawIds(self.dataset.item_ids, self.unknown)
+
+    @cached_property
+    def _fold_in_state(self) -> Any:
+        if not self.model.has_embeddings:
+            return None
+        with inference(self.model):
+            return self.model.fold_in_state(self.data)
 
     def _fold_in(self, history: History, replace: bool) -> Users:
-        ids = self.dataset.item_ids
+        if not self.model.supports_fold_in:
+            raise ValueError(
+                f"'model' must know users by their items to fold others in "
+                f"(got {type(self.model).__name__}, which knows those of "
+                f"training alone)"
+            )
         return fold_in(
             self.model,
             self.data,
+            self._fold_in_state,
             self._users,
-            ids,
+            self._item_ids,
             history,
             replace,
             self._cold,
@@ -423,7 +451,7 @@ class Recommender:
         else:
             vector = content_vectors(self.data, by)
         item_filter = self._filter(items, exclude_items, max_per_group, groups)
-        return most_similar(vector, self.dataset.item_ids, ids, k, item_filter)
+        return most_similar(vector, self._item_ids, ids, k, item_filter)
 
     def similar_users(
         self, ids: Iterable[Any], k: int = 10
@@ -446,7 +474,7 @@ class Recommender:
         """
         vector = self._directions("similar_users", 0)
         vector = vector * self.known.view(-1, 1)
-        return most_similar(vector, self.dataset.user_ids, ids, k)
+        return most_similar(vector, self._user_ids, ids, k)
 
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> PairScores:
         r"""Returns the scores of pairs of a user and an item, the same that
@@ -461,16 +489,18 @@ class Recommender:
             ValueError: If there are more of one than of the other, or if an
                 item is unknown.
         """
-        found = find_ids("items", items, self.dataset.item_ids)
+        found = self._item_ids.find_some("items", items)
         item = torch.from_numpy(found).to(self.scorer.device)
-        user = index_of_users(users, self.dataset.user_ids).to(item.device)
+        user = index_of_users(users, self._user_ids).to(item.device)
         if len(user) != len(item):
             raise ValueError(
                 f"'users' and 'items' must be of one length (got {len(user)} "
                 f"and {len(item)})"
             )
         scorer = self._with_fallback(self.scorer, self.known)
-        return score_pairs(scorer, user, item)
+        out = score_pairs(scorer, user, item.clamp(min=0))
+        out.score[found < 0] = np.nan
+        return out
 
     @property
     def titles(self) -> pd.Series:
@@ -512,13 +542,15 @@ class Recommender:
             self.model, self.dataset, item_ids, features, k
         )
         # No source: this data set was not read from anywhere.
+        cold_items = model.estimates_cold_items
         larger = Recommender(
             model,
             dataset,
             None,
             self.epoch,
-            model.estimates_cold_items,
+            cold_items,
             self.fallback,
+            self.unknown,
         )
         if larger.cold_items:
             # Other sizes may be rounded otherwise: keep the known embeddings.
@@ -541,8 +573,8 @@ class Recommender:
             ValueError: If an id is unknown, or the model cannot be explained.
         """
         ids = self.dataset.user_ids, self.dataset.item_ids
-        user_index = find_ids("user", [user], ids[0]).item()
-        item_index = find_ids("item", [item], ids[1]).item()
+        user_index = self._user_ids.find("user", [user]).item()
+        item_index = self._item_ids.find("item", [item]).item()
         found = explain(
             self.model, self.data, user_index, item_index, *ids, self._cold
         )
@@ -725,7 +757,7 @@ class Recommender:
         groups: Optional[Mapping[Any, Any]],
     ) -> ItemFilter:
         return ItemFilter(
-            self.dataset.item_ids,
+            self._item_ids,
             items,
             exclude_items,
             max_per_group,

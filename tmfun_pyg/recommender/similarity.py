@@ -11,7 +11,7 @@ from tmfun_pyg.baselines.content_knn import unit_features
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.raw_ids import ids_or_none
-from tmfun_pyg.utils.ids import check_list, find_ids, ids_as_text
+from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
 from tmfun_pyg.utils.messages import check_at_least
 
 
@@ -46,7 +46,7 @@ class SimilarityScorer:
 @torch.no_grad()
 def most_similar(
     vector: Tensor,
-    raw_ids: np.ndarray,
+    raw_ids: RawIds,
     ids: Iterable[Any],
     k: int,
     item_filter: Optional[ItemFilter] = None,
@@ -57,7 +57,7 @@ def most_similar(
     Args:
         vector (torch.Tensor): The vectors of all, zero of those that are in
             no list.
-        raw_ids (np.ndarray): The raw ids of all.
+        raw_ids (RawIds): The raw ids of all.
         ids (Iterable[int or str]): The raw ids of those who ask.
         k (int): The length of the lists.
         item_filter (ItemFilter, optional): Who may be in a list.
@@ -66,12 +66,15 @@ def most_similar(
     check_at_least("k", k, 1)
     check_list("ids", ids)
     asked = ids_as_text("ids", ids)
-    index = torch.from_numpy(find_ids("ids", asked, raw_ids))
+    index = torch.from_numpy(raw_ids.find_some("ids", asked))
     ranking = FilteredRanking(
         SimilarityScorer(vector, vector), item_filter or ItemFilter(raw_ids)
     )
-    score, found = ranking.topk(k, index.to(vector.device), asked)
-    return ids_or_none(raw_ids, found.cpu().numpy()), score.cpu().numpy()
+    is_unknown = index < 0
+    index = index.clamp(min=0).to(vector.device)
+    score, found = ranking.topk(k, index, asked)
+    score[is_unknown], found[is_unknown] = -torch.inf, -1
+    return ids_or_none(raw_ids.ids, found.cpu().numpy()), score.cpu().numpy()
 
 
 @torch.no_grad()

@@ -210,6 +210,35 @@ class RankingModelTests:
         wanted = expected[0][rows], expected[1]
         assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
+    def test_folds_in_users_alone(self) -> None:
+        r"""Users who are added have the same embeddings on their own as on the
+        whole graph: with any number of items, among them cold ones, known
+        before or not.
+        """
+        if not (self.model.supports_fold_in and self.model.has_embeddings):
+            pytest.skip("the model does not support fold-in to embeddings")
+        items = [[1], [4, 0, 3], [*range(NUM_ITEMS)], [2, 4], [], COLD.tolist()]
+        known = torch.tensor([-1, 3, -1, 0, -1, -1])
+        count = torch.tensor([*map(len, items)])
+        row = torch.arange(len(items)).repeat_interleave(count)
+        pairs = torch.stack(
+            [row, torch.tensor([i for row in items for i in row])]
+        )
+        if not self.model.supports_cold_items:
+            pairs = pairs[:, self.graph["item"].degree[pairs[1]] > 0]
+        model = self.model.eval()
+        graph = model.prepare(AddUsers(pairs, known)(self.graph))
+        rows = torch.arange(len(items)) + NUM_USERS
+        expected = model.encode(graph, rows, rows[:0])[0]
+        state = model.fold_in_state(self.graph)
+        new = AddUsers(pairs, known, alone=True)(self.graph)
+        found = model.encode_new_users(state, new)
+        assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        # Others asked before change nothing:
+        few = AddUsers(pairs[:, pairs[0] == 0], known[:1], alone=True)
+        alone = model.encode_new_users(state, few(self.graph))
+        assert_close(alone, expected[:1], rtol=1e-5, atol=1e-5)
+
     @onlyNeighborSampler
     def test_samples_of_all_neighbors(self) -> None:
         r"""With nothing left out, a sample is as good as the whole."""

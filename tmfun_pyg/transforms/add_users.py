@@ -4,7 +4,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
-from torch_geometric.utils import coalesce, degree
+from torch_geometric.utils import degree
 
 from tmfun_pyg.transforms.to_rec_graph import (
     INTERACTS,
@@ -48,6 +48,11 @@ class AddUsers(BaseTransform):
             Each pair comes once.
         user (torch.Tensor): The known user that each added one is,
             :obj:`-1` for nobody, of shape :obj:`[num_added]`.
+        alone (bool, optional): If set to :obj:`True`, the users that were
+            there are left out, with their interactions. No model encodes such
+            a graph: it is what
+            :meth:`~tmfun_pyg.nn.RankingModel.encode_new_users` reads.
+            (default: :obj:`False`)
 
     Raises:
         ValueError: If the graph is not one of
@@ -55,9 +60,12 @@ class AddUsers(BaseTransform):
             users already, or if an index is out of range.
     """
 
-    def __init__(self, edge_index: Tensor, user: Tensor) -> None:
+    def __init__(
+        self, edge_index: Tensor, user: Tensor, alone: bool = False
+    ) -> None:
         self.edge_index = edge_index
         self.user = user
+        self.alone = alone
 
     @torch.no_grad()
     def forward(self, data: HeteroData) -> HeteroData:
@@ -79,22 +87,26 @@ class AddUsers(BaseTransform):
             )
 
         user, item = data["user"], data["item"]
-        row, col = coalesce(pairs.to(item.degree.device))  # Sorted.
+        if self.alone:
+            num_users = 0
+            _leave_out_users(data)
+        pairs = pairs.to(item.degree.device)
+        row, col = pairs[:, (pairs[0] * num_items + pairs[1]).argsort()]
         own_degree = degree(row, num_added, item.degree.dtype)
         weight = (own_degree[row] * item.degree[col].clamp(min=1)).rsqrt()
         store = data[INTERACTS]
         more = torch.stack([num_users + row, col])
-        store.edge_index = _sorted_by_row(
-            torch.cat([store.edge_index.as_tensor(), more], dim=1),
-            num_users + num_added,
-            num_items,
-        )
+        pairs = torch.cat([store.edge_index.as_tensor(), more], dim=1)
+        num_users += num_added
+        store.edge_index = _sorted_by_row(pairs, num_users, num_items)
         store.edge_weight = torch.cat([store.edge_weight, weight])
-        store = data[REVERSE]
-        store.edge_index = _sorted_by_row(
-            store.edge_index.as_tensor(), num_items, num_users + num_added
-        )
-        user.num_nodes = num_users + num_added
+        if not self.alone:
+            store.edge_index.fill_cache_()
+            store = data[REVERSE]
+            store.edge_index = _sorted_by_row(
+                store.edge_index.as_tensor(), num_items, num_users
+            ).fill_cache_()
+        user.num_nodes = num_users
         user.degree = torch.cat([user.degree, own_degree])
         user.added = self.user.to(row.device)
         describe_content(data)
@@ -104,6 +116,18 @@ class AddUsers(BaseTransform):
         return f"{self.__class__.__name__}(num_users={self.user.numel()})"
 
 
+def _leave_out_users(data: HeteroData) -> None:
+    """Leaves nobody in a graph, and the items as they are."""
+    user, store = data["user"], data[INTERACTS]
+    nobody = user.degree[:0]
+    user.clear()
+    user.degree, user.n_id = nobody, nobody.long()
+    none = store.edge_index.as_tensor()[:, :0], store.edge_weight[:0]
+    store.clear()
+    store.edge_index, store.edge_weight = EdgeIndex(none[0]), none[1]
+    del data[REVERSE]
+
+
 def _sorted_by_row(pairs: Tensor, num_rows: int, num_columns: int) -> EdgeIndex:
     size = (num_rows, num_columns)
-    return EdgeIndex(pairs, sparse_size=size, sort_order="row").fill_cache_()
+    return EdgeIndex(pairs, sparse_size=size, sort_order="row")

@@ -214,17 +214,21 @@ def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store.edge_weight = weight[perm]
 
 
-def item_weight(data: HeteroData) -> Tensor:
+def item_weight(data: HeteroData, item: Optional[Tensor] = None) -> Tensor:
     r"""Returns what takes the items' part :math:`1 / \sqrt{d_i}` of the
-    normalization back, for those with content, and zero for the others, of
-    the shape of :obj:`data['item'].mask`.
+    normalization back, for those with content, and zero for the others, with
+    the columns of :obj:`data['item'].mask`.
 
     Args:
         data (HeteroData): A graph of :class:`ToRecGraph`.
+        item (torch.Tensor, optional): The items, all of them if not given.
+            (default: :obj:`None`)
     """
-    item = data["item"]
+    mask, degree = data["item"].mask, data["item"].degree
+    if item is not None:
+        mask, degree = mask.index_select(0, item), degree.index_select(0, item)
     # Users of AddUsers() have cold items as well, as if of degree 1:
-    return item.mask * item.degree.clamp(min=1).sqrt().view(-1, 1)
+    return mask * degree.clamp(min=1).sqrt().view(-1, 1)
 
 
 def describe_content(data: HeteroData) -> None:
@@ -236,12 +240,18 @@ def describe_content(data: HeteroData) -> None:
     """
     item, store = data["item"], data[INTERACTS]
     # The part of the user falls out of the quotient.
-    total = spmm(store.edge_index, item_weight(data), store.edge_weight)
+    if store.edge_index.size(1) < item.num_nodes:  # As of AddUsers().
+        row, col = plain_edges(store.edge_index)
+        value = item_weight(data, col) * store.edge_weight.view(-1, 1)
+        total = value.new_zeros(data["user"].num_nodes, value.size(1))
+        total.index_add_(0, row, value)
+    else:
+        total = spmm(store.edge_index, item_weight(data), store.edge_weight)
     mask = total > 0
     data["user"].mask = mask
     data["user"].scale = total.where(mask, 1.0).reciprocal()
-    data.is_complete = not is_sampled_batch(data) and bool(
-        torch.cat([mask, item.mask]).all()
+    data.is_complete = not is_sampled_batch(data) and all(
+        bool(has.all()) for has in (mask, item.mask)
     )
 
 

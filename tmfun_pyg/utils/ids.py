@@ -1,15 +1,20 @@
 """Raw ids: 64-bit integers, or text."""
 
-from typing import Any, Dict, Iterable, List, Mapping
+import re
+import warnings
+from functools import cached_property
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 import pandas as pd
 
+from tmfun_pyg.utils.messages import name_first
+
 # Text that is no id: it is empty, has one of these parts, or spaces around it.
 NO_PARTS = "line breaks, null characters, lone surrogates"
-NO_ID = r"^$|^\s|\s$|[\n\r\0\ud800-\udfff]"
-# How many unknown ids an error names.
-NAMED = 5
+NO_ID = re.compile(r"^$|^\s|\s$|[\n\r\0\ud800-\udfff]")
+# What may be done about unknown ids.
+UNKNOWN = ("error", "warn")
 
 
 def is_no_id(names: Any) -> np.ndarray:
@@ -18,8 +23,7 @@ def is_no_id(names: Any) -> np.ndarray:
     Args:
         names (Sequence[str]): The text.
     """
-    column = pd.Series(names, dtype=object)
-    return column.str.contains(NO_ID).to_numpy(dtype=bool)
+    return np.array([NO_ID.search(name) is not None for name in names], bool)
 
 
 def ids_from_text(names: Any) -> np.ndarray:
@@ -100,37 +104,98 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
     return names
 
 
-def find_ids(name: str, raw: Iterable[Any], ids: np.ndarray) -> np.ndarray:
-    r"""Returns the indices of raw ids.
+class RawIds:
+    r"""All raw ids of one kind, by index, and where each is. Tables to look
+    them up are made once, when they are first needed.
 
     Args:
-        name (str): What an error calls them.
-        raw (Iterable[int or str]): The ids.
-        ids (np.ndarray): All raw ids, by index.
+        ids (np.ndarray): The raw ids (int64 or str) by index, each once.
+        unknown (str, optional): What :meth:`find_some` does about others:
+            :obj:`"error"` or :obj:`"warn"`. (default: :obj:`"error"`)
 
     Raises:
-        ValueError: If some are not there.
+        ValueError: If :obj:`unknown` is neither.
     """
-    check_list(name, raw)
-    asked = list(raw)
-    # Numbers need no text, which takes a hundred times as long:
-    numbers = None
-    if ids.dtype.kind == "i" and {*map(type, asked)} <= {int, np.int64}:
-        numbers = np.array(asked)
-    if numbers is not None and numbers.dtype == np.int64:
-        found = pd.Index(ids).get_indexer(numbers)
-    else:
-        index = index_by_text(ids)
-        places = [index.get(text, -1) for text in ids_as_text(name, asked)]
-        found = np.array(places, dtype=np.int64)
-    if (found < 0).any():
-        unknown = np.array([str(raw) for raw in asked], dtype=object)[found < 0]
-        got = unknown[0]
-        if len(unknown) > 1:
-            more = ", ..." if len(unknown) > NAMED else ""
-            got = f"{len(unknown)} others: {', '.join(unknown[:NAMED])}{more}"
-        raise ValueError(
-            f"'{name}' must be in the data set, with ids such as {ids[0]} "
-            f"(got {got})"
-        )
-    return found
+
+    def __init__(self, ids: np.ndarray, unknown: str = "error") -> None:
+        if unknown not in UNKNOWN:
+            raise ValueError(
+                f"'unknown' must be one of {', '.join(UNKNOWN)} (got "
+                f"{unknown!r})"
+            )
+        self.ids, self.unknown = ids, unknown
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def place_of(self) -> Dict[str, int]:
+        r"""The index of each id by its text."""
+        return index_by_text(self.ids)
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.ids)
+
+    def find(self, name: str, raw: Iterable[Any]) -> np.ndarray:
+        r"""Returns the indices of raw ids.
+
+        Args:
+            name (str): What an error calls them.
+            raw (Iterable[int or str]): The ids.
+
+        Raises:
+            ValueError: If some are not there.
+        """
+        found, unknown = self._look_up(name, raw)
+        if unknown:
+            raise ValueError(
+                f"'{name}' must be in the data set, with ids such as "
+                f"{self.ids[0]} (got {unknown})"
+            )
+        return found
+
+    def find_some(self, name: str, raw: Iterable[Any]) -> np.ndarray:
+        r"""Returns the indices of raw ids, :obj:`-1` of those that are not
+        there, after a warning, if that is what :obj:`unknown` says.
+
+        Args:
+            name (str): What a message calls them.
+            raw (Iterable[int or str]): The ids.
+
+        Raises:
+            ValueError: If some are not there, unless a warning will do.
+        """
+        if self.unknown == "error":
+            return self.find(name, raw)
+        found, unknown = self._look_up(name, raw)
+        if unknown:
+            warnings.warn(
+                f"'{name}' holds what is not in the data set and is left out, "
+                f"with ids such as {self.ids[0]} there (got {unknown})",
+                stacklevel=3,
+            )
+        return found
+
+    def _look_up(
+        self, name: str, raw: Iterable[Any]
+    ) -> Tuple[np.ndarray, Optional[str]]:
+        """Returns the indices, and tells of the ids that are not there."""
+        check_list(name, raw)
+        asked = list(raw)
+        # Numbers need no text, which takes a hundred times as long:
+        numbers = None
+        is_numeric = self.ids.dtype.kind == "i"
+        if is_numeric and {*map(type, asked)} <= {int, np.int64}:
+            numbers = np.array(asked)
+        if numbers is not None and numbers.dtype == np.int64:
+            found = self._index.get_indexer(numbers)
+        else:
+            texts = ids_as_text(name, asked)
+            places = [self.place_of.get(text, -1) for text in texts]
+            found = np.array(places, dtype=np.int64)
+        rows = (found < 0).nonzero()[0].tolist()
+        unknown = [*dict.fromkeys(str(asked[row]) for row in rows)]
+        if len(unknown) < 2:
+            return found, unknown[0] if unknown else None
+        return found, f"{len(unknown)} others: {name_first(unknown)}"

@@ -7,15 +7,17 @@ import torch
 @contextmanager
 def inference(model: torch.nn.Module) -> Iterator[None]:
     r"""Computes without gradient and in evaluation mode, and restores the mode
-    of a model afterwards.
+    of each part of a model afterwards.
 
     Args:
         model (torch.nn.Module): The model.
     """
-    was_training = model.training
-    model.eval()
+    in_training = [part for part in model.modules() if part.training]
+    if in_training:  # To walk through all parts takes longer than a request.
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        for part in in_training:
+            part.training = True

@@ -1,15 +1,21 @@
 from math import inf
 from numbers import Integral
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
+
+NAMED = 5
+
+
+def name_first(names: Sequence[Any]) -> str:
+    """Returns the first five of some names."""
+    more = ", ..." if len(names) > NAMED else ""
+    return ", ".join(map(str, names[:NAMED])) + more
 
 
 def name_items(items: np.ndarray) -> str:
     """Returns the number of items and the first five, for errors."""
-    shown = ", ".join(str(item) for item in items[:5])
-    more = ", ..." if len(items) > 5 else ""
-    return f"{len(items)} item(s): {shown}{more}"
+    return f"{len(items)} item(s): {name_first(items.tolist())}"
 
 
 def check_at_least(

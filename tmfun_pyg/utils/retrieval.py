@@ -1,5 +1,6 @@
 """Top-K retrieval in blocks of users."""
 
+from copy import copy
 from typing import Any, Optional, Protocol, Sequence, Tuple, Union
 
 import torch
@@ -58,12 +59,8 @@ class EmbeddingScorer:
     """
 
     def __init__(self, user_emb: Tensor, item_emb: Tensor) -> None:
-        for name, emb in (("user", user_emb), ("item", item_emb)):
-            if not bool(emb.isfinite().all()):
-                raise ValueError(
-                    f"The {name} embeddings hold NaN or infinity and cannot "
-                    f"be ranked: {DIVERGED}"
-                )
+        _check_finite("user", user_emb)
+        _check_finite("item", item_emb)
         self.user_emb = user_emb
         self.item_emb = item_emb
         self.num_users = user_emb.size(0)
@@ -79,6 +76,29 @@ class EmbeddingScorer:
     def select(self, item: Tensor) -> "EmbeddingScorer":
         r"""Returns what scores some of the items only."""
         return EmbeddingScorer(self.user_emb, self.item_emb[item])
+
+    def for_users(self, user_emb: Tensor) -> "EmbeddingScorer":
+        r"""Returns what scores the items for other users. The items are not
+        checked again.
+
+        Args:
+            user_emb (torch.Tensor): Their embeddings.
+
+        Raises:
+            ValueError: If these are not finite.
+        """
+        _check_finite("user", user_emb)
+        out = copy(self)
+        out.user_emb, out.num_users = user_emb, user_emb.size(0)
+        return out
+
+
+def _check_finite(name: str, emb: Tensor) -> None:
+    if not bool(emb.isfinite().all()):
+        raise ValueError(
+            f"The {name} embeddings hold NaN or infinity and cannot be "
+            f"ranked: {DIVERGED}"
+        )
 
 
 def candidate_items(items: Tensor, num_items: int) -> Tuple[Tensor, Tensor]:
@@ -168,7 +188,10 @@ def score_block(scorer: Scorer, user: Tensor) -> Tensor:
         user (torch.Tensor): The users.
     """
     scores = scorer.score(user)
-    return scores.masked_fill_(~scores.isfinite().all(), torch.nan)
+    if scores.numel() > 0:
+        for end in scores.aminmax():
+            scores += 0 * end  # Zero, or NaN.
+    return scores
 
 
 def rank_scores(

@@ -6,7 +6,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.spmm import to_csr
+from tmfun_pyg.utils.spmm import spmm, to_csr
 
 Pair = Tuple[Tensor, Tensor]
 
@@ -61,6 +61,38 @@ class InteractionPropagation(torch.nn.Module):
                 self.num_layers,
                 False,
             )
+
+    def item_sums(
+        self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
+    ) -> Tensor:
+        r"""Returns what users have from their items, the sums of the layers
+        below the last, :math:`\frac{1}{L + 1} \sum_{l=0}^{L-1}
+        \mathbf{x}_i^{(l)}`, of at least one layer.
+
+        Args:
+            user_emb (torch.Tensor): As in :meth:`forward`.
+            item_emb (torch.Tensor): As in :meth:`forward`.
+            data (HeteroData): As in :meth:`forward`.
+        """
+        below = InteractionPropagation(self.num_layers - 1)
+        share = self.num_layers / (self.num_layers + 1)
+        return share * below(user_emb, item_emb, data)[1]
+
+    def new_users(
+        self, user_emb: Tensor, item_sums: Tensor, data: HeteroData
+    ) -> Tensor:
+        r"""Returns the rows that :meth:`forward` would give users who send
+        nothing.
+
+        Args:
+            user_emb (torch.Tensor): Their embeddings.
+            item_sums (torch.Tensor): What :meth:`item_sums` returns.
+            data (HeteroData): The graph of these users alone, see
+                :class:`~tmfun_pyg.transforms.AddUsers`.
+        """
+        store = data[INTERACTS]
+        received = spmm(store.edge_index, item_sums, store.edge_weight)
+        return user_emb / (self.num_layers + 1) + received
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(num_layers={self.num_layers})"

@@ -7,6 +7,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, zeros
 
 from tmfun_pyg.nn.conv import InteractionPropagation
+from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.utils.messages import check_at_least
@@ -150,6 +151,16 @@ class BM3(MultimodalModel):
         user_emb, item_emb = self.propagation(user_id, item_id, data)
         h = Embeddings(user_emb, item_emb + item_id).rows(user, item)
         return BM3Encoding(self.predictor(h.user), self.predictor(h.item), *h)
+
+    def fold_in_state(self, data: HeteroData) -> Tensor:
+        r"""Returns what users have from their items."""
+        return self.propagation.item_sums(*self.id_embeddings(data), data)
+
+    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
+        r"""Computes the embeddings of new users."""
+        user_id = user_rows(self.user_embedding, data)
+        users = self.propagation.new_users(user_id, state, data)
+        return self.predictor(users)
 
     def _target(self, x: Tensor) -> Tensor:
         return F.dropout(x.detach(), self.dropout, self.training)

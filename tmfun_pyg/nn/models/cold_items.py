@@ -168,21 +168,19 @@ class ColdItems:
         return users, torch.cat(items, dim=1)
 
     @torch.no_grad()
-    def extend_users(
-        self, user_emb: Tensor, data: HeteroData, user: Tensor
-    ) -> Tensor:
-        r"""Returns embeddings of some users with their profiles in further
+    def extend_users(self, user_emb: Tensor, data: HeteroData) -> Tensor:
+        r"""Returns embeddings of new users with their profiles in further
         columns, as :meth:`extend` does for those it learned from. Cold items
         count in the profiles as others do.
 
         Args:
             user_emb (torch.Tensor): The embeddings of the users.
-            data (HeteroData): A graph with the users, of the same items.
-            user (torch.Tensor): The users.
+            data (HeteroData): The graph of these users alone, of the same
+                items.
         """
         edge_index = data["user", "interacts", "item"].edge_index
-        total = spmm(edge_index, self.item_profile)[user]
-        count = data["user"].degree[user].clamp(min=1).view(-1, 1)
+        total = spmm(edge_index, self.item_profile)
+        count = data["user"].degree.clamp(min=1).view(-1, 1)
         return torch.cat([user_emb, total / count], dim=1)
 
     def _scale(self, user_emb: Tensor, estimate: Tensor) -> Tensor:

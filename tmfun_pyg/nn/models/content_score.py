@@ -174,17 +174,36 @@ class ContentScore(torch.nn.Module):
                 left out of the user's mean. (default: :obj:`None`)
         """
         unit = self.items(data)
+        users = self.users(data, unit, user, exclude)
+        if item is not None:
+            unit = [F.embedding(item, f) for f in unit]
+        return users, torch.cat(unit, dim=1)
+
+    def users(
+        self,
+        data: HeteroData,
+        unit: List[Tensor],
+        user: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> Tensor:
+        r"""Returns the factors of users, as :meth:`forward` does.
+
+        Args:
+            data (HeteroData): See there.
+            unit (List[torch.Tensor]): What :meth:`items` returns.
+            user (torch.Tensor, optional): See there. (default: :obj:`None`)
+            exclude (torch.Tensor, optional): See there.
+                (default: :obj:`None`)
+        """
         known = [
             data["user"].get(f"profile_{name}") for name in self.modalities
         ]
         means = None if known[0] is None else known
         profile, _ = user_content(data, unit, user, exclude, means)
-        if item is not None:
-            unit = [F.embedding(item, f) for f in unit]
         weighted = [
             p * w for p, w in zip(profile, self.log_weight.exp(), strict=True)
         ]
-        return torch.cat(weighted, dim=1), torch.cat(unit, dim=1)
+        return torch.cat(weighted, dim=1)
 
     def _state(self, name: str) -> Tuple[Tensor, Tensor]:
         return getattr(self, f"mean_{name}"), getattr(self, f"basis_{name}")

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.conv import InteractionPropagation
-from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, user_rows
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
@@ -65,6 +65,15 @@ class LightGCN(EmbeddingModel):
         r"""Computes the propagated embeddings."""
         emb = self.propagation(*self.id_embeddings(data), data)
         return Embeddings(*emb).rows(user, item)
+
+    def fold_in_state(self, data: HeteroData) -> Tensor:
+        r"""Returns what users have from their items."""
+        return self.propagation.item_sums(*self.id_embeddings(data), data)
+
+    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
+        r"""Computes the embeddings of new users."""
+        user_id = user_rows(self.user_embedding, data)
+        return self.propagation.new_users(user_id, state, data)
 
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor

@@ -1,4 +1,4 @@
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.loss import info_nce
+from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
@@ -165,16 +166,8 @@ class MGCN(MultimodalModel):
         """
         id_emb = self.id_embeddings(data)
         behavior = Embeddings(*self.propagation(*id_emb, data))
-        items = [
-            conv(
-                id_emb[1], *similar(data, name), feat=data["item"][f"x_{name}"]
-            )
-            for name, conv in self.convs.items()
-        ]
-        to_user = data["user", "interacts", "item"]
-        users = [
-            spmm(to_user.edge_index, h, to_user.edge_weight) for h in items
-        ]
+        items = self._item_views(data, id_emb[1])
+        users = _user_views(data, items)
         masks = Embeddings(data["user"].mask, data["item"].mask)
         behavior, masks = behavior.rows(user, item), masks.rows(user, item)
         if user is not None:
@@ -192,6 +185,28 @@ class MGCN(MultimodalModel):
             Embeddings(*content),
             masks,
         )
+
+    def fold_in_state(self, data: HeteroData) -> Tuple[Tensor, List[Tensor]]:
+        r"""Returns what users have from their items, in both views."""
+        id_emb = self.id_embeddings(data)
+        sums = self.propagation.item_sums(*id_emb, data)
+        return sums, self._item_views(data, id_emb[1])
+
+    def encode_new_users(
+        self, state: Tuple[Tensor, List[Tensor]], data: HeteroData
+    ) -> Tensor:
+        r"""Computes the embeddings of new users."""
+        user_id = user_rows(self.user_embedding, data)
+        behavior = self.propagation.new_users(user_id, state[0], data)
+        views = _user_views(data, state[1])
+        return behavior + self._fuse(behavior, views, data["user"].mask)
+
+    def _item_views(self, data: HeteroData, item_id: Tensor) -> List[Tensor]:
+        """Returns the items in the view of each modality."""
+        return [
+            conv(item_id, *similar(data, name), feat=data["item"][f"x_{name}"])
+            for name, conv in self.convs.items()
+        ]
 
     def _fuse(
         self, behavior: Tensor, modality: List[Tensor], mask: Tensor
@@ -243,3 +258,8 @@ class MGCN(MultimodalModel):
             contrast = torch.stack(losses).sum()
             parts["contrastive"] = self.contrastive_weight * contrast
         return parts
+
+
+def _user_views(data: HeteroData, items: List[Tensor]) -> List[Tensor]:
+    to_user = data["user", "interacts", "item"]
+    return [spmm(to_user.edge_index, h, to_user.edge_weight) for h in items]

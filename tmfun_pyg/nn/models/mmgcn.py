@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch_geometric.nn.inits import glorot, reset
 from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
+from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.spmm import spmm
 
@@ -129,17 +130,59 @@ class MMGCN(MultimodalModel):
         users: List[Tensor] = []
         items: List[Tensor] = []
         for name in self.modalities:
-            table = self.preferences[name]
-            assert isinstance(table, torch.nn.Embedding)
-            x = self.projections[name](data["item"][f"x_{name}"])
-            preference = user_rows(table, data)
-            pair = F.normalize(preference, dim=-1), F.normalize(x, dim=-1)
-            for layer in self.layers[name].children():
-                pair = layer(pair, ids, data)
+            *_, pair = self._pairs(name, ids, data)
             users.append(pair[0])
             items.append(pair[1])
         emb = torch.stack(users).sum(dim=0), torch.stack(items).sum(dim=0)
         return Embeddings(*emb).rows(user, item)
+
+    def fold_in_state(self, data: HeteroData) -> Dict[str, List[Tensor]]:
+        r"""Returns what the items send to users in each layer."""
+        ids = self.id_embeddings(data)
+        return {
+            name: [
+                layer.messages(pair[1], data["item"].degree)
+                for layer, pair in zip(
+                    self._layers(name),
+                    self._pairs(name, ids, data),
+                    strict=False,
+                )
+            ]
+            for name in self.modalities
+        }
+
+    def encode_new_users(
+        self, state: Dict[str, List[Tensor]], data: HeteroData
+    ) -> Tensor:
+        r"""Computes the sums of the representations of new users."""
+        user_id = user_rows(self.user_embedding, data)
+        users = []
+        for name in self.modalities:
+            user = self._preference(name, data)
+            for layer, messages in zip(
+                self._layers(name), state[name], strict=True
+            ):
+                user = layer.receive(messages, user, user_id, data, "user")
+            users.append(user)
+        return torch.stack(users).sum(dim=0)
+
+    def _preference(self, name: str, data: HeteroData) -> Tensor:
+        table = self.preferences[name]
+        assert isinstance(table, torch.nn.Embedding)
+        return F.normalize(user_rows(table, data), dim=-1)
+
+    def _layers(self, name: str) -> List["_Layer"]:
+        layers = self.layers[name].children()
+        return [layer for layer in layers if isinstance(layer, _Layer)]
+
+    def _pairs(self, name: str, ids: Pair, data: HeteroData) -> Iterator[Pair]:
+        """Returns what is known of users and items below and in each layer."""
+        x = self.projections[name](data["item"][f"x_{name}"])
+        pair = self._preference(name, data), F.normalize(x, dim=-1)
+        yield pair
+        for layer in self._layers(name):
+            pair = layer(pair, ids, data)
+            yield pair
 
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
@@ -174,27 +217,30 @@ class _Layer(torch.nn.Module):
 
     def forward(self, xs: Pair, ids: Pair, data: HeteroData) -> Pair:
         """Takes representations and ID embeddings of users and of items."""
-        roots = [data[n].degree.sqrt().view(-1, 1) for n in ("user", "item")]
-        # D^-1 A is D^-1/2 (D^-1/2 A D^-1/2) D^1/2:
-        user, item = (
-            self.lin_neighbor(x) * root
-            for x, root in zip(xs, roots, strict=True)
+        of_users = self.messages(xs[0], data["user"].degree)
+        of_items = self.messages(xs[1], data["item"].degree)
+        return (
+            self.receive(of_items, xs[0], ids[0], data, "user"),
+            self.receive(of_users, xs[1], ids[1], data, "item"),
         )
-        to_user = data["user", "interacts", "item"]
-        to_item = data["item", "rev_interacts", "user"]
-        sums = (
-            spmm(to_user.edge_index, item, to_user.edge_weight),
-            spmm(to_item.edge_index, user, to_item.edge_weight),
-        )
-        user, item = (
-            self._combine(total / root.clamp(min=1), x, node_id)
-            for total, root, x, node_id in zip(
-                sums, roots, xs, ids, strict=True
-            )
-        )
-        return user, item
 
-    def _combine(self, mean: Tensor, x: Tensor, node_id: Tensor) -> Tensor:
+    def messages(self, x: Tensor, degree: Tensor) -> Tensor:
+        """Returns what nodes send."""
+        # D^-1 A is D^-1/2 (D^-1/2 A D^-1/2) D^1/2:
+        return self.lin_neighbor(x) * degree.sqrt().view(-1, 1)
+
+    def receive(
+        self,
+        messages: Tensor,
+        x: Tensor,
+        node_id: Tensor,
+        data: HeteroData,
+        node_type: str,
+    ) -> Tensor:
+        """Returns what nodes of a type become by what the others send."""
+        store = data[INTERACTS if node_type == "user" else REVERSE]
+        total = spmm(store.edge_index, messages, store.edge_weight)
+        root = data[node_type].degree.sqrt().view(-1, 1)
         x = F.leaky_relu(self.lin_self(x)) + node_id
-        h = F.leaky_relu(mean)
+        h = F.leaky_relu(total / root.clamp(min=1))
         return F.leaky_relu(self.lin_out(torch.cat([h, x], dim=-1)))

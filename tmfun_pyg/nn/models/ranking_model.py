@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.transforms.add_users import AddUsers
 from tmfun_pyg.transforms.to_rec_graph import (
     is_rec_graph,
     is_sampled_batch,
     modalities_of,
 )
-from tmfun_pyg.utils.edges import check_graph
+from tmfun_pyg.utils.edges import check_graph, plain_edges
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
@@ -245,6 +246,32 @@ class RankingModel(torch.nn.Module):
         """
         with inference(self):
             return EmbeddingScorer(*self(data))
+
+    def fold_in_state(self, data: HeteroData) -> Any:
+        r"""Returns what :meth:`encode_new_users` reads beside the users, made
+        once for all of them. The graph as it is, unless overridden.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        """
+        return data
+
+    def encode_new_users(self, state: Any, data: HeteroData) -> Tensor:
+        r"""Returns the embeddings of users whom
+        :class:`~tmfun_pyg.transforms.AddUsers` adds to a graph, in evaluation
+        mode. Encodes the whole graph with them; to be overridden, together
+        with :meth:`fold_in_state`, where their items suffice.
+
+        Args:
+            state (Any): What :meth:`fold_in_state` returns for the graph.
+            data (HeteroData): These users alone.
+        """
+        added = data["user"].added
+        pairs = plain_edges(data["user", "interacts", "item"].edge_index)
+        graph = self.prepare(AddUsers(pairs, added)(state))
+        row = torch.arange(added.numel(), device=added.device) + self.num_users
+        return self.encode(graph, row, row[:0])[0]
 
     def check_data(self, data: HeteroData) -> None:
         r"""Checks that a graph is one that the model can read. To be called

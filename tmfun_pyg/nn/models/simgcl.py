@@ -123,6 +123,15 @@ class SimGCL(EmbeddingModel):
         emb = self.propagation(*_layer(*id_emb, data), data)
         return Embeddings(*emb).rows(user, item)
 
+    def fold_in_state(self, data: HeteroData) -> Tensor:
+        r"""Returns what users have from their items."""
+        return self.propagation(*self.id_embeddings(data), data)[1]
+
+    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
+        r"""Computes the embeddings of new users."""
+        to_user = data["user", "interacts", "item"]
+        return spmm(to_user.edge_index, state, to_user.edge_weight)
+
     @torch.no_grad()
     def _view(self, data: HeteroData) -> Pair:
         """Returns what :meth:`encode` does, with noise in each layer."""

@@ -1,4 +1,4 @@
-from typing import Dict, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,23 @@ from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import ContentFusion
 from tmfun_pyg.nn.models.content_score import ContentScore
 from tmfun_pyg.nn.models.contrasts import Contrasts
-from tmfun_pyg.nn.models.embedding_model import rows_of
+from tmfun_pyg.nn.models.embedding_model import rows_of, user_rows
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 from tmfun_pyg.utils.messages import check_at_least, check_positive
+
+
+class _FoldInState(NamedTuple):
+    """What users have from their items: sums of layers, the sources of the
+    fusion, and the factors of the content score.
+    """
+
+    sums: Tensor
+    sources: List[Tensor]
+    unit: List[Tensor]
 
 
 class TMFUN(MultimodalModel):
@@ -259,6 +269,31 @@ class TMFUN(MultimodalModel):
             id_emb=id_emb,
             sources=sources,
         )
+
+    def fold_in_state(self, data: HeteroData) -> _FoldInState:
+        r"""Returns what users have from their items."""
+        id_emb = self.id_embeddings(data)
+        score = self.content_score
+        return _FoldInState(
+            self.propagation.item_sums(*id_emb, data),
+            self.item_content(data, id_emb[1], id_emb[1]),
+            [] if score is None else score.items(data),
+        )
+
+    def encode_new_users(self, state: _FoldInState, data: HeteroData) -> Tensor:
+        r"""Computes the embeddings of new users."""
+        user_id = user_rows(self.user_embedding, data)
+        query = self.propagation.new_users(user_id, state.sums, data)
+        every = torch.arange(query.size(0), device=query.device)
+        sources, mask = user_content(data, state.sources, every)
+        content, _ = self.fusion(
+            sources, query, None if data.is_complete else mask
+        )
+        out = query + content
+        if self.content_score is None:
+            return out
+        score = self.content_score.users(data, state.unit, every)
+        return torch.cat([out, score], dim=1)
 
     def _source_embeddings(self, data: HeteroData, item_id: Tensor) -> Tensor:
         """Returns the ID embeddings of the sources of the feature graphs."""

@@ -96,7 +96,8 @@ def _has_few_entries(data: HeteroData, user: Tensor) -> bool:
         return False
     (ptr, index), _ = data["user", "interacts", "item"].edge_index.get_csr()
     count = ptr.index_select(0, user + 1) - ptr.index_select(0, user)
-    return 2 * int(count.sum()) < index.numel()
+    # The product with all scales the rows of all items, too:
+    return 2 * int(count.sum()) < index.numel() + data["item"].num_nodes
 
 
 def _means_of_rows(
@@ -114,7 +115,7 @@ def _means_of_rows(
     # Where nothing is missing, all columns are the same:
     columns = slice(1 if data.is_complete else len(sources))
     scale = data["user"].scale[user, columns].index_select(0, row)
-    scale = scale * item_weight(data)[:, columns].index_select(0, item)
+    scale = scale * item_weight(data, item)[:, columns]
     weight = store.edge_weight.index_select(0, entry).view(-1, 1) * scale
     weights = list(weight.t().contiguous())
     if data.is_complete:
@@ -135,5 +136,5 @@ def _share_of(data: HeteroData, user: Tensor, item: Tensor) -> Tensor:
     is_there = key.index_select(0, place) == wanted
     weight = store.edge_weight.index_select(0, place) * is_there
     share = F.embedding(user, data["user"].scale)
-    share = share * F.embedding(item, item_weight(data))
+    share = share * item_weight(data, item)
     return share * weight.view(-1, 1)

@@ -17,6 +17,7 @@ from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.utils.ids import RawIds
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -74,6 +75,7 @@ class Exported(NamedTuple):
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
         cold_share: float = 0.0,
+        index: Optional[Any] = None,
     ) -> Recommendations:
         r"""Recommends as
         :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
@@ -87,10 +89,19 @@ class Exported(NamedTuple):
             max_per_group (int, optional): See there.
             groups (Dict[int or str, Any], optional): See there.
             cold_share (float, optional): See there.
+            index (faiss.Index, optional): The index of the items,
+                :obj:`faiss.read_index("serving/items.faiss")`, by which the
+                lists of users whom the model knows are found. Where it finds
+                too few for a list, or at most a quarter of the items is left,
+                all are compared, as without it. (default: :obj:`None`)
+
+        Raises:
+            ValueError: As there, or if :obj:`index` is of other items.
         """
         source = "an export without cold_items=True"
         check_share(cold_share, self.scores_cold, source)
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
+        item_ids = RawIds(self.item_ids)
         return Recommendations.concat(
             recommend_ids(
                 FallbackScorer(
@@ -100,12 +111,12 @@ class Exported(NamedTuple):
                     Fallback.parse(self.fallback).source,
                 ),
                 self.seen,
-                self.user_ids,
-                self.item_ids,
+                RawIds(self.user_ids),
+                item_ids,
                 users,
                 k,
                 ItemFilter(
-                    self.item_ids,
+                    item_ids,
                     items,
                     exclude_items,
                     max_per_group,
@@ -115,6 +126,7 @@ class Exported(NamedTuple):
                 exclude_seen,
                 cold_share=cold_share,
                 is_cold=self.popularity == 0,
+                index=index,
             )
         )
 

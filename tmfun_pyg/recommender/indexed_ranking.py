@@ -1,0 +1,109 @@
+from typing import Any, List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
+from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
+from tmfun_pyg.recommender.item_filter import ItemFilter
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
+from tmfun_pyg.utils.user_items import UserItems
+
+# Where at most this share of the items is left, these are compared one by one:
+FEW = 0.25
+# How many items are searched for, by length of the list and share left:
+FETCHED = 3
+
+
+class IndexedRanking(FilteredRanking):
+    r"""Ranks as :class:`FilteredRanking` does, among items that an index
+    finds, more of them the fewer may be in a list. Where few are left, or an
+    index finds too few for a list, all are compared.
+
+    Args:
+        scorer (FallbackScorer): The scores, with those of a model by
+            embeddings.
+        item_filter (ItemFilter): Which items may be in a list.
+        seen (UserItems, optional): What is left out for each user of the
+            scorer.
+        index (faiss.Index): The index of the items, see
+            :func:`~tmfun_pyg.recommender.item_index.build_index`.
+        k (int): The length of the lists.
+    """
+
+    def __init__(
+        self,
+        scorer: FallbackScorer,
+        item_filter: ItemFilter,
+        seen: Optional[UserItems],
+        index: Any,
+        k: int,
+    ) -> None:
+        if index.ntotal != scorer.num_items:
+            raise ValueError(
+                f"'index' must hold the {scorer.num_items} items (got "
+                f"{index.ntotal})"
+            )
+        indexed = _IndexScorer(scorer, index, FETCHED * k)
+        super().__init__(indexed, item_filter, seen)
+        self.all_scored = scorer, item_filter, seen
+
+    def topk(
+        self, k: int, user: Tensor, names: List[str]
+    ) -> Tuple[Tensor, Tensor]:
+        r"""Returns scores and items as :class:`FilteredRanking` does."""
+        score, item = super().topk(k, user, names)
+        row = (item < 0).any(dim=1).nonzero().view(-1)
+        if row.numel() > 0:
+            some = [names[place] for place in row.tolist()]
+            exact = FilteredRanking(*self.all_scored)
+            score[row], item[row] = exact.topk(k, user[row], some)
+        return score, item
+
+
+class _IndexScorer:
+    """Scores what an index finds, and nothing else, for users whom the model
+    knows.
+    """
+
+    def __init__(self, scorer: FallbackScorer, index: Any, width: int) -> None:
+        assert isinstance(scorer.scorer, EmbeddingScorer)
+        self.scorer, self.user_emb = scorer, scorer.scorer.user_emb
+        self.index, self.width = index, min(width, scorer.num_items)
+        self.num_users, self.num_items = scorer.num_users, scorer.num_items
+        self.device = scorer.device
+
+    def score(self, user: Tensor) -> Tensor:
+        known = self.scorer.known[user]
+        query = self.user_emb[user[known]].float().cpu().contiguous()
+        score, item = map(
+            torch.from_numpy, self.index.search(query.numpy(), self.width)
+        )
+        row = known.nonzero().view(-1, 1).expand_as(item)
+        found = item >= 0
+        out = torch.full((len(user), self.num_items), -torch.inf)
+        out[row[found], item[found]] = score[found]
+        out[~known] = self.scorer.score(user[~known])
+        return out
+
+    def select(self, item: Tensor) -> Scorer:
+        share = item.numel() / self.num_items
+        if share <= FEW:
+            return self.scorer.select(item)
+        wider = _IndexScorer(self.scorer, self.index, int(self.width / share))
+        return _Columns(wider, item)
+
+
+class _Columns:
+    """Some of the scores of another scorer."""
+
+    def __init__(self, scorer: Scorer, item: Tensor) -> None:
+        self.scorer, self.item = scorer, item
+        self.num_users, self.num_items = scorer.num_users, item.numel()
+        self.device = scorer.device
+
+    def score(self, user: Tensor) -> Tensor:
+        return self.scorer.score(user)[:, self.item]
+
+    def select(self, item: Tensor) -> "_Columns":
+        return _Columns(self.scorer, self.item[item])
