@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg.cli.command import judge, show
 from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
+from tmfun_pyg.cli.forecast import Forecast
 from tmfun_pyg.cli.kept_options import MAY_CHANGE, check_options
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
@@ -179,7 +180,8 @@ def _train(
     if config.on_all_data:
         callbacks = keep_last(str(folder))
         asked["limit_val_batches"] = 0
-    callbacks += [Progress()]
+    progress = Progress()
+    callbacks += [Forecast(progress, loader), progress]
     if not config.trainer.fast_dev_run:  # It writes nothing.
         callbacks += [Begin(log, save_config)]
     for name, ours in (
