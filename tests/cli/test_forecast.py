@@ -37,6 +37,7 @@ def make_trainer(num_steps: int, **more: Any) -> Any:
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
         **{
             "is_global_zero": True,
+            "enable_validation": True,
             "max_epochs": 500,
             "current_epoch": 0,
             "early_stopping_callback": stopping,
@@ -106,6 +107,15 @@ def test_forecast_of_a_run_that_goes_on(wait: Any, capsys: Any) -> None:
     )
     foretell(make_trainer(1, is_global_zero=False), [3.0], wait)
     assert capsys.readouterr().out == ""
+
+
+def test_sample_of_users(wait: Any, capsys: Any) -> None:
+    foretell(make_trainer(1), [3.0], wait, val_users=10)
+    line = capsys.readouterr().out
+    assert "; validation on a sample of 10 users; peak memory" in line
+    off = make_trainer(1, enable_validation=False)
+    foretell(off, [3.0], wait, val_users=10)
+    assert "sample" not in capsys.readouterr().out
 
 
 def test_advice_on_samples(wait: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
+from torch import Tensor
 
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli.help_formatter import HelpFormatter
@@ -119,26 +120,37 @@ def show(*words: Any) -> str:
 
 
 def judge(
-    recommender: Recommender, split: str, folder: Path, is_best: bool = False
+    recommender: Recommender,
+    split: str,
+    folder: Path,
+    is_best: bool = False,
+    users: Optional[Tensor] = None,
 ) -> None:
     """Ranks all items for every user of a split, prints the metrics beside
     those of most-popular and over how many users they are, and adds them to
-    metrics.json, unless that is of another epoch, the best of a run.
+    metrics.json, unless that is of another epoch, the best of a run. Of a
+    sample of users, metrics.json says how many they are.
 
     Args:
         recommender: The model and its data set.
         split: The split.
         folder: Where metrics.json is.
         is_best: Whether the model is of the best epoch of the run there.
+        users: The only users to be judged, all if not given.
     """
     path, known = folder / METRICS, read_metrics(folder)
     epoch = recommender.epoch
     is_of_other = known.get("best_epoch", epoch) != epoch
     data = recommender.data
-    metrics = recommender.evaluate(split)
-    popular = evaluate(MostPopular.from_data(data), data, split)
+    if users is None:
+        metrics = recommender.evaluate(split)
+    else:
+        metrics = evaluate(recommender.scorer, data, split, users=users)
+    popular = evaluate(MostPopular.from_data(data), data, split, users=users)
     rows = {"most-popular": popular, type(recommender.model).__name__: metrics}
     corner = f"{HeldOutDataset(data, split).num_users:,} users"
+    if users is not None:
+        corner = f"{users.numel():,} of {corner}"
     width = max(map(len, (corner, *rows))) + 2
     header = "".join(f"{column:>11}" for column in COLUMNS)
     print(f"{corner:<{width}}{header}")
@@ -153,7 +165,9 @@ def judge(
     key = "best_epoch" if is_best or "best_epoch" in known else "epoch"
     if (is_best and key not in known) or known.get(key, epoch) != epoch:
         known = {}  # Of another epoch, it would stand beside this one's.
-    text = json.dumps({**known, split: metrics, key: epoch}, indent=2)
+    known.pop(f"{split}_users", None)
+    own = {} if users is None else {f"{split}_users": users.numel()}
+    text = json.dumps({**known, split: metrics, **own, key: epoch}, indent=2)
     try:
         with atomic_write(path) as part:
             part.write_text(text + "\n", encoding="utf-8")

@@ -82,6 +82,9 @@ class Forecast(Callback):
             if trainer.early_stopping_callback is not None:
                 text += " unless training stops early"
         peak = _peak_memory(trainer.strategy.root_device) / 1e9
+        sample = self.loader.val_sample if trainer.enable_validation else None
+        if sample is not None:
+            text += f"; validation on a sample of {sample.numel():,} users"
         self.progress.tell(f"{text}; peak memory so far {peak:.1f} GB")
         if epoch > LONG:
             warnings.warn(

@@ -134,9 +134,10 @@ def evaluate(
     ks: Sequence[int] = (5, 10, 20, 50),
     batch_size: Optional[int] = None,
     items: Optional[Tensor] = None,
+    users: Optional[Tensor] = None,
 ) -> Dict[str, float]:
-    r"""Ranks all items, or those of :obj:`items`, for every user of a split
-    and averages the metrics.
+    r"""Ranks all items, or those of :obj:`items`, for every user of a split,
+    or those of :obj:`users`, and averages the metrics.
 
     A user's training items are left out of the ranking, in validation and
     test alike; no other item is. Equal scores are ranked by item, lower
@@ -163,6 +164,10 @@ def evaluate(
         items (torch.Tensor, optional): The only items to be ranked, as
             indices or as a mask; the split must not hold others. All items if
             not given. (default: :obj:`None`)
+        users (torch.Tensor, optional): The indices of the only users to be
+            judged, such as
+            :attr:`~tmfun_pyg.training.InteractionDataModule.val_sample`. All
+            of the split if not given. (default: :obj:`None`)
 
     Returns:
         The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
@@ -172,9 +177,12 @@ def evaluate(
         ValueError: If :obj:`data` is no graph or lacks the split, if the
             model is for other numbers of users and items than :obj:`data`
             holds, if its embeddings are not finite, if the split holds items
-            that are not in :obj:`items`, or if an argument is out of range.
+            that are not in :obj:`items`, if :obj:`users` holds others than can
+            be judged, or if an argument is out of range.
     """
-    evaluator, blocks = _prepare(model, data, split, ks, batch_size, items)
+    evaluator, blocks = _prepare(
+        model, data, split, ks, batch_size, items, users
+    )
     for user, edge_label_index in blocks:
         evaluator.update(user, edge_label_index)
     return evaluator.compute()
@@ -236,6 +244,7 @@ def _prepare(
     ks: Sequence[int],
     batch_size: Optional[int],
     items: Optional[Tensor],
+    users: Optional[Tensor] = None,
 ) -> Tuple[RankingEvaluator, DataLoader[Tuple[Tensor, Tensor]]]:
     """Computes the embeddings, and cuts the users of a split into blocks."""
     scorer = to_scorer(model, data)
@@ -253,7 +262,9 @@ def _prepare(
     edge_index = data["user", "interacts", "item"].edge_index
     edge_index = plain_edges(edge_index).to(device)
     seen = UserItems.from_edge_index(edge_index, scorer.num_users)
-    dataset = HeldOutDataset(data, split, batch_size, device, items=items)
+    dataset = HeldOutDataset(
+        data, split, batch_size, device, items=items, users=users
+    )
     if items is not None:
         index, place = candidate_items(items.to(device), scorer.num_items)
         scorer = scorer.select(index)
