@@ -34,8 +34,8 @@ def make_trainer(num_steps: int, **more: Any) -> Any:
     return SimpleNamespace(
         num_training_batches=num_steps,
         fit_loop=SimpleNamespace(batch_idx=0),
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
         **{
+            "strategy": SimpleNamespace(root_device=torch.device("cpu")),
             "is_global_zero": True,
             "enable_validation": True,
             "max_epochs": 500,
@@ -107,6 +107,26 @@ def test_forecast_of_a_run_that_goes_on(wait: Any, capsys: Any) -> None:
     )
     foretell(make_trainer(1, is_global_zero=False), [3.0], wait)
     assert capsys.readouterr().out == ""
+
+
+def test_device_is_not_waited_for_in_each_step(
+    wait: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    waits: List[float] = []
+
+    def synchronize() -> None:
+        waits.append(time.perf_counter())
+        wait(1.0)  # What the device has yet to do.
+
+    monkeypatch.setattr(torch.accelerator, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 3e9)
+    place = SimpleNamespace(root_device=torch.device("cuda"))
+    foretell(make_trainer(1000, strategy=place), [9.0, *[0.1] * 100], wait)
+    assert len(waits) == 3  # Before the first step, after it, at the end.
+    # 20 steps, of which the host knew 2 s and the device needed 3 s:
+    out = capsys.readouterr().out
+    assert "0.15 s a step" in out
+    assert "peak memory so far 3.0 GB" in out
 
 
 def test_sample_of_users(wait: Any, capsys: Any) -> None:

@@ -76,8 +76,8 @@ class Progress(Callback):
 
     def _left(self, trainer: Trainer, step: int) -> str:
         """Returns the time left, if the end is known and ahead."""
-        done = trainer.current_epoch - self.first
-        done += step / trainer.num_training_batches
+        part = step / trainer.num_training_batches
+        done = trainer.current_epoch - self.first + part
         left = (trainer.max_epochs or -1) - self.first - done
         if left <= 0:
             return ""

@@ -188,7 +188,12 @@ class InteractionDataModule(LightningDataModule):
         self, split: str, users: Optional[Tensor] = None
     ) -> DataLoader[Tuple[Tensor, Tensor]]:
         dataset = HeldOutDataset(
-            self.data, split, None, self.device, users=users, **self._replica
+            self.data,
+            split,
+            device=self.device,
+            items=None,
+            users=users,
+            **self._replica,
         )
         # The blocks are this process' own. Any other sampler than this type
         # a trainer would replace, to divide them once more.
