@@ -132,6 +132,8 @@ def test_validation_on_a_sample(capsys: Any) -> None:
     assert f"\n{every} users " in capsys.readouterr().out
     found = json.loads(Path("run/metrics.json").read_text())
     assert found == {"val": best.evaluate("val"), "best_epoch": best.epoch}
+    assert fit("run", 3, "--resume", *sample, "10") == 0
+    assert json.loads(Path("run/metrics.json").read_text()) == found
 
 
 def test_resume() -> None:

@@ -165,6 +165,8 @@ def judge(
     key = "best_epoch" if is_best or "best_epoch" in known else "epoch"
     if (is_best and key not in known) or known.get(key, epoch) != epoch:
         known = {}  # Of another epoch, it would stand beside this one's.
+    if users is not None and split in known and f"{split}_users" not in known:
+        return  # That is on all users.
     known.pop(f"{split}_users", None)
     own = {} if users is None else {f"{split}_users": users.numel()}
     text = json.dumps({**known, split: metrics, **own, key: epoch}, indent=2)

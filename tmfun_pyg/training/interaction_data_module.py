@@ -157,12 +157,14 @@ class InteractionDataModule(LightningDataModule):
         Raises:
             ValueError: If there are none.
         """
-        if not isinstance(sample := state_dict.get("val_sample"), Tensor):
-            raise ValueError(
-                f"The checkpoint must hold 'val_sample' as a tensor (got a "
-                f"{type(sample).__name__})"
-            )
-        self.val_sample = sample
+        match state_dict:
+            case {"val_sample": Tensor() as sample}:
+                self.val_sample = sample
+            case _:
+                raise ValueError(
+                    "The checkpoint must hold the users of validation as a "
+                    "tensor 'val_sample' of the data module"
+                )
 
     def val_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
         r"""Returns blocks :obj:`(user, edge_label_index)`.
