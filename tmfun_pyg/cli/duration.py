@@ -7,7 +7,5 @@ def in_words(seconds: float) -> str:
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             value = seconds / size
-            return (
-                f"{value:.1f} {unit}" if value < 20 else f"{value:.0f} {unit}"
-            )
+            return f"{value:.{int(value < 20)}f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

@@ -42,10 +42,8 @@ class Forecast(Callback):
         if self.is_told:
             return
         self.num_steps += 1
-        done, total = (
-            trainer.fit_loop.batch_idx + 1,
-            trainer.num_training_batches,
-        )
+        done = trainer.fit_loop.batch_idx + 1
+        total = trainer.num_training_batches
         if done == 1 < total:
             self._measure(trainer)
         elif time.perf_counter() - self.begun >= ENOUGH or done == total:
@@ -66,7 +64,7 @@ class Forecast(Callback):
     def _tell(self, trainer: Trainer, seconds: float) -> None:
         if not trainer.is_global_zero:
             return
-        step, data = seconds / self.num_steps, self.loader.data
+        data, step = self.loader.data, seconds / self.num_steps
         num_steps = int(trainer.num_training_batches)
         epoch = num_steps * step
         num_edges = data["user", "interacts", "item"].edge_index.size(1)

@@ -165,9 +165,9 @@ def evaluate(
             indices or as a mask; the split must not hold others. All items if
             not given. (default: :obj:`None`)
         users (torch.Tensor, optional): The indices of the only users to be
-            judged, such as
-            :attr:`~tmfun_pyg.training.InteractionDataModule.val_sample`. All
-            of the split if not given. (default: :obj:`None`)
+            judged, such as :obj:`val_sample` of
+            :class:`~tmfun_pyg.training.InteractionDataModule`. All of the
+            split if not given. (default: :obj:`None`)
 
     Returns:
         The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
