@@ -192,7 +192,9 @@ class Runs:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        batches = InteractionDataModule(self.data, args.batch_size, seed=seed)
+        batches = InteractionDataModule(
+            self.data, args.batch_size, seed=seed, val_users=None
+        )
         trainer.fit(module, batches)
         best = torch.load(checkpoint.best_model_path, weights_only=True)
         module.load_state_dict(best["state_dict"])

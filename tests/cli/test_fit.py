@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from tmfun_pyg.cli.main import main
+from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import RecommenderModule
@@ -89,6 +90,43 @@ def test_fit_and_judge(capsys: Any) -> None:
     assert config["model"]["init_args"]["channels"] == 8
 
 
+def test_validation_on_a_sample(capsys: Any) -> None:
+    sample = ["--model", "LightGCN", "--loader.val_users"]
+    assert fit("run", 2, *sample, "10") == 0
+    out = capsys.readouterr().out
+    best = Recommender.load("run/best.ckpt")
+    every = HeldOutDataset(best.data, "val").num_users
+    assert "validation on a sample of 10 users; " in out.splitlines()[0]
+    assert f"\n10 of {every} users " in out
+    users = read("run/best.ckpt")["InteractionDataModule"]["val_sample"]
+    found = json.loads(Path("run/metrics.json").read_text())
+    assert set(found) == {"val", "val_users", "best_epoch"}
+    assert found["val_users"] == len(users) == 10
+    expected = evaluate(best.model, best.data, "val", users=users)
+    assert found["val"] == expected
+    logged = [row["val_recall@20"] for row in rows("run/metrics.csv")]
+    highest = max(float(value) for value in logged if value)
+    assert highest == pytest.approx(expected["recall@20"])
+    # The number may not change, and neither do the users:
+    before = files_of("run")
+    assert fit("run", 3, "--resume", *sample, "11") == 1
+    error = capsys.readouterr().err
+    assert "--loader.val_users must be 10 to go on" in error
+    assert files_of("run") == before
+    assert fit("run", 3, "--resume", *sample, "10") == 0
+    assert fit("whole", 3, *sample, "10") == 0
+    assert_same("run/best.ckpt", "whole/best.ckpt")
+    assert scores("run") == scores("whole")
+    # The last word is on all users:
+    best = Recommender.load("run/best.ckpt")
+    assert main(["validate", "--ckpt", "run/best.ckpt"]) == 0
+    assert f"\n{every} users " in capsys.readouterr().out
+    found = json.loads(Path("run/metrics.json").read_text())
+    assert found == {"val": best.evaluate("val"), "best_epoch": best.epoch}
+    assert fit("run", 3, "--resume", *sample, "10") == 0
+    assert json.loads(Path("run/metrics.json").read_text()) == found
+
+
 def test_resume() -> None:
     assert fit("whole", 4) == 0
     assert fit("parts", 2) == 0
@@ -157,6 +195,7 @@ def test_killed_while_writing(folder: Path) -> None:
         f"""
         import os, torch
         from tmfun_pyg.cli.main import main
+from tmfun_pyg.evaluation import evaluate
         save, count = torch.save, [0]
         def half(content, path):
             count[0] += str(path).endswith(".ckpt")
@@ -380,6 +419,7 @@ def test_resume_of_another_file(capsys: Any) -> None:
         (["--config", "own_data"], "--data.root must be given"),
         (["--trainer.limit_val_batches", "0"], "limit_val_batches must not be"),
         (["--loader.num_workers", "2"], "'num_workers' must be 0 without"),
+        (["--loader.val_users", "0"], "--loader.val_users must be at least 1"),
     ],
 )
 def test_options_that_make_no_run(

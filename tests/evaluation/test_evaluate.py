@@ -144,6 +144,19 @@ def test_per_user_metrics(
             assert value == pytest.approx(expected[f"{name}@{k}"], abs=1e-6)
 
 
+def test_some_users() -> None:
+    data = make_data(60, 30, density=0.5, seed=0)
+    emb = torch.randn(60, 2), torch.randn(30, 2)
+    out = per_user_metrics(emb, data, "val", k=5)
+    place = torch.tensor([7, 2, 3])
+    found = evaluate(emb, data, "val", ks=[5], users=out["user"][place])
+    for name in ("recall", "ndcg"):
+        mean = float(out[name][place].mean())
+        assert found[f"{name}@5"] == pytest.approx(mean)
+    with pytest.raises(ValueError, match="'users' must have both"):
+        evaluate(emb, data, "val", users=torch.tensor([60]))
+
+
 @withDevice
 @pytest.mark.parametrize("as_mask", [False, True])
 @pytest.mark.parametrize("num_values", [2, 1000])  # Few values, many ties.

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -72,6 +74,33 @@ def test_items(as_mask: bool) -> None:
     assert user.tolist() == [0, 4]
     # Item 2 is in the second place, item 3 in the third one:
     assert label_index.tolist() == [[0, 1, 1], [1, 0, 2]]
+
+
+def test_users() -> None:
+    users = torch.tensor([4])
+    dataset = HeldOutDataset(make_data(), "val", users=users)
+    ((user, label_index),) = dataset
+    assert user.tolist() == dataset.users.tolist() == [4]
+    assert label_index.tolist() == [[0, 0], [0, 3]]
+    assert dataset.num_users == 1
+    users = torch.tensor([4, 0, 4])  # In any order, and each once.
+    ((user, label_index),) = HeldOutDataset(make_data(), "val", users=users)
+    assert user.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [
+        ([0, 1, 2], r"one of the val split \(got 2 others, such as 1\)"),
+        ([0, 5], r"\(got 1 others, such as 5\)"),
+        ([[0]], r"vector of indices \(got torch.int64 of shape \[1, 1\]"),
+        ([0.0], "vector of indices .got torch.float32"),
+        ([], "vector of indices"),
+    ],
+)
+def test_users_that_cannot_be_judged(users: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"'users' must .*{message}"):
+        HeldOutDataset(make_data(), "val", users=torch.tensor(users))
 
 
 def test_graph_of_models() -> None:

@@ -165,6 +165,15 @@ def test_bad_metrics(tmp_path: Path, content: Any) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_metrics_of_a_sample_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "metrics.csv", LOG)
+    content = {"val": {"recall@20": 0.3}, "val_users": 20_000}
+    write(tmp_path / "metrics.json", content)
+    with pytest.warns(UserWarning, match="on a sample of 20,000 users: tmfun"):
+        ((run,),) = read_runs(tmp_path).models.values()
+    assert run.written == {"val": {"recall@20": 0.3}}
+
+
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none' holds no run"):
         read_runs(tmp_path / "none")

@@ -15,6 +15,7 @@ from torch_geometric.testing import withDevice
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
+from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.nn import (
     BM3,
     FREEDOM,
@@ -69,6 +70,7 @@ def fit(
     model_cls: type[RankingModel] = LightGCN,
     ckpt_path: Optional[str] = None,
     lr: float = 0.01,
+    loader: Optional[Dict[str, Any]] = None,
     **kwargs: Any,
 ) -> Tuple[RecommenderModule, Trainer]:
     seed_everything(0)
@@ -84,7 +86,7 @@ def fit(
         logger=CSVLogger(path, name="", version=""),
         **{"accelerator": "cpu", **kwargs},
     )
-    datamodule = InteractionDataModule(data, batch_size=64)
+    datamodule = InteractionDataModule(data, batch_size=64, **(loader or {}))
     trainer.fit(module, datamodule, ckpt_path=ckpt_path)
     return module, trainer
 
@@ -105,6 +107,71 @@ def test_metrics_are_those_of_evaluate(
     (tested,) = trainer.test(module, datamodule, verbose=False)
     for name, value in evaluate(module.model, data, "test").items():
         assert tested[f"test_{name}"] == pytest.approx(value)
+
+
+def test_validation_on_a_sample(
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
+) -> None:
+    every = HeldOutDataset(data, "val").users
+    draws = [
+        InteractionDataModule(data, seed=seed, val_users=10).val_sample
+        for seed in (0, 0, 1)
+    ]
+    drawn = draws[0]
+    assert drawn is not None
+    assert len(drawn) == 10
+    assert torch.isin(drawn, every).all()
+    assert (drawn.diff() > 0).all()
+    assert torch.equal(drawn, draws[1])
+    assert not torch.equal(drawn, draws[2])
+    for number in (None, len(every), 20_000):
+        whole = InteractionDataModule(data, val_users=number)
+        assert whole.val_sample is None
+        assert whole.state_dict() == {}
+
+    loader = {"val_users": 10}
+    module, trainer = fit(dataset, tmp_path, max_epochs=2, loader=loader)
+    for name, value in evaluate(module.model, data, "val", users=drawn).items():
+        logged = float(trainer.callback_metrics[f"val_{name}"])
+        assert logged == pytest.approx(value)
+    (tested,) = trainer.test(module, trainer.datamodule, verbose=False)
+    expected = evaluate(module.model, data, "test")["recall@20"]
+    assert tested["test_recall@20"] == pytest.approx(expected)
+
+    # A run that goes on keeps the users, whatever would be drawn now:
+    last = str(tmp_path / "last.ckpt")
+    content = torch.load(last, weights_only=True)
+    saved = content["InteractionDataModule"]["val_sample"]
+    assert torch.equal(saved, drawn)
+    loader["seed"] = 1
+    _, trainer = fit(dataset, tmp_path, 3, ckpt_path=last, loader=loader)
+    assert torch.equal(trainer.datamodule.val_sample, drawn)
+    assert trainer.callback_metrics["val_recall@20"] == pytest.approx(
+        evaluate(trainer.model.model, data, "val", users=drawn)["recall@20"]
+    )
+
+
+def test_sample_of_another_run(
+    dataset: SyntheticMultimodal, data: HeteroData, tmp_path: Path
+) -> None:
+    fit(dataset, tmp_path, max_epochs=1, loader={"val_users": 10})
+    last = str(tmp_path / "last.ckpt")
+    for number in (9, None):
+        with pytest.raises(ValueError, match=r"must be 10 .* \(got (9|None)\)"):
+            fit(
+                dataset,
+                tmp_path,
+                2,
+                ckpt_path=last,
+                loader={"val_users": number},
+            )
+    loader = InteractionDataModule(data)
+    bad: List[Any] = [{}, {"val_sample": [1]}, 5]
+    for state in bad:
+        with pytest.raises(ValueError, match="must hold the users of valid"):
+            loader.load_state_dict(state)
+    with pytest.raises(ValueError, match="'val_users' must be at least 1"):
+        InteractionDataModule(data, val_users=0)
 
 
 def test_training_mode_for_loss_alone(

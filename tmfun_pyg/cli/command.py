@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from jsonargparse import ActionConfigFile, ArgumentParser
+from torch import Tensor
 
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli.help_formatter import HelpFormatter
@@ -141,10 +142,12 @@ def judge(
     folder: Path,
     is_best: bool = False,
     beyond_accuracy: bool = False,
+    users: Optional[Tensor] = None,
 ) -> None:
     """Ranks all items for every user of a split, prints the metrics beside
     those of most-popular and over how many users they are, and adds them to
-    metrics.json, unless that is of another epoch, the best of a run.
+    metrics.json, unless that is of another epoch, the best of a run. Of a
+    sample of users, metrics.json says how many they are.
 
     Args:
         recommender: The model and its data set.
@@ -152,20 +155,26 @@ def judge(
         folder: Where metrics.json is.
         is_best: Whether the model is of the best epoch of the run there.
         beyond_accuracy: Whether to tell what the lists look like as well.
+        users: The only users to be judged, all if not given.
     """
     path, known = folder / METRICS, read_metrics(folder)
     epoch = recommender.epoch
     is_of_other = known.get("best_epoch", epoch) != epoch
     data = recommender.data
-    metrics = recommender.evaluate(split, beyond_accuracy=beyond_accuracy)
+    lists: Dict[str, Any] = {"beyond_accuracy": beyond_accuracy}
+    if users is None:
+        metrics = recommender.evaluate(split, **lists)
+    else:
+        metrics = evaluate(
+            recommender.scorer, data, split, users=users, **lists
+        )
     popular = evaluate(
-        MostPopular.from_data(data),
-        data,
-        split,
-        beyond_accuracy=beyond_accuracy,
+        MostPopular.from_data(data), data, split, users=users, **lists
     )
     rows = {"most-popular": popular, type(recommender.model).__name__: metrics}
     corner = f"{HeldOutDataset(data, split).num_users:,} users"
+    if users is not None:
+        corner = f"{users.numel():,} of {corner}"
     for columns in (COLUMNS, OF_LISTS) if beyond_accuracy else (COLUMNS,):
         _print_table(corner, rows, columns)
     if is_of_other and not is_best:
@@ -176,7 +185,11 @@ def judge(
     key = "best_epoch" if is_best or "best_epoch" in known else "epoch"
     if (is_best and key not in known) or known.get(key, epoch) != epoch:
         known = {}  # Of another epoch, it would stand beside this one's.
-    text = json.dumps({**known, split: metrics, key: epoch}, indent=2)
+    if users is not None and split in known and f"{split}_users" not in known:
+        return  # That is on all users.
+    known.pop(f"{split}_users", None)
+    own = {} if users is None else {f"{split}_users": users.numel()}
+    text = json.dumps({**known, split: metrics, **own, key: epoch}, indent=2)
     try:
         with atomic_write(path) as part:
             part.write_text(text + "\n", encoding="utf-8")

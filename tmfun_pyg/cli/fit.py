@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg.cli.command import judge, show
 from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
+from tmfun_pyg.cli.forecast import Forecast
 from tmfun_pyg.cli.kept_options import MAY_CHANGE, check_options
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
@@ -31,6 +32,7 @@ from tmfun_pyg.cli.training_options import (
     check_trainable,
     check_trainer,
     instantiate,
+    make_loader,
     make_parser,
     parse,
 )
@@ -113,6 +115,7 @@ def _fit_in(
     data = ToRecGraph()(dataset[0])
     cls = resolve_name(config.model.class_path)
     model = cls.from_data(data, **dict(config.model.get("init_args") or {}))
+    loader = make_loader(config, data)
     module = RecommenderModule(
         model, data, lr=config.lr, dataset=dataset, source=given.data
     )
@@ -127,7 +130,9 @@ def _fit_in(
     kept = folder / (LAST if config.on_all_data else BEST)
     if any(True for _ in model.parameters()):
         check_trainable(config, model, data, dataset)
-        status = _train(config, given, folder, module, last, save_config)
+        status = _train(
+            config, given, folder, module, loader, last, save_config
+        )
         if status is not None:
             return status
         if not kept.exists():
@@ -152,8 +157,11 @@ def _fit_in(
         return 0
     is_trained = recommender.epoch is not None
     note = f", after epoch {recommender.epoch} as the best" * is_trained
+    users = loader.val_sample
+    if users is not None:
+        note += ", on a sample of users (tmfun validate ranks for all)"
     print(f"\nValidation{note}:")
-    judge(recommender, "val", folder, is_best=True)
+    judge(recommender, "val", folder, is_best=True, users=users)
     print(f"\nThe run is in {folder}. Next:")
     print(show("test", "--ckpt", kept))
     return 0
@@ -164,22 +172,21 @@ def _train(
     given: Namespace,
     folder: Path,
     module: RecommenderModule,
+    loader: InteractionDataModule,
     last: Optional[Dict[str, Any]],
     save_config: Callable[[], None],
 ) -> Optional[int]:
     """Trains by gradient descent. Returns how it ended if there is no more to
     be done.
     """
-    loader = InteractionDataModule(
-        module.data, seed=config.seed_everything, **dict(config.loader)
-    )
     log = RunLog(folder, 0 if last is None else last["epoch"] + 1)
     asked = given.trainer.as_dict()
     callbacks = default_callbacks(str(folder), config.patience)
     if config.on_all_data:
         callbacks = keep_last(str(folder))
         asked["limit_val_batches"] = 0
-    callbacks += [Progress()]
+    progress = Progress()
+    callbacks += [Forecast(progress, loader), progress]
     if not config.trainer.fast_dev_run:  # It writes nothing.
         callbacks += [Begin(log, save_config)]
     for name, ours in (

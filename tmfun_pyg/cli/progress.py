@@ -5,20 +5,26 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from tmfun_pyg.cli.duration import in_words
 from tmfun_pyg.training.callbacks import MONITOR
 
 PAUSE = 0.2  # Seconds between two updates on a terminal.
 
 
 class Progress(Callback):
-    """Tells how training goes: in one line that is updated on a terminal, in
-    a line an epoch elsewhere.
+    """Tells how training goes, and how long until the last epoch: in one line
+    that is updated on a terminal, in a line an epoch elsewhere.
     """
 
     def __init__(self) -> None:
         self.updates = sys.stdout.isatty()
         self.summary = ""
         self.begun = self.shown = 0.0
+        self.start, self.first = 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
+        """Begins with an epoch that need not be the first of a run."""
+        self.start, self.first = time.perf_counter(), trainer.current_epoch
 
     def on_train_epoch_start(
         self, trainer: Trainer, _: LightningModule
@@ -34,8 +40,9 @@ class Progress(Callback):
         if self.updates and now - self.shown >= PAUSE:
             self.shown = now
             total = trainer.num_training_batches
-            epoch = trainer.current_epoch
-            self._write(f"epoch {epoch}: {step}/{total} steps {self.summary}")
+            left = self._left(trainer, step)
+            text = f"epoch {trainer.current_epoch}: {step}/{total} steps"
+            self._write(f"{text}{left} {self.summary}")
 
     def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
         """Tells what an epoch has brought."""
@@ -48,12 +55,35 @@ class Progress(Callback):
                 f"(best {max(float(stopping.best_score), score):.4f})"
             )
             text += f"recall@20 {score:.4f} {self.summary}, "
-        self._write(f"{text}{time.perf_counter() - self.begun:.1f} s")
+        text += f"{time.perf_counter() - self.begun:.1f} s"
+        left = self._left(trainer, trainer.fit_loop.batch_idx + 1)
+        self._write(f"{text}{left}")
 
     def on_fit_end(self, trainer: Trainer, _: LightningModule) -> None:
         """Leaves the line."""
         if self.updates:
             print()
+
+    def tell(self, text: str) -> None:
+        """Writes a line that stays.
+
+        Args:
+            text: The line.
+        """
+        self._write(text)
+        if self.updates:
+            print(flush=True)
+
+    def _left(self, trainer: Trainer, step: int) -> str:
+        """Returns the time left, if the end is known and ahead."""
+        part = step / trainer.num_training_batches
+        done = trainer.current_epoch - self.first + part
+        left = (trainer.max_epochs or -1) - self.first - done
+        if left <= 0:
+            return ""
+        seconds = (time.perf_counter() - self.start) / done * left
+        stops = trainer.early_stopping_callback is not None
+        return f", {'at most ' * stops}{in_words(seconds)} left"
 
     def _write(self, text: str) -> None:
         if self.updates:

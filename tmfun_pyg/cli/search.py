@@ -20,13 +20,13 @@ from tmfun_pyg.cli.training_options import (
     check_trainable,
     check_trainer,
     instantiate,
+    make_loader,
     make_parser,
     parse,
 )
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.training import (
     DatasetOptions,
-    InteractionDataModule,
     RecommenderModule,
     default_callbacks,
 )
@@ -152,7 +152,8 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         model = cls.from_data(data, **options)
         if not any(True for _ in model.parameters()):
             model.fit(data)
-            return evaluate(model, data, "val")["recall@20"]
+            users = make_loader(config, data).val_sample
+            return evaluate(model, data, "val", users=users)["recall@20"]
         check_trainable(config, model, data, dataset)
         module = RecommenderModule(model, data, lr=lr)
         return _train(module, rule, config, objects)
@@ -183,11 +184,8 @@ def _train(
         raise ValueError(
             f"--trainer.devices must be 1 to search (got {trainer.world_size})"
         )
-    loader = InteractionDataModule(
-        module.data, seed=config.seed_everything, **dict(config.loader)
-    )
     try:
-        trainer.fit(module, loader)
+        trainer.fit(module, make_loader(config, module.data))
     except SystemExit:
         if not trainer.interrupted:
             raise

@@ -111,12 +111,14 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
     parser.set_defaults({"model": {"class_path": class_path}})
     config = parse_options(parser, words)
     check_positive("lr", config.lr)
+    val_users = config.loader.val_users
     for name, value, least in (
         ("seed_everything", config.seed_everything, 0),
         ("patience", config.patience, 0),
         ("loader.batch_size", config.loader.batch_size, 1),
         ("loader.num_negatives", config.loader.num_negatives, 1),
         ("loader.num_workers", config.loader.num_workers, 0),
+        ("loader.val_users", 1 if val_users is None else val_users, 1),
     ):
         check_at_least(name, value, least)
     return config
@@ -170,6 +172,18 @@ def check_trainable(
         )
     num_items = int((data["item"].degree > 0).sum())
     check_negatives(data["user"].degree, num_items, dataset.user_ids)
+
+
+def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
+    """Returns what makes batches.
+
+    Args:
+        config: The options.
+        data: The graph.
+    """
+    return InteractionDataModule(
+        data, seed=config.seed_everything, **dict(config.loader)
+    )
 
 
 def as_list(asked: Any) -> List[Any]:

@@ -139,9 +139,10 @@ def evaluate(
     batch_size: Optional[int] = None,
     items: Optional[Tensor] = None,
     beyond_accuracy: bool = False,
+    users: Optional[Tensor] = None,
 ) -> Dict[str, float]:
-    r"""Ranks all items, or those of :obj:`items`, for every user of a split
-    and averages the metrics.
+    r"""Ranks all items, or those of :obj:`items`, for every user of a split,
+    or those of :obj:`users`, and averages the metrics.
 
     A user's training items are left out of the ranking, in validation and
     test alike; no other item is. Equal scores are ranked by item, lower
@@ -172,6 +173,10 @@ def evaluate(
             what the same lists look like, see
             :class:`~tmfun_pyg.evaluation.ListMetrics`.
             (default: :obj:`False`)
+        users (torch.Tensor, optional): The indices of the only users to be
+            judged, such as :obj:`val_sample` of
+            :class:`~tmfun_pyg.training.InteractionDataModule`. All of the
+            split if not given. (default: :obj:`None`)
 
     Returns:
         The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
@@ -183,9 +188,12 @@ def evaluate(
         ValueError: If :obj:`data` is no graph or lacks the split, if the
             model is for other numbers of users and items than :obj:`data`
             holds, if its embeddings are not finite, if the split holds items
-            that are not in :obj:`items`, or if an argument is out of range.
+            that are not in :obj:`items`, if :obj:`users` holds others than can
+            be judged, or if an argument is out of range.
     """
-    evaluator, blocks = _prepare(model, data, split, ks, batch_size, items)
+    evaluator, blocks = _prepare(
+        model, data, split, ks, batch_size, items, users
+    )
     lists = None
     if beyond_accuracy:
         device = evaluator.scorer.device
@@ -254,6 +262,7 @@ def _prepare(
     ks: Sequence[int],
     batch_size: Optional[int],
     items: Optional[Tensor],
+    users: Optional[Tensor] = None,
 ) -> Tuple[RankingEvaluator, DataLoader[Tuple[Tensor, Tensor]]]:
     """Computes the embeddings, and cuts the users of a split into blocks."""
     scorer = to_scorer(model, data)
@@ -271,7 +280,9 @@ def _prepare(
     edge_index = data["user", "interacts", "item"].edge_index
     edge_index = plain_edges(edge_index).to(device)
     seen = UserItems.from_edge_index(edge_index, scorer.num_users)
-    dataset = HeldOutDataset(data, split, batch_size, device, items=items)
+    dataset = HeldOutDataset(
+        data, split, batch_size, device, items=items, users=users
+    )
     if items is not None:
         index, place = candidate_items(items.to(device), scorer.num_items)
         scorer = scorer.select(index)

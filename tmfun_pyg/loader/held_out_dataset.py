@@ -44,12 +44,14 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             as a mask, all of them if not given. The items of an entry are
             then their places among these in ascending order.
             (default: :obj:`None`)
+        users (torch.Tensor, optional): The indices of the only users to be
+            judged, all who can be if not given. (default: :obj:`None`)
 
     Raises:
         ValueError: If the split is not there, if it holds no user to judge
             by, a pair twice or one of training, or items that are not in
-            :obj:`items`, or if :obj:`rank` or
-            :obj:`items` is out of range.
+            :obj:`items`, if :obj:`users` holds others than can be judged, or
+            if :obj:`rank` or :obj:`items` is out of range.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         num_replicas: int = 1,
         rank: int = 0,
         items: Optional[Tensor] = None,
+        users: Optional[Tensor] = None,
     ) -> None:
         if batch_size is not None:
             check_at_least("batch_size", batch_size, 1)
@@ -112,7 +115,11 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
                 f"No user of the {split} split has both a training and a "
                 f"held-out interaction: there is nothing to evaluate"
             )
-        #: The number of users that are judged, by all processes together.
+        if users is not None:
+            user = _choose(users.to(user.device), user, split)
+        #: The users that are judged, by all processes together, ascending.
+        self.users = user
+        #: Their number.
         self.num_users = user.numel()
         blocks = [*user_blocks(user, num_items, batch_size)]
         blocks += [user[:0]] * (-len(blocks) % num_replicas)
@@ -124,3 +131,21 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> Tuple[Tensor, Tensor]:
         user = self._blocks[index]
         return user, torch.stack(self._held_out.edges_of(user))
+
+
+def _choose(users: Tensor, judged: Tensor, split: str) -> Tensor:
+    """Checks the users that were asked for, and sorts them."""
+    if users.dtype != torch.long or users.dim() != 1 or users.numel() == 0:
+        raise ValueError(
+            f"'users' must be a vector of indices (got {users.dtype} of shape "
+            f"{list(users.shape)})"
+        )
+    users = users.unique()
+    other = users[~torch.isin(users, judged)]
+    if other.numel() > 0:
+        raise ValueError(
+            f"'users' must have both a training interaction and a held-out "
+            f"one of the {split} split (got {other.numel()} others, such as "
+            f"{int(other[0])})"
+        )
+    return users

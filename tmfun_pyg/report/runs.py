@@ -254,6 +254,13 @@ def _read_metrics(
         return {}, {}, ""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if "val_users" in content:
+            warnings.warn(
+                f"'{path}' has the metrics of validation on a sample of "
+                f"{int(content['val_users']):,} users: tmfun validate ranks "
+                f"for all",
+                stacklevel=2,
+            )
         results = {}
         for name, result in content.get("results", {}).items():
             seeds = result.get("runs") or [result.get("mean", {})]

@@ -1,3 +1,4 @@
+from functools import cached_property
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
@@ -12,7 +13,7 @@ from tmfun_pyg.loader import (
     InteractionSampler,
     SampledInteractionDataset,
 )
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.seeded import seeded
 
 
@@ -44,6 +45,10 @@ class InteractionDataModule(LightningDataModule):
             such a neighborhood. (default: :obj:`5`)
         num_workers (int, optional): The number of processes that sample
             neighborhoods; none for this one to do it. (default: :obj:`0`)
+        val_users (int, optional): The number of users that validation is on,
+            drawn once from :obj:`seed` where the split has more; all of them
+            for :obj:`None`. The test is on all users.
+            (default: :obj:`20_000`)
     """
 
     def __init__(
@@ -55,9 +60,12 @@ class InteractionDataModule(LightningDataModule):
         num_neighbors: Optional[List[int]] = None,
         num_similar: int = 5,
         num_workers: int = 0,
+        val_users: Optional[int] = 20_000,
     ) -> None:
         super().__init__()
         check_at_least("num_workers", num_workers, 0)
+        if val_users is not None:
+            check_count("val_users", val_users)
         if num_workers > 0 and num_neighbors is None:
             raise ValueError(
                 f"'num_workers' must be 0 without 'num_neighbors', which they "
@@ -70,6 +78,7 @@ class InteractionDataModule(LightningDataModule):
         self.num_neighbors = num_neighbors
         self.num_similar = num_similar
         self.num_workers = num_workers
+        self.val_users = val_users
 
     @property
     def device(self) -> torch.device:
@@ -122,19 +131,71 @@ class InteractionDataModule(LightningDataModule):
             dataset, batch_size=None, sampler=sampler, num_workers=num_workers
         )
 
+    @cached_property
+    def val_sample(self) -> Optional[Tensor]:
+        r"""The users that validation is on, ascending, or :obj:`None` if it
+        is on all users of the split. They stand in checkpoints, so that a run
+        that goes on means the same by its best epoch.
+        """
+        if self.val_users is None:
+            return None
+        users = HeldOutDataset(self.data, "val").users.cpu()
+        if users.numel() <= self.val_users:
+            return None
+        with seeded(self.seed):
+            drawn = torch.randperm(users.numel())[: self.val_users]
+        return users[drawn].sort().values
+
+    def state_dict(self) -> Dict[str, Any]:
+        r"""Returns the users that validation is on, if they were drawn."""
+        sample = vars(self).get("val_sample")
+        return {} if sample is None else {"val_sample": sample}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        r"""Takes the users that validation is on.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        match state_dict:
+            case {"val_sample": Tensor() as sample}:
+                self.val_sample = sample
+            case _:
+                raise ValueError(
+                    "The checkpoint must hold the users of validation as a "
+                    "tensor 'val_sample' of the data module"
+                )
+
     def val_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
-        r"""Returns blocks :obj:`(user, edge_label_index)`."""
-        return self._held_out_dataloader("val")
+        r"""Returns blocks :obj:`(user, edge_label_index)`.
+
+        Raises:
+            ValueError: If the checkpoint that training goes on from has
+                another number of users to validate on.
+        """
+        users = self.val_sample
+        if users is not None and users.numel() != self.val_users:
+            raise ValueError(
+                f"'val_users' must be {users.numel()} as in the checkpoint, "
+                f"whose best epoch is the best for these users (got "
+                f"{self.val_users})"
+            )
+        return self._held_out_dataloader("val", users)
 
     def test_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
         r"""Returns blocks :obj:`(user, edge_label_index)`."""
         return self._held_out_dataloader("test")
 
     def _held_out_dataloader(
-        self, split: str
+        self, split: str, users: Optional[Tensor] = None
     ) -> DataLoader[Tuple[Tensor, Tensor]]:
         dataset = HeldOutDataset(
-            self.data, split, None, self.device, items=None, **self._replica
+            self.data,
+            split,
+            device=self.device,
+            items=None,
+            users=users,
+            **self._replica,
         )
         # The blocks are this process' own. Any other sampler than this type
         # a trainer would replace, to divide them once more.

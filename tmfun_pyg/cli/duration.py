@@ -1,0 +1,11 @@
+def in_words(seconds: float) -> str:
+    """Returns how long something takes, in the unit that people would name.
+
+    Args:
+        seconds: The time.
+    """
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            value = seconds / size
+            return f"{value:.{int(value < 20)}f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
