@@ -195,7 +195,6 @@ def test_killed_while_writing(folder: Path) -> None:
         f"""
         import os, torch
         from tmfun_pyg.cli.main import main
-from tmfun_pyg.evaluation import evaluate
         save, count = torch.save, [0]
         def half(content, path):
             count[0] += str(path).endswith(".ckpt")
