@@ -7,8 +7,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, zeros
 
 from tmfun_pyg.nn.conv import InteractionPropagation
-from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.utils.messages import check_at_least
 
@@ -29,7 +29,7 @@ class BM3Encoding(NamedTuple):
     h_item: Tensor
 
 
-class BM3(MultimodalModel):
+class BM3(PropagatedUsers, MultimodalModel):
     r"""BM3 from the `"Bootstrap Latent Representations for Multi-modal
     Recommendation" <https://arxiv.org/abs/2207.05969>`_ paper, which learns
     from interactions alone, without negative items.
@@ -152,15 +152,9 @@ class BM3(MultimodalModel):
         h = Embeddings(user_emb, item_emb + item_id).rows(user, item)
         return BM3Encoding(self.predictor(h.user), self.predictor(h.item), *h)
 
-    def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
-        return self.propagation.item_sums(*self.id_embeddings(data), data)
-
     def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
         r"""Computes the embeddings of new users."""
-        user_id = user_rows(self.user_embedding, data)
-        users = self.propagation.new_users(user_id, state, data)
-        return self.predictor(users)
+        return self.predictor(super().encode_new_users(state, data))
 
     def _target(self, x: Tensor) -> Tensor:
         return F.dropout(x.detach(), self.dropout, self.training)

@@ -11,14 +11,14 @@ from torch_geometric.utils import coalesce
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
-from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.utils.messages import check_at_least
 
 
-class FREEDOM(MultimodalModel):
+class FREEDOM(PropagatedUsers, MultimodalModel):
     r"""FREEDOM from the `"A Tale of Two Graphs: Freezing and Denoising Graph
     Structures for Multimodal Recommendation"
     <https://arxiv.org/abs/2211.06924>`_ paper: LightGCN on a user-item graph
@@ -159,15 +159,6 @@ class FREEDOM(MultimodalModel):
         graph = self.prepared(data, "similar")
         h = self.item_conv(item_id, graph.edge_index, graph.edge_weight)
         return Embeddings(user_emb, item_emb + h).rows(user, item)
-
-    def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
-        return self.propagation.item_sums(*self.id_embeddings(data), data)
-
-    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
-        r"""Computes the embeddings of new users."""
-        user_id = user_rows(self.user_embedding, data)
-        return self.propagation.new_users(user_id, state, data)
 
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor

@@ -9,8 +9,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
-from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import Similar, similar
 from tmfun_pyg.utils.messages import check_at_least
@@ -116,7 +116,7 @@ class LearnedGraph(torch.nn.Module):
         return torch.lerp(out, self.conv(h, *graph), self.skip_weight)
 
 
-class LearnedGraphModel(MultimodalModel):
+class LearnedGraphModel(PropagatedUsers, MultimodalModel):
     r"""LightGCN, to whose items a model adds what it finds on a
     :class:`LearnedGraph` of each modality:
 
@@ -211,15 +211,6 @@ class LearnedGraphModel(MultimodalModel):
                 edge_index, sparse_size=size, sort_order="row"
             ).fill_cache_()
         return data
-
-    def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
-        return self.propagation.item_sums(*self.id_embeddings(data), data)
-
-    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
-        r"""Computes the embeddings of new users."""
-        user_id = user_rows(self.user_embedding, data)
-        return self.propagation.new_users(user_id, state, data)
 
     def convolve(self, data: HeteroData, item_id: Tensor) -> List[Tensor]:
         r"""Returns what the items find on the learned graph of each modality.

@@ -4,11 +4,11 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.conv import InteractionPropagation
-from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, user_rows
+from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class LightGCN(EmbeddingModel):
+class LightGCN(PropagatedUsers):
     r"""LightGCN from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
     <https://arxiv.org/abs/2002.02126>`_ paper, equal to
@@ -65,15 +65,6 @@ class LightGCN(EmbeddingModel):
         r"""Computes the propagated embeddings."""
         emb = self.propagation(*self.id_embeddings(data), data)
         return Embeddings(*emb).rows(user, item)
-
-    def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
-        return self.propagation.item_sums(*self.id_embeddings(data), data)
-
-    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
-        r"""Computes the embeddings of new users."""
-        user_id = user_rows(self.user_embedding, data)
-        return self.propagation.new_users(user_id, state, data)
 
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor

@@ -8,15 +8,15 @@ from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
-from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 FUSIONS = ("mean", "sum", "concat")
 WEIGHTINGS = ("equal", "alpha", "normalized")
 
 
-class MMGCF(MultimodalModel):
+class MMGCF(PropagatedUsers, MultimodalModel):
     r"""MMGCF from the `"Multimodal Graph Collaborative Filtering for
     Recommendation with Graph Convolutional Networks"
     <https://dl.acm.org/doi/10.1145/3774935.3806158>`_ paper: LightGCN on a
@@ -176,15 +176,6 @@ class MMGCF(MultimodalModel):
         emb = Embeddings(*emb).rows(user, item)
         content = self._project(data, item)
         return Embeddings(emb.user, self._fuse(emb.item, content))
-
-    def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
-        return self.propagation.item_sums(*self.id_embeddings(data), data)
-
-    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
-        r"""Computes the embeddings of new users."""
-        user_id = user_rows(self.user_embedding, data)
-        return self.propagation.new_users(user_id, state, data)
 
     def _project(
         self, data: HeteroData, item: Optional[Tensor]

@@ -1,0 +1,22 @@
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.nn.conv import InteractionPropagation
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, user_rows
+
+
+class PropagatedUsers(EmbeddingModel):
+    r"""A model whose users are what propagation over the user-item graph makes
+    of them, so that new ones need the sums of their items alone.
+    """
+
+    propagation: InteractionPropagation
+
+    def fold_in_state(self, data: HeteroData) -> Tensor:
+        r"""Returns what users have from their items."""
+        return self.propagation.item_sums(*self.id_embeddings(data), data)
+
+    def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
+        r"""Computes the embeddings of new users."""
+        user_id = user_rows(self.user_embedding, data)
+        return self.propagation.new_users(user_id, state, data)
