@@ -227,6 +227,33 @@ def test_other_lines(tmp_path, monkeypatch, lines, message, chunk):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"user_id": ["A"]}, "column 'user_id' must"),
+        ({"user_id": {"A": 1}}, "column 'user_id' must"),
+        ({"parent_asin": [1.5]}, "column 'parent_asin' must"),
+        ({"parent_asin": " B"}, "column 'parent_asin' must"),
+        ({"timestamp": "noon"}, "column 'timestamp' must"),
+        ({"timestamp": [1]}, "column 'timestamp' must"),
+    ],
+)
+def test_other_values(tmp_path, line, message):
+    bad = json.dumps(json.loads(GOOD) | line)
+    write(tmp_path / "log.jsonl", [GOOD, bad])
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "log.jsonl", "amazon2023")
+
+
+def test_meta_of_other_items(tmp_path):
+    write(tmp_path / "log.jsonl", reviews("amazon2023"))
+    for rows in (['{"parent_asin": "x"}'], []):
+        write(tmp_path / "meta.jsonl", rows)
+        items = tmp_path / "meta.jsonl"
+        with pytest.raises(ValueError, match="must have items of the log such"):
+            read(tmp_path, "log.jsonl", "amazon2023", items=items)
+
+
 def test_broken_gzip(tmp_path):
     write(tmp_path / "log.jsonl.gz", [GOOD] * 100)
     content = (tmp_path / "log.jsonl.gz").read_bytes()

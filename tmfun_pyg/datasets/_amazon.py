@@ -82,8 +82,11 @@ def read_meta(
                 image != "", rows[name].map(_image)
             )
         frames.append(pd.DataFrame(columns))
-    if not frames:
-        raise ValueError(f"'{path}' must have lines (got an empty file)")
+    if not any(map(len, frames)):
+        raise ValueError(
+            f"'{path}' must have items of the log such as {item_ids[0]} in "
+            f"the field '{fields.item}' (got none of them)"
+        )
     return pd.concat(frames, ignore_index=True), num_others
 
 

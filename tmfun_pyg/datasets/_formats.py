@@ -26,7 +26,6 @@ from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
 from tmfun_pyg.datasets._sparse_pickle import read_sparse_pickle
 
 Format = Literal["movielens", "amazon2018", "amazon2023", "mmssl"]
-COLUMNS = ("user_id", "item_id", "timestamp")
 PICKLES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
 
 
@@ -68,7 +67,9 @@ JSON = (".json", ".jsonl")
 MOVIES = ["movieId", "title", "genres"]
 
 
-def read_format(name: Format, path: str) -> pd.DataFrame:
+def read_format(
+    name: Format, path: str
+) -> Tuple[pd.DataFrame, str, str, Optional[str]]:
     """Reads a log in the layout of a public data set.
 
     Args:
@@ -76,8 +77,8 @@ def read_format(name: Format, path: str) -> pd.DataFrame:
         path (str): The file, or the folder of MMSSL's files.
 
     Returns:
-        The interactions, with the columns ``user_id`` and ``item_id``, and
-        ``timestamp`` or, of a given split, ``x_label``.
+        The interactions, and their columns of users, items and times, if they
+        have any. A given split is in the column ``x_label``.
 
     Raises:
         ValueError: If a file is missing or has another format.
@@ -88,7 +89,7 @@ def read_format(name: Format, path: str) -> pd.DataFrame:
             f"{name!r})"
         )
     if name == "mmssl":
-        return _read_matrices(path)
+        return _read_matrices(path), "user", "item", None
     suffix, layouts = _suffix(path), LAYOUTS[name]
     if suffix not in layouts:
         raise ValueError(
@@ -108,8 +109,7 @@ def read_format(name: Format, path: str) -> pd.DataFrame:
             f"'{path}' must have the columns {', '.join(names)} of "
             f"format='{name}' (got {', '.join(frame)})"
         )
-    frame = frame[names].reset_index(drop=True)
-    return frame.set_axis(list(COLUMNS), axis=1)
+    return frame[names].reset_index(drop=True), *layout.names
 
 
 def read_format_items(
@@ -183,4 +183,4 @@ def _read_matrices(folder: str) -> pd.DataFrame:
             f"'{folder}' must be a folder with {', '.join(SPLIT_FILES)} or "
             f"{', '.join(PICKLES)} for format='mmssl'"
         )
-    return pd.DataFrame({"user_id": user, "item_id": item, LABEL: label})
+    return pd.DataFrame({"user": user, "item": item, LABEL: label})

@@ -190,18 +190,17 @@ def prepare(
     check_replaceable(target, [*own, REPORT, TEXTS], overwrite)
 
     given = None if split is None else split == "given"
-    interactions: Any = os.fspath(log)
+    source: Any = os.fspath(log)
+    names = user_col, item_col, time_col
     if format is not None:
         _check_left_out(
             format, user_col, item_col, time_col, sep, columns, encoding
         )
-        interactions = read_format(format, os.fspath(log))
-        time_col = "timestamp" if "timestamp" in interactions else None
+        source, user, item, time = read_format(format, source)
+        names = user, item, time
     full_log = read_log(
-        interactions,
-        user_col,
-        item_col,
-        time_col,
+        source,
+        *names,
         given,
         id_type,
         TextFormat(sep, columns, encoding),
