@@ -22,6 +22,7 @@ class LocalHub:
         status (Dict[str, int]): What is answered in place of a file.
         sent (Dict[str, bytes]): What is sent in place of a file's content.
         ranges (bool): Whether a part of a file may be asked for.
+        lengths (bool): Whether answers tell their length.
         asked (List[Tuple[str, str]]): The paths and ranges asked for.
     """
 
@@ -30,7 +31,7 @@ class LocalHub:
         self.cut: Dict[str, List[int]] = {}
         self.status: Dict[str, int] = {}
         self.sent: Dict[str, bytes] = {}
-        self.ranges = True
+        self.ranges = self.lengths = True
         self.asked: List[Tuple[str, Optional[str]]] = []
 
     def listing(self, folder: str) -> bytes:
@@ -88,7 +89,8 @@ def serve(hub: LocalHub) -> Iterator[str]:
             **headers: str,
         ) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            if hub.lengths:
+                self.send_header("Content-Length", str(len(content)))
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()

@@ -161,6 +161,14 @@ def test_truncated(hub, tmp_path):
     assert not (tmp_path / "root").exists()
 
 
+def test_too_long(hub, tmp_path):
+    hub.lengths = False
+    hub.sent["Toy/text_feat.npy"] = npy(TEXT) + b"?"
+    with pytest.raises(ValueError, match="must have the checksum"):
+        Toy(tmp_path / "root", ["text"])
+    assert not (tmp_path / "root").exists()
+
+
 @pytest.mark.parametrize("path", ["text_feat.npy", "5-core/val.json"])
 def test_wrong_checksum(hub, tmp_path, raw, path):
     content = hub.files[f"Toy/{path}"]

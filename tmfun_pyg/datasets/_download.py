@@ -74,7 +74,7 @@ def download(file: RemoteFile, path: str) -> None:
         disable=None,
     ) as bar:
         # Goes on as long as each connection brings something.
-        while have != file.size:
+        while have < file.size:
             before, have = have, _append(file, part, have, bar)
             if have <= before:
                 raise ConnectionError(
