@@ -56,3 +56,23 @@ def test_advice_names_options(options: Any, message: str, capsys: Any) -> None:
     assert message in error
     assert error.count("\n") == 1
     assert not Path("own").exists()
+
+
+def test_format(capsys: Any) -> None:
+    rows = [
+        f"{u}\t{(u + i) % 7}\t5\t{10**9 + i}\n"
+        for u in range(10)
+        for i in range(5)
+    ]
+    Path("u.data").write_text("".join(rows))
+    args = ["prepare", "--out", ".", "--name", "own", "--format", "movielens"]
+    assert main([*args, "--log", "log.txt"]) == 1
+    error = "'log.txt' must be of type .csv, .data, .dat for --format movielens"
+    assert error in capsys.readouterr().err
+    assert main([*args, "--log", "u.data", "--sep", ","]) == 1
+    error = "--sep must not be given with --format movielens"
+    assert error in capsys.readouterr().err
+    assert main([*args, "--log", "u.data"]) == 0
+    dataset = MultimodalRecDataset(".", "own", modalities=[])
+    assert dataset.item_ids.tolist() == list(range(7))
+    assert dataset.interaction_times is not None

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -56,11 +59,17 @@ def test_tiktok_features(real_data):
         assert np.array_equal(x.numpy(), raw.astype(np.float32))
 
 
-@pytest.mark.parametrize("cls", ALL)
-def test_download(cls, tmp_path):
-    with pytest.raises(ValueError, match=r"https://github\.com/") as info:
+@pytest.mark.parametrize("cls", [AmazonBaby, AmazonElectronics])
+def test_by_hand(cls, tmp_path):
+    with pytest.raises(ValueError, match="by hand into '") as info:
         cls(tmp_path)
-    for part in (f"{cls.folder}.inter", "feature files", str(tmp_path)):
+    for part in (
+        f"{cls.folder}.inter",
+        "feature files",
+        "'image_feat.npy' and 'text_feat.npy'",
+        "https://drive.google.com/drive/folders/",
+        str(tmp_path / cls.folder / "raw"),
+    ):
         assert part in str(info.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -81,3 +90,14 @@ def test_statistics_are_checked(cls, tmp_path, cache):
     with pytest.raises(ValueError, match=message):
         cls(tmp_path, modalities=[])
     assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_documented_statistics(cls):
+    numbers = [f"{number:,}" for number in cls.statistics]
+    stats = cls.__doc__.partition("**STATS:**")[2]
+    assert re.findall(r"[\d,]{4,}", stats) == numbers
+    page = Path(__file__).parents[2] / "docs" / "datasets.md"
+    row = rf"\| {{class}}`~tmfun_pyg.datasets.{cls.__name__}` \|(.*)\n"
+    cells = re.search(row, page.read_text("utf-8"))[1].split("|")
+    assert [cell.strip() for cell in cells[:3]] == numbers

@@ -18,6 +18,9 @@ def prepare(
     name: str,
     features: Optional[Dict[str, str]] = None,
     feature_ids: Optional[Dict[str, str]] = None,
+    format: Optional[
+        Literal["movielens", "amazon2018", "amazon2023", "mmssl"]
+    ] = None,
     user_col: str = "user_id",
     item_col: str = "item_id",
     time_col: Optional[str] = None,
@@ -51,6 +54,9 @@ def prepare(
             are in the sorted order of the item ids of the log.
         feature_ids: The file of item ids of a .npy file, one a line, as
             --feature_ids.MODALITY PATH.
+        format: The layout of the log and of --items, if they are files of a
+            public data set: MovieLens, reviews of Amazon, or the splits of
+            MMSSL and DiffMM.
         user_col: The column of user ids.
         item_col: The column of item ids, in all files.
         time_col: The column of times.

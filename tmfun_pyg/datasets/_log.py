@@ -57,6 +57,7 @@ def read_log(
     given: Optional[bool],
     id_type: IdType = "auto",
     text_format: Optional[TextFormat] = None,
+    path: Optional[str] = None,
 ) -> Log:
     """Reads a log, numbers its users and items, and drops repeated
     interactions: of equal pairs, the one of the earliest split, time and row
@@ -72,6 +73,7 @@ def read_log(
         id_type (str, optional): See :func:`number_ids`.
             (default: :obj:`"auto"`)
         text_format (TextFormat, optional): The layout of a text file.
+        path (str, optional): Where a DataFrame was read from, for errors.
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
@@ -80,7 +82,8 @@ def read_log(
     """
     check_id_type(id_type)
     if isinstance(interactions, pd.DataFrame):
-        source, frame = "'interactions'", interactions
+        source = f"'{path}'" if path else "'interactions'"
+        frame = interactions
         check_columns(source, frame)
     elif isinstance(interactions, (str, os.PathLike)):
         path = os.fspath(interactions)

@@ -3,7 +3,7 @@
 import csv
 import os
 import os.path as osp
-from typing import Any, List, Tuple
+from typing import Any, List, Tuple, Union
 
 import numpy as np
 import pandas as pd
@@ -111,10 +111,8 @@ def write(content: Content, name: str, folder: str) -> None:
     """Writes the files of a data set for :func:`read`."""
     user, item = torch.cat(content.splits, dim=1).numpy()
     num_pairs = [pairs.size(1) for pairs in content.splits]
-    columns = user, item, np.repeat(range(3), num_pairs)
-    pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))).to_csv(
-        osp.join(folder, f"{name}.inter"), sep="\t", index=False
-    )
+    rows = Interactions(user, item, np.repeat(range(3), num_pairs))
+    write_inter(osp.join(folder, f"{name}.inter"), rows)
     for modality in content.modalities:
         matrix = content.data["item"][f"x_{modality}"].numpy()
         np.save(osp.join(folder, modality + FEATURES), matrix)
@@ -169,6 +167,14 @@ def read_inter(path: str) -> Interactions:
             bad = ~frame[name].str.fullmatch(pattern)
             _check(path, frame[name], bad, expected)
     return Interactions(*(frame[name].to_numpy(np.int64) for name in COLUMNS))
+
+
+def write_inter(
+    path: Union[str, "os.PathLike[str]"], rows: Interactions
+) -> None:
+    """Writes a file for :func:`read_inter`."""
+    frame = pd.DataFrame(dict(zip(COLUMNS, rows, strict=True)))
+    frame.to_csv(path, sep="\t", index=False)
 
 
 def read_mapping(path: str, column: str) -> np.ndarray:

@@ -5,8 +5,9 @@ class AmazonBaby(PublishedDataset):
     r"""Amazon Baby (reviews, 5-core) in `MMRec
     <https://github.com/enoche/MMRec>`__ format.
 
-    Put the raw files :obj:`baby.inter` and :obj:`<modality>_feat.npy` in
-    place by hand. Arguments and errors are those of
+    The raw files :obj:`baby.inter`, :obj:`image_feat.npy` and
+    :obj:`text_feat.npy` are in MMRec's folder of Google Drive, and have to be
+    put in place by hand. Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"baby"`.
 

@@ -1,12 +1,15 @@
+from tmfun_pyg.datasets._mmhcl import Copy
 from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class AmazonClothing(PublishedDataset):
-    r"""Amazon Clothing, Shoes and Jewelry (reviews, 5-core) in `MMRec
-    <https://github.com/enoche/MMRec>`__ format.
+    r"""Amazon Clothing, Shoes and Jewelry (reviews, 5-core).
 
-    Put the raw files :obj:`clothing.inter` and :obj:`<modality>_feat.npy`
-    in place by hand. Arguments and errors are those of
+    Raw files that are missing are downloaded from the copy that `MMHCL
+    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__ has published, in the
+    random split of LATTICE, and checked. Files of `MMRec
+    <https://github.com/enoche/MMRec>`__, in another split, are read where they
+    have been put in place by hand. Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"clothing"`.
 
@@ -26,3 +29,7 @@ class AmazonClothing(PublishedDataset):
 
     folder = "clothing"
     statistics = Statistics(39_387, 23_033, 278_677)
+    public_copy = Copy(
+        "Clothing",
+        digest="fa5e6303bff236fd62937db3f7cf96527e732f5446fb6fabfafb33b247eab1f4",
+    )

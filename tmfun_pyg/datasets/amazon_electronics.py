@@ -5,8 +5,9 @@ class AmazonElectronics(PublishedDataset):
     r"""Amazon Electronics (reviews, 5-core) in `MMRec
     <https://github.com/enoche/MMRec>`__ format.
 
-    Put the raw files :obj:`elec.inter` and :obj:`<modality>_feat.npy` in
-    place by hand. Arguments and errors are those of
+    The raw files :obj:`elec.inter`, :obj:`image_feat.npy` and
+    :obj:`text_feat.npy` are in MMRec's folder of Google Drive, and have to be
+    put in place by hand. Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"elec"`.
 

@@ -1,12 +1,15 @@
+from tmfun_pyg.datasets._mmhcl import Copy
 from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
 class AmazonSports(PublishedDataset):
-    r"""Amazon Sports and Outdoors (reviews, 5-core) in `MMRec
-    <https://github.com/enoche/MMRec>`__ format.
+    r"""Amazon Sports and Outdoors (reviews, 5-core).
 
-    Put the raw files :obj:`sports.inter` and :obj:`<modality>_feat.npy` in
-    place by hand. Arguments and errors are those of
+    Raw files that are missing are downloaded from the copy that `MMHCL
+    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__ has published, in the
+    random split of LATTICE, and checked. Files of `MMRec
+    <https://github.com/enoche/MMRec>`__, in another split, are read where they
+    have been put in place by hand. Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"sports"`.
 
@@ -26,3 +29,7 @@ class AmazonSports(PublishedDataset):
 
     folder = "sports"
     statistics = Statistics(35_598, 18_357, 296_337)
+    public_copy = Copy(
+        "Sports",
+        digest="eb07db133517de65d3bfda386eec50a547247ff541197b1a3a61cad15dec4494",
+    )

@@ -90,6 +90,15 @@ def read_item_file(path: str, item_col: str, id_type: IdType) -> ItemFile:
         raise ValueError(
             f"'{path}' must be a .csv, .tsv or .parquet file (got '{suffix}')"
         )
+    return item_file(frame, path, item_col, id_type)
+
+
+def item_file(
+    frame: pd.DataFrame, path: str, item_col: str, id_type: IdType
+) -> ItemFile:
+    """Takes what is known about items from a frame; for the arguments and
+    errors see :func:`read_item_file`.
+    """
     found = [column for column in COLUMNS if column in frame]
     if item_col not in frame or not found or len(frame) == 0:
         raise ValueError(

@@ -116,8 +116,6 @@ class MultimodalRecDataset(RecDataset):
     # files.
     has_download = has_process = False
     raw_dir = processed_dir = processed_file_names = ""
-    # Where the raw files are published, if they are.
-    place: str = ""
 
     def __init__(
         self,
@@ -136,12 +134,10 @@ class MultimodalRecDataset(RecDataset):
         self.zero_rows = zero_rows
         self.raw_dir = _mmrec.find_raw_dir(root, name)
         self.processed_dir = _processed.find_dir(root, name, self.raw_dir)
-        found = _mmrec.find_modalities(self.raw_dir)
-        self.modalities = check_modalities(
-            found if modalities is None else modalities, zero_rows
-        )
+        self._set_modalities(modalities)
         if not all(osp.isfile(path) for path in self.raw_paths):
             self.download()
+            self._set_modalities(modalities)
         # Computed once: files that change while they are read must not be
         # found under the name of their new state.
         state = _processed.state_of(pre_transform)
@@ -287,19 +283,32 @@ class MultimodalRecDataset(RecDataset):
         """
         return _mmrec.raw_files(self.raw_dir, self.name, self.modalities)
 
+    def _set_modalities(self, modalities: Optional[Sequence[str]]) -> None:
+        """Sets those that were asked for, or those that there are."""
+        found = _mmrec.find_modalities(self.raw_dir)
+        self.modalities = check_modalities(
+            found if modalities is None else modalities, self.zero_rows
+        )
+
     def download(self) -> None:
-        r"""Names the missing raw files; nothing is downloaded.
+        r"""Names the missing raw files: only some of the published data sets
+        can be downloaded.
 
         Raises:
             ValueError: Always.
         """
         missing = [path for path in self.raw_paths if not osp.isfile(path)]
-        hint = f"; get them by hand from {self.place}" if self.place else ""
+        hint = f"; {self._by_hand}" if self._by_hand else ""
         raise ValueError(
             f"'{self.root}/{self.name}/raw', '{self.root}/{self.name}' or "
             f"'{self.root}' must hold '{self.name}.inter' and the feature "
             f"files (missing: {missing}){hint}"
         )
+
+    @property
+    def _by_hand(self) -> str:
+        """What to do where raw files are missing, if that is known."""
+        return ""
 
     def process(self) -> None:
         r"""Reads and checks the raw files, and saves the processed one. Called

@@ -3,10 +3,14 @@ import os
 import os.path as osp
 import re
 from dataclasses import asdict
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import pandas as pd
 
 from tmfun_pyg.datasets import _mmrec
 from tmfun_pyg.datasets._feature_files import read_feature_file
+from tmfun_pyg.datasets._formats import Format, read_format, read_format_items
 from tmfun_pyg.datasets._from_log import content_from_log
 from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
@@ -17,11 +21,12 @@ from tmfun_pyg.datasets.features import (
     check_by_modality,
     check_modalities,
 )
-from tmfun_pyg.datasets.item_table import read_item_file
+from tmfun_pyg.datasets.item_table import ItemFile, item_file, read_item_file
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
 from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
 REPORT = "report.json"
+TEXTS = "item_texts.csv"
 
 
 def prepare(
@@ -30,6 +35,7 @@ def prepare(
     name: str,
     features: Optional[Dict[str, str]] = None,
     *,
+    format: Optional[Format] = None,
     user_col: str = "user_id",
     item_col: str = "item_id",
     time_col: Optional[str] = None,
@@ -65,6 +71,8 @@ def prepare(
     * :obj:`interaction_times.npy`: the time of each row of interactions in
       seconds from 1970 on, if :obj:`time_col` is given and holds dates or
       numbers in one known unit,
+    * :obj:`item_texts.csv`: the texts of items, with the columns
+      :obj:`item_id` and :obj:`text`, if :obj:`format` has them,
     * :obj:`report.json`: the report.
 
     It is written completely or not at all.
@@ -93,6 +101,11 @@ def prepare(
         name (str): The name of the data set.
         features (Dict[str, str], optional): For each modality the path of
             its features. (default: :obj:`None`)
+        format (str, optional): The layout of the log and of :obj:`items` if
+            they are those of a public data set, so that columns need not be
+            named: :obj:`"movielens"`, :obj:`"amazon2018"`,
+            :obj:`"amazon2023"` or :obj:`"mmssl"`. Every rating and review is
+            an interaction. (default: :obj:`None`)
         user_col (str, optional): The column of user ids.
             (default: :obj:`"user_id"`)
         item_col (str, optional): The column of item ids, in the log and in
@@ -174,17 +187,24 @@ def prepare(
         )
     target = osp.join(osp.abspath(osp.expanduser(os.fspath(out))), name)
     own = _mmrec.raw_files(target, name, _mmrec.find_modalities(target))
-    check_replaceable(target, [*own, REPORT], overwrite)
+    check_replaceable(target, [*own, REPORT, TEXTS], overwrite)
 
     given = None if split is None else split == "given"
+    source: Any = os.fspath(log)
+    names = user_col, item_col, time_col
+    if format is not None:
+        _check_left_out(
+            format, user_col, item_col, time_col, sep, columns, encoding
+        )
+        source, user, item, time = read_format(format, source)
+        names = user, item, time
     full_log = read_log(
-        os.fspath(log),
-        user_col,
-        item_col,
-        time_col,
+        source,
+        *names,
         given,
         id_type,
         TextFormat(sep, columns, encoding),
+        path=os.fspath(log),
     )
     if split is None:
         split = "given" if "label" in full_log.rows else "random"
@@ -212,12 +232,16 @@ def prepare(
                 f"'{path}' must have features of some items of the k-core "
                 f"(got none for k_core={k_core})"
             )
-    ignored = []
+    ignored: List[str] = []
+    texts = None
     if items is not None:
-        file = read_item_file(os.fspath(items), item_col, id_type)
+        known = full_log.item_ids
+        file, texts, ignored = _read_items(
+            os.fspath(items), format, item_col, id_type, known
+        )
         table = file.of_items(content.item_ids)
         content = content._replace(item_table=table)
-        ignored = file.not_read(content.item_ids)
+        ignored += file.not_read(content.item_ids)
     settings: Dict[str, Any] = {"split": split, "k_core": k_core}
     if split in ("random", "global_time"):
         settings["ratios"] = list(ratios)
@@ -233,7 +257,41 @@ def prepare(
             )
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
+        if texts is not None:
+            kept = texts["item_id"].isin(content.item_ids.astype(str))
+            texts[kept].to_csv(part / TEXTS, index=False, lineterminator="\n")
         with open(part / REPORT, "w", encoding="utf-8") as f:
             json.dump(asdict(report), f, indent=2, ensure_ascii=False)
             f.write("\n")
     return report
+
+
+def _check_left_out(format: Format, *given: Any) -> None:
+    """Checks that the options that a format sets have their defaults."""
+    names = ("user_col", "item_col", "time_col", "sep", "columns", "encoding")
+    defaults = ("user_id", "item_id", None, None, None, None)
+    for name, value, default in zip(names, given, defaults, strict=True):
+        if value != default:
+            raise ValueError(
+                f"'{name}' must not be given with format='{format}', which "
+                f"sets it (got {value!r})"
+            )
+
+
+def _read_items(
+    path: str,
+    format: Optional[Format],
+    item_col: str,
+    id_type: IdType,
+    item_ids: np.ndarray,
+) -> Tuple[ItemFile, Optional[pd.DataFrame], List[str]]:
+    """Returns a file of items, their texts if it has any, and short lines of
+    what was not read.
+    """
+    found = read_format_items(format, path, item_ids) if format else None
+    if found is None:
+        return read_item_file(path, item_col, id_type), None, []
+    frame, ignored = found
+    texts = frame[["item_id", "text"]] if "text" in frame else None
+    frame = frame.drop(columns="text", errors="ignore")
+    return item_file(frame, path, item_col, id_type), texts, ignored

@@ -1,3 +1,4 @@
+from tmfun_pyg.datasets._mmhcl import Copy
 from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 
 
@@ -7,8 +8,9 @@ class TikTok(PublishedDataset):
     published split. (The paper's table counts 9,319 users; 9,308 of them occur
     in the interactions.)
 
-    Put the raw files :obj:`tiktok.inter` and :obj:`<modality>_feat.npy` in
-    place by hand. Arguments and errors are those of
+    Raw files that are missing are downloaded from the copy that `MMHCL
+    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__ has published, and
+    checked. Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"tiktok"`.
 
@@ -28,7 +30,7 @@ class TikTok(PublishedDataset):
 
     folder = "tiktok"
     statistics = Statistics(9_308, 6_710, 68_722)
-    place = (
-        "the Google Drive folder linked from https://github.com/HKUDS/MMSSL "
-        "(write its split as tiktok.inter)"
+    public_copy = Copy(
+        "Tiktok",
+        digest="af68933e3ce1d3b8903d5dfe79e8b9e0a8afb74b56127554fe18fa1dde560da1",
     )

@@ -1,0 +1,186 @@
+"""Logs and items in the layouts of public data sets."""
+
+import csv
+import os.path as osp
+import re
+from typing import (
+    Dict,
+    List,
+    Literal,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    get_args,
+)
+
+import numpy as np
+import pandas as pd
+
+from tmfun_pyg.datasets._amazon import read_meta
+from tmfun_pyg.datasets._files import check_file, read_csv
+from tmfun_pyg.datasets._json_lines import read_json_lines
+from tmfun_pyg.datasets._json_splits import SPLIT_FILES, read_json_splits
+from tmfun_pyg.datasets._log import LABEL
+from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
+from tmfun_pyg.datasets._sparse_pickle import read_sparse_pickle
+
+Format = Literal["movielens", "amazon2018", "amazon2023", "mmssl"]
+PICKLES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
+
+
+class Layout(NamedTuple):
+    """A log in text.
+
+    Args:
+        names (Tuple[str, str, str]): The columns or fields of users, items
+            and times.
+        columns (List[str], optional): All columns, if there is no header.
+        sep (str): What separates them.
+    """
+
+    names: Tuple[str, str, str]
+    columns: Optional[List[str]] = None
+    sep: str = ","
+
+
+MOVIELENS = ["userId", "movieId", "rating", "timestamp"]
+RATINGS = ["item", "user", "rating", "timestamp"]
+MOVIE = ("userId", "movieId", "timestamp")
+REVIEW_2018 = ("reviewerID", "asin", "unixReviewTime")
+REVIEW_2023 = ("user_id", "parent_asin", "timestamp")
+# By format and suffix, without that of gzip.
+LAYOUTS: Dict[str, Dict[str, Layout]] = {
+    "movielens": {
+        ".csv": Layout(MOVIE),
+        ".data": Layout(MOVIE, MOVIELENS, "\t"),
+        ".dat": Layout(MOVIE, MOVIELENS, "::"),
+    },
+    "amazon2018": {
+        ".csv": Layout(("user", "item", "timestamp"), RATINGS),
+        ".json": Layout(REVIEW_2018),
+        ".jsonl": Layout(REVIEW_2018),
+    },
+    "amazon2023": {".csv": Layout(REVIEW_2023), ".jsonl": Layout(REVIEW_2023)},
+}
+JSON = (".json", ".jsonl")
+MOVIES = ["movieId", "title", "genres"]
+
+
+def read_format(
+    name: Format, path: str
+) -> Tuple[pd.DataFrame, str, str, Optional[str]]:
+    """Reads a log in the layout of a public data set.
+
+    Args:
+        name (str): The name of the layout.
+        path (str): The file, or the folder of MMSSL's files.
+
+    Returns:
+        The interactions, and their columns of users, items and times, if they
+        have any. A given split is in the column ``x_label``.
+
+    Raises:
+        ValueError: If a file is missing or has another format.
+    """
+    if name not in get_args(Format):
+        raise ValueError(
+            f"'format' must be one of {', '.join(get_args(Format))} (got "
+            f"{name!r})"
+        )
+    if name == "mmssl":
+        return _read_matrices(path), "user", "item", None
+    suffix, layouts = _suffix(path), LAYOUTS[name]
+    if suffix not in layouts:
+        raise ValueError(
+            f"'{path}' must be of type {', '.join(layouts)} for "
+            f"format='{name}' (got '{suffix}')"
+        )
+    layout = layouts[suffix]
+    names = list(layout.names)
+    if suffix in JSON:
+        rows = [frame.infer_objects() for frame in read_json_lines(path, names)]
+        frame = pd.concat(rows) if rows else pd.DataFrame(columns=names)
+    else:
+        text = TextFormat(layout.sep, layout.columns)
+        frame = read_log_file(path, names[0], names[1], text)
+    if not set(names) <= set(frame):
+        raise ValueError(
+            f"'{path}' must have the columns {', '.join(names)} of "
+            f"format='{name}' (got {', '.join(frame)})"
+        )
+    return frame[names].reset_index(drop=True), *layout.names
+
+
+def read_format_items(
+    name: Format, path: str, item_ids: np.ndarray
+) -> Optional[Tuple[pd.DataFrame, List[str]]]:
+    """Reads what a public data set tells about items.
+
+    Args:
+        name (str): The name of its layout.
+        path (str): The file.
+        item_ids (np.ndarray): The items of the log.
+
+    Returns:
+        A row for each item, with the column ``item_id``, and short lines of
+        what was not read; :obj:`None` if the file has another layout.
+
+    Raises:
+        ValueError: If the file is missing or has another format.
+    """
+    suffix = _suffix(path)
+    if name.startswith("amazon") and suffix in JSON:
+        frame, num_others = read_meta(name, path, item_ids)
+        others = f"'{path}': {num_others} row(s) of other or repeated items"
+        return frame, [others] if num_others else []
+    if name != "movielens" or suffix not in (".csv", ".item", ".dat"):
+        return None
+    check_file(path)
+    if suffix == ".csv":
+        frame = read_csv(path, dtype=str, na_filter=False)
+        if not set(MOVIES[:2]) <= set(frame):
+            return None
+    else:
+        sep = "|" if suffix == ".item" else "::"
+        frame = read_csv(
+            path,
+            "latin-1",
+            sep=re.escape(sep) if len(sep) > 1 else sep,
+            engine="python",
+            header=None,
+            quoting=csv.QUOTE_NONE,
+            dtype=str,
+            na_filter=False,
+        )
+        if frame.shape[1] < 3:
+            raise ValueError(
+                f"'{path}' must have fields separated by '{sep}' (got "
+                f"{frame.shape[1]} in its first row)"
+            )
+        frame = frame.iloc[:, :2].set_axis(MOVIES[:2], axis=1)
+    return frame.rename(columns={"movieId": "item_id"}), []
+
+
+def _suffix(path: str) -> str:
+    return osp.splitext(path.lower().removesuffix(".gz"))[1]
+
+
+def _read_matrices(folder: str) -> pd.DataFrame:
+    """Reads the splits of MMSSL or DiffMM, in JSON where there is any."""
+
+    def are_there(names: Sequence[str]) -> bool:
+        return all(osp.isfile(osp.join(folder, name)) for name in names)
+
+    if are_there(SPLIT_FILES):
+        user, item, label = read_json_splits(folder)
+    elif are_there(PICKLES):
+        parts = [read_sparse_pickle(osp.join(folder, n)) for n in PICKLES]
+        user, item = map(np.concatenate, zip(*parts, strict=True))
+        label = np.repeat(range(3), [len(part[0]) for part in parts])
+    else:
+        raise ValueError(
+            f"'{folder}' must be a folder with {', '.join(SPLIT_FILES)} or "
+            f"{', '.join(PICKLES)} for format='mmssl'"
+        )
+    return pd.DataFrame({"user": user, "item": item, LABEL: label})
