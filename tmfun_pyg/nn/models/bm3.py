@@ -8,7 +8,7 @@ from torch_geometric.nn.inits import glorot, zeros
 
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
+from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.utils.messages import check_at_least
 
@@ -29,7 +29,7 @@ class BM3Encoding(NamedTuple):
     h_item: Tensor
 
 
-class BM3(PropagatedUsers, MultimodalModel):
+class BM3(PropagationModel, MultimodalModel):
     r"""BM3 from the `"Bootstrap Latent Representations for Multi-modal
     Recommendation" <https://arxiv.org/abs/2207.05969>`_ paper, which learns
     from interactions alone, without negative items.

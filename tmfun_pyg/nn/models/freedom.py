@@ -12,13 +12,13 @@ from torch_geometric.utils import coalesce
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
+from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
 from tmfun_pyg.utils.messages import check_at_least
 
 
-class FREEDOM(PropagatedUsers, MultimodalModel):
+class FREEDOM(PropagationModel, MultimodalModel):
     r"""FREEDOM from the `"A Tale of Two Graphs: Freezing and Denoising Graph
     Structures for Multimodal Recommendation"
     <https://arxiv.org/abs/2211.06924>`_ paper: LightGCN on a user-item graph

@@ -10,7 +10,7 @@ from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
+from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import Similar, similar
 from tmfun_pyg.utils.messages import check_at_least
@@ -116,7 +116,7 @@ class LearnedGraph(torch.nn.Module):
         return torch.lerp(out, self.conv(h, *graph), self.skip_weight)
 
 
-class LearnedGraphModel(PropagatedUsers, MultimodalModel):
+class LearnedGraphModel(PropagationModel, MultimodalModel):
     r"""LightGCN, to whose items a model adds what it finds on a
     :class:`LearnedGraph` of each modality:
 

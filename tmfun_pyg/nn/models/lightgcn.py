@@ -4,11 +4,11 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.conv import InteractionPropagation
-from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
+from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
-class LightGCN(PropagatedUsers):
+class LightGCN(PropagationModel):
     r"""LightGCN from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
     <https://arxiv.org/abs/2002.02126>`_ paper, equal to

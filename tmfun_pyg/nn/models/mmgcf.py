@@ -9,14 +9,14 @@ from torch_geometric.nn.inits import reset
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
-from tmfun_pyg.nn.models.propagated_users import PropagatedUsers
+from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 FUSIONS = ("mean", "sum", "concat")
 WEIGHTINGS = ("equal", "alpha", "normalized")
 
 
-class MMGCF(PropagatedUsers, MultimodalModel):
+class MMGCF(PropagationModel, MultimodalModel):
     r"""MMGCF from the `"Multimodal Graph Collaborative Filtering for
     Recommendation with Graph Convolutional Networks"
     <https://dl.acm.org/doi/10.1145/3774935.3806158>`_ paper: LightGCN on a

@@ -5,7 +5,7 @@ from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, user_rows
 
 
-class PropagatedUsers(EmbeddingModel):
+class PropagationModel(EmbeddingModel):
     r"""A model whose users are what propagation over the user-item graph makes
     of them, so that new ones need the sums of their items alone.
     """
