@@ -28,7 +28,6 @@ from _graphs import SIZES, all_nodes, load_graph
 from _measure import FLOAT, HEAD, Bench, flops_of
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch_geometric import typing
 from torch_geometric.data import HeteroData
 from torch_geometric.nn import LGConv
 from torch_geometric.nn.models import LightGCN as PyGLightGCN
@@ -250,9 +249,6 @@ def ranking(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
 
 def sampled(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
     """A step of TMFUN on a sampled neighborhood, with sparse gradients."""
-    if not (typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE):
-        print("sampled: needs pyg-lib or torch_sparse")
-        return
     data = copy.copy(data).to("cpu")
     dataset = SampledInteractionDataset(data, [10, 5], num_similar=5)
     sizes = {"channels": args.channels, "num_layers": 2}

@@ -1,18 +1,11 @@
 """A small random data set, and dense references on it."""
 
-import pytest
 import torch
-from torch_geometric import typing
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg import testing
 
 NUM_USERS, NUM_ITEMS = 7, 6
-
-needs_sampler = pytest.mark.skipif(
-    not (typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE),
-    reason="neither pyg-lib nor torch_sparse is installed",
-)
 
 
 def make_data(num_modalities: int, missing: bool) -> HeteroData:

@@ -21,7 +21,6 @@ from ranks import init_group, needs_gloo, run_ranks
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import HeteroData
-from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
@@ -208,8 +207,7 @@ def main(folder: Path) -> None:
     # Nothing is learned, so that training is over after two more epochs:
     out["stopped"], _ = fit(folder / "stopped", 9, lr=0.0, **ddp)
     out["TMFUN"], _ = fit(folder / "tmfun", 1, "TMFUN", seed=rank, **ddp)
-    if not needs_sampler.args[0]:
-        out["sampled"] = fit_sampled(rank)
+    out["sampled"] = fit_sampled(rank)
     for name in BY_NAME:
         out[f"gradients of {name}"] = gradients(name, rank)
     torch.save(out, folder / f"{rank}.pt")
@@ -262,7 +260,6 @@ def test_ranks_begin_and_stay_equal(ranks: Ranks) -> None:
         assert_same(first["final"], second["final"])
 
 
-@needs_sampler
 def test_ranks_agree_on_sparse_gradients(ranks: Ranks) -> None:
     first, second = (rank["sampled"] for rank in ranks)
     assert_same(first, second)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from every_model import MODELS
 from lightning.pytorch import Trainer, seed_everything
-from toy_data import needs_sampler
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.evaluation import evaluate
@@ -100,7 +99,6 @@ def test_double_precision(model_cls, dataset, data):
     assert Recommender(model, dataset).evaluate("val") == expected
 
 
-@needs_sampler
 def test_double_precision_of_samples(data):
     module = make_module(TMFUN, data, seed=0)
     kwargs = {"num_neighbors": [2, 2, 2, 2], "num_similar": 2}

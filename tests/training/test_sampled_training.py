@@ -1,7 +1,6 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
-from toy_data import needs_sampler
 
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
@@ -33,7 +32,6 @@ def fit(model, data, epochs, **kwargs):
     return module
 
 
-@needs_sampler
 def test_all_neighbors_train_as_the_whole_graph(data):
     """Batches and negatives are the same, so that weights have to be."""
     weights = []
@@ -45,7 +43,6 @@ def test_all_neighbors_train_as_the_whole_graph(data):
     torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
 
 
-@needs_sampler
 def test_learns_from_few_neighbors_with_sparse_gradients(data):
     seed_everything(0, verbose=False)
     model = TMFUN.from_data(data, channels=16, num_layers=2, sparse=True)
@@ -64,13 +61,11 @@ def test_learns_from_few_neighbors_with_sparse_gradients(data):
     assert found["recall@20"] > 1.2 * popular["recall@20"]
 
 
-@needs_sampler
 def test_models_without_neighborhoods_are_refused(data):
     with pytest.raises(ValueError, match="FREEDOM cannot be trained on"):
         fit(FREEDOM.from_data(data), data, 1, num_neighbors=[2])
 
 
-@needs_sampler
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_resumed_training_draws_the_same(data, tmp_path, num_workers):
     weights = []

@@ -5,6 +5,7 @@ from tmfun_pyg.loader.negative_sampler import NegativeSampler
 from tmfun_pyg.loader.sampled_interaction_dataset import (
     SampledInteractionDataset,
 )
+from tmfun_pyg.loader.uniform_neighbor_sampler import UniformNeighborSampler
 
 __all__ = [
     "HeldOutDataset",
@@ -12,4 +13,5 @@ __all__ = [
     "InteractionSampler",
     "NegativeSampler",
     "SampledInteractionDataset",
+    "UniformNeighborSampler",
 ]

@@ -1,16 +1,15 @@
-import warnings
 from typing import List, Tuple, Union
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
-from torch_geometric import typing
 from torch_geometric.data import HeteroData
-from torch_geometric.loader import LinkNeighborLoader
+from torch_geometric.loader.utils import filter_hetero_data
 from torch_geometric.sampler import EdgeSamplerInput
 from torch_geometric.utils import degree
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
+from tmfun_pyg.loader.uniform_neighbor_sampler import UniformNeighborSampler
 from tmfun_pyg.transforms.to_rec_graph import (
     INTERACTS,
     REVERSE,
@@ -67,7 +66,6 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             interaction. (default: :obj:`1`)
 
     Raises:
-        ImportError: If neither pyg-lib nor torch_sparse is installed.
         ValueError: If there is no hop, a number is out of range, a user has
             interacted with every item, or :obj:`data` is another graph.
     """
@@ -79,11 +77,6 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         num_similar: int = 5,
         num_negatives: int = 1,
     ) -> None:
-        if not (typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE):
-            raise ImportError(
-                "Sampling neighbors needs torch_sparse or pyg-lib: pip "
-                'install --no-build-isolation "tmfun-pyg[sparse]"'
-            )
         if not is_rec_graph(data):
             raise ValueError(
                 "'data' must be a graph of ToRecGraph(): apply it first"
@@ -110,23 +103,18 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         self.generator = torch.Generator()
 
         self.transform = ToRecGraph()
-        graph = _graph(data)
+        self._graph = _graph(data)
         # Content is read of the items of a batch and, in the second hop, of
         # the items of its users: further hops need no similar items.
         hops = max(self.num_hops, 2)
         fanout = {}
-        for edge_type in graph.edge_types:
+        for edge_type in self._graph.edge_types:
             if edge_type in (INTERACTS, REVERSE):
                 own = list(num_neighbors)
             else:
                 own = [num_similar, num_similar]
             fanout[edge_type] = own + [0] * (hops - len(own))
-        with warnings.catch_warnings():
-            # That pyg-lib would be faster than torch_sparse:
-            warnings.filterwarnings("ignore", ".*pyg-lib.*")
-            self._loader = LinkNeighborLoader(
-                graph, fanout, (INTERACTS, self.edge_index)
-            )
+        self._sampler = UniformNeighborSampler(self._graph, fanout)
 
     def __len__(self) -> int:
         return self.edge_index.size(1)
@@ -151,9 +139,17 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             col=item.flatten(),
             input_type=INTERACTS,
         )
-        out = self._loader.link_sampler.sample_from_edges(seeds)
-        batch = self._loader.filter_fn(out)
-        local = batch[INTERACTS].pop("edge_label_index")
+        out = self._sampler.sample_from_edges(seeds)
+        batch = filter_hetero_data(
+            self._graph,
+            out.node,
+            out.row,
+            out.col,
+            out.edge,
+            self._sampler.edge_permutation,
+        )
+        batch.set_value_dict("n_id", out.node)
+        _, local, *_ = out.metadata
         user, item = local.view(2, *item.shape)
         batch["user"].src_index = user[:, 0].contiguous()
         batch["item"].dst_pos_index = item[:, 0].contiguous()
@@ -173,21 +169,16 @@ def _graph(data: HeteroData) -> HeteroData:
     names = ["degree", "mask", *(f"x_{m}" for m in data.modalities)]
     for name in names:
         out["item"][name] = out[SIMILAR][name] = item[name].cpu()
-    user, item = data[INTERACTS].edge_index.as_tensor().cpu()
-    # An order that knows nothing of time or popularity: torch_sparse draws the
-    # first neighbors of a node more often than the last ones (of three, to
-    # draw two, always the first).
-    perm = torch.randperm(user.numel())
-    out[INTERACTS].edge_index = torch.stack([user, item])[:, perm]
-    out[REVERSE].edge_index = torch.stack([item, user])[:, perm]
+    edge_index = data[INTERACTS].edge_index.as_tensor().cpu()
+    out[INTERACTS].edge_index = edge_index
+    out[REVERSE].edge_index = edge_index.flip(0)
     for modality in data.modalities:
         edge_type = ("item", f"similar_{modality}", "item")
         if edge_type not in data.edge_types:
             continue
         edge_index = data[edge_type].edge_index.as_tensor().cpu()
-        perm = torch.randperm(edge_index.size(1))
         store = out[SIMILAR, f"similar_{modality}", "item"]
-        store.edge_index = edge_index[:, perm]
-        store.edge_weight = data[edge_type].edge_weight.cpu()[perm]
+        store.edge_index = edge_index
+        store.edge_weight = data[edge_type].edge_weight.cpu()
         out["item"][f"degree_{modality}"] = degree(edge_index[1], num_items)
     return out

@@ -107,13 +107,9 @@ class InteractionDataModule(LightningDataModule):
         dataset: Union[InteractionDataset, SampledInteractionDataset]
         num_workers = 0  # They would only get in the way of a device.
         if self.num_neighbors is not None:
-            with seeded(self.seed):  # The order in which neighbors lie.
-                dataset = SampledInteractionDataset(
-                    data,
-                    self.num_neighbors,
-                    self.num_similar,
-                    self.num_negatives,
-                )
+            dataset = SampledInteractionDataset(
+                data, self.num_neighbors, self.num_similar, self.num_negatives
+            )
             num_workers = self.num_workers
         else:
             dataset = InteractionDataset(

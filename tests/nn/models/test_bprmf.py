@@ -1,6 +1,6 @@
 import pytest
 import torch
-from toy_data import NUM_ITEMS, NUM_USERS, needs_sampler
+from toy_data import NUM_ITEMS, NUM_USERS
 
 from tmfun_pyg.loader import SampledInteractionDataset
 from tmfun_pyg.nn import BPRMF
@@ -38,7 +38,6 @@ def test_embeddings_are_the_tables(graph):
     assert torch.equal(item_emb, model.item_embedding.weight)
 
 
-@needs_sampler
 @pytest.mark.parametrize("num_hops", [1, 2])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_samples_equal_the_whole(graph, num_hops, sparse):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from every_model import MODELS
-from toy_data import needs_sampler
 
 from tmfun_pyg.loader import SampledInteractionDataset
 from tmfun_pyg.nn import TMFUN, MultimodalModel
@@ -48,7 +47,6 @@ def test_whole_graph(model_cls, garbage, data, batch):
     torch.testing.assert_close(found[1], found[0])
 
 
-@needs_sampler
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf, 1e6])
 @pytest.mark.parametrize("modality_graphs", [True, False])
 def test_sampled_neighborhood(modality_graphs, garbage, data):

@@ -1,13 +1,12 @@
 import pytest
 import torch
-from toy_data import NUM_ITEMS, NUM_USERS, make_data, needs_sampler
+from toy_data import NUM_ITEMS, NUM_USERS, make_data
 
 from tmfun_pyg.loader import SampledInteractionDataset
 from tmfun_pyg.nn import BPRMF, TMFUN, LightGCN, SimGCL
 from tmfun_pyg.testing import assert_same_loss
 from tmfun_pyg.transforms import ToRecGraph
 
-pytestmark = needs_sampler
 ALL = -1
 
 

@@ -4,13 +4,7 @@ import pytest
 import torch
 from dense_content import item_mask
 from dense_tmfun import dense_user_means
-from toy_data import (
-    NUM_ITEMS,
-    NUM_USERS,
-    dense_interactions,
-    make_data,
-    needs_sampler,
-)
+from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
 
 from tmfun_pyg.loader import SampledInteractionDataset
 from tmfun_pyg.transforms import ToRecGraph
@@ -164,7 +158,6 @@ def test_which_way_is_faster():
     assert not module._has_few_entries(graph, torch.tensor([4, 4, 4]))
 
 
-@needs_sampler
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.usefixtures("way")
 def test_sampled_batches(missing):
@@ -186,7 +179,6 @@ def test_sampled_batches(missing):
         assert torch.equal(mask, present)
 
 
-@needs_sampler
 def test_mean_over_what_was_drawn():
     """Also where one item is left out."""
     torch.manual_seed(0)
