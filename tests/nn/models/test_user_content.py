@@ -153,9 +153,11 @@ def test_which_way_is_faster():
     data = make_data(2, missing=False)
     graph = ToRecGraph()(data)
     degree = dense_interactions(data).sum(dim=1)
-    assert degree[4] == 3  # Of 14.
-    assert module._has_few_entries(graph, torch.tensor([4, 4]))
-    assert not module._has_few_entries(graph, torch.tensor([4, 4, 4]))
+    assert degree[4] == 3  # Of 14, beside which items are scaled.
+    most = (14 + data["item"].num_nodes - 1) // 6
+    for rows, is_few in ((most, True), (most + 1, False)):
+        found = module._has_few_entries(graph, torch.full((rows,), 4))
+        assert found == is_few
 
 
 @pytest.mark.parametrize("missing", [False, True])
