@@ -5,7 +5,7 @@ import re
 from argparse import ArgumentError
 from difflib import get_close_matches
 from pkgutil import resolve_name
-from typing import Iterable, List
+from typing import Iterable, List, Optional
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -31,6 +31,23 @@ def parse_options(parser: ArgumentParser, words: List[str]) -> Namespace:
         return parser.parse_args(_with_lists(parser, words))
     except ArgumentError as err:
         raise OptionError(_tell(str(err), parser)) from err
+
+
+def why_not_made(text: str) -> Optional[str]:
+    """Returns in a line why the object that an option names was not made, such
+    as a logger whose package is not installed.
+
+    Args:
+        text: What was said of it, with all types that the option may have.
+    """
+    for path, reason in re.findall(
+        r"\n  - (?:Problem with given class_path '(\S+)':\s+)?(.+)", text
+    ):
+        if path:
+            return f"{path}: {reason}"
+        if not reason.startswith(("Expected a", "Not a valid subclass")):
+            return str(reason)
+    return None
 
 
 def _with_lists(parser: ArgumentParser, words: List[str]) -> List[str]:

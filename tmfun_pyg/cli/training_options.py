@@ -17,6 +17,7 @@ from tmfun_pyg.cli.options import (
     model_names,
     no_model,
     parse_options,
+    why_not_made,
 )
 from tmfun_pyg.loader.negative_sampler import check_negatives
 from tmfun_pyg.nn import RankingModel
@@ -130,7 +131,13 @@ def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
     """
     others = config.clone()
     others.model = None
-    return parser.instantiate_classes(others)
+    try:
+        return parser.instantiate_classes(others)
+    except ValueError as err:
+        reason = why_not_made(str(err))
+        if reason is None:
+            raise
+        raise ValueError(reason) from err
 
 
 def check_trainer(config: Namespace) -> None:
