@@ -1,0 +1,30 @@
+"""Tests with other versions: nox -s tests-3.12, or nox -s oldest."""
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Runs the tests with the versions in constraints.txt."""
+    run_tests(session, "constraints.txt")
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """Runs the tests with the oldest torch and torch_geometric."""
+    run_tests(session, "constraints-oldest.txt")
+
+
+def run_tests(session: nox.Session, constraints: str) -> None:
+    """Runs the tests.
+
+    Args:
+        session: The session, whose further arguments are those of pytest.
+        constraints: The file of versions.
+    """
+    session.install("-c", constraints, "-e", ".[test]")
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *session.posargs)
