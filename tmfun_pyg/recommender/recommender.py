@@ -205,7 +205,8 @@ class Recommender:
         Args:
             users (Iterable[int or str], optional): The raw ids of the users,
                 all of the data set if not given. (default: :obj:`None`)
-            k (int, optional): The length of the lists. (default: :obj:`20`)
+            k (int, optional): The length of the lists, cut to the number of
+                items that may be in one. (default: :obj:`20`)
             items (List or Dict, optional): The raw ids of the only items to
                 be recommended: a list for all users, or a list for each of
                 some users, by their raw ids; the others get any items. An
