@@ -78,6 +78,9 @@ def fold_in(
     if not model.supports_cold_items:
         trained = trained[:, degree[trained[1]] > 0]
     seen = _extend(pairs, known_as, users.seen, size)
+    # The ID embedding of a user without a training interaction is as drawn.
+    is_known = users.known.to(known_as.device)[known_as.clamp(min=0)]
+    known_as = known_as.masked_fill(~is_known, -1)
 
     new = AddUsers(trained, known_as, alone=True)(data)
     scorer: Scorer
