@@ -176,6 +176,34 @@ def test_score(recommender: Recommender, monkeypatch: Any, capsys: Any) -> None:
     assert len(read_rows()) == 1
 
 
+def test_unknown_items_of_pairs(monkeypatch: Any, capsys: Any) -> None:
+    """Are told once, of all rows."""
+    monkeypatch.setattr(pair_files, "CHUNK", 2)
+    lines = [f"3,{item}\n" for item in ("x", 7, "y", "x", "x", "y", 9)]
+    Path("pairs.csv").write_text("user_id,item_id\n" + "".join(lines))
+    assert run("score", "--pairs", "pairs.csv", "--unknown", "warn") == 0
+    error = capsys.readouterr().err
+    assert error == (
+        "warning: 5 of the pairs have items that are not in the data set, and "
+        "no score: x, y\n"
+    )
+    assert [row["score"] == "nan" for row in read_rows()] == [
+        item in "xy" for item in "x7yxxy9"
+    ]
+
+
+def test_fewer_items_than_places(capsys: Any) -> None:
+    write_ids("few.txt", [5, 3, 8])
+    for args in (
+        ["recommend", "--items", "few.txt", "--exclude_seen=false"],
+        ["similar", "--candidates", "few.txt"],
+    ):
+        assert run(*args, "--k", "1000") == 0
+        out = capsys.readouterr().out
+        num_lists = len(read_rows()) // 3
+        assert f"{num_lists} have fewer than 1000 " in out
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -129,6 +129,8 @@ def test_history(recommender: Recommender, capsys: Any) -> None:
         ("user_id,item_id\n3,x\n4,y\n", "(got 2 others: x, y)"),
         ("user,item_id\n3,7\n", "must have the columns ['user_id', 'item_id']"),
         ("user_id,item_id\n3,\n", "row 0, counted from 0, has none"),
+        ("user_id,item_id\n", "'log.csv' must have rows (got none)"),
+        ("user_id,item_id\n3.0,7\n", "in row 0, counted from 0)\n"),
     ):
         Path("log.csv").write_text(text)
         assert main(args) == 1
@@ -179,7 +181,9 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     args = ["similar", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "2"]
     args += ["--items", "some.txt"]
     assert main(args) == 1
-    assert "(got x)" in capsys.readouterr().err
+    assert "error: --items must be in" in capsys.readouterr().err
+    assert main([*args[:-2], "--candidates", "some.txt"]) == 1
+    assert "error: --candidates must be in" in capsys.readouterr().err
     assert main([*args, *warn]) == 0
     assert "warning: 'ids' holds" in capsys.readouterr().err
     rows = read_rows()

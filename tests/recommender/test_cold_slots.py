@@ -215,6 +215,7 @@ def test_refused(make_recommender: Any) -> None:
         (TMFUN, 1.5, "must be at most 1"),
         (TMFUN, -0.1, "must be at least 0"),
         (TMFUN, float("nan"), "got nan"),
+        (TMFUN, None, r"must be a number \(got None\)"),
     ):
         with pytest.raises(ValueError, match=rf"^'cold_share' [^\n]*{match}"):
             make_recommender(cls).recommend(cold_share=share)

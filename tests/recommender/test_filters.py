@@ -124,6 +124,16 @@ def test_exported(make_recommender: Any, tmp_path: Path) -> None:
         ),
         ({"items": {5: [], "5": []}}, r"'items' .*\(got 2 keys, but 1 texts"),
         ({"max_per_group": 0}, r"'max_per_group' must be at least 1"),
+        ({"max_per_group": 1.5}, r"must be a whole number \(got 1\.5\)"),
+        (
+            {"max_per_group": 1, "groups": [1]},
+            r"'groups' must map ids of items to groups \(got a list\)",
+        ),
+        (
+            {"max_per_group": 1, "groups": {"i03": ["a", "b"]}},
+            r"'groups' .* one group \(got \['a', 'b'\] for i03\)",
+        ),
+        ({"k": True}, r"'k' must be a whole number \(got True\)"),
         ({"max_per_group": 1}, r"'max_per_group' must come with 'groups'"),
         ({"groups": {}}, "'groups' must come with 'max_per_group'"),
         (

@@ -190,6 +190,26 @@ def test_items_that_nobody_had(make_recommender: Any) -> None:
     assert "i04" not in found.lists()[0] + found.lists()[1]
 
 
+def test_users_without_a_training_interaction(make_recommender: Any) -> None:
+    """Their ID embeddings are as drawn: they are as new ones."""
+    recommender = make_recommender(LightGCN)
+    dataset = recommender.dataset
+    data = dataset[0]
+    store = data["user", "interacts", "item"]
+    is_out = store.edge_index[0] == 3
+    store.test_edge_label_index = store.edge_index[:, is_out]
+    store.edge_index = store.edge_index[:, ~is_out]
+    dataset = dataset.replace(data, dataset.item_ids)
+    recommender.model.fingerprint = dataset.fingerprint
+    recommender = Recommender(recommender.model, dataset)
+    user = str(dataset.user_ids[3])
+    history = {user: ["i04"], "new": ["i04"]}
+    emb, _ = recommender.fold_in(history)
+    assert np.array_equal(emb[0], emb[1])
+    listed, others = recommender.recommend(history=history, k=30).lists()
+    assert len(listed) < len(others) == 24  # Without those of test.
+
+
 def test_integers(make_recommender: Any) -> None:
     recommender = make_recommender(LightGCN, names=False)
     found = recommender.recommend(history={100: [3, "7"], 5: np.array([1])})
@@ -206,7 +226,7 @@ def test_bad_histories(make_recommender: Any) -> None:
         (["i01"], r"must map ids of users .* \(got a list\)"),
         ({"a": "i01"}, r"'history\[a\]' must be a list of ids \(got 'i01'\)"),
         ({"a": [1.5]}, r"'history\[a\]' must hold integers or strings"),
-        ({1: ["i01"], "1": ["i02"]}, r"each user once .* 1 item\(s\): 1"),
+        ({1: ["i01"], "1": ["i02"]}, r"user once \(got twice, as text, 1\)"),
         (unknown, r"such as i00 \(got 6 others: p, q, r, s, t, \.\.\.\)"),
     ):
         with pytest.raises(ValueError, match=match):

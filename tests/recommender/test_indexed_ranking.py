@@ -9,7 +9,7 @@ from tmfun_pyg.recommender.export import Exported
 from tmfun_pyg.recommender.item_index import build_index
 from tmfun_pyg.utils.user_items import UserItems
 
-pytest.importorskip("faiss")
+faiss = pytest.importorskip("faiss")
 NUM_USERS, NUM_ITEMS, K = 60, 20_000, 20
 
 
@@ -97,6 +97,17 @@ def test_other_items(exported):
     other = build_index(exported.item_emb[:40])
     with pytest.raises(ValueError, match=r"the 20000 items \(got 40\)"):
         exported.recommend(index=other)
+
+
+@pytest.mark.parametrize("channels", [64, 5])
+def test_other_vectors(exported, channels):
+    """Distances would be taken for scores, and the worst items be first."""
+    other = faiss.IndexFlatL2(channels)
+    other.add(np.zeros((NUM_ITEMS, channels), np.float32))
+    with pytest.raises(ValueError, match=r"channels by inner product \(got "):
+        exported.recommend(index=other)
+    with pytest.raises(ValueError, match=r"index of faiss \(got a str\)"):
+        exported.recommend(index="items.faiss")
 
 
 def test_cold_share(exported):

@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from toy_files import write_files
 
 from tmfun_pyg.baselines import ContentKNN
-from tmfun_pyg.nn import TMFUN, LightGCN
+from tmfun_pyg.nn import LATTICE, MICRO, TMFUN, LightGCN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
     DatasetOptions,
@@ -42,6 +42,33 @@ def assert_same(found: Recommender, expected: Recommender) -> None:
         found.recommend(), expected.recommend(), strict=True
     ):
         assert np.array_equal(mine, other)
+
+
+@pytest.mark.parametrize("cls", [LATTICE, MICRO])
+def test_learned_graphs(
+    cls: Any, tmp_path: Path, source: DatasetOptions
+) -> None:
+    """They are kept beside the weights."""
+    recommender = untrained(source, cls)
+    path = tmp_path / "a.ckpt"
+    recommender.save(path)  # Before there are neighbors.
+    assert Recommender.load(path).model.learned["visual"].neighbors is None
+    recommender.model.prepare(recommender.data, 0)
+    recommender.save(path)
+    loaded = Recommender.load(path)
+    neighbors = recommender.model.learned["visual"].neighbors
+    assert torch.equal(loaded.model.learned["visual"].neighbors, neighbors)
+    assert_same(loaded, recommender)
+    checkpoint = torch.load(path, weights_only=True)
+    state = checkpoint["state_dict"]["model.learned.visual._extra_state"]
+    for bad, match in (
+        ([1], r"'model.*_state\.neighbors'\)"),
+        (neighbors.double(), r"neighbors must not be of torch\.float64"),
+    ):
+        state["neighbors"] = bad
+        torch.save(checkpoint, path)
+        with pytest.raises(ValueError, match=match):
+            Recommender.load(path)
 
 
 def test_of_training(tmp_path: Path, source: DatasetOptions) -> None:

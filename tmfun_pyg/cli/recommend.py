@@ -131,7 +131,7 @@ def recommend(
                     strangers.extend(chunk.user_id[~chunk.known].tolist())
                 bar.update(len(chunk.user_id))
 
-        count = write_recommendations(out, shown(), titles)
+        count = write_recommendations(out, shown(), titles, k)
     print(f"{out}: {count['users']} users")
     if count["unknown"] > 0:
         print(

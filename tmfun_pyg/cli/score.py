@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from typing import Dict, Iterator, Literal, Optional
 
@@ -34,8 +35,9 @@ def score(
     """
     recommender = with_fallback(recommender, fallback)
     recommender.unknown = unknown
-    count = {"pairs": 0, "unknown": 0}
+    count = {"pairs": 0, "unknown": 0, "without": 0}
     strangers: Dict[str, None] = {}
+    others: Dict[str, None] = {}
 
     def pieces() -> Iterator[Dict[str, np.ndarray]]:
         for frame in read_pairs(str(pairs)):
@@ -46,7 +48,11 @@ def score(
                     f"{', '.join(taken)}, which are written"
                 )
             try:
-                found = recommender.score(frame["user_id"], frame["item_id"])
+                with warnings.catch_warnings():  # Told once, of all rows.
+                    warnings.simplefilter("ignore", UserWarning)
+                    found = recommender.score(
+                        frame["user_id"], frame["item_id"]
+                    )
             except ValueError as err:
                 raise ValueError(f"'{pairs}': {err}") from err
             count["pairs"] += len(frame)
@@ -54,11 +60,21 @@ def score(
             users = frame["user_id"][~found.known].unique()
             strangers.update(dict.fromkeys(users[: NAMED + 1]))
             source = np.where(found.known, "model", recommender.fallback_source)
-            source[np.isnan(found.score)] = ""
+            has_none = np.isnan(found.score)
+            source[has_none] = ""
+            count["without"] += int(has_none.sum())
+            items = frame["item_id"][has_none].unique()
+            others.update(dict.fromkeys(items[: NAMED + 1]))
             columns = {name: frame[name].to_numpy() for name in frame}
             yield {**columns, "score": found.score, "source": source}
 
     write_table(out, pieces())
+    if others:
+        warnings.warn(
+            f"{count['without']} of the pairs have items that are not in the "
+            f"data set, and no score: {name_first([*others])}",
+            stacklevel=2,
+        )
     print(f"{out}: {count['pairs']} pairs")
     if count["unknown"] > 0:
         print(

@@ -42,14 +42,15 @@ def similar(
     titles = recommender.titles if with_titles else None
     every = recommender.dataset.item_ids
     asked = every if items == "all" else np.array(read_ids(items))
-    found, score = recommender.similar_items(
-        asked,
-        k,
-        by,
-        None if candidates is None else read_ids(candidates),
-        None if exclude_items is None else read_ids(exclude_items),
-        max_per_group,
-    )
+    allowed = None if candidates is None else read_ids(candidates)
+    excluded = None if exclude_items is None else read_ids(exclude_items)
+    try:
+        found, score = recommender.similar_items(
+            asked, k, by, allowed, excluded, max_per_group
+        )
+    except ValueError as error:  # In the words of the options.
+        text = str(error).replace("'items'", "'candidates'")
+        raise ValueError(text.replace("'ids'", "'items'")) from error
     row, place = np.isfinite(score).nonzero()
     columns = {
         "item_id": asked[row].astype(every.dtype),

@@ -30,7 +30,7 @@ def read_histories(
     Raises:
         ImportError: If pyarrow is needed, but not installed.
         ValueError: If the file is missing or has another format, a column is
-            missing, or a row has no id.
+            missing, there is no row, or one has no id.
     """
     text_format = TextFormat(sep, columns, encoding)
     frame = read_log_file(path, *COLUMNS, text_format)
@@ -38,9 +38,14 @@ def read_histories(
         raise ValueError(
             f"'{path}' must have the columns {[*COLUMNS]} (got {list(frame)})"
         )
-    (user, user_ids), (item, item_ids) = (
-        number_ids(frame[name], f"'{path}', column '{name}'")
-        for name in COLUMNS
-    )
+    if frame.empty:
+        raise ValueError(f"'{path}' must have rows (got none)")
+    try:
+        (user, user_ids), (item, item_ids) = (
+            number_ids(frame[name], f"'{path}', column '{name}'")
+            for name in COLUMNS
+        )
+    except ValueError as err:  # The type of ids is that of the data set.
+        raise ValueError(str(err).partition("; id_type")[0]) from err
     items = pd.Series(item_ids[item]).groupby(user, sort=False).agg(list)
     return dict(zip(user_ids[items.index].tolist(), items, strict=True))

@@ -1,5 +1,6 @@
 """Places in lists for cold items."""
 
+from numbers import Real
 from typing import NamedTuple, Optional, Tuple
 
 import torch
@@ -115,6 +116,8 @@ def check_share(share: float, scores_cold: bool, model: str) -> None:
     Raises:
         ValueError: If it is no share, or above zero without such scores.
     """
+    if not isinstance(share, Real):
+        raise ValueError(f"'cold_share' must be a number (got {share!r})")
     check_at_least("cold_share", share, 0, 1)
     if share > 0 and not scores_cold:
         raise ValueError(

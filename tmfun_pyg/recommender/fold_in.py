@@ -12,7 +12,7 @@ from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import AddUsers
 from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
 from tmfun_pyg.utils.inference import inference
-from tmfun_pyg.utils.messages import name_items
+from tmfun_pyg.utils.messages import name_first
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -78,6 +78,9 @@ def fold_in(
     if not model.supports_cold_items:
         trained = trained[:, degree[trained[1]] > 0]
     seen = _extend(pairs, known_as, users.seen, size)
+    # The ID embedding of a user without a training interaction is as drawn.
+    is_known = users.known.to(known_as.device)[known_as.clamp(min=0)]
+    known_as = known_as.masked_fill(~is_known, -1)
 
     new = AddUsers(trained, known_as, alone=True)(data)
     scorer: Scorer
@@ -113,7 +116,7 @@ def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:
     if (count > 1).any():
         raise ValueError(
             f"'history' must name each user once (got twice, as text, "
-            f"{name_items(distinct[count > 1])})"
+            f"{name_first(distinct[count > 1].tolist())})"
         )
     for user, items in zip(users, history.values(), strict=True):
         check_list(f"history[{user}]", items)

@@ -13,6 +13,8 @@ from tmfun_pyg.utils.user_items import UserItems
 FEW = 0.25
 # How many items are searched for, by length of the list and share left:
 FETCHED = 3
+# What faiss calls METRIC_INNER_PRODUCT:
+INNER_PRODUCT = 0
 
 
 class IndexedRanking(FilteredRanking):
@@ -39,10 +41,22 @@ class IndexedRanking(FilteredRanking):
         index: Any,
         k: int,
     ) -> None:
+        assert isinstance(scorer.scorer, EmbeddingScorer)
+        if not hasattr(index, "ntotal"):
+            raise ValueError(
+                f"'index' must be an index of faiss (got a "
+                f"{type(index).__name__})"
+            )
         if index.ntotal != scorer.num_items:
             raise ValueError(
                 f"'index' must hold the {scorer.num_items} items (got "
                 f"{index.ntotal})"
+            )
+        width = scorer.scorer.item_emb.size(1)
+        if index.metric_type != INNER_PRODUCT or index.d != width:
+            raise ValueError(
+                f"'index' must compare {width} channels by inner product (got "
+                f"{index.d} channels, metric_type {index.metric_type})"
             )
         indexed = _IndexScorer(scorer, index, FETCHED * k)
         super().__init__(indexed, item_filter, seen)

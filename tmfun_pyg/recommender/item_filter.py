@@ -4,6 +4,7 @@ from itertools import chain
 from typing import (
     Any,
     Dict,
+    Hashable,
     Iterable,
     List,
     Mapping,
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.topk import GroupLimit
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -148,8 +149,19 @@ def _read_limit(
         if groups is not None:
             raise ValueError("'groups' must come with 'max_per_group'")
         return None
-    check_at_least("max_per_group", most, 1)
+    check_count("max_per_group", most)
     if groups is not None:
+        if not isinstance(groups, Mapping):
+            raise ValueError(
+                f"'groups' must map ids of items to groups (got a "
+                f"{type(groups).__name__})"
+            )
+        for item, group in groups.items():
+            if not isinstance(group, Hashable):
+                raise ValueError(
+                    f"'groups' must give each item one group (got {group!r} "
+                    f"for {item})"
+                )
         code = np.full(len(item_ids), -1)
         of_item = pd.Series([*groups.values()], dtype=object)
         found = item_ids.find_some("groups", [*groups])

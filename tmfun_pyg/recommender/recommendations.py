@@ -68,6 +68,7 @@ def write_recommendations(
     path: Any,
     chunks: Iterable[Recommendations],
     titles: Optional[pd.Series] = None,
+    k: int = 0,
 ) -> Dict[str, int]:
     r"""Writes recommendations into a file, whole or not at all.
 
@@ -85,6 +86,9 @@ def write_recommendations(
         titles (pandas.Series, optional): The titles of the items by raw id,
             as :attr:`~tmfun_pyg.recommender.Recommender.titles` holds them.
             (default: :obj:`None`)
+        k (int, optional): The length of the lists that was asked for, which
+            they are cut below where there are not so many items.
+            (default: :obj:`0`)
 
     Returns:
         The numbers of :obj:`"users"`, of those :obj:`"unknown"`, and of
@@ -102,7 +106,8 @@ def write_recommendations(
         for chunk in chunks:
             count["users"] += len(chunk.user_id)
             count["unknown"] += int((~chunk.known).sum())
-            count["short"] += int(np.isinf(chunk.score).any(axis=1).sum())
+            length = np.isfinite(chunk.score).sum(axis=1)
+            count["short"] += int((length < max(k, chunk.score.shape[1])).sum())
             yield _columns(chunk, titles) if is_table else _lists(chunk, titles)
 
     write_as(path, {**TABLES, ".jsonl": _write_jsonl}, pieces())

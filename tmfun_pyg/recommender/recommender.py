@@ -205,7 +205,8 @@ class Recommender:
         Args:
             users (Iterable[int or str], optional): The raw ids of the users,
                 all of the data set if not given. (default: :obj:`None`)
-            k (int, optional): The length of the lists. (default: :obj:`20`)
+            k (int, optional): The length of the lists, cut to the number of
+                items that may be in one. (default: :obj:`20`)
             items (List or Dict, optional): The raw ids of the only items to
                 be recommended: a list for all users, or a list for each of
                 some users, by their raw ids; the others get any items. An
@@ -333,9 +334,10 @@ class Recommender:
         Users are added to the graph as :class:`~tmfun_pyg.transforms.AddUsers`
         does it, and read by the model like all others. The history of a known
         user extends the items of training, and the user's ID embedding is
-        kept. An item counts once. Items without a training interaction count
-        in models that score these by content, in others only as seen. What
-        users have from items is computed in the first call, and kept.
+        kept, if there is a training interaction. An item counts once. Items
+        without a training interaction count in models that score these by
+        content, in others only as seen. What users have from items is computed
+        in the first call, and kept.
 
         Args:
             histories (Dict[int or str, List[int or str]]): The items of each

@@ -12,7 +12,7 @@ from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.raw_ids import ids_or_none
 from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 
 
 class SimilarityScorer:
@@ -63,7 +63,7 @@ def most_similar(
         item_filter (ItemFilter, optional): Who may be in a list.
             (default: :obj:`None`)
     """
-    check_at_least("k", k, 1)
+    check_count("k", k)
     check_list("ids", ids)
     asked = ids_as_text("ids", ids)
     index = torch.from_numpy(raw_ids.find_some("ids", asked))

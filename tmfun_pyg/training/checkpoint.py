@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
-from typing import Any, Dict, Optional, Type, Union
+from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
 from zipfile import ZipFile
 
 import torch
@@ -142,7 +142,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
             f"'{path}' must hold 'recommender', 'vocabulary', 'state_dict' and "
             f"'epoch' as RecommenderModule and Recommender.save() write them"
         )
-    for name, weight in state.items():
+    for name, weight in _tensors(state):
         if (
             not isinstance(weight, Tensor)
             or weight.layout != torch.strided
@@ -159,6 +159,17 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
                 f"'{name}'): {DIVERGED}"
             )
     return checkpoint
+
+
+def _tensors(state: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:
+    """Names weights, and what a module keeps beside them, such as learned
+    neighbors.
+    """
+    for name, value in state.items():
+        if name.endswith("_extra_state") and isinstance(value, dict):
+            yield from ((f"{name}.{part}", x) for part, x in value.items())
+        else:
+            yield name, value
 
 
 def restore_model(
@@ -220,9 +231,10 @@ def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
     try:
         if other:
             raise RuntimeError(f"Unexpected key(s): {other}")
-        for name, weight in model.state_dict().items():
+        expected = dict(_tensors(own))
+        for name, weight in _tensors(model.state_dict()):
             # Precisions may differ.
-            found = own.get(name, weight).dtype
+            found = expected.get(name, weight).dtype
             if found != weight.dtype and not (
                 found.is_floating_point and weight.dtype.is_floating_point
             ):

@@ -38,7 +38,7 @@ def check_count(name: str, value: Any) -> None:
     Raises:
         ValueError: If the value is no whole number, or less than one.
     """
-    if not isinstance(value, Integral):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise ValueError(f"'{name}' must be a whole number (got {value!r})")
     check_at_least(name, int(value), 1)
 

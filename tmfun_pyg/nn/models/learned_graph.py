@@ -93,7 +93,10 @@ class LearnedGraph(torch.nn.Module):
 
     def set_extra_state(self, state: Dict[str, Any]) -> None:
         r"""Takes the neighbors of a checkpoint."""
-        self.neighbors = state.get("neighbors")
+        neighbors = state.get("neighbors")
+        if neighbors is not None and neighbors.dtype != torch.long:
+            raise TypeError(f"neighbors must not be of {neighbors.dtype}")
+        self.neighbors = neighbors
 
     def forward(
         self, h: Tensor, x: Tensor, learned: EdgeIndex, graph: Similar
