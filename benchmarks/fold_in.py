@@ -17,11 +17,18 @@ were found there.
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import torch
-from _options import add_arguments, load_data, names_of, options_of, params_of
+from _options import (
+    MODELS,
+    add_arguments,
+    load_data,
+    names_of,
+    options_of,
+    params_of,
+)
 from _report import table, write_both
 from _runs import Runs
 from torch import Tensor
@@ -67,9 +74,16 @@ def main() -> None:
                 with locked(folder / "lock"):
                     runs.finish(folder, model, {**params, **fixed})
         out = args.out / name
-        found = {m: compare(out / m, fold.numpy()) for m in args.models}
+        done = [m for m in MODELS if all(finished(out / m, args.folds))]
+        found = {m: compare(out / m, fold.numpy()) for m in done}
         rows = [[m, *(f"{x:.4f}" for x in v)] for m, v in found.items()]
         write_both(out / "fold_in", table(["model", *COLUMNS], rows), found)
+
+
+def finished(folder: Path, folds: int) -> Iterator[bool]:
+    """Tells of each fold of a model whether there is a run."""
+    for n in range(-1, folds):
+        yield any((folder / f"fold_{n}").glob("seed_*.npz"))
 
 
 def without(data: HeteroData, fold: Tensor, n: int) -> HeteroData:

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
 
@@ -301,8 +302,7 @@ def test_fallback(recommender: Recommender, capsys: Any) -> None:
     assert main([*args, "--fallback", "group:group"]) == 0
     assert "(source: group:group)" in capsys.readouterr().out
     rows = read_rows()
-    found = Recommender.load("c.ckpt")
-    found.fallback = "group:group"
+    found = replace(Recommender.load("c.ckpt"), fallback="group:group")
     (expected,) = found.recommend(["nobody"], k=4).lists()
     assert [int(row["item_id"]) for row in rows] == expected
     assert len({item % 2 for item in expected[:2]}) == 2

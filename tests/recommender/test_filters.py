@@ -49,6 +49,30 @@ def test_of_the_request(recommender: Recommender) -> None:
         }
 
 
+def test_named_items(recommender: Recommender) -> None:
+    some, out = ["i20", "i03", "i03", "i11", "i07"], ["i11", "i11", "i05"]
+    recommender.name_items("in_stock", some)
+    recommender.name_items("out", ["i07"])
+    recommender.name_items("out", out)  # In place of those.
+    assert lists_of(
+        recommender, 6, items="in_stock", exclude_items="out"
+    ) == lists_of(recommender, 6, items=some, exclude_items=out)
+    for option in ("items", "exclude_items"):
+        with pytest.raises(ValueError, match=f"'{option}' must .* 'sold'"):
+            recommender.recommend(k=2, **{option: "sold"})
+    with pytest.raises(ValueError, match=r"'items' must .* no-item"):
+        recommender.name_items("in_stock", ["no-item"])
+    recommender.name_items("nothing", [])
+    with pytest.raises(ValueError, match="at least one item"):
+        recommender.recommend(items="nothing")
+
+
+def test_options_are_fixed(recommender: Recommender) -> None:
+    """They would be read in part before and in part after the change."""
+    with pytest.raises(AttributeError, match="fallback"):
+        recommender.fallback = "popular:30d"  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("few", [None, ITEMS[:12]])
 def test_by_user(recommender: Recommender, few: Any) -> None:
     every = lists_of(recommender, 25)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
@@ -299,8 +300,7 @@ def test_bad_arguments(make_recommender: Any) -> None:
         popular.similar_items(["i03"])
     with pytest.raises(ValueError, match=r"'dataset' must .* a HeteroData\)"):
         Recommender(recommender.model, recommender.dataset[0])
-    cold = make_recommender(LightGCN)
-    cold.cold_items = True
+    cold = replace(make_recommender(LightGCN), cold_items=True)
     with pytest.raises(ValueError, match="LightGCN"):
         cold.recommend()
 

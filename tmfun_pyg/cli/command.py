@@ -115,18 +115,19 @@ def load(
     return recommender
 
 
-def with_fallback(
-    recommender: Recommender, fallback: Optional[str]
+def with_options(
+    recommender: Recommender, **options: Optional[str]
 ) -> Recommender:
-    """Returns a recommender with another fallback, if one is given.
+    """Returns a recommender with other options, those that are given.
 
     Args:
         recommender: The one of the checkpoint.
-        fallback: The other fallback.
+        options: The other options, None where that of the checkpoint stays.
     """
-    if fallback is None:
-        return recommender
-    return replace(recommender, fallback=fallback)
+    given: Dict[str, Any] = {
+        key: value for key, value in options.items() if value is not None
+    }
+    return replace(recommender, **given)
 
 
 def show(*words: Any) -> str:

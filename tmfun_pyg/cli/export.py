@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Literal, Optional
 
-from tmfun_pyg.cli.command import with_fallback
+from tmfun_pyg.cli.command import with_options
 from tmfun_pyg.recommender import Recommender
 
 SEVERAL = {
@@ -40,7 +40,7 @@ def export(
             an estimate from their content, as lists with a share of them need
             it.
     """
-    recommender = with_fallback(recommender, fallback)
+    recommender = with_options(recommender, fallback=fallback)
     if cold_items:
         recommender = replace(recommender, cold_items=True)
     manifest = recommender.export(out, formats or (), index, k, overwrite)

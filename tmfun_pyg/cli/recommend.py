@@ -3,7 +3,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
 
 from tqdm import tqdm
 
-from tmfun_pyg.cli.command import with_fallback
+from tmfun_pyg.cli.command import with_options
 from tmfun_pyg.datasets.features import read_features
 from tmfun_pyg.datasets.histories import read_histories
 from tmfun_pyg.datasets.id_files import read_ids, read_ids_of_rows
@@ -80,8 +80,7 @@ def recommend(
             an error, or a warning (warn), and they are left out; unknown users
             get the lists of --fallback in any case.
     """
-    recommender = with_fallback(recommender, fallback)
-    recommender.unknown = unknown
+    recommender = with_options(recommender, fallback=fallback, unknown=unknown)
     allowed = None if items is None else read_ids(items)
     excluded = None if exclude_items is None else read_ids(exclude_items)
     if cold_items is not None:

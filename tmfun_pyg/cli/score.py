@@ -4,7 +4,7 @@ from typing import Dict, Iterator, Literal, Optional
 
 import numpy as np
 
-from tmfun_pyg.cli.command import with_fallback
+from tmfun_pyg.cli.command import with_options
 from tmfun_pyg.datasets.pair_files import read_pairs
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
@@ -33,8 +33,7 @@ def score(
         unknown: What is done about unknown items, which are counted and named:
             an error, or a warning (warn), and they have no score.
     """
-    recommender = with_fallback(recommender, fallback)
-    recommender.unknown = unknown
+    recommender = with_options(recommender, fallback=fallback, unknown=unknown)
     count = {"pairs": 0, "unknown": 0, "without": 0}
     strangers: Dict[str, None] = {}
     others: Dict[str, None] = {}

@@ -3,6 +3,7 @@ from typing import Literal, Optional
 
 import numpy as np
 
+from tmfun_pyg.cli.command import with_options
 from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
@@ -38,7 +39,7 @@ def similar(
         unknown: What is done about unknown ids, which are counted and named:
             an error, or a warning (warn), and they are left out.
     """
-    recommender.unknown = unknown
+    recommender = with_options(recommender, unknown=unknown)
     titles = recommender.titles if with_titles else None
     every = recommender.dataset.item_ids
     asked = every if items == "all" else np.array(read_ids(items))

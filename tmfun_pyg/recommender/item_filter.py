@@ -1,5 +1,6 @@
 """Which items may be in the lists of a request."""
 
+from dataclasses import dataclass
 from itertools import chain
 from typing import (
     Any,
@@ -24,8 +25,20 @@ from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.topk import GroupLimit
 from tmfun_pyg.utils.user_items import UserItems
 
+
+@dataclass(frozen=True)
+class NamedItems:
+    r"""Items that were looked up before.
+
+    Args:
+        index (torch.Tensor): Their indices, ascending.
+    """
+
+    index: Tensor
+
+
 # Raw ids for all who ask, or for some of them.
-Ids = Union[Iterable[Any], Mapping[Any, Iterable[Any]]]
+Ids = Union[Iterable[Any], Mapping[Any, Iterable[Any]], NamedItems]
 
 
 class ItemLists(NamedTuple):
@@ -120,6 +133,8 @@ def _read(
     """
     if ids is None:
         return None, None
+    if isinstance(ids, NamedItems):
+        return ids.index, None
     if not isinstance(ids, Mapping):
         found = torch.from_numpy(item_ids.find_some(name, ids))
         return found[found >= 0].unique(), None

@@ -27,7 +27,7 @@ from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback import POPULAR, Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.fold_in import History, Users, fold_in
-from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
+from tmfun_pyg.recommender.item_filter import Ids, ItemFilter, NamedItems
 from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
 from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
@@ -49,7 +49,7 @@ from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.user_items import UserItems
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recommender:
     r"""Serves a trained model and its data set. Takes and returns raw ids.
 
@@ -59,7 +59,8 @@ class Recommender:
         lists = recommender.recommend(["u1", "u7"]).lists()
 
     Embeddings are computed once, when they are first needed. After further
-    training of the model, make another recommender.
+    training of the model, make another recommender; for other options,
+    :obj:`dataclasses.replace(recommender, fallback="popular:30d")`.
 
     Args:
         model (RankingModel): The model. It stays on its device and in its
@@ -176,7 +177,7 @@ class Recommender:
         if self.cold_items or not self.model.estimates_cold_items:
             return self
         other = replace(self, cold_items=True)
-        other.data = self.data
+        vars(other)["data"] = self.data
         return other
 
     @cached_property
@@ -207,9 +208,10 @@ class Recommender:
                 all of the data set if not given. (default: :obj:`None`)
             k (int, optional): The length of the lists, cut to the number of
                 items that may be in one. (default: :obj:`20`)
-            items (List or Dict, optional): The raw ids of the only items to
-                be recommended: a list for all users, or a list for each of
-                some users, by their raw ids; the others get any items. An
+            items (List, Dict or str, optional): The raw ids of the only items
+                to be recommended: a list for all users, a name of
+                :meth:`name_items`, or a list for each of some users, by their
+                raw ids; the others get any items. An
                 item that is given twice counts once. A user with an empty
                 list, or with fewer than :obj:`k` items left, has a shorter
                 row, see :class:`Recommendations`. (default: :obj:`None`)
@@ -560,7 +562,9 @@ class Recommender:
             new = larger._encoding
             width = new.item.size(1)
             items = torch.cat([items[:, :width], new.item[len(items) :]])
-            larger._encoding = new._replace(user=users[:, :width], item=items)
+            encoding = new._replace(user=users[:, :width], item=items)
+            vars(larger)["_encoding"] = encoding  # In place of the computed.
+        larger._named.update(self._named)
         return larger
 
     def explain(self, user: Any, item: Any) -> Explanation:
@@ -751,6 +755,37 @@ class Recommender:
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)
 
+    def name_items(self, name: str, items: Iterable[Any]) -> None:
+        r"""Keeps items under a name, which stands for them from then on in
+        :obj:`items` and :obj:`exclude_items`. Their ids are looked up once,
+        not in each request.
+
+        Args:
+            name (str): The name, such as :obj:`"in_stock"`. Another call with
+                it names other items.
+            items (Iterable[int or str]): The raw ids of the items.
+
+        Raises:
+            ValueError: If an item is unknown.
+        """
+        found = self._item_ids.find_some("items", items)
+        index = torch.from_numpy(found[found >= 0]).unique()
+        self._named[name] = NamedItems(index)
+
+    @cached_property
+    def _named(self) -> Dict[str, NamedItems]:
+        return {}
+
+    def _look_up(self, option: str, items: Optional[Ids]) -> Optional[Ids]:
+        if not isinstance(items, str):
+            return items
+        if items not in self._named:
+            raise ValueError(
+                f"'{option}' must be a list, a dictionary or a name given to "
+                f"'name_items' (got '{items}')"
+            )
+        return self._named[items]
+
     def _filter(
         self,
         items: Optional[Ids],
@@ -760,8 +795,8 @@ class Recommender:
     ) -> ItemFilter:
         return ItemFilter(
             self._item_ids,
-            items,
-            exclude_items,
+            self._look_up("items", items),
+            self._look_up("exclude_items", exclude_items),
             max_per_group,
             groups,
             self.dataset.item_table,
