@@ -1,10 +1,10 @@
 """The commands on what a checkpoint holds."""
 
 import csv
+import dataclasses
 import errno
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
 
@@ -302,7 +302,9 @@ def test_fallback(recommender: Recommender, capsys: Any) -> None:
     assert main([*args, "--fallback", "group:group"]) == 0
     assert "(source: group:group)" in capsys.readouterr().out
     rows = read_rows()
-    found = replace(Recommender.load("c.ckpt"), fallback="group:group")
+    found = dataclasses.replace(
+        Recommender.load("c.ckpt"), fallback="group:group"
+    )
     (expected,) = found.recommend(["nobody"], k=4).lists()
     assert [int(row["item_id"]) for row in rows] == expected
     assert len({item % 2 for item in expected[:2]}) == 2
