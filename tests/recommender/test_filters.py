@@ -114,17 +114,29 @@ def test_groups(recommender: Recommender, most: int) -> None:
 
 
 def test_exported(make_recommender: Any, tmp_path: Path) -> None:
+    """Answers as the recommender does, and says the same to mistakes."""
     recommender = make_recommender(LightGCN)
+    titles = [f"Song ♪{item}" for item in ITEMS]
+    recommender.dataset.item_table["title"] = titles
     recommender.export(tmp_path / "served")
+    exported = load_exported(tmp_path / "served")
     options: Any = {
         "items": {"ü3": ITEMS[:9], "nobody": ITEMS[3:7]},
-        "exclude_items": ITEMS[4:6],
+        "exclude_items": "sold out",
         "max_per_group": 2,
         "groups": {item: item[1] for item in ITEMS},
     }
-    expected = recommender.recommend(USERS, 4, **options)
-    found = load_exported(tmp_path / "served").recommend(USERS, 4, **options)
-    assert found.lists() == expected.lists()
+    answers, errors = [], []
+    for server in (recommender, exported):
+        server.name_items("sold out", ITEMS[4:6])
+        found = server.recommend(USERS, 4, **options)
+        answers.append((found.lists(), server.titles.to_dict()))
+        with pytest.raises(ValueError, match="'items' must be a list") as err:
+            server.recommend(items="in stock")
+        errors.append(str(err.value))
+    assert answers[0] == answers[1]
+    assert answers[1][1] == dict(zip(ITEMS, titles, strict=True))
+    assert errors[0] == errors[1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Lists by an index beside exact ones, with filters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,6 @@ def test_other_vectors(exported, channels):
 
 
 def test_cold_share(exported):
-    exported = exported._replace(scores_cold=True)
+    exported = replace(exported, scores_cold=True)
     with pytest.raises(ValueError, match=r"'cold_share' must be 0 beside 'i"):
         exported.recommend(index=object(), cold_share=0.1)

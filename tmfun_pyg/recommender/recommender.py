@@ -22,12 +22,13 @@ from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
+from tmfun_pyg.recommender.catalog import Catalog
 from tmfun_pyg.recommender.cold_slots import check_share
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback import POPULAR, Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.fold_in import History, Users, fold_in
-from tmfun_pyg.recommender.item_filter import Ids, ItemFilter, NamedItems
+from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
 from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
@@ -313,10 +314,10 @@ class Recommender:
             self._with_fallback(found.scorer, found.known),
             found.seen,
             found.ids,
-            self._item_ids,
+            self._items.ids,
             users,
             k,
-            self._filter(items, exclude_items, max_per_group, groups),
+            self._items.filter(items, exclude_items, max_per_group, groups),
             exclude_seen,
             folded_in=history is not None,
             cold_share=cold_share,
@@ -377,8 +378,9 @@ class Recommender:
         return RawIds(self.dataset.user_ids, self.unknown)
 
     @cached_property
-    def _item_ids(self) -> RawIds:
-        return RawIds(self.dataset.item_ids, self.unknown)
+    def _items(self) -> Catalog:
+        ids = RawIds(self.dataset.item_ids, self.unknown)
+        return Catalog(ids, self.dataset.item_table)
 
     @cached_property
     def _fold_in_state(self) -> Any:
@@ -399,7 +401,7 @@ class Recommender:
             self.data,
             self._fold_in_state,
             self._users,
-            self._item_ids,
+            self._items.ids,
             history,
             replace,
             self._cold,
@@ -454,8 +456,10 @@ class Recommender:
             vector = self._directions("similar_items", 1)
         else:
             vector = content_vectors(self.data, by)
-        item_filter = self._filter(items, exclude_items, max_per_group, groups)
-        return most_similar(vector, self._item_ids, ids, k, item_filter)
+        item_filter = self._items.filter(
+            items, exclude_items, max_per_group, groups
+        )
+        return most_similar(vector, self._items.ids, ids, k, item_filter)
 
     def similar_users(
         self, ids: Iterable[Any], k: int = 10
@@ -493,7 +497,7 @@ class Recommender:
             ValueError: If there are more of one than of the other, or if an
                 item is unknown.
         """
-        found = self._item_ids.find_some("items", items)
+        found = self._items.ids.find_some("items", items)
         item = torch.from_numpy(found).to(self.scorer.device)
         user = index_of_users(users, self._user_ids).to(item.device)
         if len(user) != len(item):
@@ -513,13 +517,7 @@ class Recommender:
         Raises:
             ValueError: If the data set has no titles.
         """
-        table = self.dataset.item_table
-        if "title" not in table:
-            raise ValueError(
-                "The data set must have titles of its items, which 'prepare' "
-                "reads from a file 'items' (got none)"
-            )
-        return pd.Series(table["title"].to_numpy(), self.dataset.item_ids)
+        return self._items.titles
 
     def add_items(
         self, item_ids: Sequence[Any], features: Dict[str, Any], k: int = 10
@@ -564,7 +562,7 @@ class Recommender:
             items = torch.cat([items[:, :width], new.item[len(items) :]])
             encoding = new._replace(user=users[:, :width], item=items)
             vars(larger)["_encoding"] = encoding  # In place of the computed.
-        larger._named.update(self._named)
+        larger._items.named.update(self._items.named)
         return larger
 
     def explain(self, user: Any, item: Any) -> Explanation:
@@ -580,7 +578,7 @@ class Recommender:
         """
         ids = self.dataset.user_ids, self.dataset.item_ids
         user_index = self._user_ids.find("user", [user]).item()
-        item_index = self._item_ids.find("item", [item]).item()
+        item_index = self._items.ids.find("item", [item]).item()
         found = explain(
             self.model, self.data, user_index, item_index, *ids, self._cold
         )
@@ -768,39 +766,7 @@ class Recommender:
         Raises:
             ValueError: If an item is unknown.
         """
-        found = self._item_ids.find_some("items", items)
-        index = torch.from_numpy(found[found >= 0]).unique()
-        self._named[name] = NamedItems(index)
-
-    @cached_property
-    def _named(self) -> Dict[str, NamedItems]:
-        return {}
-
-    def _look_up(self, option: str, items: Optional[Ids]) -> Optional[Ids]:
-        if not isinstance(items, str):
-            return items
-        if items not in self._named:
-            raise ValueError(
-                f"'{option}' must be a list, a dictionary or a name given to "
-                f"'name_items' (got '{items}')"
-            )
-        return self._named[items]
-
-    def _filter(
-        self,
-        items: Optional[Ids],
-        exclude_items: Optional[Ids],
-        max_per_group: Optional[int],
-        groups: Optional[Mapping[Any, Any]],
-    ) -> ItemFilter:
-        return ItemFilter(
-            self._item_ids,
-            self._look_up("items", items),
-            self._look_up("exclude_items", exclude_items),
-            max_per_group,
-            groups,
-            self.dataset.item_table,
-        )
+        self._items.name_items(name, items)
 
     def _directions(self, purpose: str, side: int) -> Tensor:
         """Returns the embeddings of users (0) or items (1), of length 1."""

@@ -2,8 +2,10 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Iterable, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ import torch
 from torch import Tensor
 
 from tmfun_pyg.datasets.item_table import empty_table, read_table
+from tmfun_pyg.recommender.catalog import Catalog
 from tmfun_pyg.recommender.cold_slots import check_share
 from tmfun_pyg.recommender.fallback import Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
-from tmfun_pyg.recommender.item_filter import Ids, ItemFilter
+from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import RawIds
@@ -26,7 +29,8 @@ MANIFEST, ITEM_TABLE = "manifest.json", "item_table.csv"
 DTYPES = {"int": np.int64, "str": np.str_}
 
 
-class Exported(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class Exported:
     r"""What a server needs to recommend, as :func:`load_exported` reads it.
 
     Args:
@@ -100,35 +104,57 @@ class Exported(NamedTuple):
         """
         source = "an export without cold_items=True"
         check_share(cold_share, self.scores_cold, source)
-        scorer = EmbeddingScorer(self.user_emb, self.item_emb)
-        item_ids = RawIds(self.item_ids)
         return Recommendations.concat(
             recommend_ids(
-                FallbackScorer(
-                    scorer,
-                    self.known,
-                    self.fallback_score,
-                    Fallback.parse(self.fallback).source,
-                ),
+                self._scorer,
                 self.seen,
-                RawIds(self.user_ids),
-                item_ids,
+                self._user_ids,
+                self._items.ids,
                 users,
                 k,
-                ItemFilter(
-                    item_ids,
-                    items,
-                    exclude_items,
-                    max_per_group,
-                    groups,
-                    self.item_table,
-                ),
+                self._items.filter(items, exclude_items, max_per_group, groups),
                 exclude_seen,
                 cold_share=cold_share,
                 is_cold=self.popularity == 0,
                 index=index,
             )
         )
+
+    def name_items(self, name: str, items: Iterable[Any]) -> None:
+        r"""Keeps items under a name, see
+        :meth:`tmfun_pyg.recommender.Recommender.name_items`.
+
+        Args:
+            name (str): The name, such as :obj:`"in_stock"`.
+            items (Iterable[int or str]): The raw ids of the items.
+
+        Raises:
+            ValueError: If an item is unknown.
+        """
+        self._items.name_items(name, items)
+
+    @property
+    def titles(self) -> pd.Series:
+        r"""The title of each item by raw id, :obj:`""` for those without.
+
+        Raises:
+            ValueError: If the export has no titles.
+        """
+        return self._items.titles
+
+    @cached_property
+    def _user_ids(self) -> RawIds:
+        return RawIds(self.user_ids)
+
+    @cached_property
+    def _items(self) -> Catalog:
+        return Catalog(RawIds(self.item_ids), self.item_table)
+
+    @cached_property
+    def _scorer(self) -> FallbackScorer:
+        scorer = EmbeddingScorer(self.user_emb, self.item_emb)
+        source = Fallback.parse(self.fallback).source
+        return FallbackScorer(scorer, self.known, self.fallback_score, source)
 
 
 def load_exported(folder: Any) -> Exported:

@@ -93,7 +93,7 @@ def write_export(
     target = Path(folder).expanduser().resolve()
     check_replaceable(target, [MANIFEST, *FILES], overwrite)
 
-    user_emb, item_emb, user_ids, item_ids, *_ = content
+    user_emb, item_emb = content.user_emb, content.item_emb
     rowptr, col = (x.numpy() for x in content.seen)
     packages = {"tmfun_pyg", "torch", "numpy", *formats} - {"scorer"}
     manifest: Dict[str, Any] = {
@@ -113,8 +113,8 @@ def write_export(
     }
     with atomic_folder(target) as part:
         for name, emb, ids in (
-            ("user", user_emb, user_ids),
-            ("item", item_emb, item_ids),
+            ("user", user_emb, content.user_ids),
+            ("item", item_emb, content.item_ids),
         ):
             np.save(part / f"{name}_embedding.npy", emb.numpy())
             _write_ids(part / f"{name}_ids.txt", ids)

@@ -1,0 +1,71 @@
+"""The items of a data set, as requests name them."""
+
+from typing import Any, Dict, Iterable, Mapping, Optional
+
+import pandas as pd
+import torch
+
+from tmfun_pyg.recommender.item_filter import Ids, ItemFilter, NamedItems
+from tmfun_pyg.utils.ids import RawIds
+
+
+class Catalog:
+    r"""All items by raw id, by title, and in lists that have a name.
+
+    Args:
+        ids (RawIds): The raw ids of all items.
+        table (pandas.DataFrame): What people know them by, by index.
+    """
+
+    def __init__(self, ids: RawIds, table: pd.DataFrame) -> None:
+        self.ids, self.table = ids, table
+        self.named: Dict[str, NamedItems] = {}
+
+    def name_items(self, name: str, items: Iterable[Any]) -> None:
+        r"""Keeps items under a name, see
+        :meth:`tmfun_pyg.recommender.Recommender.name_items`.
+        """
+        found = self.ids.find_some("items", items)
+        index = torch.from_numpy(found[found >= 0]).unique()
+        self.named[name] = NamedItems(index)
+
+    @property
+    def titles(self) -> pd.Series:
+        r"""The title of each item, see
+        :attr:`tmfun_pyg.recommender.Recommender.titles`.
+        """
+        if "title" not in self.table:
+            raise ValueError(
+                "The data set must have titles of its items, from the file of "
+                "items that it is prepared with (got none)"
+            )
+        return pd.Series(self.table["title"].to_numpy(), self.ids.ids)
+
+    def filter(
+        self,
+        items: Optional[Ids],
+        exclude_items: Optional[Ids],
+        max_per_group: Optional[int],
+        groups: Optional[Mapping[Any, Any]],
+    ) -> ItemFilter:
+        r"""Returns which items may be in the lists of a request, see
+        :class:`ItemFilter`. A name stands for its list.
+        """
+        return ItemFilter(
+            self.ids,
+            self._look_up("items", items),
+            self._look_up("exclude_items", exclude_items),
+            max_per_group,
+            groups,
+            self.table,
+        )
+
+    def _look_up(self, option: str, items: Optional[Ids]) -> Optional[Ids]:
+        if not isinstance(items, str):
+            return items
+        if items not in self.named:
+            raise ValueError(
+                f"'{option}' must be a list, a dictionary or a name given to "
+                f"'name_items' (got '{items}')"
+            )
+        return self.named[items]
