@@ -1,3 +1,4 @@
+import inspect
 from dataclasses import replace
 from typing import Any, Dict, Sequence, Tuple
 
@@ -14,6 +15,7 @@ from tmfun_pyg.explain import explain
 from tmfun_pyg.nn import TMFUN, Embeddings, LightGCN, RankingModel
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender import raw_ids as module
+from tmfun_pyg.recommender.export import Exported
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
@@ -424,3 +426,15 @@ def test_forms_of_ids(make_recommender: Any) -> None:
         assert found.known.all()
     with pytest.raises(ValueError, match="'ids' must be a list of ids"):
         recommender.similar_items("abc")
+
+
+def test_arguments_of_recommend() -> None:
+    """One list for both, and that of an export in the same order."""
+    names = ["self", "users", "k", "items", "exclude_seen", "history"]
+    names += ["replace", "exclude_items", "max_per_group", "groups"]
+    names += ["cold_share"]
+    for method in (Recommender.recommend, Recommender.recommend_iter):
+        assert [*inspect.signature(method).parameters] == names
+    served = [x for x in names if x not in ("history", "replace")]
+    found = inspect.signature(Exported.recommend).parameters
+    assert [*found] == [*served, "index"]

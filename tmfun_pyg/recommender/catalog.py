@@ -1,6 +1,6 @@
 """The items of a data set, as requests name them."""
 
-from typing import Any, Dict, Iterable, Mapping, Optional
+from typing import Any, Dict, Iterable, Mapping, Optional, Protocol
 
 import pandas as pd
 import torch
@@ -9,16 +9,25 @@ from tmfun_pyg.recommender.item_filter import Ids, ItemFilter, NamedItems
 from tmfun_pyg.utils.ids import RawIds
 
 
+class HasItemTable(Protocol):
+    """A data set, or an export."""
+
+    @property
+    def item_table(self) -> pd.DataFrame:
+        """What people know the items by, by index."""
+
+
 class Catalog:
     r"""All items by raw id, by title, and in lists that have a name.
 
     Args:
         ids (RawIds): The raw ids of all items.
-        table (pandas.DataFrame): What people know them by, by index.
+        source (HasItemTable): What holds the table of the items, which may
+            come to be another one.
     """
 
-    def __init__(self, ids: RawIds, table: pd.DataFrame) -> None:
-        self.ids, self.table = ids, table
+    def __init__(self, ids: RawIds, source: HasItemTable) -> None:
+        self.ids, self.source = ids, source
         self.named: Dict[str, NamedItems] = {}
 
     def name_items(self, name: str, items: Iterable[Any]) -> None:
@@ -34,12 +43,13 @@ class Catalog:
         r"""The title of each item, see
         :attr:`tmfun_pyg.recommender.Recommender.titles`.
         """
-        if "title" not in self.table:
+        table = self.source.item_table
+        if "title" not in table:
             raise ValueError(
                 "The data set must have titles of its items, from the file of "
                 "items that it is prepared with (got none)"
             )
-        return pd.Series(self.table["title"].to_numpy(), self.ids.ids)
+        return pd.Series(table["title"].to_numpy(), self.ids.ids)
 
     def filter(
         self,
@@ -57,7 +67,7 @@ class Catalog:
             self._look_up("exclude_items", exclude_items),
             max_per_group,
             groups,
-            self.table,
+            self.source.item_table,
         )
 
     def _look_up(self, option: str, items: Optional[Ids]) -> Optional[Ids]:

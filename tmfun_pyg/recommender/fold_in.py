@@ -1,5 +1,6 @@
 """Users by their items, without training."""
 
+from functools import cached_property
 from itertools import chain
 from typing import Any, Iterable, Mapping, NamedTuple, Optional, Tuple
 
@@ -37,69 +38,101 @@ class Users(NamedTuple):
     known: Tensor
 
 
-def fold_in(
-    model: RankingModel,
-    data: HeteroData,
-    state: Any,
-    users: Users,
-    item_ids: RawIds,
-    history: History,
-    replace: bool = False,
-    cold: Optional[ColdItems] = None,
-) -> Users:
-    r"""Returns the users of a history, see
-    :meth:`tmfun_pyg.recommender.Recommender.fold_in`.
+class FoldIn:
+    r"""Knows users by their items. What users have from items is computed
+    when it is first needed, and kept.
 
     Args:
         model (RankingModel): The trained model.
         data (HeteroData): The graph that it reads.
-        state (Any): What :meth:`~tmfun_pyg.nn.RankingModel.fold_in_state` of
-            a model with embeddings returns for it.
-        users (Users): The users of the graph.
         item_ids (RawIds): The raw ids of the items.
-        history (Dict[int or str, List[int or str]]): The items of each user,
-            by raw ids.
-        replace (bool, optional): Whether nothing that is stored of known
-            users counts. (default: :obj:`False`)
         cold (ColdItems, optional): What the scores of cold items are from.
             (default: :obj:`None`)
-    """
-    ids, pairs = _read(history, item_ids)
-    place_of = {} if replace else users.ids.place_of
-    known_as = torch.tensor(
-        [place_of.get(str(user), -1) for user in ids.tolist()], dtype=torch.long
-    )
-    degree = data["item"].degree
-    known_as, pairs = known_as.to(degree.device), pairs.to(degree.device)
-    edge_index = data["user", "interacts", "item"].edge_index
-    (rowptr, col), _ = edge_index.get_csr()
-    size = len(item_ids)
-    trained = _extend(pairs, known_as, UserItems(rowptr, col), size)
-    if not model.supports_cold_items:
-        trained = trained[:, degree[trained[1]] > 0]
-    seen = _extend(pairs, known_as, users.seen, size)
-    # The ID embedding of a user without a training interaction is as drawn.
-    is_known = users.known.to(known_as.device)[known_as.clamp(min=0)]
-    known_as = known_as.masked_fill(~is_known, -1)
 
-    new = AddUsers(trained, known_as, alone=True)(data)
-    scorer: Scorer
-    if isinstance(users.scorer, EmbeddingScorer):
-        with inference(model):
-            user_emb = model.encode_new_users(state, new)
-        if cold is not None:
-            user_emb = cold.extend_users(user_emb, new)
-        scorer = users.scorer.for_users(user_emb)
-    else:
-        graph = AddUsers(trained, known_as)(data)
-        row = torch.arange(data["user"].num_nodes, graph["user"].num_nodes)
-        scorer = RowsScorer(model.scorer(graph), row)
-    return Users(
-        RawIds(ids),
-        scorer,
-        UserItems.from_edge_index(seen, len(ids)),
-        new["user"].degree > 0,
-    )
+    Raises:
+        ValueError: If the model cannot.
+    """
+
+    def __init__(
+        self,
+        model: RankingModel,
+        data: HeteroData,
+        item_ids: RawIds,
+        cold: Optional[ColdItems] = None,
+    ) -> None:
+        if not model.supports_fold_in:
+            raise ValueError(
+                f"'model' must know users by their items to fold others in "
+                f"(got {type(model).__name__}, which knows those of training "
+                f"alone)"
+            )
+        self.model, self.data = model, data
+        self.item_ids, self.cold = item_ids, cold
+
+    @cached_property
+    def state(self) -> Any:
+        r"""What a model with embeddings needs of the graph."""
+        with inference(self.model):
+            return self.model.fold_in_state(self.data)
+
+    def users(
+        self, history: History, stored: Users, replace: bool = False
+    ) -> Users:
+        r"""Returns the users of a history, see
+        :meth:`tmfun_pyg.recommender.Recommender.fold_in`.
+
+        Args:
+            history (Dict[int or str, List[int or str]]): The items of each
+                user, by raw ids.
+            stored (Users): The users of the graph.
+            replace (bool, optional): Whether nothing that is stored of known
+                users counts. (default: :obj:`False`)
+        """
+        data = self.data
+        ids, pairs = _read(history, self.item_ids)
+        place_of = {} if replace else stored.ids.place_of
+        known_as = torch.tensor(
+            [place_of.get(str(user), -1) for user in ids.tolist()],
+            dtype=torch.long,
+        )
+        degree = data["item"].degree
+        known_as, pairs = known_as.to(degree.device), pairs.to(degree.device)
+        edge_index = data["user", "interacts", "item"].edge_index
+        (rowptr, col), _ = edge_index.get_csr()
+        size = len(self.item_ids)
+        trained = _extend(pairs, known_as, UserItems(rowptr, col), size)
+        if not self.model.supports_cold_items:
+            trained = trained[:, degree[trained[1]] > 0]
+        seen = _extend(pairs, known_as, stored.seen, size)
+        # The ID embedding of a user without a training interaction is as
+        # drawn.
+        is_known = stored.known.to(known_as.device)[known_as.clamp(min=0)]
+        known_as = known_as.masked_fill(~is_known, -1)
+        alone = AddUsers(trained, known_as, alone=True)(data)
+        return Users(
+            RawIds(ids),
+            self._scorer(stored.scorer, trained, known_as, alone),
+            UserItems.from_edge_index(seen, len(ids)),
+            alone["user"].degree > 0,
+        )
+
+    def _scorer(
+        self,
+        stored: Scorer,
+        trained: Tensor,
+        known_as: Tensor,
+        alone: HeteroData,
+    ) -> Scorer:
+        if isinstance(stored, EmbeddingScorer):
+            with inference(self.model):
+                user_emb = self.model.encode_new_users(self.state, alone)
+            if self.cold is not None:
+                user_emb = self.cold.extend_users(user_emb, alone)
+            return stored.for_users(user_emb)
+        graph = AddUsers(trained, known_as)(self.data)
+        first = self.data["user"].num_nodes
+        row = torch.arange(first, graph["user"].num_nodes)
+        return RowsScorer(self.model.scorer(graph), row)
 
 
 def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:

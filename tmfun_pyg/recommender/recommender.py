@@ -27,7 +27,7 @@ from tmfun_pyg.recommender.cold_slots import check_share
 from tmfun_pyg.recommender.export import Exported, write_export
 from tmfun_pyg.recommender.fallback import POPULAR, Fallback
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
-from tmfun_pyg.recommender.fold_in import History, Users, fold_in
+from tmfun_pyg.recommender.fold_in import FoldIn, History, Users
 from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
 from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
@@ -47,6 +47,7 @@ from tmfun_pyg.utils.edges import all_interactions
 from tmfun_pyg.utils.ids import RawIds
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
+from tmfun_pyg.utils.signatures import takes_arguments_of
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -186,7 +187,7 @@ class Recommender:
         with inference(self.model):
             return self.model.encode(self.model.prepare(self.data))
 
-    def recommend(
+    def recommend_iter(
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
@@ -198,7 +199,41 @@ class Recommender:
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
         cold_share: float = 0.0,
-    ) -> Recommendations:
+    ) -> Iterator[Recommendations]:
+        r"""Recommends as :meth:`recommend` does, which tells the arguments,
+        some thousand users at a time, so that memory never holds all lists.
+        """
+        model = self.model
+        check_share(cold_share, model.supports_cold_items, type(model).__name__)
+        if history is None and replace:
+            raise ValueError("'replace' must come with 'history'")
+        if history is not None and users is not None:
+            raise ValueError(
+                "'users' must be left out beside 'history', whose users are "
+                "asked for"
+            )
+        one = self if cold_share == 0 else self._with_estimates
+        found = (
+            one._users
+            if history is None
+            else one._fold_in.users(history, one._users, replace)
+        )
+        yield from recommend_ids(
+            self._with_fallback(found.scorer, found.known),
+            found.seen,
+            found.ids,
+            self._items.ids,
+            users,
+            k,
+            self._items.filter(items, exclude_items, max_per_group, groups),
+            exclude_seen,
+            folded_in=history is not None,
+            cold_share=cold_share,
+            is_cold=self.popularity == 0,
+        )
+
+    @takes_arguments_of(recommend_iter)
+    def recommend(self, *args: Any, **kwargs: Any) -> Recommendations:  # noqa: D417
         r"""Recommends the items of highest score to each user. Users without
         a training interaction, or of an unknown id, get the lists of
         :obj:`fallback`, and are marked. With :obj:`history`, the lists are
@@ -224,7 +259,6 @@ class Recommender:
                 (default: :obj:`None`)
             replace (bool, optional): See :meth:`fold_in`.
                 (default: :obj:`False`)
-
             exclude_items (List or Dict, optional): The raw ids of items not
                 to be recommended, to all users or by user, as for
                 :obj:`items`. (default: :obj:`None`)
@@ -254,75 +288,7 @@ class Recommender:
                 :obj:`history`, if :obj:`cold_share` is no share, or the model
                 does not score cold items, or as in :meth:`fold_in`.
         """
-        chunks = self.recommend_iter(
-            users,
-            k,
-            items,
-            exclude_seen,
-            history,
-            replace,
-            exclude_items,
-            max_per_group,
-            groups,
-            cold_share,
-        )
-        return Recommendations.concat(chunks)
-
-    def recommend_iter(
-        self,
-        users: Optional[Iterable[Any]] = None,
-        k: int = 20,
-        items: Optional[Ids] = None,
-        exclude_seen: bool = True,
-        history: Optional[History] = None,
-        replace: bool = False,
-        exclude_items: Optional[Ids] = None,
-        max_per_group: Optional[int] = None,
-        groups: Optional[Mapping[Any, Any]] = None,
-        cold_share: float = 0.0,
-    ) -> Iterator[Recommendations]:
-        r"""Recommends as :meth:`recommend` does, some thousand users at a
-        time, so that memory never holds all lists.
-
-        Args:
-            users (Iterable[int or str], optional): See :meth:`recommend`.
-            k (int, optional): See :meth:`recommend`.
-            items (List or Dict, optional): See :meth:`recommend`.
-            exclude_seen (bool, optional): See :meth:`recommend`.
-            history (Dict[int or str, List[int or str]], optional): See
-                :meth:`recommend`.
-            replace (bool, optional): See :meth:`recommend`.
-            exclude_items (List or Dict, optional): See :meth:`recommend`.
-            max_per_group (int, optional): See :meth:`recommend`.
-            groups (Dict[int or str, Any], optional): See :meth:`recommend`.
-            cold_share (float, optional): See :meth:`recommend`.
-        """
-        model = self.model
-        check_share(cold_share, model.supports_cold_items, type(model).__name__)
-        if history is None and replace:
-            raise ValueError("'replace' must come with 'history'")
-        if history is not None and users is not None:
-            raise ValueError(
-                "'users' must be left out beside 'history', whose users are "
-                "asked for"
-            )
-        one = self if cold_share == 0 else self._with_estimates
-        found = (
-            one._users if history is None else one._fold_in(history, replace)
-        )
-        yield from recommend_ids(
-            self._with_fallback(found.scorer, found.known),
-            found.seen,
-            found.ids,
-            self._items.ids,
-            users,
-            k,
-            self._items.filter(items, exclude_items, max_per_group, groups),
-            exclude_seen,
-            folded_in=history is not None,
-            cold_share=cold_share,
-            is_cold=self.popularity == 0,
-        )
+        return Recommendations.concat(self.recommend_iter(*args, **kwargs))
 
     def fold_in(
         self, histories: History, replace: bool = False
@@ -360,7 +326,7 @@ class Recommender:
                 embeddings.
         """
         self._embeddings("fold_in")
-        found = self._fold_in(histories, replace)
+        found = self._fold_in.users(histories, self._users, replace)
         assert isinstance(found.scorer, EmbeddingScorer)
         emb = found.scorer.user_emb.float()
         return emb.cpu().numpy(), found.known.cpu().numpy()
@@ -380,32 +346,11 @@ class Recommender:
     @cached_property
     def _items(self) -> Catalog:
         ids = RawIds(self.dataset.item_ids, self.unknown)
-        return Catalog(ids, self.dataset.item_table)
+        return Catalog(ids, self.dataset)
 
     @cached_property
-    def _fold_in_state(self) -> Any:
-        if not self.model.has_embeddings:
-            return None
-        with inference(self.model):
-            return self.model.fold_in_state(self.data)
-
-    def _fold_in(self, history: History, replace: bool) -> Users:
-        if not self.model.supports_fold_in:
-            raise ValueError(
-                f"'model' must know users by their items to fold others in "
-                f"(got {type(self.model).__name__}, which knows those of "
-                f"training alone)"
-            )
-        return fold_in(
-            self.model,
-            self.data,
-            self._fold_in_state,
-            self._users,
-            self._items.ids,
-            history,
-            replace,
-            self._cold,
-        )
+    def _fold_in(self) -> FoldIn:
+        return FoldIn(self.model, self.data, self._items.ids, self._cold)
 
     def similar_items(
         self,

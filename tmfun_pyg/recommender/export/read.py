@@ -69,7 +69,7 @@ class Exported:
     item_table: pd.DataFrame
     scores_cold: bool
 
-    def recommend(
+    def recommend(  # noqa: D417
         self,
         users: Optional[Iterable[Any]] = None,
         k: int = 20,
@@ -82,17 +82,10 @@ class Exported:
         index: Optional[Any] = None,
     ) -> Recommendations:
         r"""Recommends as
-        :meth:`tmfun_pyg.recommender.Recommender.recommend` does.
+        :meth:`tmfun_pyg.recommender.Recommender.recommend` does, which tells
+        the other arguments.
 
         Args:
-            users (Iterable[int or str], optional): See there.
-            k (int, optional): See there.
-            items (List or Dict, optional): See there.
-            exclude_seen (bool, optional): See there.
-            exclude_items (List or Dict, optional): See there.
-            max_per_group (int, optional): See there.
-            groups (Dict[int or str, Any], optional): See there.
-            cold_share (float, optional): See there.
             index (faiss.Index, optional): The index of the items,
                 :obj:`faiss.read_index("serving/items.faiss")`, by which the
                 lists of users whom the model knows are found. Where it finds
@@ -148,7 +141,7 @@ class Exported:
 
     @cached_property
     def _items(self) -> Catalog:
-        return Catalog(RawIds(self.item_ids), self.item_table)
+        return Catalog(RawIds(self.item_ids), self)
 
     @cached_property
     def _scorer(self) -> FallbackScorer:
