@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
@@ -13,9 +14,10 @@ import pytest
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.datasets import pair_files
-from tmfun_pyg.nn import TMFUN
+from tmfun_pyg.nn import TMFUN, LightGCN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
+from tmfun_pyg.training import DatasetOptions
 
 NUM_ITEMS = 40
 pytestmark = pytest.mark.usefixtures("recommender")
@@ -144,6 +146,36 @@ def test_similar(recommender: Recommender, by: str, capsys: Any) -> None:
     assert run("similar", "--by", "sound") == 1
     error = capsys.readouterr().err
     assert "one of embedding, content, visual (got 'sound')" in error
+
+
+def test_similar_to_items_never_trained(capsys: Any) -> None:
+    """By embedding they have no lists, and are in none."""
+    path = Path("toy/toy.inter")
+    path.write_text(re.sub(r"\t([57])\t0\n", r"\t\1\t2\n", path.read_text()))
+    source = DatasetOptions("toy", k=3)
+    dataset = source.load()
+    model = LightGCN.from_data(dataset[0], channels=8)
+    Recommender(model, dataset, source).save("c.ckpt")
+    assert run("similar", "--k", "99") == 0
+    out, err = capsys.readouterr()
+    asked = [str(item) for item in range(NUM_ITEMS) if item not in (5, 7)]
+    rows = read_rows()
+    for column in ("item_id", "similar_id"):
+        assert sorted({int(row[column]) for row in rows}) == [*map(int, asked)]
+    assert err == (
+        "warning: By embedding, items without a training interaction are "
+        "similar to none, as LightGCN reads no features: 2 item(s): 5, 7\n"
+    )
+    assert out == (
+        "out.csv: 38 items\n38 have fewer than 99 similar items left\n"
+    )
+    write_ids("asked.txt", [3, 7])
+    assert run("similar", "--items", "asked.txt") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("tmfun similar: error: --items must have training")
+    assert error.endswith("(got 1 item(s): 7)")
+    assert run("similar", "--by", "visual") == 0
+    assert len({row["item_id"] for row in read_rows()}) == NUM_ITEMS
 
 
 def test_score(recommender: Recommender, monkeypatch: Any, capsys: Any) -> None:

@@ -1,5 +1,6 @@
 """Items and users that are similar, and scores of pairs."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,58 @@ def test_filters(make_recommender: Any, by: str) -> None:
                 expected.append(item)
         expected = [*expected, "", "", ""][:4]
         assert listed.tolist() == expected
+
+
+def with_cold_items(recommender: Recommender, *items: int) -> Recommender:
+    """The same without the training interactions of some items."""
+    data = recommender.dataset[0]
+    store = data["user", "item"]
+    keep = ~torch.isin(store.edge_index[1], torch.tensor(items))
+    store.edge_index = store.edge_index[:, keep]
+    data["item", "user"].edge_index = store.edge_index.flip(0)
+    recommender.dataset.data = data
+    return Recommender(recommender.model, recommender.dataset)
+
+
+def test_items_never_trained(make_recommender: Any) -> None:
+    """They have embeddings as drawn where a model reads no features."""
+    recommender = with_cold_items(make_recommender(LightGCN), 3, 8)
+    warm = [item for item in ITEMS if item not in ("i03", "i08")]
+    with pytest.warns(UserWarning, match=r"none, .* 2 item\(s\): i03, i08$"):
+        found, score = recommender.similar_items(warm, 25)
+    for row, item in zip(found.tolist(), warm, strict=True):
+        assert row[0] == item
+        assert sorted(row) == ["", "", *warm]
+    assert np.isneginf(score[:, 23:]).all()
+    with warnings.catch_warnings():  # That was told once.
+        warnings.simplefilter("error")
+        again, _ = recommender.similar_items(warm, 25)
+        assert (again == found).all()
+        every, _ = recommender.similar_items(["i03"], 25, by="content")
+        assert sorted(every[0]) == ITEMS
+        with pytest.raises(ValueError, match="'ids' must have training") as err:
+            recommender.similar_items(["i04", "i08", "i03"], 2)
+    assert str(err.value) == (
+        "'ids' must have training interactions to be compared by the embedding "
+        "of LightGCN, which reads no features (got 2 item(s): i03, i08)"
+    )
+    recommender = with_cold_items(make_recommender(TMFUN), 3)
+    every, _ = recommender.similar_items(["i03"], 25)
+    assert sorted(every[0]) == ITEMS
+
+
+def test_more_than_there_are(make_recommender: Any) -> None:
+    """Lists are as long as there are items or users."""
+    recommender = make_recommender(LightGCN)
+    many = 10**15
+    for by in ("embedding", "text"):
+        found, score = recommender.similar_items(["i03"], many, by)
+        assert sorted(found[0]) == ITEMS
+        assert score.shape == (1, 25)
+    found, _ = recommender.similar_items(["i03", "i04"], many, items=ITEMS[:5])
+    assert found.shape == (2, 5)
+    found, _ = recommender.similar_users(["ü1"], many)
+    assert found.shape == (1, 30)
 
 
 def test_similar_users(make_recommender: Any) -> None:

@@ -42,7 +42,12 @@ def similar(
     recommender = with_options(recommender, unknown=unknown)
     titles = recommender.titles if with_titles else None
     every = recommender.dataset.item_ids
-    asked = every if items == "all" else np.array(read_ids(items))
+    if items != "all":
+        asked = np.array(read_ids(items))
+    elif by == "embedding":
+        asked = every[recommender.known_items.cpu().numpy()]
+    else:
+        asked = every
     allowed = None if candidates is None else read_ids(candidates)
     excluded = None if exclude_items is None else read_ids(exclude_items)
     try:
@@ -64,6 +69,6 @@ def similar(
         columns["similar_title"] = titles.loc[columns["similar_id"]].to_numpy()
     write_table(out, [columns])
     print(f"{out}: {len(asked)} items")
-    num_short = int(np.isinf(score).any(axis=1).sum())
+    num_short = int((np.isfinite(score).sum(axis=1) < k).sum())
     if num_short > 0:
         print(f"{num_short} have fewer than {k} similar items left")

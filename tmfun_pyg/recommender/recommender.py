@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import (
@@ -32,7 +33,11 @@ from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
 from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
-from tmfun_pyg.recommender.similarity import content_vectors, most_similar
+from tmfun_pyg.recommender.similarity import (
+    check_known,
+    content_vectors,
+    most_similar,
+)
 from tmfun_pyg.training import AtomicCheckpointIO, DatasetOptions
 from tmfun_pyg.training.checkpoint import (
     PREFIX,
@@ -44,8 +49,9 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.edges import all_interactions
-from tmfun_pyg.utils.ids import RawIds
+from tmfun_pyg.utils.ids import RawIds, ids_as_text
 from tmfun_pyg.utils.inference import inference
+from tmfun_pyg.utils.messages import name_items
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.signatures import takes_arguments_of
 from tmfun_pyg.utils.user_items import UserItems
@@ -149,6 +155,13 @@ class Recommender:
     def popularity(self) -> Tensor:
         r"""The number of training interactions of each item."""
         return self.data["item"].degree
+
+    @cached_property
+    def known_items(self) -> Tensor:
+        r"""Whether the model knows each item: by a training interaction, or
+        by its features if the model reads these.
+        """
+        return (self.popularity > 0) | self.model.needs_features
 
     @property
     def fallback_source(self) -> str:
@@ -366,6 +379,9 @@ class Recommender:
         of embeddings or of features. Each item is in its own list. An item
         whose embedding or features are zero, as of items that lack the
         modality, is similar to none: it is in no list, and its own is empty.
+        In a model that reads no features, the embedding of an item without a
+        training interaction means nothing. By embedding, such items are in no
+        list, after one warning.
 
         Embeddings of one channel, as of
         :class:`~tmfun_pyg.baselines.MostPopular`, are refused: they are all
@@ -373,7 +389,8 @@ class Recommender:
 
         Args:
             ids (Iterable[int or str]): The raw ids of the items.
-            k (int, optional): The length of the lists. (default: :obj:`10`)
+            k (int, optional): The length of the lists, cut to the number of
+                items that may be in one. (default: :obj:`10`)
             by (str, optional): :obj:`"embedding"`, a modality, or
                 :obj:`"content"` for the mean over all modalities, where one
                 that either item lacks counts as a cosine of zero. Features
@@ -393,12 +410,16 @@ class Recommender:
             :obj:`-inf`.
 
         Raises:
-            ValueError: If an item is unknown, :obj:`k` not positive, if the
-                model has no embeddings of two channels or more, or the data
-                set not the features, or for what :meth:`recommend` refuses.
+            ValueError: If an item is unknown, or, by embedding, to the model,
+                if :obj:`k` is not positive, if the model has no embeddings of
+                two channels or more, or the data set not the features, or for
+                what :meth:`recommend` refuses.
         """
+        ids = ids_as_text("ids", ids)
         if by == "embedding":
-            vector = self._directions("similar_items", 1)
+            vector = self._item_directions
+            model = type(self.model).__name__
+            check_known(self._items.ids, ids, self.known_items, model)
         else:
             vector = content_vectors(self.data, by)
         item_filter = self._items.filter(
@@ -416,7 +437,8 @@ class Recommender:
 
         Args:
             ids (Iterable[int or str]): The raw ids of the users.
-            k (int, optional): The length of the lists. (default: :obj:`10`)
+            k (int, optional): The length of the lists, cut to the number of
+                users. (default: :obj:`10`)
 
         Returns:
             Raw ids and similarities as those of :meth:`similar_items`.
@@ -712,6 +734,19 @@ class Recommender:
             ValueError: If an item is unknown.
         """
         self._items.name_items(name, items)
+
+    @cached_property
+    def _item_directions(self) -> Tensor:
+        vector = self._directions("similar_items", 1)
+        unknown = ~self.known_items.cpu().numpy()
+        if unknown.any():
+            warnings.warn(
+                f"By embedding, items without a training interaction are "
+                f"similar to none, as {type(self.model).__name__} reads no "
+                f"features: {name_items(self.dataset.item_ids[unknown])}",
+                stacklevel=4,
+            )
+        return vector * self.known_items.view(-1, 1)
 
     def _directions(self, purpose: str, side: int) -> Tensor:
         """Returns the embeddings of users (0) or items (1), of length 1."""

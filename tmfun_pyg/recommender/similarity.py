@@ -1,6 +1,6 @@
 """What is most similar to what: items or users, by their vectors."""
 
-from typing import Any, Iterable, Optional, Tuple
+from typing import Any, Iterable, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.raw_ids import ids_or_none
 from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
-from tmfun_pyg.utils.messages import check_count
+from tmfun_pyg.utils.messages import check_count, name_items
 
 
 class SimilarityScorer:
@@ -59,7 +59,7 @@ def most_similar(
             no list.
         raw_ids (RawIds): The raw ids of all.
         ids (Iterable[int or str]): The raw ids of those who ask.
-        k (int): The length of the lists.
+        k (int): The length of the lists, cut to the number of those found.
         item_filter (ItemFilter, optional): Who may be in a list.
             (default: :obj:`None`)
     """
@@ -70,11 +70,37 @@ def most_similar(
     ranking = FilteredRanking(
         SimilarityScorer(vector, vector), item_filter or ItemFilter(raw_ids)
     )
+    k = min(k, ranking.scorer.num_items)
     is_unknown = index < 0
     index = index.clamp(min=0).to(vector.device)
     score, found = ranking.topk(k, index, asked)
     score[is_unknown], found[is_unknown] = -torch.inf, -1
     return ids_or_none(raw_ids.ids, found.cpu().numpy()), score.cpu().numpy()
+
+
+def check_known(
+    raw_ids: RawIds, asked: List[str], known: Tensor, model: str
+) -> None:
+    r"""Checks that a model knows items that are to be compared by embedding.
+
+    Args:
+        raw_ids (RawIds): The raw ids of all items.
+        asked (List[str]): Those of the items, as text.
+        known (torch.Tensor): Whether the model knows each item.
+        model (str): Its name.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    found = [raw_ids.place_of.get(name, -1) for name in asked]
+    place = np.unique(np.array(found, dtype=np.int64))
+    unknown = place[(place >= 0) & ~known.cpu().numpy()[place]]
+    if unknown.size > 0:
+        raise ValueError(
+            f"'ids' must have training interactions to be compared by the "
+            f"embedding of {model}, which reads no features (got "
+            f"{name_items(raw_ids.ids[unknown])})"
+        )
 
 
 @torch.no_grad()
