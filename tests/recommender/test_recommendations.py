@@ -6,6 +6,7 @@ from typing import Any, List
 import numpy as np
 import pytest
 
+from tmfun_pyg.nn import LightGCN
 from tmfun_pyg.recommender import write_recommendations
 
 
@@ -80,3 +81,40 @@ def test_nobody(tmp_path: Path, suffix: str, make_recommender: Any) -> None:
     count = write_recommendations(path, chunks)
     assert count == {"users": 0, "unknown": 0, "short": 0}
     assert read_rows(path) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_type_of_user_ids(
+    tmp_path: Path, suffix: str, make_recommender: Any, monkeypatch: Any
+) -> None:
+    """Integers if all that are asked for and known are, in all chunks."""
+    monkeypatch.setattr("tmfun_pyg.recommender.raw_ids.CHUNK", 2)
+    of_numbers = make_recommender(LightGCN, names=False)
+    of_text = make_recommender(LightGCN)
+    big = 2**63
+    for recommender, users, expected in (
+        (of_numbers, [3, 1, 99], [3, 1, 99]),
+        (of_numbers, ["3", 1, "-5"], [3, 1, -5]),
+        (of_numbers, [3, 1, 4, "nobody"], ["3", "1", "4", "nobody"]),
+        (of_numbers, [3, 1, 4, "007"], ["3", "1", "4", "007"]),
+        (of_numbers, [3, 1, 4, big], ["3", "1", "4", str(big)]),
+        (of_text, [3, "ü1"], ["3", "ü1"]),
+        (of_text, [3, 99, 4], ["3", "99", "4"]),
+    ):
+        item = "i03" if recommender is of_text else 3
+        for asked in (
+            {"users": iter(users)},
+            {"history": {user: [item] for user in users}},
+        ):
+            path = tmp_path / f"out{suffix}"
+            found = list(recommender.recommend_iter(k=1, **asked))
+            assert [*map(len, [part.user_id for part in found])] == [
+                *[2] * (len(users) // 2),
+                *[1] * (len(users) % 2),
+            ]
+            assert len({part.user_id.dtype.kind for part in found}) == 1
+            ids = [raw for part in found for raw in part.user_id.tolist()]
+            assert ids == expected
+            write_recommendations(path, found)
+            rows = [row[0] for row in read_rows(path)]
+            assert rows == ([*map(str, ids)] if suffix == ".csv" else ids)

@@ -221,16 +221,16 @@ def test_some_items(make_recommender: Any) -> None:
 
 
 def test_similar_items() -> None:
-    recommender = Recommender(Fixed(2, 4), FourItems([0, 1], [0, 1]))
+    dataset = FourItems([0, 0, 1, 1], [0, 1, 2, 3])
+    recommender = Recommender(Fixed(2, 4), dataset)
     item, score = recommender.similar_items(["a", "c"], k=3)
     # b is at 45 degrees of a and c, which are at 90 of each other, as c and d.
     assert item.tolist() == [["a", "b", "c"], ["c", "b", "a"]]
     half = 0.5**0.5
     np.testing.assert_allclose(score, [[1, half, 0], [1, half, 0]], atol=1e-6)
     item, score = recommender.similar_items(["d"], k=6)
-    assert item.tolist() == [["d", "c", "b", "a", "", ""]]
-    np.testing.assert_allclose(score[:, :4], [[1, 0, -half, -1]], atol=1e-6)
-    assert score[0, 4:].tolist() == [-np.inf, -np.inf]
+    assert item.tolist() == [["d", "c", "b", "a"]]
+    np.testing.assert_allclose(score, [[1, 0, -half, -1]], atol=1e-6)
 
 
 def test_without_embeddings(make_recommender: Any) -> None:

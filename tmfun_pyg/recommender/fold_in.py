@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from itertools import chain
-from typing import Any, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import AddUsers
-from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
+from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text, ids_like
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import name_first
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
@@ -89,11 +89,10 @@ class FoldIn:
                 users counts. (default: :obj:`False`)
         """
         data = self.data
-        ids, pairs = _read(history, self.item_ids)
+        names, pairs = _read(history, self.item_ids)
         place_of = {} if replace else stored.ids.place_of
         known_as = torch.tensor(
-            [place_of.get(str(user), -1) for user in ids.tolist()],
-            dtype=torch.long,
+            [place_of.get(name, -1) for name in names], dtype=torch.long
         )
         degree = data["item"].degree
         known_as, pairs = known_as.to(degree.device), pairs.to(degree.device)
@@ -110,9 +109,9 @@ class FoldIn:
         known_as = known_as.masked_fill(~is_known, -1)
         alone = AddUsers(trained, known_as, alone=True)(data)
         return Users(
-            RawIds(ids),
+            RawIds(ids_like(names, stored.ids.ids)),
             self._scorer(stored.scorer, trained, known_as, alone),
-            UserItems.from_edge_index(seen, len(ids)),
+            UserItems.from_edge_index(seen, len(names)),
             alone["user"].degree > 0,
         )
 
@@ -135,9 +134,9 @@ class FoldIn:
         return RowsScorer(self.model.scorer(graph), row)
 
 
-def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:
-    """Returns the raw ids of the users, and pairs of their indices there and
-    those of their items.
+def _read(history: Any, item_ids: RawIds) -> Tuple[List[str], Tensor]:
+    """Returns the raw ids of the users as text, and pairs of their indices
+    there and those of their items.
     """
     if not isinstance(history, Mapping):
         raise ValueError(
@@ -164,7 +163,7 @@ def _read(history: Any, item_ids: RawIds) -> Tuple[np.ndarray, Tensor]:
     row = torch.arange(len(users)).repeat_interleave(length)
     pairs = torch.stack([row, torch.from_numpy(index)])
     pairs = pairs[:, pairs[1] >= 0]
-    return np.array(list(history) or item_ids.ids[:0]), pairs
+    return users, pairs
 
 
 def _extend(

@@ -1,6 +1,5 @@
 """Lists of recommendations from raw ids to raw ids."""
 
-from itertools import islice
 from typing import Any, Iterable, Iterator, List, Optional
 
 import numpy as np
@@ -13,7 +12,7 @@ from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.indexed_ranking import IndexedRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.recommendations import Recommendations
-from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
+from tmfun_pyg.utils.ids import RawIds, ids_as_text, ids_like
 from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -61,8 +60,9 @@ def recommend_ids(
             users whom the model knows. (default: :obj:`None`)
     """
     check_count("k", k)
-    if users is not None:  # A string would pass for its characters.
-        check_list("users", users)
+    ids = user_ids.ids
+    if users is not None:
+        ids = ids_like(ids_as_text("users", users), ids)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
     cold = None
@@ -82,13 +82,15 @@ def recommend_ids(
             f"'cold_share' must be 0 beside 'index' (got {cold_share})"
         )
     k = min(k, ranking.scorer.num_items)
-    for asked in _chunks(user_ids.ids if users is None else users):
-        names = ids_as_text("users", asked)
+    # An answer without users is one, too.
+    for start in range(0, max(1, len(ids)), CHUNK):
+        asked = ids[start : start + CHUNK]
+        names = asked.astype(np.str_).tolist()
         user = _places(names, user_ids).to(scorer.device)
         score, item = ranking.topk(k, user, names)
         is_known = scorer.known[user].cpu().numpy()
         yield Recommendations(
-            np.array(asked) if asked else user_ids.ids[:0],
+            asked,
             ids_or_none(item_ids.ids, item.cpu().numpy()),
             score.cpu().numpy(),
             is_known,
@@ -111,13 +113,6 @@ def index_of_users(users: Iterable[Any], user_ids: RawIds) -> Tensor:
 def _places(names: List[str], ids: RawIds) -> Tensor:
     places = [ids.place_of.get(name, len(ids)) for name in names]
     return torch.tensor(places, dtype=torch.long)
-
-
-def _chunks(values: Iterable[Any]) -> Iterator[list]:
-    """Cuts values into lists, the first of which may be empty."""
-    rest = iter(values)
-    yield list(islice(rest, CHUNK))
-    yield from iter(lambda: list(islice(rest, CHUNK)), [])
 
 
 def ids_or_none(ids: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ class Recommendations(NamedTuple):
 
     Args:
         user_id (np.ndarray): The raw ids of the users, of shape
-            :obj:`[num_rows]`.
+            :obj:`[num_rows]`: integers if all of those who ask are, and those
+            of the data set, else text.
         item_id (np.ndarray): The raw ids of their items, best first, of shape
             :obj:`[num_rows, k]`. Where a user has fewer items left, the row
             ends in :obj:`-1` or :obj:`""`: :meth:`lists` is without these.

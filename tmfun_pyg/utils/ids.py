@@ -42,6 +42,19 @@ def ids_from_text(names: Any) -> np.ndarray:
     return numbers if (numbers.astype(np.str_) == ids).all() else ids
 
 
+def ids_like(names: Any, known: np.ndarray) -> np.ndarray:
+    """Converts text to ids beside known ones: integers if all of both are,
+    else text.
+
+    Args:
+        names (Sequence[str]): The text.
+        known (np.ndarray): The known ids (int64 or str).
+    """
+    if known.dtype.kind == "i":
+        return ids_from_text(names)
+    return np.asarray(names).astype(np.str_)
+
+
 def is_integer(names: Any) -> np.ndarray:
     """Returns which texts :func:`ids_from_text` takes for integers.
 
