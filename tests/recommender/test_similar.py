@@ -1,6 +1,7 @@
 """Items and users that are similar, and scores of pairs."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -175,10 +176,26 @@ def test_scores_of_pairs(
     user, item = zip(*(pairs[place] for place in order), strict=True)
     for limit in (2**22, 100):
         monkeypatch.setattr("tmfun_pyg.recommender.pair_scores.BLOCK", limit)
-        score, known = recommender.score(user, item)
+        score, known, source = recommender.score(user, item)
         assert (known == (np.array(user) != "nobody")).all()
+        assert (source == np.where(known, "model", "most-popular")).all()
         bound = 1e-6 * np.abs(expected).max()
         np.testing.assert_allclose(score, expected[order], atol=bound)
+
+
+def test_sources_of_pairs(make_recommender: Any) -> None:
+    """Are those of recommend, and none where there is no score."""
+    recommender = make_recommender(LightGCN)
+    table = recommender.dataset.item_table
+    table["group"] = [item[1] for item in ITEMS]
+    recommender = replace(recommender, fallback="group:group", unknown="warn")
+    users = ["ü3", "nobody", "nobody", "ü3"]
+    with pytest.warns(UserWarning, match=r"'items' .* \(got x\)"):
+        found = recommender.score(users, ["i03", "i04", "x", "x"])
+    assert found.source.tolist() == ["model", "group:group", "", ""]
+    assert np.isnan(found.score).tolist() == [False, False, True, True]
+    lists = recommender.recommend(users[:2], k=2)
+    assert lists.source.tolist() == found.source[:2].tolist()
 
 
 def test_no_pairs(make_recommender: Any) -> None:

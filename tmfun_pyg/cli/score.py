@@ -58,14 +58,13 @@ def score(
             count["unknown"] += int((~found.known).sum())
             users = frame["user_id"][~found.known].unique()
             strangers.update(dict.fromkeys(users[: NAMED + 1]))
-            source = np.where(found.known, "model", recommender.fallback_source)
-            has_none = np.isnan(found.score)
-            source[has_none] = ""
+            has_none = found.source == ""
             count["without"] += int(has_none.sum())
             items = frame["item_id"][has_none].unique()
             others.update(dict.fromkeys(items[: NAMED + 1]))
             columns = {name: frame[name].to_numpy() for name in frame}
-            yield {**columns, "score": found.score, "source": source}
+            written = {"score": found.score, "source": found.source}
+            yield {**columns, **written}
 
     write_table(out, pieces())
     if others:

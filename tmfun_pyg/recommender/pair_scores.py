@@ -15,14 +15,18 @@ class PairScores(NamedTuple):
     r"""The scores of pairs of users and items.
 
     Args:
-        score (np.ndarray): The scores, of shape :obj:`[num_pairs]`.
+        score (np.ndarray): The scores, of shape :obj:`[num_pairs]`, NaN of
+            items that are not in the data set.
         known (np.ndarray): Whether the user has a training interaction, of
             shape :obj:`[num_pairs]`. The others have the score of the
             fallback, as in :class:`~tmfun_pyg.recommender.Recommendations`.
+        source (np.ndarray): Where each score comes from, as there, :obj:`""`
+            where there is none, of shape :obj:`[num_pairs]`.
     """
 
     score: np.ndarray
     known: np.ndarray
+    source: np.ndarray
 
 
 @torch.no_grad()
@@ -34,15 +38,21 @@ def score_pairs(
     Args:
         scorer (FallbackScorer): The scores.
         user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
-        item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
+        item (torch.Tensor): The items, :obj:`-1` for those that are not in
+            the data set, of shape :obj:`[num_pairs]`.
     """
+    is_item, item = item >= 0, item.clamp(min=0)
     known, score = scorer.known[user], scorer.fallback[item]
     model, user, item = scorer.scorer, user[known], item[known]
     if user.numel() > 0 and isinstance(model, EmbeddingScorer):
         score[known] = _from_embeddings(model, user, item)
     elif user.numel() > 0:
         score[known] = _from_rows(model, user, item)
-    return PairScores(score.cpu().numpy(), known.cpu().numpy())
+    score[~is_item] = torch.nan
+    of_known = known.cpu().numpy()
+    source = np.where(of_known, "model", scorer.source)
+    source = np.where(is_item.cpu().numpy(), source, "")
+    return PairScores(score.cpu().numpy(), of_known, source)
 
 
 def _from_embeddings(

@@ -473,9 +473,7 @@ class Recommender:
                 f"and {len(item)})"
             )
         scorer = self._with_fallback(self.scorer, self.known)
-        out = score_pairs(scorer, user, item.clamp(min=0))
-        out.score[found < 0] = np.nan
-        return out
+        return score_pairs(scorer, user, item)
 
     @property
     def titles(self) -> pd.Series:
