@@ -241,7 +241,10 @@ def test_fewer_items_than_places(capsys: Any) -> None:
     [
         ("user_id,item_id\n3,7\n3,x\n3,y\n", "(got 2 others: x, y)"),
         ("user_id,item\n3,7\n", "the column(s) item_id (got the columns user"),
-        ("user_id,item_id\n3,7\n3\n", "(got '' in row 1, counted from 0)"),
+        ("user_id,item_id\n3,7\n3,\n", "(got '' in row 1, counted from 0)"),
+        ("user_id,item_id\n3,7\n\n3\n", "line 4 must have 2 fields, as in the"),
+        ('item_id,user_id,x\n7,3,""\n5,3\n', "'x'] (got 2)"),
+        ("user_id,item_id,user_id\n3,7,4\n", "columns of distinct names (got"),
         ("user_id,item_id\n 3,7\n", "(got ' 3' in row 0, counted from 0)"),
         ("user_id,item_id\n3,7,8\n", "must have rows of 2 fields"),
         ("user_id,item_id\n3,7\n3,7,8\n", "cannot be read: "),
@@ -257,6 +260,60 @@ def test_bad_pairs(text: str, message: str, capsys: Any) -> None:
     assert "'pairs.csv'" in error
     assert error.count("\n") == 1
     assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (["score", "--pairs", "file.csv"], "--pairs"),
+        (["score", "--pairs=./file.csv"], "--pairs"),
+        (["score", "--config", "file.yaml"], "--pairs"),
+        (["score", "--pairs", "link.csv"], "--pairs"),
+        (["recommend", "--history", "file.csv"], "--history"),
+        (["recommend", "--users", "file.csv"], "--users"),
+        (["recommend", "--exclude-items", "file.csv"], "--exclude_items"),
+        (["recommend", "--cold-items", "x.npy", "file.csv"], "--cold_items"),
+        (["similar", "--candidates", "file.csv"], "--candidates"),
+        (["export", "--ckpt", "file.csv", "--overwrite"], "--ckpt"),
+        (
+            [
+                "prepare",
+                "--log",
+                "a.csv",
+                "--name",
+                "b",
+                "--features.x=file.csv",
+            ],
+            "--features",
+        ),
+    ],
+)
+def test_one_file_to_read_and_to_write(
+    args: List[str], option: str, capsys: Any
+) -> None:
+    """Is refused before it is read."""
+    path = Path("file.csv")
+    path.write_text("user_id,item_id\n3,7\n")
+    Path("link.csv").symlink_to(path)
+    Path("a.csv").touch()
+    Path("file.yaml").write_text("pairs: file.csv\n")
+    command, *rest = args
+    if command != "prepare" and "--ckpt" not in args:
+        rest += ["--ckpt", "c.ckpt"]
+    assert main([command, *rest, "--out", "file.csv"]) == 1
+    assert capsys.readouterr().err == (
+        f"tmfun {command}: error: --out must be another file than {option} "
+        f"(got 'file.csv')\n"
+    )
+    assert path.read_text() == "user_id,item_id\n3,7\n"
+
+
+def test_one_file_to_write_twice(capsys: Any) -> None:
+    args = ["explain", "--ckpt", "c.ckpt", "--user", "3", "--item", "7"]
+    assert main([*args, "--json", "why.svg", "--plot", "./why.svg"]) == 1
+    error = capsys.readouterr().err
+    assert "--plot must be another file than --json (got 'why.svg')" in error
+    assert not Path("why.svg").exists()
 
 
 def test_explain(recommender: Recommender, capsys: Any) -> None:

@@ -15,6 +15,7 @@ from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.cli.help_formatter import HelpFormatter
 from tmfun_pyg.cli.options import parse_options
 from tmfun_pyg.cli.run_folder import METRICS
+from tmfun_pyg.cli.written_files import check_written
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.evaluation.list_metrics import LIST_METRICS
 from tmfun_pyg.loader import HeldOutDataset
@@ -47,6 +48,7 @@ def run(
     parser = make_parser(name, function, several)
     words = switch_on(args, function)
     options = parser.instantiate_classes(parse_options(parser, words)).as_dict()
+    check_written(options)
     options.pop("config", None)
     asked = inspect.signature(function).parameters
     if "recommender" in asked:

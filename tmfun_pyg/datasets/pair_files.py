@@ -1,11 +1,14 @@
 """Files of pairs of users and items."""
 
+import csv
+import gzip
 import os.path as osp
-from typing import Iterator
+from contextlib import contextmanager
+from typing import Any, Iterator, List
 
 import pandas as pd
 
-from tmfun_pyg.datasets._files import check_file
+from tmfun_pyg.datasets._files import FIRST_ROW, check_columns, check_file
 from tmfun_pyg.datasets.item_table import SEPARATORS
 from tmfun_pyg.utils.ids import is_no_id
 
@@ -21,8 +24,9 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
             gzip, with the columns ``user_id`` and ``item_id``, and others.
 
     Raises:
-        ValueError: If the file is missing or has another format, or if a
-            row lacks an id.
+        ValueError: If the file is missing or has another format, if columns
+            have one name, or if a row has no id, or fewer fields than there
+            are columns.
     """
     check_file(path)
     suffix = osp.splitext(path.lower().removesuffix(".gz"))[1]
@@ -30,10 +34,9 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
         raise ValueError(
             f"'{path}' must be of type {', '.join(SEPARATORS)} (got '{suffix}')"
         )
-    chunks = _read_chunks(
-        path, sep=SEPARATORS[suffix], dtype=str, na_filter=False
-    )
-    for number, frame in enumerate(chunks):
+    sep = SEPARATORS[suffix]
+    is_checked = False
+    for number, frame in enumerate(_read_chunks(path, sep)):
         if not isinstance(frame.index, pd.RangeIndex):
             # What pandas makes of the first fields of a longer row.
             raise ValueError(
@@ -46,6 +49,10 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
                 f"'{path}' must have the column(s) {', '.join(missing)} (got "
                 f"the columns {', '.join(frame)})"
             )
+        # What pandas puts into the last fields of a shorter row.
+        if not is_checked and (frame.iloc[:, -1] == "").any():
+            _check_rows(path, sep, list(frame))
+            is_checked = True
         for column in COLUMNS:
             bad = is_no_id(frame[column])
             if bad.any():
@@ -59,11 +66,34 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
         yield frame
 
 
-def _read_chunks(path: str, **options: object) -> Iterator[pd.DataFrame]:
+def _read_chunks(path: str, sep: str) -> Iterator[pd.DataFrame]:
+    with _reading(path):
+        header = pd.read_csv(path, sep=sep, **FIRST_ROW).iloc[0]
+    check_columns(f"'{path}'", [name for name in header if name])
+    options = {"dtype": str, "na_filter": False, "chunksize": CHUNK}
+    with _reading(path), pd.read_csv(path, sep=sep, **options) as chunks:
+        yield from chunks
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
     try:
-        with pd.read_csv(path, chunksize=CHUNK, **options) as chunks:
-            yield from chunks
+        yield
     # Of a damaged archive, too.
     except (ValueError, EOFError, OSError) as err:
         reason = str(err).strip()
         raise ValueError(f"'{path}' cannot be read: {reason}") from err
+
+
+def _check_rows(path: str, sep: str, header: List[str]) -> None:
+    """Checks that no row is shorter than the header."""
+    opened: Any = gzip.open if path.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=sep)
+        for row in reader:
+            if 0 < len(row) < len(header):
+                raise ValueError(
+                    f"'{path}', line {reader.line_num} must have "
+                    f"{len(header)} fields, as in the header {header} (got "
+                    f"{len(row)})"
+                )
