@@ -1,5 +1,6 @@
 """What the command line says to mistakes: a line, in its own words."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tmfun_pyg.cli import prepare
 from tmfun_pyg.cli.command import make_parser
 from tmfun_pyg.cli.find_files import find_files
 from tmfun_pyg.cli.fit import fit_parser
-from tmfun_pyg.cli.main import main
+from tmfun_pyg.cli.main import in_options, main
 from tmfun_pyg.cli.options import parse_options
 
 MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
@@ -294,3 +295,40 @@ def test_own_model(tmp_path: Path, monkeypatch: Any) -> None:
         assert find_files("fit", ["--model", path]) == ["--model", path]
     found = parse_options(fit_parser(), ["--model", "own_model.Own"])
     assert found.model.class_path == "own_model.Own"
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "expected"),
+    [
+        ("recommend", "'k' must be 1 (got 0)", "--k must be 1 (got 0)"),
+        (
+            "recommend",
+            "'exclude_items' holds what is unknown (got exclude_items)",
+            "--exclude_items holds what is unknown (got exclude_items)",
+        ),
+        (
+            "recommend",
+            "'users' must be left out beside 'history' (got 'users')",
+            "--users must be left out beside --history (got 'users')",
+        ),
+        ("recommend", "'model' must do", "The model must do"),
+        (
+            "recommend",
+            "no 'features' of 'model'",
+            "no --cold_items of the model",
+        ),
+        (
+            "similar",
+            "'ids' and 'items' of 'similar_items' of 'model'",
+            "--items and --candidates of similar of the model",
+        ),
+        ("prepare", "'a', column 'items' has", "'a', column 'items' has"),
+        ("prepare", "with item_col='sku'", "with --item_col sku"),
+        ("recommend", "with time_col=...", "with --time_col ..."),
+        ("fit", "'model' and 'k' (got 3)", "'model' and 'k' (got 3)"),
+    ],
+)
+def test_arguments_of_python(command: str, text: str, expected: str) -> None:
+    """Are told as the options that they are in the command."""
+    importlib.import_module(f"tmfun_pyg.cli.{command}")
+    assert in_options(text, command) == expected

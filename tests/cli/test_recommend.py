@@ -171,9 +171,9 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     assert "(got 6 others: x, y, z, p, q, ...)" in capsys.readouterr().err
     assert main([*args, *warn]) == 0
     err = capsys.readouterr().err
-    assert "warning: 'history' holds what is not in the data set" in err
+    assert "warning: --history holds what is not in the data set" in err
     assert "(got 6 others: x, y, z, p, q, ...)" in err
-    assert "warning: 'exclude_items' holds" in err
+    assert "warning: --exclude_items holds" in err
     history = {"a": [7], "b": []}
     found = recommender.recommend(k=3, history=history, exclude_items=[5])
     items = [int(row["item_id"]) for row in read_rows()]
@@ -186,7 +186,7 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     assert main([*args[:-2], "--candidates", "some.txt"]) == 1
     assert "error: --candidates must be in" in capsys.readouterr().err
     assert main([*args, *warn]) == 0
-    assert "warning: 'ids' holds" in capsys.readouterr().err
+    assert "warning: --items holds" in capsys.readouterr().err
     rows = read_rows()
     similar, _ = recommender.similar_items([7, 5, 9], 2)
     assert [int(row["similar_id"]) for row in rows] == similar.ravel().tolist()

@@ -170,7 +170,7 @@ def test_exported(make_recommender: Any, tmp_path: Path) -> None:
             r"'groups' .* one group \(got \['a', 'b'\] for i03\)",
         ),
         ({"k": True}, r"'k' must be a whole number \(got True\)"),
-        ({"max_per_group": 1}, r"'max_per_group' must come with 'groups'"),
+        ({"max_per_group": 1}, r"'max_per_group' must come with groups"),
         ({"groups": {}}, "'groups' must come with 'max_per_group'"),
         (
             {"max_per_group": 1, "groups": {"x": 1, "i03": 1}},

@@ -10,7 +10,7 @@ import sys
 import warnings
 from difflib import get_close_matches
 from importlib.resources import files
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from tmfun_pyg._version import __version__
 from tmfun_pyg.cli.find_files import find_files
@@ -67,7 +67,9 @@ def main(args: Optional[Sequence[str]] = None) -> int:
             f"tmfun_pyg.cli.{COMMANDS[command][0]}"
         )
         if not debug:
-            _quiet()  # Lightning sets its loggers up when it is imported.
+            _quiet(
+                command
+            )  # Lightning sets its loggers up when it is imported.
         function, status = getattr(module, command), 0
         if command in TRAINING:  # Their options are more than arguments.
             status = function(args)
@@ -89,12 +91,13 @@ def main(args: Optional[Sequence[str]] = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        text = _in_options(str(error), command)
+        is_usage = type(error).__name__ == "OptionError"  # In these words.
+        text = str(error) if is_usage else in_options(str(error), command)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
-        return USAGE if type(error).__name__ == "OptionError" else FAILURE
+        return USAGE if is_usage else FAILURE
 
 
-def _in_options(text: str, command: str) -> str:
+def in_options(text: str, command: str) -> str:
     """Takes what is an argument in Python for the option that it is here."""
     data = "--data." if command in TRAINING else "--"
     for argument, option in (
@@ -107,13 +110,28 @@ def _in_options(text: str, command: str) -> str:
         text = text.replace(argument, option)
     if command in TRAINING:
         text = re.sub(rf"'({OF_TRAINING})'(?= must| is )", r"--\1", text)
-    module = sys.modules.get(f"tmfun_pyg.cli.{COMMANDS[command][0]}")
-    options = inspect.signature(getattr(module, command, main)).parameters
-    # What is to blame stands in front.
-    blamed = re.match(r"'([a-z_]+)'(?= must )", text)
-    if blamed and blamed[1] in options:
-        text = f"--{blamed[1]}{text[blamed.end() :]}"
+    names = _options_of(command)
+    # What was found may be called anything.
+    said, got, found = text.partition(" (got ")
+    said = re.sub(
+        r"(?<!column )(?<!modality )'([a-z_]+)'",
+        lambda match: names.get(match[1], match[0]),
+        said,
+    )
+    if said.startswith("the "):
+        said = f"T{said[1:]}"
+    text = f"{said}{got}{found}"
     return re.sub(r"\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)
+
+
+def _options_of(command: str) -> Dict[str, str]:
+    """Returns what the arguments of Python are called in a command."""
+    module = sys.modules.get(f"tmfun_pyg.cli.{COMMANDS[command][0]}")
+    asked = inspect.signature(getattr(module, command, main)).parameters
+    names = {name: f"--{name}" for name in asked}
+    if "recommender" in asked:
+        names |= {"model": "the model", "dataset": "the data set"}
+    return {**names, **getattr(module, "ARGUMENTS", {})}
 
 
 def _as_option(match: "re.Match[str]") -> str:
@@ -157,8 +175,10 @@ def _with_underscores(word: str) -> str:
     return f"--{first}{dot}{rest}{equals}{value}"
 
 
-def _quiet() -> None:
-    """Leaves out what Lightning tells developers."""
+def _quiet(command: str) -> None:
+    """Leaves out what Lightning tells developers, and tells people the rest in
+    the words of a command.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for message in (
@@ -169,5 +189,5 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message)
     # A warning is for people, too: without the line of code it came from.
     warnings.showwarning = lambda message, *_: print(
-        f"warning: {message}", file=sys.stderr
+        f"warning: {in_options(str(message), command)}", file=sys.stderr
     )

@@ -23,6 +23,9 @@ SEVERAL = {
     "header, as --columns user_id item_id timestamp.",
 }
 
+# What arguments of Python are called here.
+ARGUMENTS = {"features": "--cold_items"}
+
 
 def recommend(
     recommender: Recommender,

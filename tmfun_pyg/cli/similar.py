@@ -8,6 +8,13 @@ from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
 
+# What names of Python are called here.
+ARGUMENTS = {
+    "ids": "--items",
+    "items": "--candidates",
+    "similar_items": "similar",
+}
+
 
 def similar(
     recommender: Recommender,
@@ -50,13 +57,9 @@ def similar(
         asked = every
     allowed = None if candidates is None else read_ids(candidates)
     excluded = None if exclude_items is None else read_ids(exclude_items)
-    try:
-        found, score = recommender.similar_items(
-            asked, k, by, allowed, excluded, max_per_group
-        )
-    except ValueError as error:  # In the words of the options.
-        text = str(error).replace("'items'", "'candidates'")
-        raise ValueError(text.replace("'ids'", "'items'")) from error
+    found, score = recommender.similar_items(
+        asked, k, by, allowed, excluded, max_per_group
+    )
     row, place = np.isfinite(score).nonzero()
     columns = {
         "item_id": asked[row].astype(every.dtype),

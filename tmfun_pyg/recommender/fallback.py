@@ -55,7 +55,7 @@ class Fallback(NamedTuple):
             raise ValueError(
                 f"'fallback' must be popular or group:COLUMN for a data set "
                 f"without dates of its interactions, which 'prepare' reads "
-                f"with time_col (got popular:{self.days}d)"
+                f"with time_col=... (got popular:{self.days}d)"
             )
         if self.column is not None:
             columns = list(dataset.item_table)

@@ -185,8 +185,8 @@ def _read_limit(
         code = _number(table["group"])
     else:
         raise ValueError(
-            "'max_per_group' must come with 'groups', or with a data set that "
-            "has groups of its items (got neither)"
+            "'max_per_group' must come with groups of the items, in the data "
+            "set or given (got neither)"
         )
     return GroupLimit(torch.from_numpy(code), most)
 
