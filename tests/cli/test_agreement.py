@@ -121,6 +121,11 @@ def rows_of(found: Recommendations) -> List[tuple]:
     ]
 
 
+def single(number: Any) -> float:
+    """Reads a number of a file in the precision that it was written in."""
+    return float(np.float32(number))
+
+
 def read_rows(path: str) -> List[dict]:
     if path.endswith(".parquet"):
         pq = pytest.importorskip("pyarrow.parquet")
@@ -136,7 +141,7 @@ def read_rows(path: str) -> List[dict]:
             "user_id": line["user_id"],
             "rank": rank,
             "item_id": item,
-            "score": line["scores"][rank - 1],
+            "score": single(line["scores"][rank - 1]),
             "source": line["source"],
             "title": line["titles"][rank - 1] if "titles" in line else "",
         }
@@ -154,13 +159,17 @@ def test_recommend(
     out = str(tmp_path / f"out.{suffix}")
     args = ["recommend", "--ckpt", "c.ckpt", "--out", out, "--k", str(K)]
     assert main([*args, *words]) == 0
+    if suffix != "parquet":  # Which holds single precision.
+        text = Path(out).read_text(encoding="utf-8")
+        longest = max(map(len, re.findall(r"[0-9.]{6,}", text)))
+        assert longest <= len("0.000123456789")
     rows = read_rows(out)
     found = [
         (
             row["user_id"],
             int(row["rank"]),
             row["item_id"],
-            float(row["score"]),
+            single(row["score"]),
             row["source"],
         )
         for row in rows
@@ -229,7 +238,7 @@ def test_score(recommender: Recommender, tmp_path: Path) -> None:
     rows = read_rows(out)
     assert [row["user_id"] for row in rows] == users
     assert [row["item_id"] for row in rows] == items
-    assert [float(row["score"]) for row in rows] == found.score.tolist()
+    assert [single(row["score"]) for row in rows] == found.score.tolist()
     sources = [row["source"] for row in rows]
     assert sources == ["model"] * NUM + ["most-popular"]
 
@@ -242,7 +251,7 @@ def test_similar(recommender: Recommender, tmp_path: Path) -> None:
     rows = read_rows(out)
     assert [row["item_id"] for row in rows[::K]] == IDS[:20]
     assert [row["similar_id"] for row in rows] == ids.ravel().tolist()
-    assert [float(row["score"]) for row in rows] == score.ravel().tolist()
+    assert [single(row["score"]) for row in rows] == score.ravel().tolist()
     for row in rows:
         title = f"{row['similar_id']}, \N{EIGHTH NOTE}"
         assert row["similar_title"] == title

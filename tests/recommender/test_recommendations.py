@@ -8,6 +8,7 @@ import pytest
 
 from tmfun_pyg.nn import LightGCN
 from tmfun_pyg.recommender import write_recommendations
+from tmfun_pyg.recommender.tables import values_of
 
 
 def read_rows(path: Path) -> List[List[Any]]:
@@ -72,6 +73,26 @@ def test_files_whole_or_not(tmp_path: Path, make_recommender: Any) -> None:
     with pytest.raises(ValueError, match=r"\.csv, .*\(got '\.txt'\)"):
         write_recommendations(tmp_path / "a.txt", [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_digits_of_scores(tmp_path: Path, make_recommender: Any) -> None:
+    """Are as few as are read as the same number in single precision."""
+    chunk = make_recommender().recommend(["ü3"], k=6)
+    score = [[3.5, 0.99999994, 1e-8, -0.1, -16777216, -1.1754944e-38]]
+    chunk = chunk._replace(score=np.array(score, np.float32))
+    digits = ["3.5", "0.99999994", "1e-08", "-0.1", "-16777216.0"]
+    digits += ["-1.1754944e-38"]
+    write_recommendations(tmp_path / "out.csv", [chunk])
+    with (tmp_path / "out.csv").open(encoding="utf-8") as file:
+        found = [row["score"] for row in csv.DictReader(file)]
+    assert found == digits
+    write_recommendations(tmp_path / "out.jsonl", [chunk])
+    text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert f'"scores": [{", ".join(digits)}]' in text
+    drawn = np.random.default_rng(0).integers(2**32, size=10_000)
+    numbers = drawn.astype(np.uint32).view(np.float32)
+    again = np.array(values_of(numbers)).astype(np.float32)
+    np.testing.assert_array_equal(again, numbers)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 import numpy as np
 import pandas as pd
 
-from tmfun_pyg.recommender.tables import TABLES, write_as
+from tmfun_pyg.recommender.tables import TABLES, values_of, write_as
 
 
 class Recommendations(NamedTuple):
@@ -137,7 +137,7 @@ def _lists(
 ) -> Dict[str, list]:
     """Returns an entry for each user."""
     items = chunk.lists()
-    scores = zip(chunk.score.tolist(), items, strict=True)
+    scores = zip(values_of(chunk.score), items, strict=True)
     lists = {
         "user_id": chunk.user_id.tolist(),
         "item_ids": items,

@@ -48,13 +48,26 @@ def write_as(
         writers[path.suffix](part, iter(pieces))
 
 
+def values_of(array: np.ndarray) -> list:
+    r"""Returns what text files hold of an array. Numbers in single precision
+    have their own digits, the fewest that are read as the same, and not those
+    of the number in double precision that equals them.
+
+    Args:
+        array (np.ndarray): The array.
+    """
+    if array.dtype == np.float32:
+        array = array.astype("S16").astype(np.float64)
+    return array.tolist()
+
+
 def _write_csv(path: Path, pieces: Iterator[Piece]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         for number, piece in enumerate(pieces):
             if number == 0:
                 writer.writerow(piece)
-            columns = (column.tolist() for column in piece.values())
+            columns = map(values_of, piece.values())
             writer.writerows(zip(*columns, strict=True))
 
 
