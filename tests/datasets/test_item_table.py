@@ -141,3 +141,58 @@ def test_damaged_table(text: str, message: Any) -> None:
         return
     with pytest.raises(ValueError, match=message):
         read_table("item_table.csv", 2)
+
+
+def build(items: Any) -> MultimodalRecDataset:
+    x = {"x": (IDS, np.ones((9, 2)))}
+    return MultimodalRecDataset.from_interactions("log.csv", x, items=items)
+
+
+def test_of_interactions(tmp_path: Path) -> None:
+    """A data set in memory has what prepare stores."""
+    frame = pd.DataFrame(
+        {
+            "title": ["x", None, "NA"],
+            "group": [3, 3, 4],
+            "price": 1.5,
+            "item_id": ["08", "01", "10"],
+        }
+    )
+    frame.to_csv("items.csv", index=False)
+    make()
+    expected = MultimodalRecDataset(".", "own").item_table
+    for items, name in (
+        (frame, "items"),
+        ("items.csv", "items.csv"),
+        (tmp_path / "items.csv", f"{tmp_path}/items.csv"),
+    ):
+        with pytest.warns(UserWarning, match="^Not read: ") as told:
+            dataset = build(items)
+        assert [str(warning.message) for warning in told] == [
+            f"Not read: '{name}': the column(s) price; title, image_url, group "
+            f"are read",
+            f"Not read: '{name}': the rows of 1 item(s): 10, not in the data "
+            f"set",
+        ]
+        assert dataset.item_table.to_dict() == expected.to_dict()
+    assert expected["title"].tolist() == ["", "", *[""] * 6, "x"]
+    assert expected["group"].tolist() == ["", "3", *[""] * 6, "3"]
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([1], r"'items' must be a pandas\.DataFrame or .* \(got a list\)"),
+        ({"item_id": ["01"]}, "'items' must have rows, the column item_col="),
+        (
+            {"item_id": ["01", "01"], "title": "x"},
+            "'items', column 'item_id' must have each id once",
+        ),
+        ({"item_id": ["1"], "title": "x"}, "'items' must have ids of the data"),
+    ],
+)
+def test_mistakes_of_interactions(items: Any, message: str) -> None:
+    if isinstance(items, dict):
+        items = pd.DataFrame(items)
+    with pytest.raises(ValueError, match=message):
+        build(items)

@@ -1,12 +1,13 @@
 """What people know an item by: its title, its picture, its group."""
 
+import os
 import os.path as osp
-from typing import List, NamedTuple
+from typing import Any, List, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from tmfun_pyg.datasets._files import read_csv, read_parquet
+from tmfun_pyg.datasets._files import check_columns, read_csv, read_parquet
 from tmfun_pyg.datasets._ids import IdType, number_ids
 from tmfun_pyg.utils.messages import name_items
 
@@ -91,6 +92,21 @@ def read_item_file(path: str, item_col: str, id_type: IdType) -> ItemFile:
             f"'{path}' must be a .csv, .tsv or .parquet file (got '{suffix}')"
         )
     return item_file(frame, path, item_col, id_type)
+
+
+def read_items(items: Any, item_col: str, id_type: IdType) -> ItemFile:
+    """Takes what is known about items from a DataFrame or a file; for the
+    arguments and errors see :func:`read_item_file`.
+    """
+    if isinstance(items, pd.DataFrame):
+        check_columns("'items'", items)
+        return item_file(items, "items", item_col, id_type)
+    if not isinstance(items, (str, os.PathLike)):
+        raise ValueError(
+            f"'items' must be a pandas.DataFrame or the path of a .csv, .tsv "
+            f"or .parquet file (got a {type(items).__name__})"
+        )
+    return read_item_file(os.fspath(items), item_col, id_type)
 
 
 def item_file(

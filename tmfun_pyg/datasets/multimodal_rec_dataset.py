@@ -1,5 +1,6 @@
 import os
 import os.path as osp
+import warnings
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
 from tmfun_pyg.datasets import _mmrec, _processed
@@ -13,6 +14,7 @@ from tmfun_pyg.datasets.features import (
     check_by_modality,
     check_modalities,
 )
+from tmfun_pyg.datasets.item_table import read_items
 from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 
@@ -170,6 +172,7 @@ class MultimodalRecDataset(RecDataset):
         k_core: int = 0,
         seed: int = 0,
         zero_rows: ZeroRows = "error",
+        items: Optional[Any] = None,
         transform: Optional[Callable] = None,
         pre_transform: Optional[Callable] = None,
     ) -> "MultimodalRecDataset":
@@ -245,6 +248,12 @@ class MultimodalRecDataset(RecDataset):
             zero_rows (str, optional): If set to :obj:`"error"`, features of
                 all zeros are refused. If set to :obj:`"mask"`, their items
                 lack the modality. (default: :obj:`"error"`)
+            items (pandas.DataFrame or str, optional): What people know items
+                by, a row an item: the column :obj:`item_col` and some of
+                :obj:`title`, :obj:`image_url` and :obj:`group`, or the path of
+                such a :obj:`.csv`, :obj:`.tsv` or :obj:`.parquet` file. They
+                become :obj:`dataset.item_table`. A warning says what else is
+                there. (default: :obj:`None`)
             transform (callable, optional): A function/transform that takes
                 in a :class:`~torch_geometric.data.HeteroData` object and
                 returns a transformed version, applied before every access.
@@ -269,6 +278,12 @@ class MultimodalRecDataset(RecDataset):
         content = content_from_log(
             log, features, split, ratios, k_core, seed, zero_rows, id_type
         )
+        if items is not None:
+            file = read_items(items, item_col, id_type)
+            table = file.of_items(content.item_ids)
+            content = content._replace(item_table=table)
+            for line in file.not_read(content.item_ids):
+                warnings.warn(f"Not read: {line}", stacklevel=2)
         dataset = cls.__new__(cls)
         super(MultimodalRecDataset, dataset).__init__(
             transform=transform, pre_transform=pre_transform
