@@ -24,27 +24,29 @@ def dense_similar(data, name):
 
 
 def dense_ranking_loss(
-    model, user_emb, item_emb, user, pos_item, neg_item, row_emb=None
+    model, user_emb, item_emb, user, pos_item, neg_item, row_emb=None, bias=None
 ):
     """The ranking loss and L2, pair by pair. A row's own embedding of its user
-    may be given.
+    may be given, and what is added to the scores.
     """
+    if bias is None:
+        bias = torch.zeros(len(user), 1 + neg_item.numel())
     row_emb = user_emb[user] if row_emb is None else row_emb
     shared = neg_item.flatten()[: model.softmax_negatives]
     rank, reg = 0.0, 0.0
     for n in range(len(user)):
         reg = reg + model.user_embedding.weight[user[n]].pow(2).sum()
         reg = reg + model.item_embedding.weight[pos_item[n]].pow(2).sum()
-        positive = row_emb[n] @ item_emb[pos_item[n]]
-        for j in neg_item[n]:
+        positive = row_emb[n] @ item_emb[pos_item[n]] + bias[n, 0]
+        for m, j in enumerate(neg_item[n], 1):
             reg = reg + model.item_embedding.weight[j].pow(2).sum()
             if not model.softmax_negatives:
-                difference = positive - row_emb[n] @ item_emb[j]
+                difference = positive - row_emb[n] @ item_emb[j] - bias[n, m]
                 rank = rank - F.logsigmoid(difference) / neg_item.size(1)
         if model.softmax_negatives:
             total = positive.exp()
-            for j in shared:
-                total = total + (row_emb[n] @ item_emb[j]).exp()
+            for m, j in enumerate(shared, 1):
+                total = total + (row_emb[n] @ item_emb[j] + bias[n, m]).exp()
             rank = rank - (positive.exp() / total).log()
     name = "softmax" if model.softmax_negatives else "bpr"
     return {

@@ -125,6 +125,44 @@ def dense_content_score(model, data, user=None, exclude=None, r=None):
     return torch.cat(users, dim=1), torch.cat(items, dim=1)
 
 
+def dense_neighbors(r, k):
+    """The neighbors of each item, and how many users chose both."""
+    together = (r.t() @ r).tolist()
+    degree = r.sum(dim=0).clamp(min=1).tolist()
+    out = []
+    for i, row in enumerate(together):
+        count = {j: int(n) for j, n in enumerate(row) if n > 0 and j != i}
+        root = {j: (degree[i] * degree[j]) ** 0.5 for j in count}
+        order = sorted(
+            count,
+            key=lambda j, n=count, d=root: (
+                -(n[j] - 1) / d[j],
+                n[j] == 1 and d[j],
+                j,
+            ),
+        )
+        out.append({j: (count[j], root[j]) for j in order[:k]})
+    return out
+
+
+def dense_neighbor_scores(r, k, user, pos_item, neg_item):
+    """The neighbor scores of weight one of a positive item and of others, of
+    which the user of a row is no witness.
+    """
+    near = dense_neighbors(r, k)
+    rows = []
+    for n, u in enumerate(user.tolist()):
+        pos = int(pos_item[n])
+        own = [j for j in range(r.size(1)) if r[u, j] and j != pos]
+        row = []
+        for less, i in [(1, pos), *((0, j) for j in neg_item[n].tolist())]:
+            of_item = [near[i][j] for j in own if j in near[i]]
+            total = sum(max(count - less, 0) / d for count, d in of_item)
+            row.append(total / max(len(own), 1) ** 0.5)
+        rows.append(row)
+    return torch.tensor(rows, dtype=r.dtype)
+
+
 def dense_embeddings(model, data, user=None, exclude=None):
     collaborative, content, _ = dense_branches(model, data, user, exclude)
     size = len(collaborative) - model.num_items
@@ -164,8 +202,21 @@ def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
     rows = user, pos_item if model.leave_one_out else None
     collaborative, content, mask = dense_branches(model, data, *rows)
     user_emb, item_emb = dense_embeddings(model, data, *rows)
+    bias = None
+    if model.neighbor_score is not None:
+        neg_rows = neg_item
+        if model.softmax_negatives:
+            shared = neg_item.flatten()[: model.softmax_negatives]
+            neg_rows = shared.expand(len(user), -1)
+        scores = dense_neighbor_scores(
+            dense_interactions(data),
+            model.neighbor_score.neighbor.size(1),
+            *(user, pos_item, neg_rows),
+        )
+        is_half = torch.arange(len(user)).view(-1, 1) % 2 == 0
+        bias = scores * is_half * model.neighbor_score.log_weight.exp()
     parts = dense_ranking_loss(
-        *(model, None, item_emb, user, pos_item, neg_item, user_emb)
+        *(model, None, item_emb, user, pos_item, neg_item, user_emb, bias)
     )
     if model.contrasts.alignment is not None:
         _, sources, present = dense_sources(model, data)

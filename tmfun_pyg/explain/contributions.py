@@ -108,6 +108,14 @@ def _of_tmfun(
             by_score = weights[column] * (unit[mine].double() @ goal)
             values.append((mean[:, column] * by_score).view(-1, 1))
         paths += [f"content_score:{name}" for name in model.modalities]
+    of_neighbors = of_item.new_zeros(len(mine))
+    if model.neighbor_score is not None:
+        near, gain = model.neighbor_score.neighbors()
+        same = mine.view(-1, 1) == near[item]
+        of_neighbors = (same * gain[item].double()).sum(dim=1)
+        of_neighbors = of_neighbors / max(len(mine), 1) ** 0.5
+        values.append(of_neighbors.view(-1, 1))
+        paths.append("neighbors")
     if cold is not None:
         by_profile = cold.item_profile[mine].double() @ profile
         values.append(by_profile.view(-1, 1) / max(len(mine), 1))
@@ -116,7 +124,7 @@ def _of_tmfun(
         dict(zip(model.modalities, x[index].tolist(), strict=True))
         for x, index in zip(out.weight, (user, item), strict=True)
     )
-    score = float(users[user].double() @ of_item)
+    score = float(users[user].double() @ of_item + of_neighbors.sum())
     value = torch.cat(values, dim=1)
     item_weights = item_weights if cold is None else {}
     return Contributions(

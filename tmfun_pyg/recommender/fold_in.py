@@ -127,7 +127,8 @@ class FoldIn:
                 user_emb = self.model.encode_new_users(self.state, alone)
             if self.cold is not None:
                 user_emb = self.cold.extend_users(user_emb, alone)
-            return stored.for_users(user_emb)
+            owned = UserItems.from_edge_index(trained, user_emb.size(0))
+            return stored.for_users(user_emb, owned)
         graph = AddUsers(trained, known_as)(self.data)
         first = self.data["user"].num_nodes
         row = torch.arange(first, graph["user"].num_nodes)

@@ -6,6 +6,7 @@ from torch import Tensor
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.filtered_ranking import FilteredRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
+from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -97,8 +98,22 @@ class _IndexScorer:
         found = item >= 0
         out = torch.full((len(user), self.num_items), -torch.inf)
         out[row[found], item[found]] = score[found]
+        self._add_neighbors(out, known, user[known])
         out[~known] = self.scorer.score(user[~known])
         return out
+
+    def _add_neighbors(self, out: Tensor, known: Tensor, user: Tensor) -> None:
+        """Scores what neighbors add to as well, found or not."""
+        model = self.scorer.scorer
+        if not isinstance(model, NeighborScorer):
+            return
+        place, item, value = model.from_neighbors(user)
+        row = known.nonzero().view(-1)[place]
+        more = out[row, item] == -torch.inf
+        out[row[more], item[more]] = EmbeddingScorer.pairs(
+            model, user[place[more]], item[more]
+        )
+        out.index_put_((row, item), value.float(), accumulate=True)
 
     def select(self, item: Tensor) -> Scorer:
         share = item.numel() / self.num_items

@@ -60,12 +60,7 @@ def _from_embeddings(
 ) -> Tensor:
     size = max(1, BLOCK // max(1, scorer.item_emb.size(1)))
     pairs = zip(user.split(size), item.split(size), strict=True)
-    return torch.cat(
-        [
-            (scorer.user_emb[u].float() * scorer.item_emb[i].float()).sum(1)
-            for u, i in pairs
-        ]
-    )
+    return torch.cat([scorer.pairs(u, i) for u, i in pairs])
 
 
 def _from_rows(scorer: Scorer, user: Tensor, item: Tensor) -> Tensor:

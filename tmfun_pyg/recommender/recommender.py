@@ -52,6 +52,7 @@ from tmfun_pyg.utils.edges import all_interactions
 from tmfun_pyg.utils.ids import RawIds, ids_as_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import name_items
+from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.signatures import takes_arguments_of
 from tmfun_pyg.utils.user_items import UserItems
@@ -178,7 +179,8 @@ class Recommender:
         r"""Scores all items for users, by indices."""
         if self._cold is None:
             return self.model.scorer(self.data)
-        return EmbeddingScorer(*self._cold.extend(self._encoding))
+        embeddings = self._cold.extend(self._encoding)
+        return self.model.scorer_of(*embeddings, self.data)
 
     @cached_property
     def _cold(self) -> Optional[ColdItems]:
@@ -653,10 +655,11 @@ class Recommender:
         r"""Writes what a server needs to recommend without the model.
 
         The folder holds the embeddings of all users and items in float32,
-        whose inner product is the score, the ids, what users have seen, the
-        scores of the fallback, what the data set knows of the items (titles),
-        and :obj:`manifest.json`, which tells sizes, versions and what each
-        file is. It is written whole or not at all. Lists with
+        whose inner product is the score, what neighbors add to it if the model
+        has a :class:`~tmfun_pyg.nn.NeighborScore`, the ids, what users have
+        seen, the scores of the fallback, what the data set knows of the items
+        (titles), and :obj:`manifest.json`, which tells sizes, versions and
+        what each file is. It is written whole or not at all. Lists with
         :obj:`cold_share` need the export of a recommender with
         :obj:`cold_items=True` where the model has such.
 
@@ -699,6 +702,9 @@ class Recommender:
             torch.empty(emb.shape).copy_(emb.detach())
             for emb in self._embeddings("export")
         )
+        neighbors = None
+        if isinstance(self.scorer, NeighborScorer):
+            neighbors = self.scorer.tables()
         ids = self.dataset.user_ids, self.dataset.item_ids
         seen = UserItems(*(x.cpu() for x in self.seen))
         known, popularity = self.known.cpu(), self.popularity.cpu().float()
@@ -714,6 +720,7 @@ class Recommender:
             self.fallback,
             table,
             self.model.supports_cold_items and self._with_estimates is self,
+            neighbors,
         )
         model = type(self.model).__name__
         return write_export(folder, parts, model, formats, index, k, overwrite)

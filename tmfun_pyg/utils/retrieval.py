@@ -77,20 +77,36 @@ class EmbeddingScorer:
         r"""Returns what scores some of the items only."""
         return EmbeddingScorer(self.user_emb, self.item_emb[item])
 
-    def for_users(self, user_emb: Tensor) -> "EmbeddingScorer":
+    def pairs(self, user: Tensor, item: Tensor) -> Tensor:
+        r"""Returns the scores of pairs.
+
+        Args:
+            user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
+            item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
+        """
+        x = self.user_emb[user].float() * self.item_emb[item].float()
+        return x.sum(dim=1)
+
+    def for_users(
+        self, user_emb: Tensor, owned: UserItems
+    ) -> "EmbeddingScorer":
         r"""Returns what scores the items for other users. The items are not
         checked again.
 
         Args:
             user_emb (torch.Tensor): Their embeddings.
+            owned (UserItems): What they have.
 
         Raises:
             ValueError: If these are not finite.
         """
-        _check_finite("user", user_emb)
         out = copy(self)
-        out.user_emb, out.num_users = user_emb, user_emb.size(0)
+        out._set_users(user_emb)
         return out
+
+    def _set_users(self, user_emb: Tensor) -> None:
+        _check_finite("user", user_emb)
+        self.user_emb, self.num_users = user_emb, user_emb.size(0)
 
 
 def _check_finite(name: str, emb: Tensor) -> None:

@@ -5,6 +5,7 @@ values of all parts of the loss, and all their gradients.
 import pytest
 import torch
 from dense_content import draw_parameters
+from dense_tmfun import dense_neighbor_scores
 from toy_data import make_data
 
 from tmfun_pyg.nn import TMFUN
@@ -14,6 +15,7 @@ OPTIONS = {
     "channels": 4,
     "num_layers": 2,
     "score_channels": 3,
+    "neighbors": 2,
     "softmax_negatives": 5,
     "alignment_weight": 0.7,
     "contrastive_weight": 0.9,
@@ -202,18 +204,27 @@ class Reference:
         wide_item = torch.cat([full_item, score[1]], dim=1)
 
         size = len(user)
-        positive = (wide_user * wide_item[pos]).sum(dim=1)
-        out = {}
+        neg_rows = neg
         if options["softmax_negatives"]:
             shared = neg.flatten()[: options["softmax_negatives"]]
+            neg_rows = shared.expand(size, -1)
+        bias = dense_neighbor_scores(
+            self.r, options["neighbors"], user, pos, neg_rows
+        )
+        bias[1::2] = 0
+        bias = bias * p["neighbor_score.log_weight"].exp()
+        positive = (wide_user * wide_item[pos]).sum(dim=1) + bias[:, 0]
+        out = {}
+        if options["softmax_negatives"]:
             total = positive.exp() + (
-                wide_user @ wide_item[shared].t()
+                wide_user @ wide_item[shared].t() + bias[:, 1:]
             ).exp().sum(dim=1)
             out["softmax"] = -(positive.exp() / total).log().sum() / size
         else:
             difference = positive.view(-1, 1) - torch.einsum(
                 "bc,bnc->bn", wide_user, wide_item[neg]
             )
+            difference = difference - bias[:, 1:]
             out["bpr"] = (1 + torch.exp(-difference)).log().mean()
         rows = (p[EMBEDDINGS[0]][user], p[EMBEDDINGS[1]][pos])
         rows = (*rows, p[EMBEDDINGS[1]][neg])

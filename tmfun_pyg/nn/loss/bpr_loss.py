@@ -1,3 +1,5 @@
+from typing import Optional
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +23,11 @@ class BPRLoss(torch.nn.Module):
     name = "bpr"
 
     def forward(
-        self, user_emb: Tensor, pos_emb: Tensor, neg_emb: Tensor
+        self,
+        user_emb: Tensor,
+        pos_emb: Tensor,
+        neg_emb: Tensor,
+        bias: Optional[Tensor] = None,
     ) -> Tensor:
         r"""Computes the loss.
 
@@ -32,7 +38,12 @@ class BPRLoss(torch.nn.Module):
                 :obj:`[batch_size, channels]`.
             neg_emb (torch.Tensor): Their negative items, of shape
                 :obj:`[batch_size, num_negatives, channels]`.
+            bias (torch.Tensor, optional): What is added to the scores of the
+                positive item and the negatives, of shape
+                :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
         """
         positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
         negative = (user_emb.unsqueeze(1) * neg_emb).sum(dim=-1)
+        if bias is not None:
+            positive, negative = positive + bias[:, :1], negative + bias[:, 1:]
         return -F.logsigmoid(positive - negative).mean()

@@ -1,3 +1,5 @@
+from typing import Optional
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,7 +32,11 @@ class SampledSoftmaxLoss(torch.nn.Module):
         self.num_negatives = num_negatives
 
     def forward(
-        self, user_emb: Tensor, pos_emb: Tensor, neg_emb: Tensor
+        self,
+        user_emb: Tensor,
+        pos_emb: Tensor,
+        neg_emb: Tensor,
+        bias: Optional[Tensor] = None,
     ) -> Tensor:
         r"""Computes the loss.
 
@@ -42,8 +48,13 @@ class SampledSoftmaxLoss(torch.nn.Module):
             neg_emb (torch.Tensor): Negative items, of shape
                 :obj:`[num_rows, num_columns, channels]`, in any number of
                 rows and columns.
+            bias (torch.Tensor, optional): What is added to the scores of the
+                positive item and the negatives that count, of shape
+                :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
         """
         neg_emb = neg_emb.flatten(0, 1)[: self.num_negatives]
         positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
         score = torch.cat([positive, user_emb @ neg_emb.t()], dim=1)
+        if bias is not None:
+            score = score + bias
         return -F.log_softmax(score, dim=1)[:, 0].mean()

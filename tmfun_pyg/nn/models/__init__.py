@@ -12,6 +12,7 @@ from tmfun_pyg.nn.models.micro import MICRO
 from tmfun_pyg.nn.models.mmgcf import MMGCF
 from tmfun_pyg.nn.models.mmgcn import MMGCN
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.ranking_model import Embeddings, RankingModel
 from tmfun_pyg.nn.models.simgcl import SimGCL
 from tmfun_pyg.nn.models.tmfun import TMFUN
@@ -35,6 +36,7 @@ __all__ = [
     "Embeddings",
     "LightGCN",
     "MultimodalModel",
+    "NeighborScore",
     "RankingModel",
     "SimGCL",
 ]

@@ -1,5 +1,4 @@
 import copy
-import math
 from typing import Dict, List, Optional, Tuple
 
 import torch
@@ -8,12 +7,6 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.user_content import user_content
-from tmfun_pyg.utils.edges import plain_edges
-
-# How many interactions, and negative items for each, the weights are fitted
-# to before training:
-NUM_FITTED, NUM_NEGATIVES = 2**14, 64
-LEAST = 0.1  # A weight from which training can still raise it.
 
 
 class ContentScore(torch.nn.Module):
@@ -36,10 +29,7 @@ class ContentScore(torch.nn.Module):
     vectors :math:`\mathbf{B}_m` are those of the warm items, and belong to the
     state of the module, so that an item added later is treated the same.
 
-    :meth:`fit` computes them, and brings the weights to where content alone
-    explains the interactions best, by a softmax over an interaction and 64
-    items drawn at random, at least to 0.1. Training would not find them: IDs
-    learn faster.
+    :meth:`fit` computes them.
 
     Args:
         in_channels (Dict[str, int]): The feature size of each modality.
@@ -64,7 +54,7 @@ class ContentScore(torch.nn.Module):
 
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:
-        r"""Computes means, singular vectors and weights.
+        r"""Computes means and singular vectors.
 
         Args:
             data (HeteroData): A graph of
@@ -79,43 +69,30 @@ class ContentScore(torch.nn.Module):
             x = F.normalize(x - mean.double())
             _, vector = torch.linalg.eigh(x.t() @ x)
             basis.copy_(vector[:, -basis.size(1) :])
-        self._fit_weights(data)
 
-    def _fit_weights(self, data: HeteroData) -> None:
-        user, item = plain_edges(data["user", "interacts", "item"].edge_index)
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.randperm(user.numel(), generator=generator)[:NUM_FITTED]
-        drawn = drawn.to(user.device)
-        user, item = user[drawn], item[drawn]
-        is_warm = data["item"].degree > 0
-        warm = is_warm.nonzero().view(-1)
-        other = torch.randint(
-            warm.numel(), (NUM_NEGATIVES,), generator=generator
-        )
-        other = warm[other.to(warm.device)]
+    def rows(
+        self, data: HeteroData, user: Tensor, item: Tensor, other: Tensor
+    ) -> Tensor:
+        r"""Returns the scores of weight one of each modality, of an item that
+        is left out of its user's mean, and of items that are the same for all
+        users, of shape :obj:`[num_modalities, num_rows, 1 + num_others]`.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+            user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+            item (torch.Tensor): An item of each, of shape :obj:`[num_rows]`.
+            other (torch.Tensor): The other items, of shape
+                :obj:`[num_others]`.
+        """
         unit = self.items(data)
         profile, _ = user_content(data, unit, user, exclude=item)
-        scores = torch.stack(
+        return torch.stack(
             [
                 torch.cat([(p * f[item]).sum(1, True), p @ f[other].t()], 1)
                 for p, f in zip(profile, unit, strict=True)
             ]
         )
-        log_weight = torch.zeros_like(self.log_weight, requires_grad=True)
-        optimizer = torch.optim.LBFGS(
-            [log_weight], max_iter=100, line_search_fn="strong_wolfe"
-        )
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            logit = torch.einsum("m,mbn->bn", log_weight.exp(), scores)
-            value = -logit.log_softmax(dim=1)[:, 0].mean()
-            value.backward()
-            return value
-
-        with torch.enable_grad():
-            optimizer.step(loss)
-        self.log_weight.copy_(log_weight.clamp(min=math.log(LEAST)))
 
     def prepare(self, data: HeteroData) -> HeteroData:
         r"""Writes what no step of training changes, :math:`\mathbf{f}_{im}`

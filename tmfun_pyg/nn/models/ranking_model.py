@@ -245,7 +245,21 @@ class RankingModel(torch.nn.Module):
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
         with inference(self):
-            return EmbeddingScorer(*self(data))
+            return self.scorer_of(*self(data), data)
+
+    def scorer_of(
+        self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
+    ) -> EmbeddingScorer:
+        r"""Returns what scores items by embeddings. To be overridden where
+        there is more to a score than their inner product.
+
+        Args:
+            user_emb (torch.Tensor): The embeddings of all users.
+            item_emb (torch.Tensor): The embeddings of all items.
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        """
+        return EmbeddingScorer(user_emb, item_emb)
 
     def fold_in_state(self, data: HeteroData) -> Any:
         r"""Returns what :meth:`encode_new_users` reads beside the users, made

@@ -13,10 +13,15 @@ from tmfun_pyg.nn.models.contrasts import Contrasts
 from tmfun_pyg.nn.models.embedding_model import rows_of, user_rows
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.neighbor_score import NeighborScore
+from tmfun_pyg.nn.models.score_weights import fit_weights
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 from tmfun_pyg.utils.messages import check_at_least, check_positive
+from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
+from tmfun_pyg.utils.retrieval import EmbeddingScorer
+from tmfun_pyg.utils.user_items import UserItems
 
 
 class _FoldInState(NamedTuple):
@@ -88,6 +93,9 @@ class TMFUN(MultimodalModel):
         score_channels (int, optional): The columns of the
             :class:`~tmfun_pyg.nn.ContentScore` of a modality, at most; none
             leave it out. (default: :obj:`256`)
+        neighbors (int, optional): How many neighbors of an item the
+            :class:`~tmfun_pyg.nn.NeighborScore` has; none leave it out.
+            (default: :obj:`20`)
         softmax_negatives (int, optional): If positive, the ranking loss is a
             softmax over so many of a batch's negatives, BPR otherwise.
             (default: :obj:`128`)
@@ -138,6 +146,7 @@ class TMFUN(MultimodalModel):
         step_kind: str = "gate",
         content_weight: float = 1 / 3,
         score_channels: int = 256,
+        neighbors: int = 20,
         softmax_negatives: int = 128,
         alignment_weight: float = 0.0,
         contrastive_weight: float = 0.01,
@@ -186,6 +195,10 @@ class TMFUN(MultimodalModel):
             if score_channels
             else None
         )
+        check_at_least("neighbors", neighbors, 0)
+        self.neighbor_score = (
+            NeighborScore(num_items, neighbors) if neighbors else None
+        )
         self.contrasts = Contrasts(
             alignment_weight * contrastive,
             contrastive_weight * contrastive,
@@ -201,12 +214,25 @@ class TMFUN(MultimodalModel):
         self.fusion.reset_parameters()
         if self.content_score is not None:
             self.content_score.reset_parameters()
+        if self.neighbor_score is not None:
+            self.neighbor_score.reset_parameters()
 
     def fit(self, data: HeteroData) -> None:
-        r"""Fits the content score to the features and interactions."""
+        r"""Fits the content score and the neighbor score to features and
+        interactions, and brings their weights to where they explain the
+        interactions best.
+        """
         self.check_data(data)
-        if self.content_score is not None:
-            self.content_score.fit(data)
+        parts = [self.content_score, self.neighbor_score]
+        found = [part for part in parts if part is not None]
+        for part in found:
+            part.fit(data)
+        if found:
+            fit_weights(
+                data,
+                [part.rows for part in found],
+                [part.log_weight for part in found],
+            )
 
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None
@@ -295,6 +321,18 @@ class TMFUN(MultimodalModel):
         score = self.content_score.users(data, state.unit, every)
         return torch.cat([out, score], dim=1)
 
+    def scorer_of(
+        self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
+    ) -> EmbeddingScorer:
+        r"""Returns what adds the neighbor score to inner products."""
+        if self.neighbor_score is None:
+            return super().scorer_of(user_emb, item_emb, data)
+        edge_index = data["user", "interacts", "item"].edge_index
+        (rowptr, col), _ = edge_index.get_csr()
+        owned = UserItems(rowptr, col)
+        neighbors = self.neighbor_score.neighbors()
+        return NeighborScorer(user_emb, item_emb, neighbors, owned)
+
     def _source_embeddings(self, data: HeteroData, item_id: Tensor) -> Tensor:
         """Returns the ID embeddings of the sources of the feature graphs."""
         if not is_sampled_batch(data) or not self.reads_feature_graphs:
@@ -322,16 +360,38 @@ class TMFUN(MultimodalModel):
             torch.cat([all_pos, neg.flatten()]),
             all_pos if self.leave_one_out else None,
         )
+        bias = self._neighbor_scores(data, own, user, pos_item, neg)
         num_pos = all_pos.numel()
         pos_emb, neg_emb = out.item[:num_pos], out.item[num_pos:]
         parts = {
             self.rank_loss.name: self.rank_loss(
-                out.user[own], pos_emb[own], neg_emb.view(*neg.shape, -1)
+                out.user[own], pos_emb[own], neg_emb.view(*neg.shape, -1), bias
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }
         parts.update(self.contrasts(out, all_user, all_pos))
         return parts
+
+    def _neighbor_scores(
+        self,
+        data: HeteroData,
+        own: slice,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+    ) -> Optional[Tensor]:
+        """Returns the neighbor scores of every other row of the batch of all
+        processes. The rest is scored without, so that the embeddings learn
+        what they can say by themselves.
+        """
+        if self.neighbor_score is None:
+            return None
+        half = slice((own.start or 0) % 2, None, 2)
+        neg_rows = neg_item if self.softmax_negatives else neg_item[half]
+        scores = self.neighbor_score(data, user[half], pos_item[half], neg_rows)
+        bias = scores.new_zeros(user.numel(), scores.size(1))
+        bias[half] = scores
+        return bias
 
     @torch.no_grad()
     def modality_weights(self, data: HeteroData) -> Pair:

@@ -21,11 +21,17 @@ from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import RawIds
+from tmfun_pyg.utils.neighbor_scorer import (
+    ItemNeighbors,
+    NeighborScorer,
+    NeighborTables,
+)
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
-VERSION = 3
+VERSION = 4
 MANIFEST, ITEM_TABLE = "manifest.json", "item_table.csv"
+NEIGHBORS = "neighbors.npz"
 DTYPES = {"int": np.int64, "str": np.str_}
 
 
@@ -55,6 +61,9 @@ class Exported:
             :obj:`dataset.item_table`.
         scores_cold (bool): Whether the scores of cold items are from their
             content, as lists with a share of them need it.
+        neighbors (NeighborTables, optional): What neighbors add to the inner
+            product of embeddings, if the model has them.
+            (default: :obj:`None`)
     """
 
     user_emb: Tensor
@@ -68,6 +77,7 @@ class Exported:
     fallback: str
     item_table: pd.DataFrame
     scores_cold: bool
+    neighbors: Optional[NeighborTables] = None
 
     def recommend(  # noqa: D417
         self,
@@ -146,6 +156,8 @@ class Exported:
     @cached_property
     def _scorer(self) -> FallbackScorer:
         scorer = EmbeddingScorer(self.user_emb, self.item_emb)
+        if self.neighbors is not None:
+            scorer = NeighborScorer.from_tables(scorer, self.neighbors)
         source = Fallback.parse(self.fallback).source
         return FallbackScorer(scorer, self.known, self.fallback_score, source)
 
@@ -174,6 +186,7 @@ def load_exported(folder: Any) -> Exported:
         channels, types = manifest["channels"], manifest["id_types"]
         has_table = ITEM_TABLE in manifest["files"]
         fallback, scores_cold = manifest["fallback"], manifest["scores_cold"]
+        has_neighbors = NEIGHBORS in manifest["files"]
         Fallback.parse(fallback)
         _check_same("the type of scores_cold", type(scores_cold), bool)
     embs, ids = [], []
@@ -185,18 +198,18 @@ def load_exported(folder: Any) -> Exported:
             *lines, rest = text.split("\n")
             _check_same("its lines", (len(lines), rest), (size, ""))
             ids.append(np.array(lines, DTYPES[types[name]]))
-    with _reading(folder / "seen.npz") as path:
-        with np.load(path, allow_pickle=False) as arrays:
-            rowptr, col = arrays["seen_rowptr"], arrays["seen_col"]
-        _check_same("the rows of 'seen_rowptr'", len(rowptr) - 1, sizes[0])
-        _check_same("its ends", [rowptr[0], rowptr[-1]], [0, len(col)])
-        is_item = (col >= 0) & (col < sizes[1])
-        if (np.diff(rowptr) < 0).any() or not is_item.all():
-            raise ValueError(
-                f"'seen_rowptr' must ascend, and 'seen_col' must hold items "
-                f"from 0 to {sizes[1] - 1}"
-            )
-    seen = UserItems(torch.from_numpy(rowptr), torch.from_numpy(col))
+    with (
+        _reading(folder / "seen.npz") as path,
+        np.load(path, allow_pickle=False) as arrays,
+    ):
+        seen = _read_items(arrays, "seen", sizes)
+    neighbors = None
+    if has_neighbors:
+        with (
+            _reading(folder / NEIGHBORS) as path,
+            np.load(path, allow_pickle=False) as arrays,
+        ):
+            neighbors = _read_neighbors(arrays, sizes)
     with _reading(folder / "known.npy") as path:
         known = _read_array(path, np.bool_, (sizes[0],))
     with _reading(folder / "popularity.npy") as path:
@@ -219,7 +232,37 @@ def load_exported(folder: Any) -> Exported:
         fallback,
         table,
         scores_cold,
+        neighbors,
     )
+
+
+def _read_items(arrays: Any, name: str, sizes: Tuple[int, int]) -> UserItems:
+    rowptr, col = arrays[f"{name}_rowptr"], arrays[f"{name}_col"]
+    _check_same(f"the rows of '{name}_rowptr'", len(rowptr) - 1, sizes[0])
+    _check_same("its ends", [rowptr[0], rowptr[-1]], [0, len(col)])
+    is_item = (col >= 0) & (col < sizes[1])
+    if (np.diff(rowptr) < 0).any() or not is_item.all():
+        raise ValueError(
+            f"'{name}_rowptr' must ascend, and '{name}_col' must hold items "
+            f"from 0 to {sizes[1] - 1}"
+        )
+    return UserItems(torch.from_numpy(rowptr), torch.from_numpy(col))
+
+
+def _read_neighbors(arrays: Any, sizes: Tuple[int, int]) -> NeighborTables:
+    neighbor, weight = arrays["neighbor"], arrays["weight"]
+    _check_same("the type of 'neighbor'", neighbor.dtype, np.dtype(np.int64))
+    _check_same("the type of 'weight'", weight.dtype, np.dtype(np.float32))
+    _check_same("the rows of 'neighbor'", len(neighbor), sizes[1])
+    _check_same("the shape of 'weight'", weight.shape, neighbor.shape)
+    is_item = (neighbor >= 0) & (neighbor < sizes[1])
+    if not (is_item.all() and np.isfinite(weight).all()):
+        raise ValueError(
+            f"'neighbor' must hold items from 0 to {sizes[1] - 1}, and "
+            f"'weight' finite numbers"
+        )
+    tables = ItemNeighbors(torch.from_numpy(neighbor), torch.from_numpy(weight))
+    return NeighborTables(tables, _read_items(arrays, "trained", sizes))
 
 
 def _read_array(path: Path, dtype: type, shape: Tuple[int, ...]) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from tmfun_pyg.recommender.export.read import Exported
+from tmfun_pyg.utils.neighbor_scorer import neighbor_entries
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -26,6 +27,11 @@ class ScorerModule(torch.nn.Module):
     seen_col: Tensor
     known: Tensor
     fallback_score: Tensor
+    gaining_ptr: Tensor
+    gaining_item: Tensor
+    gaining_weight: Tensor
+    trained_rowptr: Tensor
+    trained_col: Tensor
 
     def __init__(self, content: Exported, k: int) -> None:
         super().__init__()
@@ -36,10 +42,24 @@ class ScorerModule(torch.nn.Module):
         self.register_buffer("seen_col", content.seen.col)
         self.register_buffer("known", content.known)
         self.register_buffer("fallback_score", content.fallback_score)
+        self.has_neighbors = content.neighbors is not None
+        if content.neighbors is not None:
+            neighbors, owned = content.neighbors
+            lists = neighbors.lists(content.item_emb.size(0))
+            names = "gaining_ptr", "gaining_item", "gaining_weight"
+            for name, value in zip(names, lists, strict=True):
+                self.register_buffer(name, value)
+            self.register_buffer("trained_rowptr", owned.rowptr)
+            self.register_buffer("trained_col", owned.col)
 
     def forward(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         r"""Ranks all items for some users."""
         score = self.user_emb.index_select(0, user) @ self.item_emb.t()
+        if self.has_neighbors:
+            lists = self.gaining_ptr, self.gaining_item, self.gaining_weight
+            owned = UserItems(self.trained_rowptr, self.trained_col)
+            row, item, value = neighbor_entries(lists, owned, user)
+            score = score.index_put((row, item), value, accumulate=True)
         known = self.known.index_select(0, user)
         score = score.where(known.unsqueeze(1), self.fallback_score)
         seen = UserItems(self.seen_rowptr, self.seen_col)

@@ -13,6 +13,7 @@ from tmfun_pyg.datasets.item_table import write_table
 from tmfun_pyg.recommender.export.read import (
     ITEM_TABLE,
     MANIFEST,
+    NEIGHBORS,
     VERSION,
     Exported,
 )
@@ -33,6 +34,10 @@ FILES = {
     "item_ids.txt": "the raw id of each row of items, one a line",
     "seen.npz": "the items that user u has, in training, validation or test: "
     "seen_col[seen_rowptr[u]:seen_rowptr[u + 1]]",
+    NEIGHBORS: "what else is in a score: over those neighbor[i] of item i that "
+    "user u was trained with, trained_col[trained_rowptr[u]:trained_rowptr[u "
+    "+ 1]], the sum of weight[i], divided by the root of the number of the "
+    "latter",
     "known.npy": "whether each user has a training interaction; the "
     "embeddings of the others mean nothing, they get items by fallback.npy",
     "popularity.npy": "the number of training interactions of each item",
@@ -121,6 +126,8 @@ def write_export(
             is_integer = ids.dtype.kind == "i"
             manifest["id_types"][name] = "int" if is_integer else "str"
         np.savez(part / "seen.npz", seen_rowptr=rowptr, seen_col=col)
+        if content.neighbors is not None:
+            np.savez(part / NEIGHBORS, **content.neighbors.arrays())
         np.save(part / "known.npy", content.known.numpy())
         np.save(part / "popularity.npy", content.popularity.numpy())
         np.save(part / "fallback.npy", content.fallback_score.numpy())

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from dense_content import item_mask
+from dense_tmfun import dense_neighbor_scores
+from toy_data import dense_interactions, make_data
+
+from tmfun_pyg.nn import ContentScore, NeighborScore
+from tmfun_pyg.nn.models import score_weights
+from tmfun_pyg.nn.models.score_weights import fit_weights
+from tmfun_pyg.transforms import ToRecGraph
+
+SIZES = {"m0": 3, "m1": 4}
+COLD = 4
+
+
+def make_interactions(missing):
+    data = make_data(2, missing)
+    # Users have items of one half, but for one, whom "m0" tells apart:
+    pairs = [(u, i) for u in range(6) for i in range(6) if (u + i) % 2]
+    pairs = torch.tensor([*pairs, (0, 0)]).t()
+    pairs = pairs[:, pairs[1] != COLD]
+    data["user", "interacts", "item"].edge_index = pairs
+    data["item"].x_m0[::2, 0] += 5.0
+    data["item"].x_m0[1::2, 1] += 5.0
+    return data, ToRecGraph()(data)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("neighbors", [False, True])
+def test_weights_explain_the_interactions_best(missing, neighbors, monkeypatch):
+    """The softmax loss of the scores alone, by brute force, has its minimum at
+    the weights.
+    """
+    monkeypatch.setattr(score_weights, "NUM_NEGATIVES", 3)
+    data, graph = make_interactions(missing)
+    parts = [ContentScore(SIZES, 99)]
+    parts += [NeighborScore(6, 2)] if neighbors else []
+    for part in parts:
+        part.reset_parameters()
+        part.fit(graph)
+    weights = [part.log_weight for part in parts]
+    fit_weights(graph, [part.rows for part in parts], weights)
+    best = torch.cat(weights).detach()
+
+    r = dense_interactions(data)
+    edge_index = graph["user", "interacts", "item"].edge_index.as_tensor()
+    generator = torch.Generator().manual_seed(0)
+    torch.randperm(edge_index.size(1), generator=generator)
+    warm = (r.sum(dim=0) > 0).nonzero().view(-1)
+    other = warm[torch.randint(len(warm), (3,), generator=generator)]
+    unit = parts[0].items(graph)
+    masks = [item_mask(data, name) for name in SIZES]
+    near = dense_neighbor_scores(
+        r, 2, *edge_index, other.expand(edge_index.size(1), -1)
+    )
+
+    def loss(log_weight):
+        total = 0.0
+        for n, (user, item) in enumerate(edge_index.t().tolist()):
+            logit = []
+            for place, at in enumerate([item, *other.tolist()]):
+                score = near[n, place] * log_weight[-1].exp() * neighbors
+                for m, mask in enumerate(masks):
+                    own = [
+                        unit[m][j] @ unit[m][at]
+                        for j in range(r.size(1))
+                        if r[user, j] and mask[j] and j != item
+                    ]
+                    mean = sum(own) / max(1, len(own))
+                    score = score + log_weight[m].exp() * mean
+                logit.append(score)
+            total = total - torch.stack(logit).log_softmax(dim=0)[0]
+        return total / edge_index.size(1)
+
+    least = float(loss(best))
+    assert best[0].exp() > 0.1
+    for m in range(len(best)):
+        for step in (0.1, -0.1):
+            moved = best.clone()
+            moved[m] += step
+            if moved[m].exp() >= 0.1:
+                assert float(loss(moved)) > least

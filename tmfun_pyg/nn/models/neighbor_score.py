@@ -1,0 +1,245 @@
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
+
+from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.neighbor_scorer import BEHIND_ALL, ItemNeighbors
+from tmfun_pyg.utils.retrieval import user_blocks
+from tmfun_pyg.utils.spmm import spmm, to_csr
+from tmfun_pyg.utils.topk import stable_topk
+
+# Pairs that a single user chose count as this much of another user's:
+TIE = 1e-4
+
+
+class NeighborScore(torch.nn.Module):
+    r"""Scores an item by how often it was chosen together with a user's
+    items, with a single weight (our reading of what embeddings of a few
+    channels cannot hold, pairs of items that belong together):
+
+    .. math::
+        \hat{y}_{ui} = \frac{w}{\sqrt{|\mathcal{N}_u|}} \sum_{j \in
+        \mathcal{N}_u \cap \mathcal{N}_k(i)} s_{ji}, \qquad
+        s_{ji} = \frac{|\mathcal{U}_i \cap \mathcal{U}_j|}
+        {\sqrt{|\mathcal{U}_i| \, |\mathcal{U}_j|}}
+
+    The neighbors :math:`\mathcal{N}_k(i)` are the :math:`k` items of highest
+    :math:`s_{ji}` with one user less in common; those that a single user
+    chose come last.
+
+    In training, a user is no witness of the own choice: for the positive item
+    of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one less, and it
+    is no item of :math:`\mathcal{N}_u`.
+
+    Args:
+        num_items (int): The number of items.
+        k (int): The number :math:`k` of neighbors of an item.
+    """
+
+    neighbor: Tensor
+    similarity: Tensor
+    similarity_to_others: Tensor
+
+    def __init__(self, num_items: int, k: int) -> None:
+        super().__init__()
+        size = num_items, k
+        self.register_buffer("neighbor", torch.zeros(size, dtype=torch.long))
+        self.register_buffer("similarity", torch.zeros(size))
+        self.register_buffer("similarity_to_others", torch.zeros(size))
+        self.log_weight = torch.nn.Parameter(torch.empty(1))
+
+    def reset_parameters(self) -> None:
+        r"""Resets the weight to one."""
+        torch.nn.init.zeros_(self.log_weight)
+
+    @torch.no_grad()
+    def fit(self, data: HeteroData) -> None:
+        r"""Finds the neighbors of each item.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`.
+        """
+        num_items, k = self.neighbor.shape
+        edge_index = data["user", "interacts", "item"].edge_index
+        degree = data["item"].degree.to(self.similarity.dtype).clamp(min=1)
+        for block in user_blocks(
+            torch.arange(num_items, device=degree.device), num_items
+        ):
+            count = _shared_users(edge_index, block).to(degree.dtype)
+            count[block - block[0], block] = 0
+            scale = (degree[block].view(-1, 1) * degree).rsqrt()
+            key = ((1 + TIE) * count - 1).clamp(min=0) * scale
+            _, found = stable_topk(key, min(k, num_items))
+            count, scale = count.gather(1, found), scale.gather(1, found)
+            for table, value in (
+                (self.neighbor, found),
+                (self.similarity, count * scale),
+                (self.similarity_to_others, (count - 1).clamp(min=0) * scale),
+            ):
+                table[block] = F.pad(value, (0, k - value.size(1)))
+
+    def forward(
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
+    ) -> Tensor:
+        r"""Computes the scores of the rows of a batch, of shape
+        :obj:`[num_rows, 1 + num_negatives]`.
+
+        Args:
+            data (HeteroData): A graph of
+                :class:`~tmfun_pyg.transforms.ToRecGraph`, or a sampled batch,
+                where a user's items are those drawn.
+            user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+            pos_item (torch.Tensor): An item each of them interacted with, of
+                shape :obj:`[num_rows]`.
+            neg_item (torch.Tensor): Items to compare with, of shape
+                :obj:`[num_rows, num_negatives]`, or one row for all users.
+        """
+        graph = _Graph(data, self.neighbor.size(0))
+        of_pos = graph.sums_of(
+            user, pos_item, self.neighbor, self.similarity_to_others
+        )
+        if neg_item.size(0) == 1 < user.numel():
+            of_neg = self._of_shared(graph, user, pos_item, neg_item[0])
+        else:
+            of_neg = self._of_own(graph, user, pos_item, neg_item)
+        scores = torch.cat([of_pos.view(-1, 1), of_neg], dim=1)
+        # The items of users who were sampled stand for all of them:
+        is_own = graph.holds(user, pos_item)
+        count = (graph.count(user) - is_own.long()).clamp(min=1)
+        wanted = (data["user"].degree[user] - 1).clamp(min=1)
+        scores = scores * (wanted.sqrt() / count).view(-1, 1)
+        return scores * self.log_weight.exp()
+
+    def rows(
+        self, data: HeteroData, user: Tensor, item: Tensor, other: Tensor
+    ) -> Tensor:
+        r"""Returns scores of weight one as :meth:`ContentScore.rows` does, of
+        shape :obj:`[1, num_rows, 1 + num_others]`.
+        """
+        scores = self(data, user, item, other.view(1, -1))
+        return (scores / self.log_weight.exp()).unsqueeze(0)
+
+    def _of_shared(
+        self, graph: "_Graph", user: Tensor, pos_item: Tensor, neg_item: Tensor
+    ) -> Tensor:
+        """Returns sums for items that are the same for all users, by a product
+        of the users' rows with a table of these items.
+        """
+        table = self.similarity.new_zeros(
+            self.neighbor.size(0), neg_item.numel()
+        )
+        item = graph.items[neg_item]
+        # Added, since places that are not filled name the first item:
+        near, value = self.neighbor[item].t(), self.similarity[item].t()
+        table.scatter_add_(0, near, value)
+        sums = graph.product(user, table)
+        is_own = graph.holds(user, pos_item).view(-1, 1)
+        # What rounding leaves of zero may lie below it:
+        return (sums - table[graph.items[pos_item]] * is_own).clamp(min=0)
+
+    def _of_own(
+        self, graph: "_Graph", user: Tensor, pos_item: Tensor, neg_item: Tensor
+    ) -> Tensor:
+        row = torch.arange(user.numel(), device=user.device)
+        row = row.view(-1, 1).expand_as(neg_item).flatten()
+        out = graph.sums_of(
+            user[row],
+            neg_item.flatten(),
+            self.neighbor,
+            self.similarity,
+            exclude=pos_item[row],
+        )
+        return out.view_as(neg_item)
+
+    @torch.no_grad()
+    def neighbors(self) -> ItemNeighbors:
+        r"""Returns the neighbors of all items, with their similarities times
+        the weight.
+        """
+        weight = self.similarity * self.log_weight.exp()
+        return ItemNeighbors(self.neighbor, weight)
+
+
+class _Graph:
+    """Looks up the items of users, by the indices that items have among all,
+    also in a sampled batch.
+    """
+
+    def __init__(self, data: HeteroData, num_items: int) -> None:
+        self.num_items = num_items
+        self.edge_index = data["user", "interacts", "item"].edge_index
+        (self.ptr, col), _ = self.edge_index.get_csr()
+        n_id = data["item"].get("n_id")
+        every = torch.arange(num_items, device=col.device)
+        self.items = every if n_id is None else n_id
+        row = self.edge_index.as_tensor()[0]
+        self.key = row * num_items + self.items[col]
+        if n_id is not None:
+            self.key = self.key.sort().values
+        # Behind all pairs there are:
+        self.key = torch.cat([self.key, self.key.new_full((1,), BEHIND_ALL)])
+
+    def count(self, user: Tensor) -> Tensor:
+        return self.ptr[user + 1] - self.ptr[user]
+
+    def holds(self, user: Tensor, item: Tensor) -> Tensor:
+        """Returns whether users have items of the batch."""
+        return self._holds(user, self.items[item])
+
+    def _holds(self, user: Tensor, item: Tensor) -> Tensor:
+        wanted = user * self.num_items + item
+        return self.key[torch.searchsorted(self.key, wanted)] == wanted
+
+    def sums_of(
+        self,
+        user: Tensor,
+        item: Tensor,
+        neighbor: Tensor,
+        value: Tensor,
+        exclude: Optional[Tensor] = None,
+    ) -> Tensor:
+        """Returns the sum over those neighbors of an item that are a user's."""
+        index = self.items[item]
+        near = neighbor[index]
+        is_own = self._holds(user.view(-1, 1), near)
+        if exclude is not None:
+            is_own = is_own & (near != self.items[exclude].view(-1, 1))
+        return (value[index] * is_own).sum(dim=1)
+
+    def product(self, user: Tensor, table: Tensor) -> Tensor:
+        """Returns the sums of the rows of a table over the items of users."""
+        local = table[self.items]
+        if user.is_cuda:  # The host would wait for the number of entries.
+            return spmm(self.edge_index, local)[user]
+        asked, place = user.unique(return_inverse=True)
+        (ptr, col), _ = self.edge_index.get_csr()
+        row, entry = entries_of(ptr, asked)
+        rows = EdgeIndex(
+            torch.stack([row, col.index_select(0, entry)]),
+            sparse_size=(asked.numel(), local.size(0)),
+            sort_order="row",
+        )
+        return spmm(rows, local).index_select(0, place)
+
+
+def _shared_users(edge_index: EdgeIndex, item: Tensor) -> Tensor:
+    """Returns how many users some consecutive items share with every item, of
+    shape `[len(item), num_items]`.
+    """
+    num_users, _ = edge_index.get_sparse_size()
+    (ptr, user), _ = edge_index.get_csc()
+    begin, end = ptr[item[0]], ptr[item[-1] + 1]
+    mine = torch.sparse_csr_tensor(
+        ptr[item[0] : item[-1] + 2] - begin,
+        user[begin:end],
+        torch.ones(int(end - begin), device=user.device),
+        (item.numel(), num_users),
+        check_invariants=False,
+    )
+    one = torch.ones(edge_index.size(1), device=user.device)
+    return (mine @ to_csr(edge_index, one)).to_dense()

@@ -1,0 +1,194 @@
+from copy import copy
+from functools import cached_property
+from typing import Dict, NamedTuple, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.index import index2ptr
+
+from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.retrieval import EmbeddingScorer
+from tmfun_pyg.utils.user_items import UserItems
+
+# The items that gain from each item, in compressed rows, and what they gain:
+Lists = Tuple[Tensor, Tensor, Tensor]
+BEHIND_ALL = torch.iinfo(torch.long).max
+
+
+class ItemNeighbors(NamedTuple):
+    r"""What items gain from others that a user has.
+
+    Args:
+        neighbor (torch.Tensor): The other items, of shape
+            :obj:`[num_items, k]`.
+        weight (torch.Tensor): What each of them adds, of shape
+            :obj:`[num_items, k]`, zero where there are fewer.
+    """
+
+    neighbor: Tensor
+    weight: Tensor
+
+    def lists(self, num_others: int) -> Lists:
+        r"""Returns the same by the item that something is gained from.
+
+        Args:
+            num_others (int): The number of such items.
+        """
+        entry = self.weight.flatten().nonzero().view(-1)
+        near, order = self.neighbor.flatten()[entry].sort(stable=True)
+        entry = entry[order]
+        item = entry // self.neighbor.size(1)
+        return index2ptr(near, num_others), item, self.weight.flatten()[entry]
+
+
+class NeighborTables(NamedTuple):
+    r"""All that a score by neighbors reads.
+
+    Args:
+        neighbors (ItemNeighbors): The neighbors of all items.
+        owned (UserItems): The items of all users that count.
+    """
+
+    neighbors: ItemNeighbors
+    owned: UserItems
+
+    def arrays(self) -> Dict[str, np.ndarray]:
+        r"""Returns them by name, as they are written."""
+        return {
+            "neighbor": self.neighbors.neighbor.numpy(),
+            "weight": self.neighbors.weight.numpy(),
+            "trained_rowptr": self.owned.rowptr.numpy(),
+            "trained_col": self.owned.col.numpy(),
+        }
+
+
+def neighbor_entries(
+    lists: Lists, owned: UserItems, user: Tensor
+) -> Tuple[Tensor, Tensor, Tensor]:
+    r"""Returns what neighbors add to the scores of some users: the positions
+    in :obj:`user`, items, and values, perhaps several of one item.
+
+    Args:
+        lists ((torch.Tensor, torch.Tensor, torch.Tensor)): What
+            :meth:`ItemNeighbors.lists` returns.
+        owned (UserItems): The items of all users.
+        user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+    """
+    ptr, item, weight = lists
+    row, own = owned.edges_of(user)
+    place, entry = entries_of(ptr, own)
+    row = row.index_select(0, place)
+    scale = _scale(owned, user).to(weight.dtype).index_select(0, row)
+    value = weight.index_select(0, entry) * scale
+    return row, item.index_select(0, entry), value
+
+
+def _scale(owned: UserItems, user: Tensor) -> Tensor:
+    ptr = owned.rowptr
+    count = ptr.index_select(0, user + 1) - ptr.index_select(0, user)
+    return count.clamp(min=1).double().rsqrt()
+
+
+class NeighborScorer(EmbeddingScorer):
+    r"""Scores by inner product, and by those neighbors of an item that a user
+    has:
+
+    .. math::
+        \hat{y}_{ui} = \mathbf{x}_u^{\top} \mathbf{x}_i + \frac{1}
+        {\sqrt{|\mathcal{N}_u|}} \sum_{j \in \mathcal{N}_u \cap \mathcal{N}(i)}
+        w_{ji}
+
+    Args:
+        user_emb (torch.Tensor): The embeddings of all users, of shape
+            :obj:`[num_users, channels]`.
+        item_emb (torch.Tensor): The embeddings of all items, of shape
+            :obj:`[num_items, channels]`.
+        neighbors (ItemNeighbors): The neighbors of all items.
+        owned (UserItems): The items :math:`\mathcal{N}_u` of all users.
+
+    Raises:
+        ValueError: If the embeddings are not finite.
+    """
+
+    def __init__(
+        self,
+        user_emb: Tensor,
+        item_emb: Tensor,
+        neighbors: ItemNeighbors,
+        owned: UserItems,
+    ) -> None:
+        super().__init__(user_emb, item_emb)
+        self.neighbors, self.owned = neighbors, owned
+        self.catalogue_size = item_emb.size(0)
+
+    @classmethod
+    def from_tables(
+        cls, scorer: EmbeddingScorer, tables: NeighborTables
+    ) -> "NeighborScorer":
+        r"""Adds neighbors to inner products.
+
+        Args:
+            scorer (EmbeddingScorer): The inner products.
+            tables (NeighborTables): What neighbors add.
+        """
+        return cls(scorer.user_emb, scorer.item_emb, *tables)
+
+    def tables(self) -> NeighborTables:
+        r"""Returns what neighbors add, in float32, on the CPU."""
+        neighbor, weight = (x.detach().cpu() for x in self.neighbors)
+        owned = UserItems(*(x.cpu() for x in self.owned))
+        return NeighborTables(ItemNeighbors(neighbor, weight.float()), owned)
+
+    def score(self, user: Tensor) -> Tensor:
+        r"""Returns the scores of all items for some users."""
+        scores = super().score(user)
+        row, item, value = self.from_neighbors(user)
+        return scores.index_put_((row, item), value.float(), accumulate=True)
+
+    def from_neighbors(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        r"""Returns what neighbors add, see :func:`neighbor_entries`.
+
+        Args:
+            user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+        """
+        return neighbor_entries(self._lists, self.owned, user)
+
+    def pairs(self, user: Tensor, item: Tensor) -> Tensor:
+        r"""Returns the scores of pairs."""
+        near = self.neighbors.neighbor[item]
+        wanted = user.view(-1, 1) * self.catalogue_size + near
+        is_own = self._keys[torch.searchsorted(self._keys, wanted)] == wanted
+        scale = _scale(self.owned, user).to(self.neighbors.weight.dtype)
+        total = (self.neighbors.weight[item] * is_own).sum(dim=1) * scale
+        return super().pairs(user, item) + total.float()
+
+    def select(self, item: Tensor) -> "NeighborScorer":
+        r"""Returns what scores some of the items only."""
+        rows = ItemNeighbors(*(table[item] for table in self.neighbors))
+        out = NeighborScorer(
+            self.user_emb, self.item_emb[item], rows, self.owned
+        )
+        out.catalogue_size = self.catalogue_size
+        return out
+
+    def for_users(self, user_emb: Tensor, owned: UserItems) -> "NeighborScorer":
+        r"""Returns what scores the items for other users."""
+        out = copy(self)
+        out._set_users(user_emb)
+        out.owned = owned
+        vars(out)["_lists"] = self._lists  # Made once, for all of them.
+        vars(out).pop("_keys", None)
+        return out
+
+    @cached_property
+    def _lists(self) -> Lists:
+        return self.neighbors.lists(self.catalogue_size)
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        """The pairs of users and their items, ascending, and one behind."""
+        every = torch.arange(self.num_users, device=self.device)
+        row, item = self.owned.edges_of(every)
+        key = row * self.catalogue_size + item
+        return torch.cat([key, key.new_full((1,), BEHIND_ALL)])
