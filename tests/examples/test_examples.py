@@ -92,3 +92,11 @@ class TestContentLightGCN(RankingModelTests):
         "ContentLightGCN"
     ]
     options = {"in_channels": {"m0": 3, "m1": 4}}
+
+
+def test_lenskit_scorer(run: Any) -> None:
+    pytest.importorskip("lenskit")  # An environment of its own has it.
+    found = re.findall(r"(\w+) +NDCG@10 (0\.\d{4})\n", run("lenskit_scorer.py"))
+    popular, neighbors, ours = (float(value) for _, value in found)
+    assert [name for name, _ in found][-1] == "TMFUNScorer"
+    assert ours > 1.5 * neighbors > popular > 0
