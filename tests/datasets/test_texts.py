@@ -190,8 +190,8 @@ def test_parquet(encoder: str) -> None:
         ({"encoder": None}, r"'encoder' must be .* in 'items\.csv' \(got None"),
         ({"encoder": "all"}, r"'encoder' must be .*'all': all is no model\)"),
         (
-            {"text_cols": ["titel"]},
-            r"'items\.csv' must have .* item_id, titel \(got 6 rows and the "
+            {"text_cols": ["heading"]},
+            r"'items\.csv' must have .* item_id, heading \(got 6 rows and the "
             r"columns item_id, title, price, description\)",
         ),
         ({"item_col": "id"}, "must have .* item_col='id'"),
