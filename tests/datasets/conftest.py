@@ -1,8 +1,12 @@
+import os
+import sys
 from pathlib import Path
-from typing import Callable, Dict, Iterator, Optional
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 import pytest
+import torch
 
 # Users 0-2, items 0-4, out of order; splits of 6, 2 and 2.
 ROWS = """\
@@ -76,3 +80,42 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.skip("the real data sets are not in '../shared/data'")
     return path
+
+
+class Encoder(torch.nn.Module):
+    """Stands for a model: counts letters, and what it is asked for."""
+
+    asked: List[str] = []
+
+    def __init__(self, path: str, local_files_only: bool) -> None:
+        super().__init__()
+        if not local_files_only and path != "all-letters":
+            raise OSError(f"{path} is no model\nsee there")
+        assert local_files_only == os.path.isdir(path)
+        self.weight = torch.nn.Parameter(torch.ones(3))
+
+    def encode(
+        self, texts: List[str], convert_to_numpy: bool, show_progress_bar: bool
+    ) -> np.ndarray:
+        assert convert_to_numpy
+        assert not show_progress_bar  # We have one of our own.
+        self.asked.extend(texts)
+        rows = [[text.count(letter) for letter in "abc"] for text in texts]
+        return np.array(rows, dtype=np.float32) * self.weight.detach().numpy()
+
+
+@pytest.fixture
+def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    module: Any = SimpleNamespace(SentenceTransformer=Encoder)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    path = tmp_path / "encoder"
+    path.mkdir()
+    return str(path)
+
+
+@pytest.fixture
+def asked(encoder: str, monkeypatch: pytest.MonkeyPatch) -> List[str]:
+    """The texts that the model has been asked for."""
+    texts: List[str] = []
+    monkeypatch.setattr(Encoder, "asked", texts)
+    return texts

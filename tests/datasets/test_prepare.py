@@ -4,7 +4,6 @@ import os
 import sys
 from dataclasses import asdict
 from decimal import Decimal
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -59,29 +58,6 @@ def assert_same(read, expected):
     for key, value in b["item"].items():
         same = a["item"][key]
         assert same == value if key == "num_nodes" else same.equal(value)
-
-
-class Encoder:
-    """Stands for a model: counts letters."""
-
-    def __init__(self, path, local_files_only):
-        assert os.path.isdir(path)
-        assert local_files_only
-
-    def encode(self, texts, convert_to_numpy, show_progress_bar):
-        assert convert_to_numpy
-        assert not show_progress_bar  # For so few texts.
-        rows = [[text.count(letter) for letter in "abc"] for text in texts]
-        return np.array(rows, dtype=np.float32)
-
-
-@pytest.fixture
-def encoder(tmp_path, monkeypatch):
-    module = SimpleNamespace(SentenceTransformer=Encoder)
-    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    path = tmp_path / "encoder"
-    path.mkdir()
-    return str(path)
 
 
 @pytest.fixture
@@ -579,7 +555,7 @@ LISTS = [[1.0, 2.0]] * 29
     [
         (lambda f: f / "m.npy", "m.npy' does not exist"),
         (lambda f: f / "m.txt", r"'features' must be .*m.txt'\)"),
-        (lambda f: f / "texts", "existing folders of .txt files"),
+        (lambda f: f / "texts", "existing folders of .txt or .npy files"),
         (
             lambda f: npy(f, rows=29),
             r"must have 30 rows, .*log.csv' has items \(got 29\)",

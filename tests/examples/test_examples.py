@@ -4,11 +4,19 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
-from tmfun_pyg.datasets import SyntheticMultimodal
+from tmfun_pyg.datasets import (
+    MultimodalRecDataset,
+    SyntheticMultimodal,
+    prepare,
+)
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.testing import RankingModelTests
 from tmfun_pyg.training import dataset_options
@@ -92,3 +100,80 @@ class TestContentLightGCN(RankingModelTests):
         "ContentLightGCN"
     ]
     options = {"in_channels": {"m0": 3, "m1": 4}}
+
+
+def test_lenskit_scorer(run: Any) -> None:
+    pytest.importorskip("lenskit")  # An environment of its own has it.
+    found = re.findall(r"(\w+) +NDCG@10 (0\.\d{4})\n", run("lenskit_scorer.py"))
+    popular, neighbors, ours = (float(value) for _, value in found)
+    assert [name for name, _ in found][-1] == "TMFUNScorer"
+    assert ours > 1.5 * neighbors > popular > 0
+
+
+class FakeResNet(torch.nn.Module):
+    """Stands for a model of torchvision: the mean of each color."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.fc = torch.nn.Linear(3, 3), torch.nn.Linear(3, 1000)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.eye(3))
+            self.layer.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.layer(x.mean(dim=(2, 3))))
+
+
+@pytest.fixture
+def torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of PyPI does not import beside the CPU build of torch."""
+
+    def transform(image: Any) -> torch.Tensor:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+    weights = SimpleNamespace(transforms=lambda: transform)
+    models: Any = ModuleType("torchvision.models")
+    models.get_model_weights = lambda name: SimpleNamespace(DEFAULT=weights)
+    models.get_model = lambda name, weights: FakeResNet()
+    module: Any = ModuleType("torchvision")
+    module.models = models
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+
+
+def test_encode_images(
+    run: Any, torchvision: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    colors = [(9, 0, 0), (0, 9, 0), (0, 0, 9), (1, 2, 3)]
+    for n, color in enumerate(colors):
+        image.new("RGB", (4, 4), color).save(f"{n}.png")
+    whole = Path("3.png").read_bytes()
+    Path("3.png").write_bytes(whole[:45])
+    Path("4.png").write_text("no picture")
+    names = [f"00{n},{n}.png" for n in range(6)]  # There is no 5.png.
+    text = "\n".join(["item_id,image", *names, "006,", "NA,0.png", ""])
+    Path("items.csv").write_text(text)
+    out = run("encode_images.py", "items.csv", "--batch-size", "2")
+    assert out.splitlines() == [
+        "2 missing, such as of item 005",
+        "2 broken, such as of item 003",
+        "image_feat.npy: 3 features of 4 items",
+    ]
+    log = pd.DataFrame({"user_id": np.repeat(range(9), 4)})
+    ids = ["000", "001", "002", "003", "006", "NA"]
+    log["item_id"] = [ids[(u + n) % 6] for u in range(9) for n in range(4)]
+    log.to_csv("log.csv", index=False)
+    report = prepare("log.csv", "out", "own", {"image": "image_feat.npy"})
+    assert report.assumed == []
+    dataset = MultimodalRecDataset("out", "own", zero_rows="mask")
+    assert dataset.item_ids.tolist() == ids
+    rows = [list(color) for color in colors[:3]]
+    expected = [*rows, [0, 0, 0], [0, 0, 0], rows[0]]
+    assert dataset[0]["item"].x_image.tolist() == expected
+
+    Path("items.csv").write_text("item_id,image\n004,4.png\n")
+    with pytest.raises(SystemExit, match=r"no picture in 'items\.csv' could"):
+        run("encode_images.py", "items.csv", "--out", "new.npy")
+    assert not Path("new.npy").exists()

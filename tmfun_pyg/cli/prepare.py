@@ -8,7 +8,9 @@ from tmfun_pyg.training import DatasetOptions
 
 SEVERAL = {
     "columns": "The names of all columns of a log in text that has no header, "
-    "as --columns user_id item_id timestamp."
+    "as --columns user_id item_id timestamp.",
+    "text_cols": "The columns of texts in --texts, as --text_cols title "
+    "description.",
 }
 
 
@@ -35,6 +37,8 @@ def prepare(
     k_core: int = 0,
     seed: int = 0,
     zero_rows: Literal["error", "mask"] = "error",
+    texts: Optional[Path] = None,
+    text_cols: Optional[List[str]] = None,
     encoder: Optional[str] = None,
     items: Optional[Path] = None,
     overwrite: bool = False,
@@ -48,7 +52,8 @@ def prepare(
         out: The folder that the data set's folder is made in.
         name: The name of the data set.
         features: The features of each modality, as --features.MODALITY PATH:
-            a .npy file, a .parquet file, or a folder of texts ITEM_ID.txt.
+            a .npy file, a .parquet file, a folder of texts ITEM_ID.txt, or a
+            folder of vectors ITEM_ID.npy, as Ducho writes them.
             The item ids of the rows of NAME.npy are the lines of
             NAME_ids.txt beside it, or of --feature_ids; with neither, rows
             are in the sorted order of the item ids of the log.
@@ -74,7 +79,11 @@ def prepare(
         seed: The seed of the random split.
         zero_rows: What a feature row of zeros means: a mistake, or an item
             that lacks the modality (mask).
-        encoder: The folder of the sentence-transformers model for texts.
+        texts: A .csv, .tsv or .parquet file with a row an item, whose columns
+            --text_cols become the modality text; items without a text lack it.
+        text_cols: See above.
+        encoder: The sentence-transformers model for texts: its folder, or its
+            name, by which that library finds or downloads it.
         items: A .csv, .tsv or .parquet file with a row an item: the column
             --item-col and some of title, image_url and group.
         overwrite: Whether to replace a data set of this name.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._json_lines import read_json_lines
+from tmfun_pyg.datasets._text_table import join_texts
 
 
 class Fields(NamedTuple):
@@ -74,7 +75,7 @@ def read_meta(
             "title": texts["title"],
             "image_url": rows[fields.images[0]].map(_image),
             "group": rows[fields.group].map(_text),
-            "text": _joined(list(texts.values())),
+            "text": join_texts(list(texts.values())),
         }
         for name in fields.images[1:]:
             image = columns["image_url"]
@@ -95,11 +96,6 @@ def _text(value: Any) -> str:
     parts = value if isinstance(value, list) else [value]
     texts = [part for part in parts if isinstance(part, str)]
     return " ".join(" ".join(texts).split())
-
-
-def _joined(columns: List[pd.Series]) -> pd.Series:
-    text = columns[0].str.cat(columns[1:], sep=" ")
-    return text.str.split().str.join(" ")
 
 
 def _image(value: Any) -> str:

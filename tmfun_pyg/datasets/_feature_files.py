@@ -1,15 +1,14 @@
-import os
 import os.path as osp
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Optional, Tuple, Union
 
 import numpy as np
 import pandas as pd
 
-from tmfun_pyg.datasets._files import read_parquet, read_text
+from tmfun_pyg.datasets._feature_folders import read_feature_folder
+from tmfun_pyg.datasets._files import read_parquet
 from tmfun_pyg.datasets._ids import IdType, check_complete, distinct_ids
 from tmfun_pyg.datasets.features import NUMBERS, read_features
 from tmfun_pyg.datasets.id_files import read_ids_of_rows
-from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.ids import ids_from_text
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
@@ -27,11 +26,12 @@ def read_feature_file(
     """Reads the features of a modality.
 
     Args:
-        path (str): A ``.npy`` or ``.parquet`` file, or a folder of texts.
+        path (str): A ``.npy`` or ``.parquet`` file, or a folder with a file for
+            each item.
         ids_path (str, optional): The item ids of a ``.npy`` file.
         item_col (str): The column of item ids in a ``.parquet`` file.
         id_type (str): See :func:`distinct_ids`.
-        encoder (str, optional): The folder of the model that encodes texts.
+        encoder (str, optional): The model that encodes texts.
 
     Returns:
         The item ids and a matrix, or the matrix alone if it has no ids.
@@ -48,7 +48,7 @@ def read_feature_file(
         )
     source = f"'{path}'"
     if osp.isdir(path):
-        names, matrix = _encode_texts(path, encoder)
+        names, matrix = read_feature_folder(path, encoder)
         ids: Any = ids_from_text(names)
     elif suffix == ".npy":
         matrix = read_features(path)
@@ -63,7 +63,7 @@ def read_feature_file(
     else:
         raise ValueError(
             f"'features' must be .npy or .parquet files, or existing folders "
-            f"of .txt files (got '{path}')"
+            f"of .txt or .npy files (got '{path}')"
         )
     return distinct_ids(ids, source, id_type), matrix
 
@@ -126,46 +126,3 @@ def _stack_lists(column: Any, source: str) -> np.ndarray:
             f"{source} must have lists of numbers (got {matrix.dtype} values)"
         )
     return matrix
-
-
-def _encode_texts(
-    folder: str, encoder: Optional[str]
-) -> Tuple[List[str], np.ndarray]:
-    """Encodes the texts of a folder of files ``<item id>.txt``.
-
-    Args:
-        folder (str): The folder. Empty texts are encoded as zeros.
-        encoder (str, optional): The folder of a sentence-transformers model.
-
-    Returns:
-        The item ids and a matrix with a row for each.
-
-    Raises:
-        ImportError: If sentence-transformers is not installed.
-        ValueError: If a file or the model is missing.
-    """
-    files = sorted(f for f in os.listdir(folder) if not f.startswith("."))
-    other = [file for file in files if not file.endswith(".txt")]
-    if other or not files:
-        raise ValueError(
-            f"'{folder}' must hold files '<item id>.txt' and no others (got "
-            f"{other[:1] or 'no file'})"
-        )
-    texts = [read_text(osp.join(folder, file)) for file in files]
-    filled = [text for text in texts if text.strip()]
-    if not filled:
-        raise ValueError(f"'{folder}' must hold texts (got only empty files)")
-    if encoder is None or not osp.isdir(encoder):
-        raise ValueError(
-            f"'encoder' must be the folder of a sentence-transformers model "
-            f"for the texts in '{folder}' (got {encoder!r}); models are not "
-            f"downloaded"
-        )
-    library = import_extra("sentence_transformers", "encode")
-    model = library.SentenceTransformer(encoder, local_files_only=True)
-    rows = model.encode(
-        filled, convert_to_numpy=True, show_progress_bar=len(texts) > 1000
-    )
-    matrix = np.zeros((len(texts), rows.shape[1]), dtype=rows.dtype)
-    matrix[[bool(text.strip()) for text in texts]] = rows
-    return [file.removesuffix(".txt") for file in files], matrix

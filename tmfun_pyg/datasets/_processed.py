@@ -28,6 +28,12 @@ TOLD = ("tmfun_pyg", "torch_geometric")
 BLOCK = 2**22  # Bytes of a file that are read at once.
 
 
+def cache_folder() -> str:
+    """Returns the folder of what can be made again."""
+    folder = os.environ.get("TMFUN_CACHE") or DEFAULT_CACHE
+    return osp.expanduser(folder)
+
+
 def find_dir(root: str, name: str, raw_dir: str) -> str:
     """Returns the folder of processed files: beside the raw folder if that is
     ``<root>/<name>/raw``, else in the cache.
@@ -35,9 +41,8 @@ def find_dir(root: str, name: str, raw_dir: str) -> str:
     folder = osp.join(root, name)
     if raw_dir == osp.join(folder, "raw"):
         return osp.join(folder, "processed")
-    cache = os.environ.get("TMFUN_CACHE") or DEFAULT_CACHE
     key = f"{name}-{_digest(osp.realpath(raw_dir))}"
-    return osp.join(osp.expanduser(cache), key)
+    return osp.join(cache_folder(), key)
 
 
 def state_of(option: Any) -> Optional[str]:

@@ -76,22 +76,31 @@ def read_item_file(path: str, item_col: str, id_type: IdType) -> ItemFile:
         ImportError: If pyarrow is needed, but not installed.
         ValueError: If the file is missing or has another format.
     """
+    return item_file(read_item_rows(path), path, item_col, id_type)
+
+
+def read_item_rows(path: str) -> pd.DataFrame:
+    """Returns a ``.csv``, ``.tsv`` or ``.parquet`` file as DataFrame, all of
+    text as it is written.
+
+    Raises:
+        ImportError: If pyarrow is needed, but not installed.
+        ValueError: If the file is missing or has another format.
+    """
     suffix = osp.splitext(path.lower().removesuffix(".gz"))[1]
     if suffix == ".parquet":
-        frame = read_parquet(path)
-    elif suffix in SEPARATORS:
-        frame = read_csv(
-            path,
-            sep=SEPARATORS[suffix],
-            dtype=str,
-            keep_default_na=False,  # "NA" is a title like any other.
-            na_values=[""],
-        )
-    else:
+        return read_parquet(path)
+    if suffix not in SEPARATORS:
         raise ValueError(
             f"'{path}' must be a .csv, .tsv or .parquet file (got '{suffix}')"
         )
-    return item_file(frame, path, item_col, id_type)
+    return read_csv(
+        path,
+        sep=SEPARATORS[suffix],
+        dtype=str,
+        keep_default_na=False,  # "NA" is a title like any other.
+        na_values=[""],
+    )
 
 
 def read_items(items: Any, item_col: str, id_type: IdType) -> ItemFile:

@@ -16,6 +16,8 @@ from tmfun_pyg.datasets._ids import IdType
 from tmfun_pyg.datasets._log import read_log
 from tmfun_pyg.datasets._log_files import TextFormat
 from tmfun_pyg.datasets._split import Ratios, Split
+from tmfun_pyg.datasets._text_encoder import encode_texts
+from tmfun_pyg.datasets._text_table import read_text_table
 from tmfun_pyg.datasets.features import (
     ZeroRows,
     check_by_modality,
@@ -27,6 +29,7 @@ from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
 REPORT = "report.json"
 TEXTS = "item_texts.csv"
+TEXT = "text"  # The modality that is encoded of a table.
 
 
 def prepare(
@@ -49,6 +52,8 @@ def prepare(
     seed: int = 0,
     zero_rows: ZeroRows = "error",
     feature_ids: Optional[Dict[str, str]] = None,
+    texts: Optional[str] = None,
+    text_cols: Optional[Sequence[str]] = None,
     encoder: Optional[str] = None,
     items: Optional[str] = None,
     overwrite: bool = False,
@@ -86,8 +91,15 @@ def prepare(
       and the report says so.
     * A :obj:`.parquet` file with the column :obj:`item_col` and either one
       column of lists or any number of numeric columns.
+    * A folder of vectors, :obj:`<item id>.npy`, as Ducho writes them for a
+      modality and a model.
     * A folder of texts, :obj:`<item id>.txt`, which a sentence-transformers
       model encodes. Empty texts are encoded as zeros.
+
+    The modality :obj:`text` may come from columns of a table, :obj:`texts`,
+    as well. Items without a text lack it. What a model has encoded is kept
+    under :obj:`$TMFUN_CACHE` and found again by the text, so that a call that
+    was killed goes on where it was.
 
     Item ids of files match those of the log as text: :obj:`12` is
     :obj:`"12"`, but not :obj:`"012"`. If some of all item ids are no integers,
@@ -145,8 +157,14 @@ def prepare(
         feature_ids (Dict[str, str], optional): For modalities in
             :obj:`.npy` files, the path of the file of item ids, if it is
             not beside them. (default: :obj:`None`)
-        encoder (str, optional): The folder of the sentence-transformers
-            model for texts; models are not downloaded.
+        texts (str, optional): The path of a :obj:`.csv`, :obj:`.tsv` or
+            :obj:`.parquet` file with the texts of items, a row an item: the
+            column :obj:`item_col` and those of :obj:`text_cols`, such as
+            :obj:`item_texts.csv`. (default: :obj:`None`)
+        text_cols (List[str], optional): The columns of :obj:`texts` that
+            make up a text, in this order. (default: :obj:`None`)
+        encoder (str, optional): The sentence-transformers model for texts: its
+            folder, or its name, by which that library finds or downloads it.
             (default: :obj:`None`)
         items (str, optional): The path of a :obj:`.csv`, :obj:`.tsv` or
             :obj:`.parquet` file of what people know items by, a row an item:
@@ -179,6 +197,24 @@ def prepare(
         raise ValueError(
             f"'feature_ids' must be given for modalities of {list(features)} "
             f"(got {unknown})"
+        )
+    files = dict(features)
+    if texts is not None:
+        if not text_cols or isinstance(text_cols, str):
+            raise ValueError(
+                f"'text_cols' must list the columns of texts in '{texts}' (got "
+                f"{text_cols!r})"
+            )
+        if TEXT in features:
+            raise ValueError(
+                f"'features' must not have the modality '{TEXT}' beside "
+                f"'texts', which are it"
+            )
+        files[TEXT] = os.fspath(texts)
+    elif text_cols:
+        raise ValueError(
+            f"'text_cols' must come with 'texts', the file of these columns "
+            f"(got {list(text_cols)})"
         )
     if re.fullmatch(r"[\w-][\w.-]*", name) is None:
         raise ValueError(
@@ -214,18 +250,13 @@ def prepare(
         tables[modality] = read_feature_file(
             os.fspath(path), ids_path, item_col, id_type, encoder
         )
+    if texts is not None and text_cols:
+        ids, rows = read_text_table(files[TEXT], item_col, text_cols, id_type)
+        tables[TEXT] = ids, encode_texts(rows, encoder, f"'{files[TEXT]}'")
     content = content_from_log(
-        full_log,
-        tables,
-        split,
-        ratios,
-        k_core,
-        seed,
-        zero_rows,
-        id_type,
-        features,
+        full_log, tables, split, ratios, k_core, seed, zero_rows, id_type, files
     )
-    for modality, path in features.items():
+    for modality, path in files.items():
         mask = content.data["item"].get(f"mask_{modality}")
         if mask is not None and not bool(mask.any()):
             raise ValueError(
@@ -233,10 +264,10 @@ def prepare(
                 f"(got none for k_core={k_core})"
             )
     ignored: List[str] = []
-    texts = None
+    item_texts = None
     if items is not None:
         known = full_log.item_ids
-        file, texts, ignored = _read_items(
+        file, item_texts, ignored = _read_items(
             os.fspath(items), format, item_col, id_type, known
         )
         table = file.of_items(content.item_ids)
@@ -257,9 +288,11 @@ def prepare(
             )
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
-        if texts is not None:
-            kept = texts["item_id"].isin(content.item_ids.astype(str))
-            texts[kept].to_csv(part / TEXTS, index=False, lineterminator="\n")
+        if item_texts is not None:
+            is_kept = item_texts["item_id"].isin(content.item_ids.astype(str))
+            item_texts[is_kept].to_csv(
+                part / TEXTS, index=False, lineterminator="\n"
+            )
         with open(part / REPORT, "w", encoding="utf-8") as f:
             json.dump(asdict(report), f, indent=2, ensure_ascii=False)
             f.write("\n")
