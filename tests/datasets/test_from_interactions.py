@@ -357,7 +357,7 @@ def test_transforms():
 def with_value(column, value, row=7):
     log = make_log()
     log[column] = log[column].astype(object)
-    log.loc[row, column] = value
+    log.at[row, column] = value
     return log
 
 

@@ -136,7 +136,7 @@ def test_per_user_metrics(
     store = data["user", "interacts", "item"]
     held_out = store[f"{split}_edge_label_index"]
     for place in (0, -1):
-        user = out["user"][place]
+        user = int(out["user"][place])
         store[f"{split}_edge_label_index"] = held_out[:, held_out[0] == user]
         expected = evaluate(emb, data, split, ks=[k])
         for name in ("recall", "ndcg"):
