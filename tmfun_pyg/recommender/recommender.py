@@ -33,6 +33,7 @@ from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
 from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.recommender.serving_scorer import ServingScorer
 from tmfun_pyg.recommender.similarity import (
     check_known,
     content_vectors,
@@ -176,9 +177,12 @@ class Recommender:
     @cached_property
     def scorer(self) -> Scorer:
         r"""Scores all items for users, by indices."""
-        if self._cold is None:
-            return self.model.scorer(self.data)
-        return EmbeddingScorer(*self._cold.extend(self._encoding))
+        if self._cold is not None:
+            return ServingScorer(*self._cold.extend(self._encoding))
+        scorer = self.model.scorer(self.data)
+        if not isinstance(scorer, EmbeddingScorer):
+            return scorer
+        return ServingScorer(scorer.user_emb, scorer.item_emb)
 
     @cached_property
     def _cold(self) -> Optional[ColdItems]:
@@ -242,7 +246,7 @@ class Recommender:
             exclude_seen,
             folded_in=history is not None,
             cold_share=cold_share,
-            is_cold=self.popularity == 0,
+            popularity=self.popularity,
         )
 
     @takes_arguments_of(recommend_iter)

@@ -20,8 +20,8 @@ from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
+from tmfun_pyg.recommender.serving_scorer import ServingScorer
 from tmfun_pyg.utils.ids import RawIds
-from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
 VERSION = 3
@@ -108,7 +108,7 @@ class Exported:
                 self._items.filter(items, exclude_items, max_per_group, groups),
                 exclude_seen,
                 cold_share=cold_share,
-                is_cold=self.popularity == 0,
+                popularity=self.popularity,
                 index=index,
             )
         )
@@ -145,7 +145,7 @@ class Exported:
 
     @cached_property
     def _scorer(self) -> FallbackScorer:
-        scorer = EmbeddingScorer(self.user_emb, self.item_emb)
+        scorer = ServingScorer(self.user_emb, self.item_emb)
         source = Fallback.parse(self.fallback).source
         return FallbackScorer(scorer, self.known, self.fallback_score, source)
 
