@@ -80,6 +80,7 @@ def main() -> None:
     dataset = make_dataset(args)
     for name in args.models:
         model = getattr(tmfun_pyg.nn, name).from_data(dataset[0])
+        model.eval()  # As one that is loaded.
         recommender = Recommender(model, dataset)
         recommend = partial(_recommend, recommender)
         sizes = [1] * args.repeats, [args.batch] * 3

@@ -171,9 +171,10 @@ def test_similar_to_items_never_trained(capsys: Any) -> None:
     )
     write_ids("asked.txt", [3, 7])
     assert run("similar", "--items", "asked.txt") == 1
-    error = capsys.readouterr().err.splitlines()[-1]
+    error = capsys.readouterr().err
     assert error.startswith("tmfun similar: error: --items must have training")
-    assert error.endswith("(got 1 item(s): 7)")
+    assert error.endswith("(got 1 item(s): 7)\n")
+    assert error.count("\n") == 1
     assert run("similar", "--by", "visual") == 0
     assert len({row["item_id"] for row in read_rows()}) == NUM_ITEMS
 

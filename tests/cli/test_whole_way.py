@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.datasets import SyntheticMultimodal
@@ -89,6 +90,10 @@ def test_whole_way(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     row = served.user_ids.tolist().index(first["user_id"])
     column = served.item_ids.tolist().index(first["item_id"])
     score = served.user_emb[row] @ served.item_emb[column]
+    (neighbor, weight), owned = served.neighbors
+    own = owned.col[owned.rowptr[row] : owned.rowptr[row + 1]]
+    gain = weight[column][torch.isin(neighbor[column], own)].sum()
+    score += gain / len(own) ** 0.5
     assert float(score) == pytest.approx(float(first["score"]), rel=1e-4)
 
     pytest.importorskip("matplotlib")

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from dense_content import draw_parameters, item_mask, normalized_features
+from dense_tmfun import dense_neighbors
 from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
 
 from tmfun_pyg.datasets import SyntheticMultimodal
@@ -51,14 +52,26 @@ def sums(explanation):
     return float(explanation.contributions.sum()) + explanation.user_part
 
 
+def in_double(model):
+    neighbor, weight = model.neighbor_score.neighbors()
+    return neighbor, weight.double()
+
+
 def assert_sums_to_the_score(model, data, users, items, rtol, cold=None):
     with torch.no_grad():
         emb = model(data)
         if cold is not None:
             emb = cold.extend(model.encode(data))
+        near = torch.zeros(model.num_items, model.num_items).double()
+        if isinstance(model, TMFUN):
+            near.scatter_add_(1, *in_double(model))
+    r = dense_interactions(data).double()
+    scale = r.sum(dim=1, keepdim=True).clamp(min=1).sqrt()
+    of_neighbors = r / scale @ near.t()
     for user, item in itertools.product(users, items):
         found = explain(model, data, user, item, cold=cold)
         expected = float((emb[0][user] * emb[1][item]).sum())
+        expected += float(of_neighbors[user, item])
         # Parts may be larger than their sum:
         parts = found.contributions.abs().sum() + abs(found.user_part)
         atol = rtol * float(parts)
@@ -256,6 +269,11 @@ def dense_paths(model, data, user, item):
         x = x / x.norm(dim=1, keepdim=True)
         f = x @ getattr(module, f"basis_{name}") * masks[m].view(-1, 1)
         columns.append(module.log_weight[m].exp() * means[m] * (f @ f[item]))
+    gain = dense_neighbors(r, 20)[item]
+    near = torch.zeros(NUM_ITEMS).double()
+    for j, (count, root) in gain.items():
+        near[j] = model.neighbor_score.log_weight.exp() * count / root
+    columns.append(r[user] * near / r[user].sum().clamp(min=1).sqrt())
     return torch.stack(columns, dim=1).detach(), own.item()
 
 
@@ -276,6 +294,7 @@ def test_dense_reference(step_kind, missing):
             "item_graph",
             "content_score:m0",
             "content_score:m1",
+            "neighbors",
         ]
         value = torch.zeros_like(expected)
         value[found.history] = found.contributions

@@ -146,13 +146,16 @@ def propagate(model, batch, to_user, to_item):
     return torch.stack(users).mean(dim=0), torch.stack(items).mean(dim=0)
 
 
-def dense_losses(model, batch, user_emb, pos_emb, neg_emb):
+def dense_losses(model, batch, user_emb, pos_emb, neg_emb, bias=None):
     tables = model.user_embedding.weight, model.item_embedding.weight
     user, pos, neg = in_whole_graph(batch)
     score = (user_emb * pos_emb).sum(dim=1, keepdim=True)
     if model.softmax_negatives:
         shared = neg_emb.flatten(0, 1)[: model.softmax_negatives]
-        others = (user_emb @ shared.t()).exp().sum(dim=1, keepdim=True)
+        others = user_emb @ shared.t()
+        if bias is not None:
+            score, others = score + bias[:, :1], others + bias[:, 1:]
+        others = others.exp().sum(dim=1, keepdim=True)
         rank = {"softmax": (1 + others / score.exp()).log().mean()}
     else:
         other = (user_emb.unsqueeze(1) * neg_emb).sum(dim=2)
@@ -168,6 +171,31 @@ def dense_lightgcn(model, batch, raw):
     users, items = propagate(model, batch, to_user, to_item)
     user, pos, neg = in_batch(batch)
     return dense_losses(model, batch, users[user], items[pos], items[neg])
+
+
+def dense_neighbor_bias(model, batch, raw):
+    """The neighbor scores of every other row, where a mean over what was drawn
+    of a user's items stands for that over all of them.
+    """
+    seen = dense_interactions(raw)
+    together, degree = seen.t() @ seen, seen.sum(dim=0).clamp(min=1)
+    n_id = batch["item"].n_id
+    user, pos, neg = in_batch(batch)
+    drawn = local_matrix(batch, INTERACTS)
+    bias = torch.zeros(len(user), 1 + neg.numel())
+    for row in range(0, len(user), 2):
+        own = [int(j) for j in drawn[user[row]].nonzero() if j != pos[row]]
+        size = int(seen[batch["user"].n_id[user[row]]].sum()) - 1
+        for column, item in enumerate([pos[row], *neg.flatten()]):
+            i, less = n_id[item], column == 0
+            total = 0.0
+            for j in n_id[own]:
+                if i != j:
+                    count = max(float(together[i, j]) - less, 0)
+                    total += count / float(degree[i] * degree[j]) ** 0.5
+            root = max(size, 1) ** 0.5
+            bias[row, column] = root * total / max(len(own), 1)
+    return bias * model.neighbor_score.log_weight.exp()
 
 
 def dense_tmfun(model, batch, raw):
@@ -224,8 +252,9 @@ def dense_tmfun(model, batch, raw):
     full = torch.cat([emb, *score], dim=1)
     neg_emb = full[2 * n :].view(*neg.shape, -1)
     pos_emb = emb[n : 2 * n]
+    bias = dense_neighbor_bias(model, batch, raw)
     return {
-        **dense_losses(model, batch, full[:n], full[n : 2 * n], neg_emb),
+        **dense_losses(model, batch, full[:n], full[n : 2 * n], neg_emb, bias),
         "contrastive": model.contrasts.content(
             content[:n], query[:n], user, present[:n, 2]
         )

@@ -7,7 +7,7 @@ import torch
 from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
-from tmfun_pyg.transforms import FeatureGraph
+from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 NUM_USERS, NUM_ITEMS = 30, 25
 
@@ -29,6 +29,7 @@ def make(cls: Any = TMFUN, names: bool = True, **options: Any) -> Recommender:
     )
     torch.manual_seed(0)
     model = cls.from_data(dataset[0], **options)
+    model.fit(ToRecGraph()(dataset[0]))
     # Far from where it began, so that scores are no ties:
     with torch.no_grad():
         for weight in model.parameters():

@@ -15,7 +15,8 @@ from tmfun_pyg.datasets.item_table import empty_table
 from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
-from tmfun_pyg.utils.retrieval import blocked_topk
+from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 
 COLD_USER = NUM_USERS - 1  # Without a training interaction.
 USER_IDS = np.array([f"user {i} é" for i in range(NUM_USERS)])
@@ -27,6 +28,7 @@ BASE = {
     "user_ids.txt",
     "item_ids.txt",
     "seen.npz",
+    "neighbors.npz",
     "known.npy",
     "popularity.npy",
     "fallback.npy",
@@ -50,6 +52,7 @@ class ToyDataset:
 def make(**kwargs):
     dataset = ToyDataset(**kwargs)
     model = TMFUN.from_data(dataset[0], channels=4)
+    model.fit(ToRecGraph()(dataset[0]))
     draw_parameters(model)
     return Recommender(model, dataset)
 
@@ -168,7 +171,8 @@ def test_safetensors(cls, folder):
     dataset = ToyDataset(missing=False)
     recommender = Recommender(cls.from_data(dataset[0]), dataset)
     recommender.export(folder, ["safetensors"])
-    assert names(folder) == BASE | {"embeddings.safetensors"}
+    files = BASE if cls is TMFUN else BASE - {"neighbors.npz"}
+    assert names(folder) == files | {"embeddings.safetensors"}
     found = safetensors.load_file(folder / "embeddings.safetensors")
     user_emb, item_emb = recommender.model.eval()(recommender.data)
     assert set(found) == {"user_embedding", "item_embedding"}
@@ -190,7 +194,10 @@ def test_faiss(recommender, folder, index):
     found = load_exported(folder)
     # As a server does it: search for more, and leave out what was seen.
     score, item = built.search(found.user_emb.numpy(), NUM_ITEMS)
-    expected_score, expected = ranked(recommender, NUM_ITEMS)
+    alone = EmbeddingScorer(found.user_emb, found.item_emb)
+    expected_score, expected = blocked_topk(
+        alone, NUM_ITEMS, seen=recommender.seen
+    )
     for u in range(NUM_USERS):
         seen = found.seen.edges_of(torch.tensor([u]))[1].numpy()
         is_new = ~np.isin(item[u], seen)
@@ -345,10 +352,10 @@ def test_damaged_files(recommender, folder):
     replaced("manifest.json", json.dumps(manifest).encode())
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(
-        ValueError, match=r"format_version must be 3 \(got 99\)"
+        ValueError, match=r"format_version must be 4 \(got 99\)"
     ):
         load_exported(folder)
-    manifest["format_version"] = 3
+    manifest["format_version"] = 4
     (folder / "manifest.json").write_text(json.dumps(manifest))
     replaced("item_ids.txt", b"1\n2\n")
     replaced("item_ids.txt", b"1\n2\n3\n4\n5\n6\n7")
@@ -371,6 +378,19 @@ def test_damaged_files(recommender, folder):
         broken = {key: array.copy() for key, array in arrays.items()}
         broken[name][-1] = value
         replaced("seen.npz", lambda p, b=broken: np.savez(p, **b))
+    arrays = dict(np.load(folder / "neighbors.npz"))
+    assert arrays["weight"].any()
+    for name, value in (
+        ("neighbor", NUM_ITEMS),
+        ("weight", np.nan),
+        ("trained_rowptr", -1),
+        ("trained_col", -1),
+    ):
+        broken = {key: array.copy() for key, array in arrays.items()}
+        broken[name][-1] = value
+        replaced("neighbors.npz", lambda p, b=broken: np.savez(p, **b))
+    broken = {**arrays, "weight": arrays["weight"][:, 1:]}
+    replaced("neighbors.npz", lambda p, b=broken: np.savez(p, **b))
     os.remove(folder / "seen.npz")
     with pytest.raises(ValueError, match=r"seen\.npz"):
         load_exported(folder)

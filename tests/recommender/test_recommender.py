@@ -17,7 +17,8 @@ from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender import raw_ids as module
 from tmfun_pyg.recommender.export import Exported
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
+from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
+from tmfun_pyg.utils.retrieval import blocked_topk
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -104,17 +105,16 @@ def seen_of(recommender: Recommender) -> UserItems:
 def test_same_as_model(make_recommender: Any, cls: Any) -> None:
     recommender = make_recommender(cls)
     model, dataset = recommender.model.eval(), recommender.dataset
-    emb = model(ToRecGraph()(dataset[0]))
-    score, item = blocked_topk(
-        EmbeddingScorer(*emb), 4, seen=seen_of(recommender)
-    )
+    scorer = model.scorer(ToRecGraph()(dataset[0]))
+    assert isinstance(scorer, NeighborScorer) == (cls is TMFUN)
+    score, item = blocked_topk(scorer, 4, seen=seen_of(recommender))
     found = recommender.recommend(k=4)
     assert found.known.all()
     assert (found.user_id == dataset.user_ids).all()
     assert (found.item_id == dataset.item_ids[item.numpy()]).all()
     assert np.array_equal(found.score, score.numpy())
     seen_too = recommender.recommend(k=4, exclude_seen=False)
-    score, item = blocked_topk(EmbeddingScorer(*emb), 4)
+    score, item = blocked_topk(scorer, 4)
     assert (seen_too.item_id == dataset.item_ids[item.numpy()]).all()
 
 

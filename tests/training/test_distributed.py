@@ -284,10 +284,10 @@ def test_ranks_share_the_batches_of_one_process(
 
 def test_data_is_not_sent(ranks: Ranks) -> None:
     # Without a word to DDP: nothing of the data is a buffer, but for what the
-    # content score treats features with.
+    # content score treats features with, and the neighbors of the items.
     for rank in ranks:
         assert rank["fit"]["sent_buffers"] == []
-        assert len(rank["TMFUN"]["sent_buffers"]) == 4  # Of two modalities.
+        assert len(rank["TMFUN"]["sent_buffers"]) == 2 * 2 + 3
     module = RecommenderModule(make_model(0), make_data())
     assert not hasattr(module, "_ddp_params_and_buffers_to_ignore")
 

@@ -16,6 +16,7 @@ from tmfun_pyg.utils.retrieval import (
 )
 from tmfun_pyg.utils.user_items import UserItems
 
+NOTHING = UserItems(torch.zeros(3, dtype=torch.long), torch.empty(0).long())
 EDGE_INDEX = torch.tensor([[2, 0, 2, 0, 3, 2], [1, 4, 0, 2, 3, 3]])
 
 
@@ -203,3 +204,28 @@ def test_k_must_be_a_whole_number(k: Any) -> None:
     scorer = EmbeddingScorer(torch.ones(2, 1), torch.ones(3, 1))
     with pytest.raises(ValueError, match="'k' must be a whole number"):
         blocked_topk(scorer, k)
+
+
+def test_scores_of_one_user() -> None:
+    """They are by a copy, which is made once; those of more are without."""
+    generator = torch.Generator().manual_seed(0)
+    user_emb = torch.randn(5, 8, generator=generator)
+    item_emb = torch.randn(9, 8, generator=generator)
+    scorer = EmbeddingScorer(user_emb, item_emb)
+    expected = (user_emb.double() @ item_emb.double().t()).float()
+    torch.testing.assert_close(scorer.score(torch.arange(5)), expected)
+    assert "of_items" not in vars(scorer._channels)
+    for user in range(5):
+        found = scorer.score(torch.tensor([user]))
+        torch.testing.assert_close(found, expected[[user]])
+    copied = vars(scorer._channels)["of_items"]
+    assert copied.is_contiguous()
+    found.fill_(0.0)  # Scores are the caller's own.
+    other = scorer.for_users(-user_emb[:2], NOTHING)
+    torch.testing.assert_close(other.score(torch.tensor([1])), -expected[[1]])
+    assert vars(other._channels)["of_items"] is copied
+    item = torch.tensor([7, 2])
+    found = scorer.select(item).score(torch.tensor([3]))
+    torch.testing.assert_close(found, expected[[3]][:, item])
+    half = EmbeddingScorer(user_emb.half(), item_emb.half())
+    assert half.score(torch.tensor([3])).dtype == torch.float

@@ -118,7 +118,7 @@ def in_options(text: str, command: str) -> str:
         lambda match: names.get(match[1], match[0]),
         said,
     )
-    if said.startswith("the "):
+    if said.startswith("the ") and text.startswith("'"):
         said = f"T{said[1:]}"
     text = f"{said}{got}{found}"
     return re.sub(r"\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)

@@ -50,6 +50,9 @@ def explain(
       :math:`s` with,
     * the user's own ID embedding, which belongs to no item.
 
+    The scores of content (:obj:`"content_score:<name>"`) and of neighbors
+    (:obj:`"neighbors"`) are sums over the user's items by themselves.
+
     The weights :math:`\mathbf{c}_{u,s}` themselves depend on the user's items
     too. What the score would be without one of the items is another question.
 

@@ -31,7 +31,7 @@ def recommend_ids(
     exclude_seen: bool = True,
     folded_in: bool = False,
     cold_share: float = 0.0,
-    is_cold: Optional[Tensor] = None,
+    popularity: Optional[Tensor] = None,
     index: Optional[Any] = None,
 ) -> Iterator[Recommendations]:
     r"""Recommends the items of highest score to users, some thousand at a
@@ -54,8 +54,9 @@ def recommend_ids(
             folding them in. (default: :obj:`False`)
         cold_share (float, optional): The share of each list that is for cold
             items. (default: :obj:`0.0`)
-        is_cold (torch.Tensor, optional): Whether each item is cold, given
-            with a share. (default: :obj:`None`)
+        popularity (torch.Tensor, optional): The number of training
+            interactions of each item, given with a share.
+            (default: :obj:`None`)
         index (faiss.Index, optional): The index that finds the items of
             users whom the model knows. (default: :obj:`None`)
     """
@@ -66,8 +67,8 @@ def recommend_ids(
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
     cold = None
-    if cold_share > 0 and is_cold is not None:
-        cold = ColdSlots(cold_share, is_cold, scorer.known)
+    if cold_share > 0 and popularity is not None:
+        cold = ColdSlots(cold_share, popularity == 0, scorer.known)
     asked_of = (
         scorer,
         item_filter or ItemFilter(item_ids),

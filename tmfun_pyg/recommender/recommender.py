@@ -244,7 +244,7 @@ class Recommender:
             exclude_seen,
             folded_in=history is not None,
             cold_share=cold_share,
-            is_cold=self.popularity == 0,
+            popularity=self.popularity,
         )
 
     @takes_arguments_of(recommend_iter)
@@ -418,15 +418,16 @@ class Recommender:
                 what :meth:`recommend` refuses.
         """
         ids = ids_as_text("ids", ids)
-        if by == "embedding":
-            vector = self._item_directions
-            model = type(self.model).__name__
-            check_known(self._items.ids, ids, self.known_items, model)
-        else:
-            vector = content_vectors(self.data, by)
         item_filter = self._items.filter(
             items, exclude_items, max_per_group, groups
         )
+        if by == "embedding":
+            self._embeddings("similar_items")
+            model = type(self.model).__name__
+            check_known(self._items.ids, ids, self.known_items, model)
+            vector = self._item_directions
+        else:
+            vector = content_vectors(self.data, by)
         return most_similar(vector, self._items.ids, ids, k, item_filter)
 
     def similar_users(

@@ -135,9 +135,9 @@ class NeighborScorer(EmbeddingScorer):
         return cls(scorer.user_emb, scorer.item_emb, *tables)
 
     def tables(self) -> NeighborTables:
-        r"""Returns what neighbors add, in float32, on the CPU."""
-        neighbor, weight = (x.detach().cpu() for x in self.neighbors)
-        owned = UserItems(*(x.cpu() for x in self.owned))
+        r"""Returns a copy of what neighbors add, in float32, on the CPU."""
+        neighbor, weight = (x.cpu().clone() for x in self.neighbors)
+        owned = UserItems(*(x.cpu().clone() for x in self.owned))
         return NeighborTables(ItemNeighbors(neighbor, weight.float()), owned)
 
     def score(self, user: Tensor) -> Tensor:

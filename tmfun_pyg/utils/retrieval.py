@@ -1,6 +1,7 @@
 """Top-K retrieval in blocks of users."""
 
 from copy import copy
+from functools import cached_property
 from typing import Any, Optional, Protocol, Sequence, Tuple, Union
 
 import torch
@@ -46,7 +47,11 @@ class Scorer(Protocol):
 
 
 class EmbeddingScorer:
-    r"""Scores by inner product.
+    r"""Scores by inner product, requests of a single user on the CPU as fast
+    as memory can be read: by a copy of the items channel by channel. With the
+    items row by row, :mod:`torch` takes two to three times as long for one
+    user, and about the same for many. The copy is made for the first such
+    request, and shared by :meth:`for_users`.
 
     Args:
         user_emb (torch.Tensor): The embeddings of all users, of shape
@@ -63,6 +68,7 @@ class EmbeddingScorer:
         _check_finite("item", item_emb)
         self.user_emb = user_emb
         self.item_emb = item_emb
+        self._channels = _Channels(item_emb)
         self.num_users = user_emb.size(0)
         self.num_items = item_emb.size(0)
         self.device = item_emb.device
@@ -71,7 +77,10 @@ class EmbeddingScorer:
         r"""Returns the scores of all items for some users."""
         # Scores in half precision would tie too often:
         with torch.autocast(self.device.type, enabled=False):
-            return self.user_emb[user].float() @ self.item_emb.float().t()
+            user_emb = self.user_emb[user].float()
+            if user.numel() == 1 and self.device.type == "cpu":
+                return user_emb @ self._channels.of_items
+            return user_emb @ self.item_emb.float().t()
 
     def select(self, item: Tensor) -> "EmbeddingScorer":
         r"""Returns what scores some of the items only."""
@@ -107,6 +116,17 @@ class EmbeddingScorer:
     def _set_users(self, user_emb: Tensor) -> None:
         _check_finite("user", user_emb)
         self.user_emb, self.num_users = user_emb, user_emb.size(0)
+
+
+class _Channels:
+    """The items, channel by channel."""
+
+    def __init__(self, item_emb: Tensor) -> None:
+        self.item_emb = item_emb
+
+    @cached_property
+    def of_items(self) -> Tensor:
+        return self.item_emb.float().t().contiguous()
 
 
 def _check_finite(name: str, emb: Tensor) -> None:

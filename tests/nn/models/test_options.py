@@ -23,6 +23,7 @@ LEAST = {
     "alignment_weight": 0,
     "contrastive_weight": 0,
     "pair_weight": 0,
+    "neighbors": 0,
 }
 SIZES = {"num_users": 3, "num_items": 4, "in_channels": {"a": 2}}
 CASES = [

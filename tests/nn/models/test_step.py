@@ -43,8 +43,12 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("model_cls", MODELS)
 def test_the_host_never_waits(model_cls, missing, batch, monkeypatch):
     """Runs on the CPU what a GPU would be given."""
-    module = importlib.import_module("tmfun_pyg.nn.models.user_content")
-    monkeypatch.setattr(module, "_has_few_entries", lambda *_: False)
+    for name, function in (
+        ("user_content", "_has_few_entries"),
+        ("neighbor_score", "_is_by_rows"),
+    ):
+        module = importlib.import_module(f"tmfun_pyg.nn.models.{name}")
+        monkeypatch.setattr(module, function, lambda *_: False)
     graph = ToRecGraph()(make_data(2, missing))
     model = model_cls.from_data(graph, channels=4)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)

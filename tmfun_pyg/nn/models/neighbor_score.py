@@ -214,7 +214,7 @@ class _Graph:
     def product(self, user: Tensor, table: Tensor) -> Tensor:
         """Returns the sums of the rows of a table over the items of users."""
         local = table[self.items]
-        if user.is_cuda:  # The host would wait for the number of entries.
+        if not _is_by_rows(user):
             return spmm(self.edge_index, local)[user]
         asked, place = user.unique(return_inverse=True)
         (ptr, col), _ = self.edge_index.get_csr()
@@ -225,6 +225,14 @@ class _Graph:
             sort_order="row",
         )
         return spmm(rows, local).index_select(0, place)
+
+
+def _is_by_rows(user: Tensor) -> bool:
+    """Whether to multiply the rows of some users alone. On a GPU the host would
+    wait for the number of their entries, for longer than the whole product
+    takes.
+    """
+    return not user.is_cuda
 
 
 def _shared_users(edge_index: EdgeIndex, item: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ class Exported:
                 self._items.filter(items, exclude_items, max_per_group, groups),
                 exclude_seen,
                 cold_share=cold_share,
-                is_cold=self.popularity == 0,
+                popularity=self.popularity,
                 index=index,
             )
         )
