@@ -4,7 +4,8 @@
 
 The log is drawn from a seed: 18 rows a user and 93 an item, both by how
 popular they are, with text as ids and times in seconds. Each run is a process
-of its own on one core. Logs stay in the folder, for the next time.
+of its own on one core. Logs stay in the folder, for the next time. Further
+options are those of `tmfun prepare`, such as `--split leave_last_out`.
 """
 
 import argparse
@@ -26,7 +27,7 @@ ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 18, 93
 FIRST, SECONDS = 1_500_000_000, 2 * 10**8
 
 
-def write_log(path: Path, num_rows: int, seed: int = 0) -> None:
+def write_log(path: Path, num_rows: int, seed: int) -> None:
     """Writes a log, unless it is there."""
     if path.exists():
         return
@@ -69,24 +70,17 @@ def _draw(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
     return place * 1_000_003 % size
 
 
-def run(log: Path, options: List[str]) -> Tuple[float, float, float]:
-    """Returns the seconds, those of them on the processor, and the peak
-    memory, in GiB, of a process.
+def run(command: List[str]) -> Tuple[float, float, float]:
+    """Returns the seconds of a process on one core, those of them that it
+    was at work, and its peak memory, in GiB.
     """
-    out = log.with_name("out")
-    shutil.rmtree(out, ignore_errors=True)
-    command = [sys.executable, "-m", "tmfun_pyg", "prepare", "--name", "own"]
-    command += ["--log", str(log), "--out", str(out)]
-    command += ["--time_col", "timestamp", *options]
     start = time.perf_counter()
-    with open(log.with_name("report.txt"), "w") as report:
-        process = subprocess.Popen(command, stdout=report)
-        os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
-        _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+    _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {status}")
-    shutil.rmtree(out)
+        raise SystemExit(f"'{' '.join(command)}' ended with {status}")
     busy = usage.ru_utime + usage.ru_stime
     return seconds, busy, usage.ru_maxrss / 2**20  # Linux: in KiB.
 
@@ -98,16 +92,22 @@ def main() -> None:
     add("--rows", type=int, nargs="+", default=[3_000_000])
     add("--suffixes", nargs="+", default=["csv", "parquet"])
     add("--folder", type=Path, required=True, help="of the logs, and to write")
+    add("--seed", type=int, default=0)
     args, options = parser.parse_known_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     print(describe_environment())
     titles = "rows | file | MB | s | s of CPU | peak GiB"
     print(f"\n| {titles} |\n|{' --- |' * 6}")
+    out = args.folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "tmfun_pyg", "prepare", "--name", "own"]
+    command += ["--out", str(out), "--time_col", "timestamp", "--log"]
     for num_rows in args.rows:
         for suffix in args.suffixes:
-            log = args.folder / f"log_{num_rows}.{suffix}"
-            write_log(log, num_rows)
-            seconds, busy, memory = run(log, options)
+            log = args.folder / f"log_{num_rows}_{args.seed}.{suffix}"
+            write_log(log, num_rows, args.seed)
+            seconds, busy, memory = run([*command, str(log), *options])
+            shutil.rmtree(out)
             size = log.stat().st_size / 1e6
             cells = f"{size:,.0f} | {seconds:,.0f} | {busy:,.0f} | {memory:.2f}"
             print(f"| {num_rows:,} | {suffix} | {cells} |", flush=True)

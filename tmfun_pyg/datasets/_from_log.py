@@ -43,6 +43,7 @@ def content_from_log(
     item = place.astype(index_type(len(item_ids)))[log.rows["item"]]
     order = _content.order_of_pairs(user, item)
     inter = Interactions(user[order], item[order], label[order])
+    del user, item, label
     _content.warn_duplicates(log.num_duplicates, log.source)
     content = _content.build_content(
         inter, tables, log.user_ids, item_ids, log.num_duplicates

@@ -12,7 +12,7 @@ class IdChunks:
     def __init__(self) -> None:
         self._numbers = [np.empty(0, np.int32)]
         # The first is for all chunks before those of the others.
-        self._distinct = [pd.Index([], dtype=object)]
+        self._distinct = [pd.Index([], dtype=str)]
 
     def add(self, ids: pd.Series) -> None:
         """Adds a chunk."""
@@ -20,7 +20,7 @@ class IdChunks:
         if isinstance(distinct.dtype, pd.CategoricalDtype):
             distinct = distinct.astype(distinct.categories.dtype)
         self._numbers.append(number.astype(np.int32))
-        self._distinct.append(distinct.astype(object))
+        self._distinct.append(distinct)
         # The cost of all this grows with the number of what was distinct.
         if sum(map(len, self._distinct[1:])) > len(self._distinct[0]):
             self._merge()

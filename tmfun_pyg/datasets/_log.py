@@ -127,8 +127,9 @@ def read_log(
     keys = []  # The last one decides.
     if time_col:
         times = frame[time_col]
-        del frame  # It may hold much memory.
+        del frame  # It may hold much memory, as do times.
         rank, day, units, seconds = read_times(times, column(time_col))
+        del times
         rows |= {"time": rank, "day": day}
         if seconds is not None:
             rows["seconds"] = seconds
@@ -163,6 +164,8 @@ def keep_k_core(log: Log, k: int) -> Log:
             f"'k_core' must leave some interactions of {log.source} (got {k}, "
             f"which leaves none)"
         )
+    if len(rows) == len(log.rows):
+        return log
     users, user = _renumber(rows["user"].to_numpy())
     items, item = _renumber(rows["item"].to_numpy())
     return log._replace(

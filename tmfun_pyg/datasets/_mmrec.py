@@ -110,7 +110,7 @@ def read(
 def write(content: Content, name: str, folder: str) -> None:
     """Writes the files of a data set for :func:`read`."""
     splits = [
-        Interactions(*pairs.numpy(), np.full(pairs.size(1), label))
+        Interactions(*pairs.numpy(), np.full(pairs.size(1), label, np.int8))
         for label, pairs in enumerate(content.splits)
     ]
     write_inter(osp.join(folder, f"{name}.inter"), *splits)
@@ -122,13 +122,21 @@ def write(content: Content, name: str, folder: str) -> None:
     if len(content.item_table.columns) > 0:
         write_table(osp.join(folder, ITEM_TABLE), content.item_table)
     if content.interaction_times is not None:
-        user, item, seconds = content.interaction_times.numpy()
-        pair = user * len(content.item_ids) + item
-        place = [
-            np.searchsorted(pair, rows.user * len(content.item_ids) + rows.item)
-            for rows in splits
-        ]
-        np.save(osp.join(folder, TIMES), seconds[np.concatenate(place)])
+        seconds = _times_of(splits, content.interaction_times.numpy())
+        np.save(osp.join(folder, TIMES), seconds)
+
+
+def _times_of(splits: List[Interactions], times: np.ndarray) -> np.ndarray:
+    """Returns the seconds of interactions, from rows of users, items and
+    seconds in the order of all pairs.
+    """
+    num_items = int(times[1].max()) + 1
+    pair = times[0] * num_items + times[1]
+    parts = [
+        times[2][np.searchsorted(pair, rows.user * num_items + rows.item)]
+        for rows in splits
+    ]
+    return np.concatenate(parts)
 
 
 def _read_seconds(path: str, num_rows: int) -> np.ndarray:
