@@ -110,8 +110,10 @@ def read(
 def write(content: Content, name: str, folder: str) -> None:
     """Writes the files of a data set for :func:`read`."""
     splits = [
-        Interactions(*pairs.numpy(), np.full(pairs.size(1), label, np.int8))
-        for label, pairs in enumerate(content.splits)
+        Interactions(
+            user.numpy(), item.numpy(), np.full(len(user), label, np.int8)
+        )
+        for label, (user, item) in enumerate(content.splits)
     ]
     write_inter(osp.join(folder, f"{name}.inter"), *splits)
     for modality in content.modalities:

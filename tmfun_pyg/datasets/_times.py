@@ -56,8 +56,8 @@ def read_times(times: pd.Series, source: str) -> Times:
         dates = parsed.dt.normalize()
         days = pd.factorize(dates)[0].astype(index_type(len(dates)))
         naive = _without_zone(parsed)
-        seconds = naive.astype("datetime64[s]").astype(np.int64)
-        return Times(_rank(naive.view(np.int64)), days, {}, seconds)
+        whole = naive.astype("datetime64[s]").astype(np.int64)
+        return Times(_rank(naive.view(np.int64)), days, {}, whole)
     value, units = parsed.to_numpy(), {}
     rank = _rank(value)
     day = np.full(len(rank), -1, dtype=np.int32)
