@@ -96,9 +96,8 @@ def build_content(
         chosen = inter.label == label
         pairs = np.stack([inter.user[chosen], inter.item[chosen]])
         store[key] = torch.from_numpy(pairs.astype(np.int64, copy=False))
-    user, item = store.edge_index
-    order = item.argsort(stable=True)
-    rev = torch.stack([item[order], user[order]])
+    order = torch.from_numpy(stable_order(inter.item[inter.label == 0]))
+    rev = store.edge_index[:, order].flip(0)
     data["item", "rev_interacts", "user"].edge_index = rev
     table = empty_table(len(item_ids))
     return Content(
