@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.datasets._order import stable_order
 from tmfun_pyg.datasets.item_table import empty_table
 
 SPLITS = ("training", "validation", "test")
@@ -20,8 +21,8 @@ class Interactions(NamedTuple):
     """Interactions as three arrays of equal length.
 
     Args:
-        user (np.ndarray): The user indices (int64).
-        item (np.ndarray): The item indices (int64).
+        user (np.ndarray): The user indices (int32 or int64).
+        item (np.ndarray): The item indices.
         label (np.ndarray): The split: 0 for training, 1 for validation, 2
             for test.
     """
@@ -94,9 +95,9 @@ def build_content(
     for label, key in enumerate(SPLIT_KEYS):
         chosen = inter.label == label
         pairs = np.stack([inter.user[chosen], inter.item[chosen]])
-        store[key] = torch.from_numpy(pairs)
-    rev = store.edge_index.flip(0)
-    rev = rev[:, rev[0].argsort(stable=True)]
+        store[key] = torch.from_numpy(pairs.astype(np.int64, copy=False))
+    order = torch.from_numpy(stable_order(inter.item[inter.label == 0]))
+    rev = store.edge_index[:, order].flip(0)
     data["item", "rev_interacts", "user"].edge_index = rev
     table = empty_table(len(item_ids))
     return Content(
@@ -116,9 +117,27 @@ def first_of_pairs(
     pair, sorted by user, then item. As in :func:`numpy.lexsort`, the last
     key is the primary one, and ties are resolved by position.
     """
-    pair = user * (item.max() + 1) + item
-    order = np.lexsort((*keys, pair))
-    return order[np.diff(pair[order], prepend=-1) != 0]
+    order = order_of_pairs(user, item)
+    pair = user[order], item[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (np.diff(pair[0]) != 0) | (np.diff(pair[1]) != 0)
+    is_repeated = ~is_first
+    is_repeated[:-1] |= ~is_first[1:]
+    # Few have to be sorted by the keys.
+    among = order[is_repeated]
+    by = *(key[among] for key in keys), *(x[is_repeated] for x in pair[::-1])
+    order[is_repeated] = among[np.lexsort(by)]
+    return order[is_first]
+
+
+def order_of_pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Returns the positions of (user, item) pairs, sorted by user, then item,
+    then position.
+    """
+    pair = user.astype(np.int64)
+    pair *= int(item.max()) + 1
+    pair += item
+    return stable_order(pair)
 
 
 def check_splits(label: np.ndarray, source: str) -> None:

@@ -5,11 +5,16 @@ import gzip
 import io
 import os.path as osp
 import zlib
-from typing import Any, Iterable
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, Sequence
 
 import pandas as pd
+from tqdm import tqdm
 
+from tmfun_pyg.datasets._checked_text import BLOCK, BadText, CheckedText
 from tmfun_pyg.utils.extras import import_extra
+
+CHUNK = 2**20  # Rows that are read at once.
 
 # Reads the first row as text, where pandas renames repeated columns.
 FIRST_ROW = {"header": None, "nrows": 1, "dtype": str, "na_filter": False}
@@ -65,86 +70,78 @@ def read_csv(
     Raises:
         ValueError: If the file is missing or has another format.
     """
-    text = _read_bytes(path)
-    if encoding != "utf-8":
-        try:
-            text = text.decode(encoding).encode("utf-8")
-        except UnicodeDecodeError as err:
-            raise _not_encoded(path, encoding, err) from err
-        except LookupError as err:
-            raise ValueError(
-                f"'encoding' must be one that Python knows, such as 'utf-8' or "
-                f"'latin-1' (got {encoding!r})"
-            ) from err
-    text = text.rstrip(b"\r\n")
-    if b"\0" in text:  # Strings may be cut off there.
-        line = text.count(b"\n", 0, text.index(b"\0")) + 1
-        raise ValueError(
-            f"'{path}', line {line} has a null character; if the text is in "
-            f"UTF-16, prepare takes it with encoding='utf-16'"
-        )
-    is_quoted = b'"' in text and options.get("quoting") != csv.QUOTE_NONE
-    if rows_are_lines and is_quoted:
-        _check_quotes(path, text, options.get("sep", ","))
-    try:
-        frame = pd.read_csv(io.BytesIO(text), **options)
-        row = pd.read_csv(io.BytesIO(text), **{**options, **FIRST_ROW})
-    except UnicodeDecodeError as err:
-        raise _not_encoded(path, encoding, err) from err
-    except ValueError as err:
-        reason = str(err).strip()
-        raise ValueError(f"'{path}' cannot be read: {reason}") from err
+    with _open_text(path, encoding, rows_are_lines, options) as text:
+        frame = pd.read_csv(text, **options)
+        _check_width(path, frame)
     if "names" not in options and options.get("header", 0) == 0:
+        with _open_text(path, encoding, rows_are_lines, options) as text:
+            row = pd.read_csv(text, **{**options, **FIRST_ROW})
         check_columns(f"'{path}'", [name for name in row.iloc[0] if name])
-    if not isinstance(frame.index, pd.RangeIndex):
-        # What pandas makes of the first fields if the first row is longer.
-        raise ValueError(
-            f"'{path}' must have {frame.shape[1]} fields in its first row, as "
-            f"in the header {list(frame)} (got more)"
-        )
     return frame
 
 
-def _read_bytes(path: str) -> bytes:
+def read_csv_chunks(
+    path: str, encoding: str = "utf-8", **options: Any
+) -> Iterator[pd.DataFrame]:
+    """Reads a text file some rows at a time, at least once, and shows how far
+    it is; for the arguments and errors see :func:`read_csv`.
+    """
+    bar = tqdm(
+        total=osp.getsize(path),
+        desc=osp.basename(path),
+        unit="B",
+        unit_scale=True,
+        delay=1,
+        disable=None,
+    )
+    with (
+        bar,
+        _open_text(path, encoding, True, options) as text,
+        pd.read_csv(text, chunksize=CHUNK, **options) as chunks,
+    ):
+        for frame in chunks:
+            _check_width(path, frame)
+            yield frame
+            bar.update(text.raw.position - bar.n)
+
+
+@contextmanager
+def _open_text(
+    path: str, encoding: str, rows_are_lines: bool, options: Dict[str, Any]
+) -> Iterator[Any]:
+    """Opens a text file, and says what is wrong with it where it is read."""
     check_file(path)
+    may_quote = options.get("quoting") != csv.QUOTE_NONE
+    sep = options.get("sep", ",") if rows_are_lines and may_quote else None
     try:
-        if path.lower().endswith(".gz"):
-            with gzip.open(path) as f:
-                return f.read()
-        with open(path, "rb") as f:
-            return f.read()
+        with (
+            CheckedText(path, encoding, sep) as raw,
+            io.BufferedReader(raw, BLOCK) as text,
+        ):
+            yield text
+    except BadText as err:
+        raise ValueError(str(err)) from err
     except (EOFError, gzip.BadGzipFile, zlib.error) as err:
         raise ValueError(
             f"'{path}' must be a complete gzip file ({err})"
         ) from err
-
-
-def _not_encoded(
-    path: str, encoding: str, err: UnicodeDecodeError
-) -> ValueError:
-    return ValueError(
-        f"'{path}' must be text in '{encoding}' ({err}); prepare takes other "
-        f"text with encoding=..., such as 'latin-1'"
-    )
-
-
-def _check_quotes(path: str, text: bytes, separator: str) -> None:
-    """Refuses a quotation mark that opens a field and does not close it in
-    its line: it would swallow all rows up to the next one.
-    """
-    lines = io.StringIO(text.decode("utf-8", errors="replace"), newline="")
-    reader, last = csv.reader(lines, delimiter=separator, strict=True), 0
-    try:
-        for _ in reader:
-            if reader.line_num > last + 1:
-                raise csv.Error(f"a field up to line {reader.line_num}")
-            last = reader.line_num
-    except csv.Error as err:
+    except UnicodeDecodeError as err:
         raise ValueError(
-            f"'{path}', line {last + 1} must close the quotation mark that "
-            f"opens a field, since rows must be lines (got: {err}); in a "
-            f"field, write it twice, quote the field, and leave out line breaks"
+            f"'{path}' must be text in '{encoding}' ({err}); prepare takes "
+            f"other text with encoding=..., such as 'latin-1'"
         ) from err
+    except ValueError as err:
+        reason = str(err).strip()
+        raise ValueError(f"'{path}' cannot be read: {reason}") from err
+
+
+def _check_width(path: str, frame: pd.DataFrame) -> None:
+    if not isinstance(frame.index, pd.RangeIndex):
+        # What pandas makes of the first fields if the first row is longer.
+        raise BadText(
+            f"'{path}' must have {frame.shape[1]} fields in its first row, as "
+            f"in the header {list(frame)} (got more)"
+        )
 
 
 def read_parquet(path: str) -> pd.DataFrame:
@@ -154,13 +151,55 @@ def read_parquet(path: str) -> pd.DataFrame:
         ImportError: If pyarrow is not installed.
         ValueError: If the file is missing, or no Parquet file.
     """
+    with _open_parquet(path) as file:
+        frame = file.read().to_pandas(ignore_metadata=True)
+    check_columns(f"'{path}'", frame)
+    return frame
+
+
+def read_parquet_schema(path: str) -> Dict[str, str]:
+    """Returns the names and Arrow's types of the columns of a Parquet file;
+    for the errors see :func:`read_parquet`.
+    """
+    with _open_parquet(path) as file:
+        schema = file.schema_arrow
+    check_columns(f"'{path}'", schema.names)
+    return {field.name: str(field.type) for field in schema}
+
+
+def read_parquet_chunks(
+    path: str, columns: Sequence[str]
+) -> Iterator[pd.DataFrame]:
+    """Reads columns of a Parquet file some rows at a time, and shows how far
+    it is; for the errors see :func:`read_parquet`.
+    """
+    with _open_parquet(path) as file:
+        bar = tqdm(
+            total=file.metadata.num_rows,
+            desc=osp.basename(path),
+            unit=" rows",
+            unit_scale=True,
+            delay=1,
+            disable=None,
+        )
+        with bar:
+            for rows in file.iter_batches(CHUNK, columns=list(columns)):
+                yield rows.to_pandas(ignore_metadata=True)
+                bar.update(rows.num_rows)
+
+
+@contextmanager
+def _open_parquet(path: str) -> Iterator[Any]:
+    """Opens a Parquet file, and says what is wrong with it where it is
+    read.
+    """
     check_file(path)
     pa = import_extra("pyarrow", "data")
     pq = import_extra("pyarrow.parquet", "data")
     try:
         # As a file, not a dataset: folder names are not parsed as columns.
         with pq.ParquetFile(path) as file:
-            frame = file.read().to_pandas(ignore_metadata=True)
+            yield file
     except (pa.ArrowException, OSError, ValueError) as err:
         if getattr(err, "errno", None) is not None:  # Such as permissions.
             raise
@@ -168,5 +207,3 @@ def read_parquet(path: str) -> pd.DataFrame:
         raise ValueError(
             f"'{path}' must be a whole Parquet file ({reason})"
         ) from err
-    check_columns(f"'{path}'", frame)
-    return frame

@@ -22,7 +22,7 @@ from tmfun_pyg.datasets._files import check_file, read_csv
 from tmfun_pyg.datasets._json_lines import read_json_lines
 from tmfun_pyg.datasets._json_splits import SPLIT_FILES, read_json_splits
 from tmfun_pyg.datasets._log import LABEL
-from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
+from tmfun_pyg.datasets._log_files import LogFile, TextFormat
 from tmfun_pyg.datasets._sparse_pickle import read_sparse_pickle
 
 Format = Literal["movielens", "amazon2018", "amazon2023", "mmssl"]
@@ -101,15 +101,15 @@ def read_format(
     if suffix in JSON:
         rows = [frame.infer_objects() for frame in read_json_lines(path, names)]
         frame = pd.concat(rows) if rows else pd.DataFrame(columns=names)
-    else:
-        text = TextFormat(layout.sep, layout.columns)
-        frame = read_log_file(path, names[0], names[1], text)
-    if not set(names) <= set(frame):
+        return frame.reset_index(drop=True), *layout.names
+    text = TextFormat(layout.sep, layout.columns)
+    file = LogFile(path, names[0], names[1], text)
+    if not set(names) <= set(file.names):
         raise ValueError(
             f"'{path}' must have the columns {', '.join(names)} of "
-            f"format='{name}' (got {', '.join(frame)})"
+            f"format='{name}' (got {', '.join(file.names)})"
         )
-    return frame[names].reset_index(drop=True), *layout.names
+    return file.read(names), *layout.names
 
 
 def read_format_items(

@@ -7,6 +7,7 @@ from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions, timed
 from tmfun_pyg.datasets._ids import IdType, distinct_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
+from tmfun_pyg.datasets._order import index_type
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
 from tmfun_pyg.datasets.features import ZeroRows, as_matrix, check_features
 from tmfun_pyg.utils.ids import ids_from_text
@@ -38,9 +39,11 @@ def content_from_log(
     _content.check_splits(label, log.source)
     # Cold items stand between those of the log.
     user = log.rows["user"].to_numpy()
-    item = np.searchsorted(item_ids, log.item_ids)[log.rows["item"]]
-    order = np.lexsort((item, user))
+    place = np.searchsorted(item_ids, log.item_ids)
+    item = place.astype(index_type(len(item_ids)))[log.rows["item"]]
+    order = _content.order_of_pairs(user, item)
     inter = Interactions(user[order], item[order], label[order])
+    del user, item, label
     _content.warn_duplicates(log.num_duplicates, log.source)
     content = _content.build_content(
         inter, tables, log.user_ids, item_ids, log.num_duplicates

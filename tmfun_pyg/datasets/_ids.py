@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from tmfun_pyg.datasets._order import index_type
 from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_integer, is_no_id
 from tmfun_pyg.utils.messages import name_items
@@ -85,7 +86,7 @@ def number_ids(
             f"{source} must have ids that differ as text (got "
             f"{len(distinct)} ids, but {len(names)} texts){AS_TEXT}"
         )
-    return place[number], names
+    return place.astype(index_type(len(place)))[number], names
 
 
 def distinct_ids(ids: Any, source: str, id_type: IdType) -> np.ndarray:
@@ -143,7 +144,9 @@ def _read_text(
     check_complete((text == "").to_numpy()[number], "an id", source)
     check(is_no_id(text), f"ids without {NO_PARTS} and spaces around them")
     is_whole = text.str.fullmatch(WHOLE).to_numpy(dtype=bool)
-    whole = text.where(~is_whole, text.str.partition(".")[0])
+    whole = text.mask(
+        is_whole, text[is_whole].str.replace(r"\..*", "", regex=True)
+    )
     if id_type == "int":
         size = whole.where(is_whole, "0").astype(np.float64).abs()
         check(

@@ -1,5 +1,5 @@
 import os
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from tmfun_pyg.datasets._ids import (
     check_id_type,
     number_ids,
 )
-from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
+from tmfun_pyg.datasets._log_files import LogFile, TextFormat
 from tmfun_pyg.datasets._times import read_times
 
 # The column of a given split.
@@ -83,13 +83,14 @@ def read_log(
     check_id_type(id_type)
     if isinstance(interactions, pd.DataFrame):
         source = f"'{path}'" if path else "'interactions'"
-        frame = interactions
-        check_columns(source, frame)
+        names = list(interactions)
+        check_columns(source, names)
     elif isinstance(interactions, (str, os.PathLike)):
         path = os.fspath(interactions)
         source = f"'{path}'"
         text_format = text_format or TextFormat()
-        frame = read_log_file(path, user_col, item_col, text_format)
+        file = LogFile(path, user_col, item_col, text_format)
+        names = file.names
     else:
         raise ValueError(
             f"'interactions' must be a pandas.DataFrame or the path of a "
@@ -97,39 +98,51 @@ def read_log(
             f"{type(interactions).__name__})"
         )
     if given is None:
-        given = LABEL in frame
+        given = LABEL in names
     columns = {"user_col": user_col, "item_col": item_col, "time_col": time_col}
-    missing = [f"{k}='{v}'" for k, v in columns.items() if v and v not in frame]
-    if given and LABEL not in frame:
+    missing = [f"{k}='{v}'" for k, v in columns.items() if v and v not in names]
+    if given and LABEL not in names:
         missing.append(f"'{LABEL}' for split='given'")
     if missing:
         is_text = source != "'interactions'" and ".parquet" not in source
         raise ValueError(
             f"{source} must have the column(s) {', '.join(missing)} (got the "
-            f"columns {list(frame)}){NO_HEADER if is_text else ''}"
+            f"columns {names}){NO_HEADER if is_text else ''}"
         )
+    if isinstance(interactions, pd.DataFrame):
+        frame = interactions
+    else:
+        needed = [name for name in columns.values() if name is not None]
+        frame = file.read([*needed, LABEL] if given else needed)
     if len(frame) == 0:
         raise ValueError(f"{source} must have rows (got none)")
 
     column = f"{source}, column '{{}}'".format
     user, user_ids = number_ids(frame[user_col], column(user_col), id_type)
     item, item_ids = number_ids(frame[item_col], column(item_col), id_type)
-    rows = pd.DataFrame({"user": user, "item": item})
-    times = None
-    if time_col:
-        times = read_times(frame[time_col], column(time_col))
-        rows["time"] = times.rank
+    rows = {"user": user, "item": item}
     if given:
         rows["label"] = _read_labels(frame[LABEL], column(LABEL))
-    kept = np.sort(first_of_pairs(*rows.to_numpy().T))
-    if times:
-        rows["day"] = times.day
-        if times.seconds is not None:
-            rows["seconds"] = times.seconds
-    rows = rows.iloc[kept]
-    units = times.units if times else {}
-    num_duplicates = len(frame) - len(rows)
-    return Log(source, user_ids, item_ids, rows, num_duplicates, units)
+    units: Dict[str, int] = {}
+    keys = []  # The last one decides.
+    if time_col:
+        times = frame[time_col]
+        del frame  # It may hold much memory, as do times.
+        rank, day, units, seconds = read_times(times, column(time_col))
+        del times
+        rows |= {"time": rank, "day": day}
+        if seconds is not None:
+            rows["seconds"] = seconds
+        keys.append(rank)
+    if given:
+        keys.append(rows["label"])
+    kept = np.zeros(len(user), dtype=bool)
+    kept[first_of_pairs(user, item, *keys)] = True
+    num_duplicates = int((~kept).sum())
+    if num_duplicates > 0:
+        rows = {name: values[kept] for name, values in rows.items()}
+    table = pd.DataFrame(rows, copy=False)
+    return Log(source, user_ids, item_ids, table, num_duplicates, units)
 
 
 def keep_k_core(log: Log, k: int) -> Log:
@@ -151,13 +164,22 @@ def keep_k_core(log: Log, k: int) -> Log:
             f"'k_core' must leave some interactions of {log.source} (got {k}, "
             f"which leaves none)"
         )
-    users, user = np.unique(rows["user"], return_inverse=True)
-    items, item = np.unique(rows["item"], return_inverse=True)
+    if len(rows) == len(log.rows):
+        return log
+    users, user = _renumber(rows["user"].to_numpy())
+    items, item = _renumber(rows["item"].to_numpy())
     return log._replace(
         user_ids=log.user_ids[users],
         item_ids=log.item_ids[items],
         rows=rows.assign(user=user, item=item),
     )
+
+
+def _renumber(index: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct indices in sorted order, and the place of each."""
+    is_there = np.bincount(index) > 0
+    place = np.cumsum(is_there, dtype=index.dtype) - 1
+    return np.flatnonzero(is_there), place[index]
 
 
 def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
@@ -170,4 +192,4 @@ def _read_labels(labels: pd.Series, source: str) -> np.ndarray:
             f"{source} must be 0 (training), 1 (validation) or 2 (test) (got "
             f"'{labels.iloc[row]}' in row {row}, counted from 0)"
         )
-    return label.to_numpy().astype(np.int64)
+    return label.to_numpy().astype(np.int8)

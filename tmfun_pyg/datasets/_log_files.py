@@ -3,7 +3,7 @@
 import csv
 import os.path as osp
 import re
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import pandas as pd
 
@@ -11,9 +11,11 @@ from tmfun_pyg.datasets._files import (
     check_columns,
     check_file,
     read_csv,
-    read_parquet,
+    read_csv_chunks,
+    read_parquet_chunks,
+    read_parquet_schema,
 )
-from tmfun_pyg.utils.ids import ids_from_text
+from tmfun_pyg.datasets._id_chunks import IdChunks
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 # The columns of MMRec's files under their names in RecBole's.
@@ -36,63 +38,112 @@ class TextFormat(NamedTuple):
     encoding: Optional[str] = None
 
 
-def read_log_file(
-    path: str, user_col: str, item_col: str, text_format: TextFormat
-) -> pd.DataFrame:
-    """Reads the file of a log. In text, ids are integers if all in a column
-    are, and strings otherwise.
+class LogFile:
+    """The file of a log, whose header is read at first.
+
+    Args:
+        path (str): The file.
+        user_col (str): The column of user ids.
+        item_col (str): The column of item ids.
+        text_format (TextFormat): Its layout, if it is a text file.
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
         ValueError: If the file is missing or has another format.
+
+    Attributes:
+        names (List[str]): The names of all columns.
     """
-    check_file(path)
-    suffix = osp.splitext(path.lower().removesuffix(".gz"))[1]
-    if suffix == ".parquet":
-        for name, value in text_format._asdict().items():
-            if value is not None:
-                raise ValueError(
-                    f"'{name}' must be given for text files only (got "
-                    f"{value!r} for '{path}')"
-                )
-        return read_parquet(path)
-    options = _text_options(path, suffix, text_format)
-    ids = [user_col, item_col]
-    if text_format.columns is None:
-        options["header"] = 0
-        names = list(read_csv(path, nrows=0, **options))
-        if suffix == ".inter":  # Names may have a type, as "user_id:token".
-            names = [name.partition(":")[0] for name in names]
-            names = [n if n in ids else ALIASES.get(n, n) for n in names]
-    else:
-        options["header"] = None
-        names = list(text_format.columns)
-        row = read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
-        if len(row) != len(names):
-            raise ValueError(
-                f"'columns' must name all columns of '{path}' (got "
-                f"{len(names)} names, but {len(row)} fields in its first row)"
+
+    def __init__(
+        self, path: str, user_col: str, item_col: str, text_format: TextFormat
+    ) -> None:
+        check_file(path)
+        self._path, self._ids = path, {user_col, item_col}
+        suffix = osp.splitext(path.lower().removesuffix(".gz"))[1]
+        self._options: Optional[Dict[str, Any]] = None
+        if suffix == ".parquet":
+            for name, value in text_format._asdict().items():
+                if value is not None:
+                    raise ValueError(
+                        f"'{name}' must be given for text files only (got "
+                        f"{value!r} for '{path}')"
+                    )
+            self._types = read_parquet_schema(path)
+            self.names = list(self._types)
+            return
+        options = _text_options(path, suffix, text_format)
+        if text_format.columns is None:
+            options["header"] = 0
+            names = list(read_csv(path, nrows=0, **options))
+            if suffix == ".inter":  # Names may have a type: "user_id:token".
+                names = [name.partition(":")[0] for name in names]
+                names = [
+                    n if n in self._ids else ALIASES.get(n, n) for n in names
+                ]
+        else:
+            options["header"] = None
+            names = list(text_format.columns)
+            _check_names(path, names, options)
+        check_columns(f"'{path}'", names)
+        self.names, self._options = names, options
+
+    def read(self, columns: Iterable[str]) -> pd.DataFrame:
+        """Returns columns of the log. In text, ids are integers if all in a
+        column are, and strings otherwise.
+
+        Args:
+            columns (List[str]): Their names; those that the file lacks are
+                left out.
+
+        Raises:
+            ValueError: If the file has another format.
+        """
+        names = [name for name in self.names if name in set(columns)]
+        if self._options is None:
+            in_text = {n for n in self._ids if n in self._types}
+            in_text = {n for n in in_text if "string" in self._types[n]}
+            chunks = read_parquet_chunks(self._path, names)
+        else:
+            in_text = self._ids
+            chunks = read_csv_chunks(
+                self._path,
+                **self._options,
+                names=self.names,
+                dtype=dict.fromkeys(self._ids, str),
+                keep_default_na=False,  # "NA" is an id like any other.
+                na_values=[""],
             )
-        is_header = map(_is_header, row, names)
-        if any(is_header):
-            raise ValueError(
-                f"'columns' must be given for a log without a header (got "
-                f"{names}, but a first row {row} in '{path}')"
-            )
-    check_columns(f"'{path}'", names)
-    frame = read_csv(
-        path,
-        **options,
-        names=names,
-        dtype=dict.fromkeys(ids, str),
-        keep_default_na=False,  # "NA" is an id like any other.
-        na_values=[""],
-    )
-    for column in set(ids).intersection(names):
-        values = frame[column].astype("category").cat
-        distinct = ids_from_text(values.categories)
-        frame[column] = values.rename_categories(distinct)
-    return frame
+        ids = {name: IdChunks() for name in names if name in in_text}
+        others: Dict[str, List[pd.Series]] = {n: [] for n in names}
+        for frame in chunks:
+            for name in names:
+                add = ids[name].add if name in ids else others[name].append
+                add(frame[name])
+        out = {}
+        for name in names:
+            if name in ids:
+                out[name] = ids.pop(name).join(self._options is None)
+            else:
+                parts = others.pop(name) or [pd.Series(dtype=object)]
+                out[name] = pd.concat(parts, ignore_index=True)
+        return pd.DataFrame(out, copy=False)
+
+
+def _check_names(path: str, names: List[str], options: Dict[str, Any]) -> None:
+    """Checks the names of the columns of a file that has no header."""
+    row = read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
+    if len(row) != len(names):
+        raise ValueError(
+            f"'columns' must name all columns of '{path}' (got {len(names)} "
+            f"names, but {len(row)} fields in its first row)"
+        )
+    is_header = map(_is_header, row, names)
+    if any(is_header):
+        raise ValueError(
+            f"'columns' must be given for a log without a header (got {names}, "
+            f"but a first row {row} in '{path}')"
+        )
 
 
 def _is_header(field: Any, name: str) -> bool:

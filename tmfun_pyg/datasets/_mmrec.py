@@ -7,11 +7,11 @@ from typing import Any, List, Tuple, Union
 
 import numpy as np
 import pandas as pd
-import torch
+from tqdm import tqdm
 
 from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions
-from tmfun_pyg.datasets._files import read_csv
+from tmfun_pyg.datasets._files import CHUNK, read_csv
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
 from tmfun_pyg.datasets.item_table import read_table, write_table
 from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_no_id
@@ -109,10 +109,13 @@ def read(
 
 def write(content: Content, name: str, folder: str) -> None:
     """Writes the files of a data set for :func:`read`."""
-    user, item = torch.cat(content.splits, dim=1).numpy()
-    num_pairs = [pairs.size(1) for pairs in content.splits]
-    rows = Interactions(user, item, np.repeat(range(3), num_pairs))
-    write_inter(osp.join(folder, f"{name}.inter"), rows)
+    splits = [
+        Interactions(
+            user.numpy(), item.numpy(), np.full(len(user), label, np.int8)
+        )
+        for label, (user, item) in enumerate(content.splits)
+    ]
+    write_inter(osp.join(folder, f"{name}.inter"), *splits)
     for modality in content.modalities:
         matrix = content.data["item"][f"x_{modality}"].numpy()
         np.save(osp.join(folder, modality + FEATURES), matrix)
@@ -121,9 +124,21 @@ def write(content: Content, name: str, folder: str) -> None:
     if len(content.item_table.columns) > 0:
         write_table(osp.join(folder, ITEM_TABLE), content.item_table)
     if content.interaction_times is not None:
-        place = np.lexsort((item, user)).argsort()  # In order of the pairs.
-        seconds = content.interaction_times[2].numpy()[place]
+        seconds = _times_of(splits, content.interaction_times.numpy())
         np.save(osp.join(folder, TIMES), seconds)
+
+
+def _times_of(splits: List[Interactions], times: np.ndarray) -> np.ndarray:
+    """Returns the seconds of interactions, from rows of users, items and
+    seconds in the order of all pairs.
+    """
+    num_items = int(times[1].max()) + 1
+    pair = times[0] * num_items + times[1]
+    parts = [
+        times[2][np.searchsorted(pair, rows.user * num_items + rows.item)]
+        for rows in splits
+    ]
+    return np.concatenate(parts)
 
 
 def _read_seconds(path: str, num_rows: int) -> np.ndarray:
@@ -170,11 +185,26 @@ def read_inter(path: str) -> Interactions:
 
 
 def write_inter(
-    path: Union[str, "os.PathLike[str]"], rows: Interactions
+    path: Union[str, "os.PathLike[str]"], *parts: Interactions
 ) -> None:
-    """Writes a file for :func:`read_inter`."""
-    frame = pd.DataFrame(dict(zip(COLUMNS, rows, strict=True)))
-    frame.to_csv(path, sep="\t", index=False)
+    """Writes a file for :func:`read_inter`, and shows how far it is."""
+    total = sum(len(rows.user) for rows in parts)
+    bar = tqdm(
+        total=total,
+        desc=osp.basename(path),
+        unit=" rows",
+        unit_scale=True,
+        delay=1,
+        disable=None,
+    )
+    with bar, open(path, "w", encoding="utf-8", newline="") as file:
+        file.write("\t".join(COLUMNS) + os.linesep)
+        for rows in parts:
+            for start in range(0, len(rows.user), CHUNK):
+                some = [column[start : start + CHUNK] for column in rows]
+                frame = pd.DataFrame(dict(zip(COLUMNS, some, strict=True)))
+                frame.to_csv(file, sep="\t", index=False, header=False)
+                bar.update(len(frame))
 
 
 def read_mapping(path: str, column: str) -> np.ndarray:

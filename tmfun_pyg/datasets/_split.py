@@ -3,6 +3,8 @@ from typing import Literal, Tuple, get_args
 import numpy as np
 import pandas as pd
 
+from tmfun_pyg.datasets._content import order_of_pairs
+
 Split = Literal["random", "leave_last_out", "global_time", "given"]
 Ratios = Tuple[float, float, float]
 
@@ -56,11 +58,10 @@ def random_split(
     shrink in proportion.
     """
     order = rng.permutation(len(user))
-    _, first = np.unique(user[order], return_index=True)
-    free = np.delete(order, first)
+    free = order[pd.Series(user[order]).duplicated().to_numpy()]
     num_held_out = min(round((1 - ratios[0]) * len(user)), len(free))
     num_val = round(num_held_out * ratios[1] / (ratios[1] + ratios[2]))
-    label = np.zeros(len(user), dtype=np.int64)
+    label = np.zeros(len(user), dtype=np.int8)
     label[free[:num_val]] = 1
     label[free[num_val:num_held_out]] = 2
     return label
@@ -73,12 +74,12 @@ def leave_last_out(user: np.ndarray, time: np.ndarray) -> np.ndarray:
     Users with two interactions have none for validation, users with one have
     it for training. Of equal times, the later row is the later one.
     """
-    order = np.lexsort((time, user))
-    groups = pd.Series(user[order]).groupby(user[order])
-    later, count = groups.cumcount(ascending=False), groups.transform("size")
-    label = np.zeros(len(user), dtype=np.int64)
-    label[order[(later == 0) & (count > 1)]] = 2
-    label[order[(later == 1) & (count > 2)]] = 1
+    order = order_of_pairs(user, time)
+    count = np.bincount(user)
+    last = np.cumsum(count) - 1
+    label = np.zeros(len(user), dtype=np.int8)
+    label[order[last[count > 1]]] = 2
+    label[order[last[count > 2] - 1]] = 1
     return label
 
 
@@ -89,4 +90,4 @@ def global_time(time: np.ndarray, ratios: Ratios) -> np.ndarray:
     """
     points = np.round(np.cumsum(ratios[:2]) * len(time)).astype(np.int64)
     val, test = np.sort(time)[np.minimum(points, len(time) - 1)]
-    return (time >= val).astype(np.int64) + (time >= test)
+    return (time >= val).astype(np.int8) + (time >= test)

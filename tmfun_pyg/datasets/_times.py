@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._ids import check_complete
+from tmfun_pyg.datasets._order import index_type, stable_order
 
 # What numbers may count from 1970 on, per second, and the seconds that these
 # are then in: from 1985 to 2128.
@@ -18,6 +19,7 @@ UNITS = {
 OTHER = "no known unit"
 FIRST, LAST = 5 * 10**8, 5 * 10**9
 SECONDS_OF_A_DAY = 86_400
+BLOCK = 2**20  # Times that are read at once.
 # Suspicious is a larger share of users with all interactions on one date.
 LARGE_SHARE = 0.5
 
@@ -50,11 +52,15 @@ def read_times(times: pd.Series, source: str) -> Times:
     """
     check_complete(times.isna().to_numpy(), "a time", source)
     parsed, is_date = _parse(times, source)
-    rank = pd.factorize(parsed, sort=True)[0]
     if is_date:
-        day = pd.factorize(parsed.dt.normalize())[0]
-        return Times(rank, day, {}, _seconds_of(parsed))
-    value, day, units = parsed.to_numpy(), np.full(len(rank), -1), {}
+        dates = parsed.dt.normalize()
+        days = pd.factorize(dates)[0].astype(index_type(len(dates)))
+        naive = _without_zone(parsed)
+        whole = naive.astype("datetime64[s]").astype(np.int64)
+        return Times(_rank(naive.view(np.int64)), days, {}, whole)
+    value, units = parsed.to_numpy(), {}
+    rank = _rank(value)
+    day = np.full(len(rank), -1, dtype=np.int32)
     for unit, scale in UNITS.items():
         chosen = (value >= FIRST * scale) & (value < LAST * scale)
         if chosen.any():
@@ -67,28 +73,63 @@ def read_times(times: pd.Series, source: str) -> Times:
     seconds = None
     if len(units) == 1:
         (unit,) = units
-        seconds = (value // UNITS[unit]).astype(np.int64)
+        seconds = (value // UNITS[unit]).astype(np.int64, copy=False)
     return Times(rank, day, units, seconds)
 
 
-def _seconds_of(dates: pd.Series) -> np.ndarray:
-    """Returns the whole seconds from 1970 on; dates without a time zone are
-    taken for UTC.
-    """
+def _rank(value: np.ndarray) -> np.ndarray:
+    """Returns the place of each value among the distinct ones."""
+    order = stable_order(value)
+    in_order = value[order]
+    is_new = in_order[1:] != in_order[:-1]
+    rank = np.zeros(len(value), dtype=index_type(len(value)))
+    rank[order[1:]] = np.cumsum(is_new, dtype=rank.dtype)
+    return rank
+
+
+def _without_zone(dates: pd.Series) -> np.ndarray:
+    """Returns dates in UTC; those without a time zone are taken for it."""
     naive = dates.dt.tz_convert(None) if dates.dt.tz is not None else dates
-    return naive.to_numpy().astype("datetime64[s]").astype(np.int64)
+    return naive.to_numpy()
 
 
 def _parse(times: pd.Series, source: str) -> Tuple[pd.Series, bool]:
     """Returns times as numbers or dates, and whether they are dates."""
     if pd.api.types.is_datetime64_any_dtype(times):
         return times, True
+    # Text takes much memory while it is read.
+    parts: List[pd.Series] = []
+    first: Dict[bool, int] = {}
+    for start in range(0, len(times), BLOCK):
+        block = times.iloc[start : start + BLOCK]
+        part, is_date = _parse_block(block, source, start)
+        parts.append(part)
+        for kind in (False, True):
+            if (is_date == kind).any():
+                row = int((is_date == kind).argmax())
+                first.setdefault(kind, start + row)
+        if len(first) > 1:
+            rows = sorted(first.values())
+            got = [f"'{times.iloc[row]}' in row {row}" for row in rows]
+            raise ValueError(
+                f"{source} must be all numbers or all dates (got "
+                f"{' and '.join(got)}, counted from 0)"
+            )
+    return pd.concat(parts, ignore_index=True), True in first
+
+
+def _parse_block(
+    times: pd.Series, source: str, start: int
+) -> Tuple[pd.Series, np.ndarray]:
+    """Returns the times from a row on as numbers, if all are, or dates, and
+    which are dates.
+    """
     number = pd.to_numeric(times, errors="coerce")
     is_number = np.zeros(len(times), dtype=bool)
     if number.dtype.kind in "iuf":
         is_number = np.isfinite(number.to_numpy(np.float64))
     if is_number.all():
-        return number, False
+        return number, ~is_number
     # Numbers and infinities are no dates, whatever pandas makes of them.
     text = times.where(~is_number & number.isna().to_numpy()).astype(object)
     date = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
@@ -98,16 +139,9 @@ def _parse(times: pd.Series, source: str) -> Tuple[pd.Series, bool]:
         row = int(bad.argmax())
         raise ValueError(
             f"{source} must be finite numbers or dates in ISO 8601 (got "
-            f"'{times.iloc[row]}' in row {row}, counted from 0)"
+            f"'{times.iloc[row]}' in row {start + row}, counted from 0)"
         )
-    if not is_date.all():
-        rows = sorted([int(is_number.argmax()), int(is_date.argmax())])
-        got = [f"'{times.iloc[row]}' in row {row}" for row in rows]
-        raise ValueError(
-            f"{source} must be all numbers or all dates (got "
-            f"{' and '.join(got)}, counted from 0)"
-        )
-    return date, True
+    return date, is_date
 
 
 def suspect_times(
@@ -130,9 +164,9 @@ def suspect_times(
             f"if they were in one"
         )
     if split == "leave_last_out":
-        days = day.groupby(user).agg(["size", "nunique"])
+        days = day.groupby(user).agg(["size", "min", "max"])
         days = days[days["size"] > 1]
-        num_alike = int((days["nunique"] == 1).sum())
+        num_alike = int((days["min"] == days["max"]).sum())
         if num_alike > LARGE_SHARE * len(days):
             out.append(
                 f"{num_alike:,} of the {len(days):,} users with several "

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import pandas as pd
 
 from tmfun_pyg.datasets._ids import number_ids
-from tmfun_pyg.datasets._log_files import TextFormat, read_log_file
+from tmfun_pyg.datasets._log_files import LogFile, TextFormat
 
 COLUMNS = ("user_id", "item_id")
 
@@ -32,12 +32,12 @@ def read_histories(
         ValueError: If the file is missing or has another format, a column is
             missing, there is no row, or one has no id.
     """
-    text_format = TextFormat(sep, columns, encoding)
-    frame = read_log_file(path, *COLUMNS, text_format)
-    if not set(COLUMNS) <= set(frame):
+    file = LogFile(path, *COLUMNS, TextFormat(sep, columns, encoding))
+    if not set(COLUMNS) <= set(file.names):
         raise ValueError(
-            f"'{path}' must have the columns {[*COLUMNS]} (got {list(frame)})"
+            f"'{path}' must have the columns {[*COLUMNS]} (got {file.names})"
         )
+    frame = file.read(COLUMNS)
     if frame.empty:
         raise ValueError(f"'{path}' must have rows (got none)")
     try:

@@ -286,6 +286,7 @@ def prepare(
                 f"'split' must give some users interactions both for training "
                 f"and for {judging} (got {split!r}, which gives none)"
             )
+    del full_log  # It holds much memory.
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
         if item_texts is not None:

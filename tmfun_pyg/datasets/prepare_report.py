@@ -139,20 +139,29 @@ def describe(
         ignored (List[str]): What was not read of a file of items.
     """
     num_users, num_items = len(content.user_ids), len(content.item_ids)
-    user, item = torch.cat(content.splits, dim=1).numpy()
-    sizes = [pairs.size(1) for pairs in content.splits]
-    train_user, train_item = content.splits[0].numpy()
-    user_count = np.bincount(user, minlength=num_users)
-    item_count = np.bincount(item, minlength=num_items)
+    # By split, and there by user or item.
+    by_user, by_item = (
+        np.stack(
+            [
+                np.bincount(pairs[row].numpy(), minlength=size)
+                for pairs in content.splits
+            ]
+        )
+        for row, size in enumerate((num_users, num_items))
+    )
+    user_count, item_count = by_user.sum(axis=0), by_item.sum(axis=0)
+    sizes = by_user.sum(axis=1).tolist()
+    num_interactions = sum(sizes)
     warm = item_count > 0
     num_warm = int(warm.sum())
 
+    train_count = by_user[0]
     judged = {
-        split: len(np.intersect1d(train_user, pairs[0].numpy()))
-        for split, pairs in zip(SPLITS[1:], content.splits[1:], strict=True)
+        split: int(((train_count > 0) & (count > 0)).sum())
+        for split, count in zip(SPLITS[1:], by_user[1:], strict=True)
     }
-    train_count = np.bincount(train_user, minlength=num_users)
-    num_trained_items = len(np.unique(train_item))
+    is_trained = by_item[0] > 0
+    num_trained_items = int(is_trained.sum())
     suspicious = [
         f"{split} can judge only {count} users (fewer than {FEW_USERS})"
         for split, count in judged.items()
@@ -176,7 +185,7 @@ def describe(
         modalities[modality] = {
             "features": matrix.shape[1],
             "present": len(matrix),
-            "trained": int(present[np.unique(train_item)].sum()),
+            "trained": int(present[is_trained].sum()),
             "missing": num_items - len(matrix),
             "smallest_norm": float(norm.min()),
             "median_norm": float(np.median(norm)),
@@ -195,8 +204,8 @@ def describe(
         settings=settings,
         users=num_users,
         items=num_items,
-        interactions=len(user),
-        density=len(user) / (num_users * num_items),
+        interactions=num_interactions,
+        density=num_interactions / (num_users * num_items),
         splits=dict(zip(SPLITS, sizes, strict=True)),
         per_user=_count_activity(user_count),
         per_item=_count_activity(item_count[warm]),
@@ -208,7 +217,7 @@ def describe(
         dropped={
             "users": len(log.user_ids) - num_users,
             "items": len(log.item_ids) - num_warm,
-            "interactions": len(log.rows) - len(user),
+            "interactions": len(log.rows) - num_interactions,
         },
         modalities=modalities,
         item_table={

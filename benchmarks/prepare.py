@@ -1,0 +1,117 @@
+"""Time and peak memory of `tmfun prepare` by the size of the log.
+
+    python benchmarks/prepare.py --rows 3000000 10000000 --folder DIR
+
+The log is drawn from a seed: 18 rows a user and 93 an item, both by how
+popular they are, with text as ids and times in seconds. Each run is a process
+of its own on one core. Logs stay in the folder, for the next time. Further
+options are those of `tmfun prepare`, such as `--split leave_last_out`.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, List, Tuple
+
+import numpy as np
+import pyarrow as pa
+from _environment import describe_environment
+from pyarrow import csv, parquet
+
+CHUNK = 2**20  # Rows that are drawn at once.
+ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 18, 93
+FIRST, SECONDS = 1_500_000_000, 2 * 10**8
+
+
+def write_log(path: Path, num_rows: int, seed: int) -> None:
+    """Writes a log, unless it is there."""
+    if path.exists():
+        return
+    rng = np.random.default_rng(seed)
+    sizes = num_rows // ROWS_OF_A_USER, num_rows // ROWS_OF_AN_ITEM
+    schema = pa.schema(
+        {
+            "user_id": pa.string(),
+            "item_id": pa.string(),
+            "timestamp": pa.int64(),
+        }
+    )
+    part = path.with_name("part")
+    with open(part, "wb") as file:
+        if path.suffix == ".csv":
+            file.write((",".join(schema.names) + "\n").encode())
+            plain = csv.WriteOptions(include_header=False, quoting_style="none")
+            writer: Any = csv.CSVWriter(file, schema, write_options=plain)
+        else:
+            writer = parquet.ParquetWriter(file, schema)
+        with writer as out:
+            for start in range(0, num_rows, CHUNK):
+                n = min(CHUNK, num_rows - start)
+                columns = [
+                    pa.array(np.char.add(letter, index.astype(np.str_)))
+                    for letter, index in zip(
+                        "ui",
+                        (_draw(rng, size, n) for size in sizes),
+                        strict=True,
+                    )
+                ]
+                columns.append(pa.array(FIRST + rng.integers(SECONDS, size=n)))
+                out.write(pa.table(columns, schema))
+    part.rename(path)
+
+
+def _draw(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
+    """Draws places, the first ones more often, in shuffled order."""
+    place = (size * rng.random(n) ** 2).astype(np.int64)
+    return place * 1_000_003 % size
+
+
+def run(command: List[str]) -> Tuple[float, float, float]:
+    """Returns the seconds of a process on one core, those of them that it
+    was at work, and its peak memory, in GiB.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status != 0:
+        raise SystemExit(f"'{' '.join(command)}' ended with {status}")
+    busy = usage.ru_utime + usage.ru_stime
+    return seconds, busy, usage.ru_maxrss / 2**20  # Linux: in KiB.
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--rows", type=int, nargs="+", default=[3_000_000])
+    add("--suffixes", nargs="+", default=["csv", "parquet"])
+    add("--folder", type=Path, required=True, help="of the logs, and to write")
+    add("--seed", type=int, default=0)
+    args, options = parser.parse_known_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    print(describe_environment())
+    titles = "rows | file | MB | s | s of CPU | peak GiB"
+    print(f"\n| {titles} |\n|{' --- |' * 6}")
+    out = args.folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "tmfun_pyg", "prepare", "--name", "own"]
+    command += ["--out", str(out), "--time_col", "timestamp", "--log"]
+    for num_rows in args.rows:
+        for suffix in args.suffixes:
+            log = args.folder / f"log_{num_rows}_{args.seed}.{suffix}"
+            write_log(log, num_rows, args.seed)
+            seconds, busy, memory = run([*command, str(log), *options])
+            shutil.rmtree(out)
+            size = log.stat().st_size / 1e6
+            cells = f"{size:,.0f} | {seconds:,.0f} | {busy:,.0f} | {memory:.2f}"
+            print(f"| {num_rows:,} | {suffix} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
