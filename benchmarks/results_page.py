@@ -5,7 +5,8 @@
 From the files <data>/<model>/seed_<n>.json of accuracy.py in --runs it writes
 results.md and images/results-<data>.svg in --out. The models beside the
 reference are those of another class: its own variants have tables of their
-own.
+own. Where the files <data>/<model>/seed_<n>.npz of all runs are there, with
+the metrics of every user, so are paired tests.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Dict, List
 
 from _chart import draw
+from _paired import METRICS, compare_all
 from _report import Row, mean_std, model_table, table
 from _summary import (
     PROTOCOL,
@@ -26,6 +28,7 @@ from _summary import (
 
 from tmfun_pyg.utils.files import atomic_write
 
+LEVEL = 0.05  # Of p, from which on a difference counts for nothing.
 FOLDER = Path(__file__).parent
 HEAD = [
     "# Results",
@@ -61,7 +64,10 @@ def main() -> None:
         own = [row for row in rows if row["model"] == args.reference]
         beside = {row["label"] for row in own} - {args.reference}
         peers = [row for row in rows if row["label"] not in beside]
-        reports.append(Report(data, peers, {}))
+        paired = {}
+        if has_users(args.runs / data, peers):
+            paired = compare_all(args.runs / data, peers, args.reference)
+        reports.append(Report(data, peers, paired))
         if beside:
             variants[data] = own
     lines = [*HEAD, where_it_does_not_win(reports, args.reference), ""]
@@ -75,6 +81,15 @@ def main() -> None:
     lines += variant_lines(variants, args.reference)
     with atomic_write(args.out / "results.md") as part:
         part.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def has_users(out: Path, rows: List[Row]) -> bool:
+    """Whether the metrics of every user are there, of all runs."""
+    return all(
+        (out / row["label"] / f"seed_{seed}.npz").exists()
+        for row in rows
+        for seed in row["seeds"]
+    )
 
 
 def where_it_does_not_win(reports: List[Report], reference: str) -> str:
@@ -96,7 +111,17 @@ def where_it_does_not_win(reports: List[Report], reference: str) -> str:
         where = f"on {', '.join(places)}" if places else "nowhere"
         parts.append(f"in {metric} {where}")
     shown = "; ".join(parts)
-    return f"**Where {reference} does not win**, of these models: {shown}."
+    found = f"**Where {reference} does not win**, of these models: {shown}."
+    level = [
+        f"{name} on {data} against {label} ({test[key]['p_holm']:.2f})"
+        for data, _, paired in reports
+        for label, test in paired.get("tests", {}).items()
+        for key, name in zip(METRICS, TITLES, strict=True)
+        if test[key]["mean"] > 0 and test[key]["p_holm"] >= LEVEL
+    ]
+    if level:
+        found += f" Ahead, but with p of {LEVEL} or more: {', '.join(level)}."
+    return found
 
 
 def trials_of(rows: List[Row]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Iterator, List
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -104,6 +105,38 @@ def test_page(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
         "| TMFUN-mean | 0.9000 (1) |",
     ]
     assert "**Where" not in "".join(section(text, "b"))
+
+
+def test_paired(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
+    """Where the metrics of all users are there, they are compared."""
+    assert "against the others" not in make(page, monkeypatch, runs)
+    recall = {"TMFUN": 0.5, "EASE": 0.25}
+    for label, value in recall.items():
+        np.savez(
+            runs / "b" / label / "seed_0.npz",
+            user=np.arange(100),
+            recall=np.full(100, value),
+            ndcg=np.arange(100) % 2,
+        )
+    text = make(page, monkeypatch, runs)
+    lines = section(text, "TMFUN against the others")
+    # Level in NDCG, which no resample tells from zero:
+    assert [line for line in lines if line.startswith("| EASE")] == [
+        "| EASE |  | +0.2500 (0.0004) |",
+        "| EASE |  | +0.0000 (1.0000) |",
+    ]
+    assert "| model | a | b |" in lines
+    assert "Ahead, but" not in text
+    path = runs / "b" / "EASE" / "seed_0.npz"
+    np.savez(
+        path,
+        user=np.arange(100),
+        recall=np.arange(100) < 49,
+        ndcg=np.arange(100) % 2 + 0.5,
+    )
+    assert (
+        "Ahead, but with p of 0.05 or more: Recall@20 on b against EASE (0.92)."
+    ) in make(page, monkeypatch, runs)
 
 
 def test_charts(page: ModuleType, monkeypatch: Any, runs: Path) -> None:

@@ -62,11 +62,18 @@ class TMFUN(MultimodalModel):
         \mathrm{ContentScore}(\mathbf{X}_m) \right]
         && \textrm{(a direct score of content)}
 
+        \hat{y}_{ui} &= \mathbf{x}_u^{\top} \mathbf{x}_i +
+        \mathrm{NeighborScore}(u, i)
+        && \textrm{(a direct score of items chosen together)}
+
     The user rows of :math:`\mathbf{H}_m` are means over those of a user's
     items that have the modality, those of :math:`\mathbf{H}` over those that
     have any. In training the positive item of a row is left out of its user's
-    means: there it would always be found. Features are brought to zero mean
-    and unit variance item by item. A cold item, without a training
+    means: there it would always be found. Every other row of a batch is scored
+    without :class:`~tmfun_pyg.nn.NeighborScore`, so that the embeddings, which
+    are all that :meth:`encode` returns, learn what they can say by themselves;
+    :meth:`scorer` adds it. Features are brought to zero mean and unit variance
+    item by item. A cold item, without a training
     interaction, has an ID embedding of zero, so that it is known by its
     content alone; see
     :class:`~tmfun_pyg.nn.ColdItems` for more.
