@@ -12,6 +12,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.recommender.cold_slots import ColdSlots
 from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.neighbor_scorer import NeighborScorer, NeighborTables
 from tmfun_pyg.utils.retrieval import (
     EmbeddingScorer,
     rank_scores,
@@ -25,11 +26,25 @@ COLUMNS = (f"warm R@{K}", f"cold R@{K}", "cold items shown")
 BASE = "ContentKNN"
 
 
-def save_embeddings(path: Path, scorer: EmbeddingScorer) -> None:
+def save_scorer(path: Path, scorer: EmbeddingScorer) -> None:
     """Writes what shares are tried with, without another training."""
     emb = {"user": scorer.user_emb, "item": scorer.item_emb}
+    arrays = {name: x.cpu().numpy() for name, x in emb.items()}
+    if isinstance(scorer, NeighborScorer):
+        arrays.update(scorer.tables().arrays())
     with atomic_write(path) as part:
-        np.savez(part, **{name: x.cpu().numpy() for name, x in emb.items()})
+        np.savez(part, **arrays)
+
+
+def read_scorer(path: Path) -> EmbeddingScorer:
+    """Reads what `save_scorer` has written."""
+    with np.load(path, allow_pickle=False) as arrays:
+        emb = (torch.from_numpy(arrays[name]) for name in ("user", "item"))
+        scorer = EmbeddingScorer(*emb)
+        if "neighbor" not in arrays:
+            return scorer
+        tables = NeighborTables.from_arrays(arrays)
+        return NeighborScorer.from_tables(scorer, tables)
 
 
 def compare_shares(
@@ -79,14 +94,13 @@ def _curve(
     path: Path, data: HeteroData, shares: List[float]
 ) -> List[List[float]]:
     """Returns what COLUMNS name, for each share."""
-    with np.load(path, allow_pickle=False) as arrays:
-        emb = [torch.from_numpy(arrays[name]) for name in ("user", "item")]
+    scorer = read_scorer(path)
     store, is_cold = data["user", "interacts", "item"], data["item"].is_cold
     user = data["user"].degree.nonzero().view(-1)
     out = []
     for share in shares:
         lists = torch.full((data["user"].num_nodes, K), -1)
-        lists[user] = _lists(EmbeddingScorer(*emb), data, share, user)
+        lists[user] = _lists(scorer, data, share, user)
         shown = lists.unique()
         out.append(
             [

@@ -9,10 +9,10 @@ search, and the epoch is chosen by validation on the other items alone. Without
 --root it runs on the synthetic data set. In --out it writes
 
     <data>/<model>/seed_<n>.json  each run: metrics, how they came about
-    <data>/<model>/seed_<n>.npz   embeddings, if they score cold items
+    <data>/<model>/seed_<n>.npz   what scores, if it scores cold items
     <data>/cold.md, cold.json     the comparison on a data set
 
-By the embeddings, the report tells what it costs and brings to keep a share of
+By these scores, the report tells what it costs and brings to keep a share of
 each list for cold items (--shares), without another training.
 
 What is there is not done again: after a kill, the same command goes on.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
-from _cold_shares import compare_shares, save_embeddings, share_table
+from _cold_shares import compare_shares, save_scorer, share_table
 from _options import MODELS, add_arguments, load_data, names_of, options_of
 from _report import model_table, read_rows, write_report
 from _runs import Runs
@@ -35,7 +35,6 @@ from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import HoldOutItems
 from tmfun_pyg.utils.locked import locked
-from tmfun_pyg.utils.retrieval import EmbeddingScorer
 
 DEFAULT = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
 # By which interactions models are judged, and among which items:
@@ -89,11 +88,12 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
         data = copy.copy(data).to(next(model.parameters()).device)
         with torch.no_grad():
             encoding = model.encode(model.prepare(data))
-        ranker = EmbeddingScorer(*ColdItems.fit(model, data).extend(encoding))
+        embeddings = ColdItems.fit(model, data).extend(encoding)
+        ranker = model.scorer_of(*embeddings, data)
     if model.supports_cold_items:
         if isinstance(ranker, RankingModel):
             ranker = ranker.scorer(data)
-        save_embeddings(path.with_suffix(".npz"), ranker)
+        save_scorer(path.with_suffix(".npz"), ranker)
     return {
         # To choose options by, other than those that are reported:
         "cold_val": evaluate(ranker, data, "cold_val", items=is_cold),

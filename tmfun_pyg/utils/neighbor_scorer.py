@@ -1,6 +1,6 @@
 from copy import copy
 from functools import cached_property
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -52,6 +52,19 @@ class NeighborTables(NamedTuple):
 
     neighbors: ItemNeighbors
     owned: UserItems
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NeighborTables":
+        r"""Returns the tables of what :meth:`arrays` returns.
+
+        Args:
+            arrays (Dict[str, np.ndarray]): The arrays.
+        """
+        neighbor, weight, rowptr, col = (
+            torch.from_numpy(arrays[name])
+            for name in ("neighbor", "weight", "trained_rowptr", "trained_col")
+        )
+        return cls(ItemNeighbors(neighbor, weight), UserItems(rowptr, col))
 
     def arrays(self) -> Dict[str, np.ndarray]:
         r"""Returns them by name, as they are written."""

@@ -21,11 +21,7 @@ from tmfun_pyg.recommender.item_filter import Ids
 from tmfun_pyg.recommender.raw_ids import recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import RawIds
-from tmfun_pyg.utils.neighbor_scorer import (
-    ItemNeighbors,
-    NeighborScorer,
-    NeighborTables,
-)
+from tmfun_pyg.utils.neighbor_scorer import NeighborScorer, NeighborTables
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -261,8 +257,8 @@ def _read_neighbors(arrays: Any, sizes: Tuple[int, int]) -> NeighborTables:
             f"'neighbor' must hold items from 0 to {sizes[1] - 1}, and "
             f"'weight' finite numbers"
         )
-    tables = ItemNeighbors(torch.from_numpy(neighbor), torch.from_numpy(weight))
-    return NeighborTables(tables, _read_items(arrays, "trained", sizes))
+    _read_items(arrays, "trained", sizes)  # To check them.
+    return NeighborTables.from_arrays(arrays)
 
 
 def _read_array(path: Path, dtype: type, shape: Tuple[int, ...]) -> Tensor:
