@@ -67,10 +67,13 @@ class NeighborScore(torch.nn.Module):
         num_items, k = self.neighbor.shape
         edge_index = data["user", "interacts", "item"].edge_index
         degree = data["item"].degree.to(self.similarity.dtype).clamp(min=1)
+        one = torch.ones(edge_index.size(1), device=degree.device)
+        user_item = to_csr(edge_index, one)
         for block in user_blocks(
             torch.arange(num_items, device=degree.device), num_items
         ):
-            count = _shared_users(edge_index, block).to(degree.dtype)
+            count = _shared_users(edge_index, user_item, block)
+            count = count.to(degree.dtype)
             count[block - block[0], block] = 0
             scale = (degree[block].view(-1, 1) * degree).rsqrt()
             key = ((1 + TIE) * count - 1).clamp(min=0) * scale
@@ -235,19 +238,19 @@ def _is_by_rows(user: Tensor) -> bool:
     return not user.is_cuda
 
 
-def _shared_users(edge_index: EdgeIndex, item: Tensor) -> Tensor:
+def _shared_users(
+    edge_index: EdgeIndex, user_item: Tensor, item: Tensor
+) -> Tensor:
     """Returns how many users some consecutive items share with every item, of
     shape `[len(item), num_items]`.
     """
-    num_users, _ = edge_index.get_sparse_size()
     (ptr, user), _ = edge_index.get_csc()
     begin, end = ptr[item[0]], ptr[item[-1] + 1]
     mine = torch.sparse_csr_tensor(
         ptr[item[0] : item[-1] + 2] - begin,
         user[begin:end],
         torch.ones(int(end - begin), device=user.device),
-        (item.numel(), num_users),
+        (item.numel(), user_item.size(0)),
         check_invariants=False,
     )
-    one = torch.ones(edge_index.size(1), device=user.device)
-    return (mine @ to_csr(edge_index, one)).to_dense()
+    return (mine @ user_item).to_dense()
