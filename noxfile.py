@@ -1,4 +1,6 @@
-"""Tests with other versions: nox -s tests-3.12, or nox -s oldest."""
+"""Tests with other versions: nox -s tests-3.12, or nox -s oldest. Those of
+loggers, with packages beside the versions in constraints.txt: nox -s loggers.
+"""
 
 import nox
 
@@ -17,6 +19,16 @@ def tests(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """Runs the tests with the oldest torch and torch_geometric."""
     run_tests(session, "constraints-oldest.txt")
+
+
+@nox.session(python=PYTHONS[1])
+def loggers(session: nox.Session) -> None:
+    """Runs the tests of TensorBoard and MLflow, which asks for other versions
+    than the documentation does.
+    """
+    session.install("-c", "constraints.txt", "-e", ".[test]")
+    session.install("tensorboard", "mlflow")
+    session.run("pytest", "tests/cli/test_loggers.py", *session.posargs)
 
 
 def run_tests(session: nox.Session, constraints: str) -> None:
