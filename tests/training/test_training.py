@@ -6,10 +6,11 @@ from typing import Any, Dict, List, Optional, Tuple
 import pytest
 import torch
 from every_model import MODELS
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 
@@ -338,6 +339,52 @@ def test_diverged_training(
 ) -> None:
     with pytest.raises(ValueError, match="has the training diverged"):
         fit(dataset, tmp_path, max_epochs=1, lr=1e38)
+
+
+class Valued(LightningModule):
+    """Has a given validation metric in each epoch, the last one ever after."""
+
+    def __init__(self, values: List[float]) -> None:
+        super().__init__()
+        self.values, self.linear = values, torch.nn.Linear(1, 1)
+
+    def training_step(self, batch: Tensor, index: int) -> Tensor:
+        return self.linear(batch).sum()
+
+    def validation_step(self, batch: Tensor, index: int) -> None:
+        value = self.values[min(self.current_epoch, len(self.values) - 1)]
+        self.log("val_recall@20", value)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+@pytest.mark.parametrize(
+    ("patience", "values", "num_epochs"),
+    [
+        (3, [0.5, 0.4], 6),  # Those before epoch 3 do not count.
+        (3, [0.5, 0.4, 0.4, 0.4, 0.4, 0.6, 0.1], 9),
+        (3, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.1], 9),
+        (1, [0.5, 0.4], 2),
+        (0, [0.5, 0.4], 2),
+    ],
+)
+def test_patience_begins_late(
+    patience: int, values: List[float], num_epochs: int, tmp_path: Path
+) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=20,
+        callbacks=default_callbacks(str(tmp_path), patience)[:1],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    loader = DataLoader(torch.ones(1, 1))
+    trainer.fit(Valued(values), loader, loader)
+    assert trainer.current_epoch == num_epochs
 
 
 def test_default_callbacks() -> None:

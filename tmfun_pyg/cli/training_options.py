@@ -37,7 +37,8 @@ class TrainingOptions:
     Args:
         seed_everything: The seed of weights, order and negatives.
         lr: The learning rate.
-        patience: Epochs without a better validation Recall@20 to stop after.
+        patience: Epochs without a better validation Recall@20 to stop after;
+            those before this epoch do not count.
     """
 
     seed_everything: int = 0

@@ -19,10 +19,12 @@ def default_callbacks(
         dirpath (str, optional): The folder of the checkpoints, in the folder
             of the trainer's logger if not given. (default: :obj:`None`)
         patience (int, optional): The number of validations without a better
-            result after which training ends. (default: :obj:`20`)
+            result after which training ends. Those of the first epochs, as
+            many, do not count: what is fitted before training can stay ahead
+            of what is learned for some time. (default: :obj:`20`)
     """
     return [
-        EarlyStopping(MONITOR, patience=patience, mode="max"),
+        _LateStopping(MONITOR, patience=patience, mode="max"),
         _BestAndLast(
             dirpath,
             filename="best",
@@ -43,6 +45,26 @@ def keep_last(dirpath: str) -> List[Callback]:
         dirpath (str): The folder of the checkpoint.
     """
     return [_BestAndLast(dirpath, save_top_k=0, save_last=True)]
+
+
+class _LateStopping(EarlyStopping):
+    """Counts from the epoch on that is the patience."""
+
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self._forget(trainer)
+
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        super().on_validation_end(trainer, pl_module)
+        self._forget(trainer)
+
+    def _forget(self, trainer: Trainer) -> None:
+        if trainer.current_epoch < self.patience:
+            self.wait_count = 0
 
 
 class _BestAndLast(ModelCheckpoint):
