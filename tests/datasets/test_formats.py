@@ -404,6 +404,49 @@ def test_hostile_pickle(tmp_path, name, protocol):
     assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "part", "value", "message"),
+    [
+        ("coo", "row", [-1, 0], r"indices from -1 to 0 of 3"),
+        ("coo", "col", [0, 4], r"indices from 0 to 4 of 4"),
+        ("coo", "row", [0.0, 1.5], r"indices of type float64"),
+        ("csr", "indices", [0, 4], r"indices from 0 to 4 of 4"),
+        ("csr", "indptr", [0, 10**18, 2, 2], r"repeats may not|negative"),
+        ("csr", "indptr", [0, 0, 0, 10**18], f"rows from 0 to {10**18}"),
+        ("csr", "indptr", [-(10**18), 0, 0, 2], f"rows from -{10**18} to 2"),
+    ],
+)
+def test_indices_of_a_pickle(tmp_path, kind, part, value, message):
+    value = np.array(value)
+    inside = sp.coo_matrix(([1.0, 1.0], ([0, 1], [0, 1])), shape=(3, 4))
+    inside = inside.asformat(kind)
+    if kind == "coo":
+        place = ("row", "col").index(part)
+        coords = list(inside.coords)
+        coords[place] = value
+        inside.coords = tuple(coords)
+    else:
+        setattr(inside, part, value)
+    path = tmp_path / "trnMat.pkl"
+    path.write_bytes(pickle.dumps(inside))
+    with pytest.raises(ValueError, match=rf"trnMat.pkl' must .*{message}"):
+        read_sparse_pickle(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"0": [1], "1": [2], "0": [3]}', "the user '0' 2 times"),
+        ('{"5": [1], "05": [3]}', "the user '05'"),
+    ],
+)
+def test_users_that_stand_twice_in_json(tmp_path, text, message):
+    for name in ("train", "val", "test"):
+        (tmp_path / f"{name}.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"train.json' must .*{message}"):
+        read(tmp_path.parent, tmp_path.name, "mmssl")
+
+
 def test_damaged_pickle(tmp_path):
     content = pickle.dumps(matrix(LOG))
     path = tmp_path / "trnMat.pkl"
