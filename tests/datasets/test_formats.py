@@ -216,6 +216,10 @@ GOOD = '{"user_id": "A", "parent_asin": "B", "timestamp": 1}'
         ([GOOD, "", GOOD], "line 2 must be a JSON object"),
         ([GOOD, '{"user_id": "A"}'], "line 2 must have the fields user_id, p"),
         ([], "must have rows"),
+        (
+            [GOOD, GOOD.replace('"A"', r'"\ud83d"')],
+            r"line 2 must have no lone surrogates \(got '\\ud83d' in",
+        ),
     ],
 )
 @pytest.mark.parametrize("chunk", [1, 100])
@@ -243,6 +247,19 @@ def test_other_values(tmp_path, line, message):
     write(tmp_path / "log.jsonl", [GOOD, bad])
     with pytest.raises(ValueError, match=message):
         read(tmp_path, "log.jsonl", "amazon2023")
+
+
+def test_escaped_characters_in_meta(tmp_path):
+    write(tmp_path / "log.jsonl", reviews("amazon2023"))
+    meta = tmp_path / "meta.jsonl"
+    line = '{{"parent_asin": "003", "title": "{}", "details": "{}"}}'
+    # Halves are no text; those of a pair are, as is what is not read.
+    write(meta, [line.format(r"a\ud83d\ude00", r"\ud83d")])
+    dataset, _ = read(tmp_path, "log.jsonl", "amazon2023", items=meta)
+    assert set(dataset.item_table.title) == {"", "a\U0001f600"}
+    write(meta, [line.format("b", ""), line.format(r"a\uDE00", "")])
+    with pytest.raises(ValueError, match=r"meta.jsonl', line 2 must .*ude00'"):
+        read(tmp_path, "log.jsonl", "amazon2023", items=meta, overwrite=True)
 
 
 def test_meta_of_other_items(tmp_path):
