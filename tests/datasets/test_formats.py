@@ -102,6 +102,12 @@ def test_movielens_of_another_layout(tmp_path):
     write(tmp_path / "ratings.csv", ["user,item,stars", "1,2,3"])
     with pytest.raises(ValueError, match=r"userId, movieId, timestamp of for"):
         read(tmp_path, "ratings.csv", "movielens")
+    write(tmp_path / "u.data", ["user id\titem id\trating\ttimestamp"])
+    with pytest.raises(ValueError, match=r"u.data' must have no header where"):
+        read(tmp_path, "u.data", "movielens")
+    write(tmp_path / "u.data", ["1\t2\t3"])
+    with pytest.raises(ValueError, match=r"u.data' must have 4 columns, user"):
+        read(tmp_path, "u.data", "movielens")
     write(tmp_path / "ratings.txt", ["1,2,3"])
     with pytest.raises(ValueError, match=r"\.csv, \.data, \.dat for format="):
         read(tmp_path, "ratings.txt", "movielens")
@@ -287,6 +293,48 @@ def test_reads_in_chunks(tmp_path, monkeypatch):
     write(tmp_path / "log.jsonl", [GOOD] * 100)
     frames = read_json_lines(str(tmp_path / "log.jsonl"), ["user_id"], ["no"])
     assert [frame.shape for frame in frames] == [(40, 2), (40, 2), (20, 2)]
+
+
+@pytest.mark.parametrize("times", [True, False])
+def test_recbole(tmp_path, times):
+    rows = ["u{}\ti{}\t4.0\t{}".format(*row) for row in LOG]
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    if not times:
+        header, *rows = (x.rpartition("\t")[0] for x in [header, *rows])
+    write(tmp_path / "ml.inter", [header, *rows])
+    item = ["item_id:token\tmovie_title:token_seq\tclass:token_seq"]
+    write(tmp_path / "ml.item", [*item, 'i3\t"Heat", or not\tAction Crime'])
+    items = tmp_path / "ml.item"
+    dataset, report = read(tmp_path, "ml.inter", "recbole", items=items)
+    if times:
+        assert triples(dataset) == {(f"u{u}", f"i{i}", s) for u, i, s in LOG}
+    else:
+        assert dataset.interaction_times is None
+    assert dataset.item_ids.tolist()[5] == "i3"
+    assert dataset.item_table.title.tolist()[5] == '"Heat", or not'
+    assert any("column(s) class;" in line for line in report.ignored)
+
+
+@pytest.mark.parametrize(
+    ("log", "items", "message"),
+    [
+        ("user_id:token\tartist_id:token", "", "columns user_id, item_id of"),
+        ("user_id\titem_id\nu\t", "", "'item_id' must have an id"),
+        (None, "item_id:token\tclass:token_seq\ni1\tx", "some of title, imag"),
+        (None, "item_id:token\ttitle\tmovie_title\ni1\tx\ty", "distinct na"),
+        (None, "id:token\ttitle\ni1\tx", "the column item_col='item_id'"),
+        (None, "item_id:token\ttitle\nx\tx", "must have ids of the data set"),
+        (None, "", r"ml\.item' cannot be read"),
+    ],
+)
+def test_recbole_of_another_layout(tmp_path, log, items, message):
+    rows = [log] if log else ["user_id:token\titem_id:token"]
+    rows += [] if log else ["u{}\ti{}".format(*row) for row in LOG]
+    write(tmp_path / "ml.inter", rows)
+    write(tmp_path / "ml.item", [items])
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "ml.inter", "recbole", items=tmp_path / "ml.item")
+    assert not (tmp_path / "out").exists()
 
 
 SPLITS = [LOG[:90], LOG[90:120], LOG[120:]]
