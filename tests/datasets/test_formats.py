@@ -113,6 +113,9 @@ def test_movielens_of_another_layout(tmp_path):
         read(tmp_path, "ratings.txt", "movielens")
     with pytest.raises(ValueError, match="'sep' must not be given with format"):
         read(tmp_path, "ratings.csv", "movielens", sep=";")
+    # There are no other files whose column it could be.
+    with pytest.raises(ValueError, match="'item_col' must not be given with f"):
+        read(tmp_path, "ratings.csv", "movielens", item_col="movieId")
     with pytest.raises(ValueError, match="'format' must be one of movielens, "):
         read(tmp_path, "ratings.csv", "netflix")
 

@@ -236,7 +236,10 @@ def prepare(
     source: Any = os.fspath(log)
     names = user_col, item_col, time_col
     if format is not None:
-        _check_left_out(format, user_col, time_col, sep, columns, encoding)
+        log_col = "item_id" if files or items is not None else item_col
+        _check_left_out(
+            format, user_col, log_col, time_col, sep, columns, encoding
+        )
         source, user, item, time = read_format(format, source)
         names = user, item, time
     full_log = read_log(
@@ -307,8 +310,8 @@ def prepare(
 
 def _check_left_out(format: Format, *given: Any) -> None:
     """Checks that the options that a format sets have their defaults."""
-    names = ("user_col", "time_col", "sep", "columns", "encoding")
-    defaults = ("user_id", None, None, None, None)
+    names = ("user_col", "item_col", "time_col", "sep", "columns", "encoding")
+    defaults = ("user_id", "item_id", None, None, None, None)
     for name, value, default in zip(names, given, defaults, strict=True):
         if value != default:
             raise ValueError(
