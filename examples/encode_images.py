@@ -70,6 +70,9 @@ def read_image(path, transform):
 def main():
     args = read_args()
     items = pd.read_csv(args.items, dtype=str, keep_default_na=False)
+    for column in (args.item_col, args.image_col):
+        if column not in items:
+            raise SystemExit(f"no column '{column}' in '{args.items}'")
     model, transform = load_model(args.model)
     model.to(args.device)
     ids, rows = [], []

@@ -161,6 +161,18 @@ def test_truncated(hub, tmp_path):
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_empty(hub, tmp_path, monkeypatch, size):
+    listing = json.loads(hub.listing("Toy"))
+    for entry in listing:
+        entry["size"] = size
+    content = json.dumps(listing).encode()
+    monkeypatch.setattr(hub, "listing", lambda folder: content)
+    with pytest.raises(ValueError, match=rf"not be empty \(got {size}\).*hand"):
+        Toy(tmp_path / "root", ["text"])
+    assert not (tmp_path / "root").exists()
+
+
 def test_too_long(hub, tmp_path):
     hub.lengths = False
     hub.sent["Toy/text_feat.npy"] = npy(TEXT) + b"?"

@@ -79,3 +79,12 @@ def test_other_files(other: str) -> None:
         run(visual=IMAGE)
     with pytest.raises(ValueError, match=r"ResNet50' must .*\['avgpool'\]"):
         run(visual=IMAGE.parent)
+
+
+def test_folder_named_as_a_file() -> None:
+    np.save(IMAGE / "B0.npy", np.ones(4))
+    (IMAGE / "B1.npy").mkdir()
+    with pytest.raises(
+        ValueError, match=r"B1\.npy' must be a file \(got a fol"
+    ):
+        run(visual=IMAGE)

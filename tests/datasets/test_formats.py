@@ -102,11 +102,20 @@ def test_movielens_of_another_layout(tmp_path):
     write(tmp_path / "ratings.csv", ["user,item,stars", "1,2,3"])
     with pytest.raises(ValueError, match=r"userId, movieId, timestamp of for"):
         read(tmp_path, "ratings.csv", "movielens")
+    write(tmp_path / "u.data", ["user id\titem id\trating\ttimestamp"])
+    with pytest.raises(ValueError, match=r"u.data' must have no header where"):
+        read(tmp_path, "u.data", "movielens")
+    write(tmp_path / "u.data", ["1\t2\t3"])
+    with pytest.raises(ValueError, match=r"u.data' must have 4 columns, user"):
+        read(tmp_path, "u.data", "movielens")
     write(tmp_path / "ratings.txt", ["1,2,3"])
     with pytest.raises(ValueError, match=r"\.csv, \.data, \.dat for format="):
         read(tmp_path, "ratings.txt", "movielens")
     with pytest.raises(ValueError, match="'sep' must not be given with format"):
         read(tmp_path, "ratings.csv", "movielens", sep=";")
+    # There are no other files whose column it could be.
+    with pytest.raises(ValueError, match="'item_col' must not be given with f"):
+        read(tmp_path, "ratings.csv", "movielens", item_col="movieId")
     with pytest.raises(ValueError, match="'format' must be one of movielens, "):
         read(tmp_path, "ratings.csv", "netflix")
 
@@ -216,6 +225,10 @@ GOOD = '{"user_id": "A", "parent_asin": "B", "timestamp": 1}'
         ([GOOD, "", GOOD], "line 2 must be a JSON object"),
         ([GOOD, '{"user_id": "A"}'], "line 2 must have the fields user_id, p"),
         ([], "must have rows"),
+        (
+            [GOOD, GOOD.replace('"A"', r'"\ud83d"')],
+            r"line 2 must have no lone surrogates \(got '\\ud83d' in",
+        ),
     ],
 )
 @pytest.mark.parametrize("chunk", [1, 100])
@@ -245,6 +258,19 @@ def test_other_values(tmp_path, line, message):
         read(tmp_path, "log.jsonl", "amazon2023")
 
 
+def test_escaped_characters_in_meta(tmp_path):
+    write(tmp_path / "log.jsonl", reviews("amazon2023"))
+    meta = tmp_path / "meta.jsonl"
+    line = '{{"parent_asin": "003", "title": "{}", "details": "{}"}}'
+    # Halves are no text; those of a pair are, as is what is not read.
+    write(meta, [line.format(r"a\ud83d\ude00", r"\ud83d")])
+    dataset, _ = read(tmp_path, "log.jsonl", "amazon2023", items=meta)
+    assert set(dataset.item_table.title) == {"", "a\U0001f600"}
+    write(meta, [line.format("b", ""), line.format(r"a\uDE00", "")])
+    with pytest.raises(ValueError, match=r"meta.jsonl', line 2 must .*ude00'"):
+        read(tmp_path, "log.jsonl", "amazon2023", items=meta, overwrite=True)
+
+
 def test_meta_of_other_items(tmp_path):
     write(tmp_path / "log.jsonl", reviews("amazon2023"))
     for rows in (['{"parent_asin": "x"}'], []):
@@ -270,6 +296,48 @@ def test_reads_in_chunks(tmp_path, monkeypatch):
     write(tmp_path / "log.jsonl", [GOOD] * 100)
     frames = read_json_lines(str(tmp_path / "log.jsonl"), ["user_id"], ["no"])
     assert [frame.shape for frame in frames] == [(40, 2), (40, 2), (20, 2)]
+
+
+@pytest.mark.parametrize("times", [True, False])
+def test_recbole(tmp_path, times):
+    rows = ["u{}\ti{}\t4.0\t{}".format(*row) for row in LOG]
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    if not times:
+        header, *rows = (x.rpartition("\t")[0] for x in [header, *rows])
+    write(tmp_path / "ml.inter", [header, *rows])
+    item = ["item_id:token\tmovie_title:token_seq\tclass:token_seq"]
+    write(tmp_path / "ml.item", [*item, 'i3\t"Heat", or not\tAction Crime'])
+    items = tmp_path / "ml.item"
+    dataset, report = read(tmp_path, "ml.inter", "recbole", items=items)
+    if times:
+        assert triples(dataset) == {(f"u{u}", f"i{i}", s) for u, i, s in LOG}
+    else:
+        assert dataset.interaction_times is None
+    assert dataset.item_ids.tolist()[5] == "i3"
+    assert dataset.item_table.title.tolist()[5] == '"Heat", or not'
+    assert any("column(s) class;" in line for line in report.ignored)
+
+
+@pytest.mark.parametrize(
+    ("log", "items", "message"),
+    [
+        ("user_id:token\tartist_id:token", "", "columns user_id, item_id of"),
+        ("user_id\titem_id\nu\t", "", "'item_id' must have an id"),
+        (None, "item_id:token\tclass:token_seq\ni1\tx", "some of title, imag"),
+        (None, "item_id:token\ttitle\tmovie_title\ni1\tx\ty", "distinct na"),
+        (None, "id:token\ttitle\ni1\tx", "the column item_col='item_id'"),
+        (None, "item_id:token\ttitle\nx\tx", "must have ids of the data set"),
+        (None, "", r"ml\.item' cannot be read"),
+    ],
+)
+def test_recbole_of_another_layout(tmp_path, log, items, message):
+    rows = [log] if log else ["user_id:token\titem_id:token"]
+    rows += [] if log else ["u{}\ti{}".format(*row) for row in LOG]
+    write(tmp_path / "ml.inter", rows)
+    write(tmp_path / "ml.item", [items])
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "ml.inter", "recbole", items=tmp_path / "ml.item")
+    assert not (tmp_path / "out").exists()
 
 
 SPLITS = [LOG[:90], LOG[90:120], LOG[120:]]
@@ -402,6 +470,49 @@ def test_hostile_pickle(tmp_path, name, protocol):
     if protocol > 2:  # In the oldest, "_codecs.encode" may come first.
         assert re.search(message, str(info.value)), str(info.value)
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "value", "message"),
+    [
+        ("coo", "row", [-1, 0], r"indices from -1 to 0 of 3"),
+        ("coo", "col", [0, 4], r"indices from 0 to 4 of 4"),
+        ("coo", "row", [0.0, 1.5], r"indices of type float64"),
+        ("csr", "indices", [0, 4], r"indices from 0 to 4 of 4"),
+        ("csr", "indptr", [0, 10**18, 2, 2], r"repeats may not|negative"),
+        ("csr", "indptr", [0, 0, 0, 10**18], f"rows from 0 to {10**18}"),
+        ("csr", "indptr", [-(10**18), 0, 0, 2], f"rows from -{10**18} to 2"),
+    ],
+)
+def test_indices_of_a_pickle(tmp_path, kind, part, value, message):
+    value = np.array(value)
+    inside = sp.coo_matrix(([1.0, 1.0], ([0, 1], [0, 1])), shape=(3, 4))
+    inside = inside.asformat(kind)
+    if kind == "coo":
+        place = ("row", "col").index(part)
+        coords = list(inside.coords)
+        coords[place] = value
+        inside.coords = tuple(coords)
+    else:
+        setattr(inside, part, value)
+    path = tmp_path / "trnMat.pkl"
+    path.write_bytes(pickle.dumps(inside))
+    with pytest.raises(ValueError, match=rf"trnMat.pkl' must .*{message}"):
+        read_sparse_pickle(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"0": [1], "1": [2], "0": [3]}', "the user '0' 2 times"),
+        ('{"5": [1], "05": [3]}', "the user '05'"),
+    ],
+)
+def test_users_that_stand_twice_in_json(tmp_path, text, message):
+    for name in ("train", "val", "test"):
+        (tmp_path / f"{name}.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"train.json' must .*{message}"):
+        read(tmp_path.parent, tmp_path.name, "mmssl")
 
 
 def test_damaged_pickle(tmp_path):

@@ -389,6 +389,18 @@ def with_value(column, value, row=7):
             r"'item_id' must .* not both .*id_type='str' reads",
         ),
         (
+            with_value("item_id", 1.5),
+            {},
+            r"'item_id' must .* not both .*id_type='str' reads",
+        ),
+        (
+            with_value("user_id", True),
+            {},
+            r"'user_id' must .* not both .*id_type='str' reads",
+        ),
+        (make_log(), {"k_core": -1}, r"'k_core' must not be .* \(got -1\)"),
+        (make_log(), {"seed": -1}, r"'seed' must not be .* \(got -1\)"),
+        (
             with_value("item_id", ["B1", "B2"]),
             {},
             r"'item_id' must .* \(got \['B1', 'B2'\] in row 7, ",

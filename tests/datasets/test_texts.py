@@ -160,6 +160,26 @@ def test_after_a_format(encoder: str, capsys: Any) -> None:
     assert Path("own", "item_texts.csv").exists()
 
 
+def test_table_of_a_format(encoder: str, capsys: Any) -> None:
+    rows = [
+        f"{u}\t{(u + i) % 7}\t4\t{u + i}" for u in range(9) for i in range(5)
+    ]
+    Path("u.data").write_text("\n".join(rows) + "\n")
+    Path("movies.csv").write_text("movieId,title,genres\n0,aa,b\n5,c,bb\n")
+    args = ["prepare", "--format", "movielens", "--log", "u.data"]
+    args += ["--items", "movies.csv", "--out", ".", "--name", "own"]
+    args += ["--encoder", encoder, "--texts", "movies.csv"]
+    args += ["--text-cols", "title", "genres"]
+    assert main(args) == 1
+    assert "the column --item_col item_id and title" in capsys.readouterr().err
+    assert main([*args, "--item-col", "movieId"]) == 0
+    # The default model reads the texts.
+    assert "LightGCN" not in capsys.readouterr().out
+    dataset = MultimodalRecDataset(".", "own", zero_rows="mask")
+    assert dataset[0]["item"].x_text[[0, 5]].tolist() == [[2, 1, 0], [0, 2, 1]]
+    assert dataset.item_table.title.tolist()[5] == "c"
+
+
 def test_parquet(encoder: str) -> None:
     pytest.importorskip("pyarrow")
     frame = pd.DataFrame({"item_id": [0, 1], "title": ["a\nb", None]})
@@ -184,6 +204,10 @@ def test_parquet(encoder: str) -> None:
         ({"text_cols": []}, r"'text_cols' must list .* \(got \[\]\)"),
         ({"texts": None}, "'text_cols' must come with 'texts'"),
         (
+            {"texts": None, "text_cols": None, "encoder": "all"},
+            r"'encoder' must come with 'texts', .* \(got 'all'\)",
+        ),
+        (
             {"features": {"text": "x.npy"}},
             "'features' must not have the modality 'text' beside 'texts'",
         ),
@@ -191,8 +215,8 @@ def test_parquet(encoder: str) -> None:
         ({"encoder": "all"}, r"'encoder' must be .*'all': all is no model\)"),
         (
             {"text_cols": ["heading"]},
-            r"'items\.csv' must have .* item_id, heading \(got 6 rows and the "
-            r"columns item_id, title, price, description\)",
+            r"'items\.csv' must have .*'item_id' and heading \(got 6 rows and "
+            r"the columns item_id, title, price, description\)",
         ),
         ({"item_col": "id"}, "must have .* item_col='id'"),
         ({"texts": "items.txt"}, r"'items\.txt' must be a \.csv, \.tsv or"),

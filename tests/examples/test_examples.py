@@ -176,4 +176,6 @@ def test_encode_images(
     Path("items.csv").write_text("item_id,image\n004,4.png\n")
     with pytest.raises(SystemExit, match=r"no picture in 'items\.csv' could"):
         run("encode_images.py", "items.csv", "--out", "new.npy")
+    with pytest.raises(SystemExit, match=r"no column 'file' in 'items\.csv'"):
+        run("encode_images.py", "items.csv", "--image-col", "file")
     assert not Path("new.npy").exists()

@@ -21,7 +21,7 @@ def prepare(
     features: Optional[Dict[str, str]] = None,
     feature_ids: Optional[Dict[str, str]] = None,
     format: Optional[
-        Literal["movielens", "amazon2018", "amazon2023", "mmssl"]
+        Literal["movielens", "amazon2018", "amazon2023", "mmssl", "recbole"]
     ] = None,
     user_col: str = "user_id",
     item_col: str = "item_id",
@@ -60,10 +60,11 @@ def prepare(
         feature_ids: The file of item ids of a .npy file, one a line, as
             --feature_ids.MODALITY PATH.
         format: The layout of the log and of --items, if they are files of a
-            public data set: MovieLens, reviews of Amazon, or the splits of
-            MMSSL and DiffMM.
+            public data set: MovieLens, reviews of Amazon, the splits of MMSSL
+            and DiffMM, or files of RecBole.
         user_col: The column of user ids.
-        item_col: The column of item ids, in all files.
+        item_col: The column of item ids, in all files but those whose layout
+            --format says.
         time_col: The column of times.
         id_type: Whether ids are text (str, so that items with other ids can
             be added later) or, unless all of a column are text, integers (int,
@@ -94,7 +95,7 @@ def prepare(
     print(report)
     root = out.expanduser().absolute() / name
     options = ["--config", "own_data", "--data.root", root]
-    if not features:
+    if not report.modalities:
         options += ["--model", "LightGCN"]  # The default reads them.
     trained = [numbers["trained"] for numbers in report.modalities.values()]
     if min(trained, default=inf) <= DatasetOptions.k:

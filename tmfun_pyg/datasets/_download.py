@@ -55,6 +55,8 @@ def download(file: RemoteFile, path: str) -> None:
         OSError: If it cannot be written.
         ValueError: If it has another size or checksum.
     """
+    if file.size < 1:
+        raise ValueError(f"'{file.url}' must not be empty (got {file.size})")
     part = path + ".part"
     have = osp.getsize(part) if osp.isfile(part) else 0
     if have > file.size:  # It is of another file.

@@ -4,6 +4,7 @@ import csv
 import os.path as osp
 import re
 from typing import (
+    Any,
     Dict,
     List,
     Literal,
@@ -18,14 +19,14 @@ import numpy as np
 import pandas as pd
 
 from tmfun_pyg.datasets._amazon import read_meta
-from tmfun_pyg.datasets._files import check_file, read_csv
+from tmfun_pyg.datasets._files import check_columns, check_file, read_csv
 from tmfun_pyg.datasets._json_lines import read_json_lines
 from tmfun_pyg.datasets._json_splits import SPLIT_FILES, read_json_splits
 from tmfun_pyg.datasets._log import LABEL
 from tmfun_pyg.datasets._log_files import LogFile, TextFormat
 from tmfun_pyg.datasets._sparse_pickle import read_sparse_pickle
 
-Format = Literal["movielens", "amazon2018", "amazon2023", "mmssl"]
+Format = Literal["movielens", "amazon2018", "amazon2023", "mmssl", "recbole"]
 PICKLES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
 
 
@@ -48,6 +49,7 @@ MOVIELENS = ["userId", "movieId", "rating", "timestamp"]
 RATINGS = ["item", "user", "rating", "timestamp"]
 MOVIE = ("userId", "movieId", "timestamp")
 REVIEW_2018 = ("reviewerID", "asin", "unixReviewTime")
+ATOMIC = ("user_id", "item_id", "timestamp")
 REVIEW_2023 = ("user_id", "parent_asin", "timestamp")
 # By format and suffix, without that of gzip.
 LAYOUTS: Dict[str, Dict[str, Layout]] = {
@@ -62,14 +64,15 @@ LAYOUTS: Dict[str, Dict[str, Layout]] = {
         ".jsonl": Layout(REVIEW_2018),
     },
     "amazon2023": {".csv": Layout(REVIEW_2023), ".jsonl": Layout(REVIEW_2023)},
+    "recbole": {".inter": Layout(ATOMIC, sep="\t")},
 }
 JSON = (".json", ".jsonl")
+TEXT: Dict[str, Any] = {"dtype": str, "na_filter": False}
 MOVIES = ["movieId", "title", "genres"]
+RECBOLE = {"movie_title": "title", "brand": "group"}
 
 
-def read_format(
-    name: Format, path: str
-) -> Tuple[pd.DataFrame, str, str, Optional[str]]:
+def read_format(name: Format, path: str) -> Tuple[Any, str, str, Optional[str]]:
     """Reads a log in the layout of a public data set.
 
     Args:
@@ -77,8 +80,9 @@ def read_format(
         path (str): The file, or the folder of MMSSL's files.
 
     Returns:
-        The interactions, and their columns of users, items and times, if they
-        have any. A given split is in the column ``x_label``.
+        The interactions, or the file that has nothing else, and their columns
+        of users, items and times, if they have any. A given split is in the
+        column ``x_label``.
 
     Raises:
         ValueError: If a file is missing or has another format.
@@ -104,11 +108,15 @@ def read_format(
         return frame.reset_index(drop=True), *layout.names
     text = TextFormat(layout.sep, layout.columns)
     file = LogFile(path, names[0], names[1], text)
-    if not set(names) <= set(file.names):
+    needed = names[:2] if name == "recbole" else names
+    if not set(needed) <= set(file.names):
         raise ValueError(
-            f"'{path}' must have the columns {', '.join(names)} of "
+            f"'{path}' must have the columns {', '.join(needed)} of "
             f"format='{name}' (got {', '.join(file.names)})"
         )
+    if name == "recbole":
+        time = names[2] if names[2] in file.names else None
+        return path, names[0], names[1], time
     return file.read(names), *layout.names
 
 
@@ -134,11 +142,17 @@ def read_format_items(
         frame, num_others = read_meta(name, path, item_ids)
         others = f"'{path}': {num_others} row(s) of other or repeated items"
         return frame, [others] if num_others else []
+    if name == "recbole" and suffix == ".item":
+        frame = read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, **TEXT)
+        columns = [str(column).partition(":")[0] for column in frame]
+        columns = [RECBOLE.get(column, column) for column in columns]
+        check_columns(f"'{path}'", columns)
+        return frame.set_axis(columns, axis=1), []
     if name != "movielens" or suffix not in (".csv", ".item", ".dat"):
         return None
     check_file(path)
     if suffix == ".csv":
-        frame = read_csv(path, dtype=str, na_filter=False)
+        frame = read_csv(path, **TEXT)
         if not set(MOVIES[:2]) <= set(frame):
             return None
     else:
@@ -150,8 +164,7 @@ def read_format_items(
             engine="python",
             header=None,
             quoting=csv.QUOTE_NONE,
-            dtype=str,
-            na_filter=False,
+            **TEXT,
         )
         if frame.shape[1] < 3:
             raise ValueError(

@@ -62,6 +62,8 @@ def number_ids(
         kind = pd.api.types.infer_dtype(distinct)
         if kind == "mixed" and distinct.map(pd.api.types.is_list_like).any():
             raise TypeError("an id is a tuple")
+        if kind == "mixed" and distinct.map(pd.api.types.is_number).any():
+            kind = "mixed-integer"  # Or true or 1.5, among text.
     except TypeError as err:  # Of lists, for example.
         types = pd.api.types
         bad = column.map(types.is_list_like) | ~column.map(types.is_hashable)

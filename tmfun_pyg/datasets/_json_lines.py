@@ -53,6 +53,7 @@ def read_json_lines(
                         f"'{path}', line {line + row} must have the fields "
                         f"{', '.join(needed)} (got {lines[row].strip():.80})"
                     )
+                _check_text(path, lines, frame, line)
                 yield frame
                 line += len(lines)
                 bar.update(raw.tell() - bar.n)
@@ -62,6 +63,25 @@ def read_json_lines(
         ) from err
     except UnicodeDecodeError as err:
         raise ValueError(f"'{path}' must be text in UTF-8 ({err})") from err
+
+
+def _check_text(
+    path: str, lines: List[str], frame: pd.DataFrame, first: int
+) -> None:
+    """Refuses half a character, which only an escape can write in UTF-8 and
+    which no file of ours can hold.
+    """
+    escaped = pd.Series(lines, dtype=object).str.contains(r"\\ud", case=False)
+    for row in escaped.to_numpy(bool).nonzero()[0].tolist():
+        values = frame.iloc[row].tolist()
+        try:
+            json.dumps(values, ensure_ascii=False).encode()
+        except UnicodeEncodeError as err:
+            half = err.object[err.start]
+            raise ValueError(
+                f"'{path}', line {first + row} must have no lone surrogates "
+                f"(got {half!a} in {lines[row].strip():.80})"
+            ) from err
 
 
 def _as_text(path: str, raw: IO[bytes]) -> IO[str]:

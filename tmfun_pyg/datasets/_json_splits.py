@@ -2,8 +2,9 @@
 
 import json
 import os.path as osp
+from collections import Counter
 from itertools import chain
-from typing import Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from tmfun_pyg.datasets._files import read_text
 
 # Training, validation and test: the items of each user.
 SPLIT_FILES = ("train.json", "val.json", "test.json")
-INDEX = "[0-9]{1,9}"
+INDEX = "0|[1-9][0-9]{0,8}"
 EXPECTED = (
     "an object of users' indices, each with a list of items' indices, as in "
     '{"0": [5, 2]}'
@@ -35,7 +36,7 @@ def read_json_splits(folder: str) -> Interactions:
 
 def _read_split(path: str) -> Tuple[np.ndarray, np.ndarray]:
     try:
-        items_of = json.loads(read_text(path))
+        items_of = json.loads(read_text(path), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as err:
         raise ValueError(f"'{path}' must be {EXPECTED} (got: {err})") from err
     if not isinstance(items_of, dict):
@@ -53,6 +54,15 @@ def _read_split(path: str) -> Tuple[np.ndarray, np.ndarray]:
         raise _other(path, f"items from {min(items)} to {max(items)}")
     user = users.astype(np.int64).to_numpy()
     return user.repeat(list(map(len, lists))), np.array(items, dtype=np.int64)
+
+
+def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    items_of = dict(pairs)
+    if len(items_of) < len(pairs):  # The last one would hide the others.
+        count = Counter(user for user, _ in pairs)
+        (user, number), *_ = count.most_common(1)
+        raise ValueError(f"the user {user!r} {number} times")
+    return items_of
 
 
 def _other(path: str, got: str) -> ValueError:

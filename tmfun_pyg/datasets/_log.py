@@ -150,8 +150,10 @@ def keep_k_core(log: Log, k: int) -> Log:
     are dropped until none are left.
 
     Raises:
-        ValueError: If the k-core is empty.
+        ValueError: If ``k`` is negative or the k-core is empty.
     """
+    if k < 0:
+        raise ValueError(f"'k_core' must not be negative (got {k})")
     rows = log.rows
     while True:
         enough = np.bincount(rows["user"])[rows["user"]] >= k

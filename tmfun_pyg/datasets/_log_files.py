@@ -135,14 +135,14 @@ def _check_names(path: str, names: List[str], options: Dict[str, Any]) -> None:
     row = read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
     if len(row) != len(names):
         raise ValueError(
-            f"'columns' must name all columns of '{path}' (got {len(names)} "
-            f"names, but {len(row)} fields in its first row)"
+            f"'{path}' must have {len(names)} columns, {', '.join(names)} (got "
+            f"{len(row)} fields in its first row)"
         )
     is_header = map(_is_header, row, names)
     if any(is_header):
         raise ValueError(
-            f"'columns' must be given for a log without a header (got {names}, "
-            f"but a first row {row} in '{path}')"
+            f"'{path}' must have no header where its columns are known to be "
+            f"{', '.join(names)} (got the first row {row})"
         )
 
 

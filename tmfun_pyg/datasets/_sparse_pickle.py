@@ -79,9 +79,12 @@ def read_sparse_pickle(path: str) -> Tuple[np.ndarray, np.ndarray]:
             matrix = _Unpickler(file).load()
         if not isinstance(matrix, _Matrix):
             raise ValueError(type(matrix).__name__)
-        row, col, values = _entries(vars(matrix))
+        state = vars(matrix)
+        row, col, values = _entries(state)
         if not len(row) == len(col) == len(values):
             raise ValueError("parts of different lengths")
+        _check_indices(row, state["_shape"][0])
+        _check_indices(col, state["_shape"][1])
     except OSError:
         raise
     # What damaged bytes raise depends on the bytes.
@@ -98,8 +101,20 @@ def _entries(state: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the rows, columns and values of a matrix."""
     values = state["data"].values
     if "indptr" in state:
-        counts = np.diff(state["indptr"].values)
-        row = np.arange(len(counts)).repeat(counts)
+        starts = state["indptr"].values
+        # Checked before they fill the memory.
+        if starts[0] != 0 or starts[-1] != len(values):
+            raise ValueError(f"rows from {starts[0]} to {starts[-1]}")
+        row = np.arange(len(starts) - 1).repeat(np.diff(starts))
         return row, state["indices"].values, values
     row, col = state.get("coords") or (state["row"], state["col"])
     return row.values, col.values, values
+
+
+def _check_indices(index: np.ndarray, size: int) -> None:
+    if index.dtype.kind not in "iu":
+        raise ValueError(f"indices of type {index.dtype}")
+    if len(index) > 0 and not 0 <= index.min() <= index.max() < size:
+        raise ValueError(
+            f"indices from {index.min()} to {index.max()} of {size}"
+        )

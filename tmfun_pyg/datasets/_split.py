@@ -36,6 +36,8 @@ def split_interactions(
         )
     user = rows["user"].to_numpy()
     if split == "random":
+        if seed < 0:
+            raise ValueError(f"'seed' must not be negative (got {seed})")
         return random_split(user, ratios, np.random.default_rng(seed))
     if "time" not in rows:
         raise ValueError(

@@ -26,11 +26,10 @@ def read_text_table(
         ValueError: If the file is missing or has another format.
     """
     frame = read_item_rows(path)
-    needed = [item_col, *text_cols]
-    if not set(needed) <= set(frame) or len(frame) == 0:
+    if not {item_col, *text_cols} <= set(frame) or len(frame) == 0:
         raise ValueError(
-            f"'{path}' must have rows and the columns {', '.join(needed)} (got "
-            f"{len(frame)} rows and the columns "
+            f"'{path}' must have rows, the column item_col='{item_col}' and "
+            f"{', '.join(text_cols)} (got {len(frame)} rows and the columns "
             f"{', '.join(map(str, frame.columns))})"
         )
     source = f"'{path}', column '{item_col}'"

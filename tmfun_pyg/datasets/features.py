@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tmfun_pyg.datasets._files import check_file
 from tmfun_pyg.utils.messages import name_items
 
 ZeroRows = Literal["error", "mask"]
@@ -24,10 +25,9 @@ def read_features(path: str) -> np.ndarray:
     Raises:
         ValueError: If the file is missing, or is no complete, plain array.
     """
+    check_file(path)
     try:
         matrix = np.load(path, allow_pickle=False)
-    except FileNotFoundError as err:
-        raise ValueError(f"'{path}' does not exist") from err
     except OSError:
         raise
     # What damaged bytes raise depends on the bytes.

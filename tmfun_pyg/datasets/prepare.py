@@ -116,12 +116,13 @@ def prepare(
         format (str, optional): The layout of the log and of :obj:`items` if
             they are those of a public data set, so that columns need not be
             named: :obj:`"movielens"`, :obj:`"amazon2018"`,
-            :obj:`"amazon2023"` or :obj:`"mmssl"`. Every rating and review is
-            an interaction. (default: :obj:`None`)
+            :obj:`"amazon2023"`, :obj:`"mmssl"` or :obj:`"recbole"`. Every
+            rating and review is an interaction. (default: :obj:`None`)
         user_col (str, optional): The column of user ids.
             (default: :obj:`"user_id"`)
-        item_col (str, optional): The column of item ids, in the log and in
-            features and :obj:`items`. (default: :obj:`"item_id"`)
+        item_col (str, optional): The column of item ids, in the log (unless
+            :obj:`format` sets it) and in features, :obj:`texts` and
+            :obj:`items`. (default: :obj:`"item_id"`)
         time_col (str, optional): The column of times: numbers, dates, or
             strings in ISO 8601. (default: :obj:`None`)
         id_type (str, optional): If set to :obj:`"auto"`, ids in text are
@@ -216,6 +217,12 @@ def prepare(
             f"'text_cols' must come with 'texts', the file of these columns "
             f"(got {list(text_cols)})"
         )
+    has_folder = any(osp.isdir(path) for path in features.values())
+    if encoder is not None and texts is None and not has_folder:
+        raise ValueError(
+            f"'encoder' must come with 'texts', or with a folder of texts in "
+            f"'features' (got {encoder!r})"
+        )
     if re.fullmatch(r"[\w-][\w.-]*", name) is None:
         raise ValueError(
             f"'name' must consist of letters, digits, '_', '-' and '.', and "
@@ -229,8 +236,9 @@ def prepare(
     source: Any = os.fspath(log)
     names = user_col, item_col, time_col
     if format is not None:
+        log_col = "item_id" if files or items is not None else item_col
         _check_left_out(
-            format, user_col, item_col, time_col, sep, columns, encoding
+            format, user_col, log_col, time_col, sep, columns, encoding
         )
         source, user, item, time = read_format(format, source)
         names = user, item, time
@@ -328,4 +336,4 @@ def _read_items(
     frame, ignored = found
     texts = frame[["item_id", "text"]] if "text" in frame else None
     frame = frame.drop(columns="text", errors="ignore")
-    return item_file(frame, path, item_col, id_type), texts, ignored
+    return item_file(frame, path, "item_id", id_type), texts, ignored
