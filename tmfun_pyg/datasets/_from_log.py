@@ -138,7 +138,8 @@ def _align_features(
     item_ids = np.setdiff1d(item_ids, dropped, assume_unique=True)
 
     out: Features = {}
-    for modality, (ids, matrix, present) in tables.items():
+    for modality in list(tables):
+        ids, matrix, present = tables.pop(modality)  # Freed one by one.
         row = pd.Index(ids).get_indexer(item_ids)
         # Zeros for items without a row.
         matrix = np.where((row < 0)[:, None], np.float32(0), matrix[row])
