@@ -52,7 +52,7 @@ def search_plainly(x: Tensor, k: int, rows: Tensor) -> Tensor:
 def find(x: Tensor, k: int, recall: float) -> Tensor:
     """Returns the neighbors that `FeatureGraph` finds, a row an item."""
     data = HeteroData()
-    data["item"].x_drawn = x
+    data["item"].num_nodes, data["item"].x_drawn = len(x), x
     data = FeatureGraph(k, recall=recall)(data)
     edge_index = data["item", "similar_drawn", "item"].edge_index
     return edge_index[0].view(-1, k)  # Sorted by target.

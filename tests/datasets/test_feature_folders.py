@@ -2,6 +2,7 @@
 library, model and layer, with a file for each item.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,18 @@ def test_folder_named_as_a_file() -> None:
         ValueError, match=r"B1\.npy' must be a file \(got a fol"
     ):
         run(visual=IMAGE)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are of Unix")
+def test_more_files_than_may_be_open() -> None:
+    import resource
+
+    for item in range(300):
+        np.save(IMAGE / f"B{item}.npy", np.full(2, item + 1))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        report = run(visual=IMAGE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert report.modalities["visual"]["present"] == 300

@@ -25,3 +25,17 @@ def test_damaged_header(tmp_path: Path, old: bytes, new: bytes) -> None:
     message = "x.npy' must be a complete .npy file of plain numbers"
     with pytest.raises(ValueError, match=message):
         read_features(str(path))
+
+
+def test_memory_map(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(6.0).reshape(3, 2))
+    matrix = read_features(str(path))
+    assert isinstance(matrix, np.memmap)
+    assert matrix.tolist() == [[0, 1], [2, 3], [4, 5]]
+    np.save(path, np.empty((0, 2)))
+    assert read_features(str(path)).shape == (0, 2)
+    np.save(path, np.array([{}]), allow_pickle=True)
+    message = r"plain numbers \(got Python objects, or another kind of file\)"
+    with pytest.raises(ValueError, match=message):
+        read_features(str(path))

@@ -273,6 +273,7 @@ def test_numbers_of_the_report(tmp_path):
         "modalities": {
             "m": {
                 "features": 2,
+                "raw_features": 2,
                 "present": 5,
                 "trained": 2,
                 "missing": 1,

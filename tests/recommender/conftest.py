@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -12,7 +12,13 @@ from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 NUM_USERS, NUM_ITEMS = 30, 25
 
 
-def make(cls: Any = TMFUN, names: bool = True, **options: Any) -> Recommender:
+def make(
+    cls: Any = TMFUN,
+    names: bool = True,
+    feature_channels: Optional[int] = None,
+    cold: Tuple[List[str], Dict[str, np.ndarray]] = ([], {}),
+    **options: Any,
+) -> Recommender:
     pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(0)
     log: dict = {"user_id": [], "item_id": []}
@@ -24,8 +30,15 @@ def make(cls: Any = TMFUN, names: bool = True, **options: Any) -> Recommender:
         "visual": rng.normal(size=(NUM_ITEMS, 8)),
         "text": rng.normal(size=(NUM_ITEMS, 5)),
     }
+    features: dict = x
+    if cold[0]:
+        ids = [*sorted(set(log["item_id"])), *cold[0]]
+        features = {m: (ids, np.concatenate([x[m], cold[1][m]])) for m in x}
     dataset = MultimodalRecDataset.from_interactions(
-        pandas.DataFrame(log), x, pre_transform=FeatureGraph(k=3)
+        pandas.DataFrame(log),
+        features,
+        feature_channels=feature_channels,
+        pre_transform=FeatureGraph(k=3),
     )
     torch.manual_seed(0)
     model = cls.from_data(dataset[0], **options)

@@ -175,3 +175,21 @@ def test_items_without_content(make_recommender: Any, features: Any) -> None:
 def test_features_by_no_modality(make_recommender: Any, value: Any) -> None:
     with pytest.raises(ValueError, match="'features' must be a dictionary"):
         make_recommender().add_items(["x", "y", "z"], value)
+
+
+def test_projected(make_recommender: Any, features: Any) -> None:
+    old = make_recommender(feature_channels=6)
+    assert list(old.dataset.projections) == ["visual"]
+    ids = ["x", "y", "z"]
+    later = old.add_items(ids, features).dataset
+    first = make_recommender(feature_channels=6, cold=(ids, features)).dataset
+    assert later.item_ids.tolist() == first.item_ids.tolist()
+    assert list(later.projections) == ["visual"]
+    for modality, width in (("visual", 6), ("text", 5)):
+        a, b = (d[0]["item"][f"x_{modality}"] for d in (later, first))
+        assert a.shape == (NUM_ITEMS + 3, width)
+        assert torch.allclose(a, b, atol=1e-6)
+    wrong = features | {"visual": features["visual"][:, :6]}
+    message = r"features\['visual'\] must be of shape \[num_items, 8\], before"
+    with pytest.raises(ValueError, match=message):
+        old.add_items(ids, wrong)

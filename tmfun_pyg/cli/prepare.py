@@ -37,6 +37,7 @@ def prepare(
     k_core: int = 0,
     seed: int = 0,
     zero_rows: Literal["error", "mask"] = "error",
+    feature_channels: Optional[int] = None,
     texts: Optional[Path] = None,
     text_cols: Optional[List[str]] = None,
     encoder: Optional[str] = None,
@@ -80,6 +81,9 @@ def prepare(
         seed: The seed of the random split.
         zero_rows: What a feature row of zeros means: a mistake, or an item
             that lacks the modality (mask).
+        feature_channels: Features of more columns are projected to as many;
+            by default to 256 if they are more than 2^28 numbers (1 GiB), and
+            not at all otherwise.
         texts: A .csv, .tsv or .parquet file with a row an item, whose columns
             --text_cols become the modality text; items without a text lack it.
         text_cols: See above.

@@ -43,6 +43,9 @@ class Content(NamedTuple):
         num_duplicates (int): The number of dropped interactions.
         item_table (pandas.DataFrame): What people know the items by, by item
             index.
+        projections (Dict[str, torch.Tensor]): For each modality that was
+            projected the matrix of shape :obj:`[num_raw_features,
+            num_features]` that raw features are multiplied with.
         interaction_times (torch.Tensor, optional): User, item and seconds
             from 1970 on of each interaction of the log, if it has times, in
             the order of the pairs, of shape :obj:`[3, num_interactions]`.
@@ -54,6 +57,7 @@ class Content(NamedTuple):
     item_ids: np.ndarray
     num_duplicates: int
     item_table: pd.DataFrame
+    projections: Dict[str, Tensor]
     interaction_times: Optional[Tensor] = None
 
     @property
@@ -101,7 +105,7 @@ def build_content(
     data["item", "rev_interacts", "user"].edge_index = rev
     table = empty_table(len(item_ids))
     return Content(
-        data, list(features), user_ids, item_ids, num_duplicates, table
+        data, list(features), user_ids, item_ids, num_duplicates, table, {}
     )
 
 

@@ -76,5 +76,5 @@ def _read_vectors(folder: str, paths: List[str]) -> np.ndarray:
                 f"'{path}' must hold {vectors[0].size} numbers, as "
                 f"'{paths[0]}' does (got {vector.size})"
             )
-        vectors.append(vector.reshape(-1))
+        vectors.append(np.array(vector).reshape(-1))  # Closes the file.
     return np.stack(vectors)

@@ -2,6 +2,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions, timed
@@ -10,6 +11,11 @@ from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._order import index_type
 from tmfun_pyg.datasets._split import Ratios, Split, split_interactions
 from tmfun_pyg.datasets.features import ZeroRows, as_matrix, check_features
+from tmfun_pyg.datasets.projection import (
+    channels_of,
+    fit_projection,
+    to_features,
+)
 from tmfun_pyg.utils.ids import ids_from_text
 
 
@@ -23,6 +29,7 @@ def content_from_log(
     zero_rows: ZeroRows,
     id_type: IdType = "auto",
     files: Optional[Mapping[str, str]] = None,
+    feature_channels: Optional[int] = None,
 ) -> Content:
     """Builds the content of a data set from a log and features; for the
     arguments see :meth:`MultimodalRecDataset.from_interactions`. Errors name
@@ -32,8 +39,8 @@ def content_from_log(
     sources |= {m: f"'{path}'" for m, path in (files or {}).items()}
     full_log, values = _read_values(features, full_log, sources, id_type)
     log = keep_k_core(full_log, k_core)
-    item_ids, tables = _align_features(
-        values, full_log, log, sources, zero_rows
+    item_ids, tables, projections = _align_features(
+        values, full_log, log, sources, zero_rows, feature_channels
     )
     label = split_interactions(split, log.rows, ratios, seed)
     _content.check_splits(label, log.source)
@@ -47,7 +54,7 @@ def content_from_log(
     _content.warn_duplicates(log.num_duplicates, log.source)
     content = _content.build_content(
         inter, tables, log.user_ids, item_ids, log.num_duplicates
-    )
+    )._replace(projections=projections)
     if "seconds" not in log.rows:
         return content
     seconds = log.rows["seconds"].to_numpy()[order]
@@ -88,8 +95,9 @@ def _align_features(
     log: Log,
     sources: Mapping[str, str],
     zero_rows: ZeroRows,
-) -> Tuple[np.ndarray, Features]:
-    """Joins the items of a log with those of features.
+    feature_channels: Optional[int],
+) -> Tuple[np.ndarray, Features, Dict[str, Tensor]]:
+    """Joins the items of a log with those of features, and projects these.
 
     Args:
         values (Dict[str, Tuple[np.ndarray, np.ndarray]]): For each modality
@@ -98,32 +106,45 @@ def _align_features(
         log (Log): Its k-core.
         sources (Dict[str, str]): The name of each matrix in errors.
         zero_rows (str): See :func:`check_features`.
+        feature_channels (int, optional): See :func:`channels_of`.
 
     Returns:
-        The ids of all items in sorted order, and their features.
+        The ids of all items in sorted order, their features, and the
+        projections of these.
     """
     item_ids = log.item_ids
     tables: Dict[str, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    projections: Dict[str, Tensor] = {}
     for modality, (ids, matrix) in values.items():
         source = sources[modality]
-        tables[modality] = ids, *check_features(matrix, source, zero_rows, ids)
-        if not np.isin(ids, log.item_ids).any():
+        present = check_features(matrix, source, zero_rows, ids)
+        in_log = np.isin(ids, log.item_ids)
+        if not in_log.any():
             raise ValueError(
                 f"{source} must have item ids of {log.source} such as "
                 f"{log.item_ids.item(0)!r} (got ids such as {ids.item(0)!r}, "
                 f"none of them with interactions)"
             )
+        channels = channels_of(matrix, feature_channels)
+        if channels < matrix.shape[1]:
+            # Cold items must not change what others are: they may come later.
+            projections[modality] = fit_projection(
+                matrix, present & in_log, channels, source
+            )
+        matrix = to_features(matrix, projections.get(modality))
+        tables[modality] = ids, matrix, present
         item_ids = np.union1d(item_ids, ids)
     dropped = np.setdiff1d(full_log.item_ids, log.item_ids)
     item_ids = np.setdiff1d(item_ids, dropped, assume_unique=True)
 
     out: Features = {}
-    for modality, (ids, matrix, present) in tables.items():
+    for modality in list(tables):
+        ids, matrix, present = tables.pop(modality)  # Freed one by one.
         row = pd.Index(ids).get_indexer(item_ids)
         # Zeros for items without a row.
         matrix = np.where((row < 0)[:, None], np.float32(0), matrix[row])
         out[modality] = matrix, present[row] & (row >= 0)
-    return item_ids, out
+    return item_ids, out, projections
 
 
 def _read_value(

@@ -3,10 +3,12 @@
 import csv
 import os
 import os.path as osp
-from typing import Any, List, Tuple, Union
+from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from tmfun_pyg.datasets import _content
@@ -14,9 +16,10 @@ from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._files import CHUNK, read_csv
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
 from tmfun_pyg.datasets.item_table import read_table, write_table
+from tmfun_pyg.datasets.projection import to_features
 from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_no_id
 
-FEATURES = "_feat.npy"
+FEATURES, PROJECTION = "_feat.npy", "_projection.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
 ITEM_TABLE = "item_table.csv"
 # The seconds from 1970 on of each row of the .inter file.
@@ -49,10 +52,11 @@ def find_modalities(raw_dir: str) -> List[str]:
 
 
 def raw_files(raw_dir: str, name: str, modalities: List[str]) -> List[str]:
-    """Returns the names of all files: the mappings, what is known of the
-    items and the times only if they exist.
+    """Returns the names of all files: the projections, the mappings, what is
+    known of the items and the times only if they exist.
     """
-    optional = [*MAPPINGS.values(), ITEM_TABLE, TIMES]
+    optional = [modality + PROJECTION for modality in modalities]
+    optional += [*MAPPINGS.values(), ITEM_TABLE, TIMES]
     return [
         f"{name}.inter",
         *(modality + FEATURES for modality in modalities),
@@ -78,6 +82,7 @@ def read(
     user_ids, _ = _read_ids(inter_path, "user", rows.user, bound)
     item_ids, source = _read_ids(inter_path, "item", rows.item, bound)
     features: Features = {}
+    projections: Dict[str, Tensor] = {}
     for modality, path in paths.items():
         table = tables.pop(modality)
         if table.ndim > 0 and len(table) != len(item_ids):
@@ -85,16 +90,18 @@ def read(
                 f"'{path}' must have {len(item_ids)} rows, the number of "
                 f"items in '{source}' (got {len(table)})"
             )
-        features[modality] = check_features(
-            table, f"'{path}'", zero_rows, item_ids
-        )
+        present = check_features(table, f"'{path}'", zero_rows, item_ids)
+        features[modality] = to_features(table), present
+        path = osp.join(raw_dir, modality + PROJECTION)
+        if osp.isfile(path):
+            projections[modality] = _read_projection(path, table.shape[1])
     kept = _content.first_of_pairs(rows.user, rows.item, rows.label)
     inter = Interactions(*(column[kept] for column in rows))
     _content.check_splits(inter.label, f"'{inter_path}'")
     num_duplicates = len(rows.user) - len(kept)
     content = _content.build_content(
         inter, features, user_ids, item_ids, num_duplicates
-    )
+    )._replace(projections=projections)
     path = osp.join(raw_dir, ITEM_TABLE)
     if osp.isfile(path):
         table = read_table(path, len(item_ids))
@@ -119,6 +126,8 @@ def write(content: Content, name: str, folder: str) -> None:
     for modality in content.modalities:
         matrix = content.data["item"][f"x_{modality}"].numpy()
         np.save(osp.join(folder, modality + FEATURES), matrix)
+    for modality, projection in content.projections.items():
+        np.save(osp.join(folder, modality + PROJECTION), projection.numpy())
     for kind, ids in (("user", content.user_ids), ("item", content.item_ids)):
         write_mapping(osp.join(folder, MAPPINGS[kind]), f"{kind}ID", ids)
     if len(content.item_table.columns) > 0:
@@ -139,6 +148,22 @@ def _times_of(splits: List[Interactions], times: np.ndarray) -> np.ndarray:
         for rows in splits
     ]
     return np.concatenate(parts)
+
+
+def _read_projection(path: str, num_features: int) -> Tensor:
+    matrix = read_features(path)
+    if (
+        matrix.dtype != np.float32
+        or matrix.ndim != 2
+        or matrix.shape[1] != num_features
+        or not np.isfinite(matrix).all()
+    ):
+        raise ValueError(
+            f"'{path}' must hold finite 32-bit numbers of shape "
+            f"[num_raw_features, {num_features}], as prepare() writes them "
+            f"(got {matrix.dtype} of shape {list(matrix.shape)})"
+        )
+    return torch.tensor(matrix)
 
 
 def _read_seconds(path: str, num_rows: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from tmfun_pyg.datasets._content import Content
 from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.files import atomic_write
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # As in the repr of a function, "<function f at 0x7f...>".
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

@@ -2,7 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, List, Literal, Optional, Sequence, Tuple, get_args
+from typing import (
+    Any,
+    Iterator,
+    List,
+    Literal,
+    Optional,
+    Sequence,
+    Tuple,
+    get_args,
+)
 
 import numpy as np
 import torch
@@ -14,10 +23,12 @@ from tmfun_pyg.utils.messages import name_items
 ZeroRows = Literal["error", "mask"]
 # The kinds of types that features may have: booleans, integers and floats.
 NUMBERS = "biuf"
+BLOCK = 2**23  # Numbers of a matrix that are handled at once.
 
 
 def read_features(path: str) -> np.ndarray:
-    """Returns the array of a feature file, with its type as stored.
+    """Opens the array of a feature file, with its type as stored: it is read
+    where it is used, and cannot be written to.
 
     Args:
         path (str): A ``.npy`` file.
@@ -27,13 +38,14 @@ def read_features(path: str) -> np.ndarray:
     """
     check_file(path)
     try:
-        matrix = np.load(path, allow_pickle=False)
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
     # What damaged bytes raise depends on the bytes.
     except Exception as err:
         reason = f"'{err}'"
-        if "pickle" in reason:  # numpy's advice is to load it unsafely.
+        # numpy's advice is to load it unsafely.
+        if "pickle" in reason or "Python objects" in reason:
             reason = "Python objects, or another kind of file"
         raise ValueError(
             f"'{path}' must be a complete .npy file of plain numbers (got "
@@ -115,13 +127,34 @@ def check_modalities(
     return list(modalities)
 
 
+def row_blocks(
+    matrix: np.ndarray, index: Optional[np.ndarray] = None
+) -> Iterator[Tuple[slice, np.ndarray]]:
+    """Yields the rows of a matrix in float32, some at a time, and where they
+    stand. Values beyond float32 become infinite.
+
+    Args:
+        matrix (np.ndarray): The matrix.
+        index (np.ndarray, optional): The only rows to yield.
+            (default: all)
+    """
+    num_rows = len(matrix) if index is None else len(index)
+    step = max(1, BLOCK // matrix.shape[1])
+    for start in range(0, num_rows, step):
+        place = slice(start, start + step)
+        rows = matrix[place if index is None else index[place]]
+        with np.errstate(over="ignore"):
+            block = np.array(rows, np.float32, order="C")
+        yield place, block
+
+
 def check_numbers(
     matrix: np.ndarray,
     source: str,
     item_ids: np.ndarray,
     to_zero: str = "set them to zero",
 ) -> np.ndarray:
-    """Checks a feature matrix and casts it to float32.
+    """Checks a feature matrix.
 
     Args:
         matrix (np.ndarray): The matrix, one row per item, of floats, integers
@@ -130,6 +163,9 @@ def check_numbers(
         item_ids (np.ndarray): The item ids that errors name.
         to_zero (str, optional): How to tell that items lack the modality.
             (default: :obj:`"set them to zero"`)
+
+    Returns:
+        A bool mask of the rows with content, which are not all zero.
 
     Raises:
         ValueError: If the matrix is not a matrix of finite numbers.
@@ -141,17 +177,17 @@ def check_numbers(
         )
     if matrix.dtype.kind not in NUMBERS:
         raise ValueError(f"{source} must hold numbers (got {matrix.dtype})")
-    # Values beyond float32 become Inf here, which the next check reports.
-    with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(matrix, dtype=np.float32)
-    finite = np.isfinite(matrix).all(axis=1)
+    finite, present = np.empty((2, len(matrix)), dtype=bool)
+    for rows, block in row_blocks(matrix):
+        finite[rows] = np.isfinite(block).all(axis=1)
+        present[rows] = (block != 0).any(axis=1)
     if not finite.all():
         raise ValueError(
             f"{source} must be finite in float32 (got NaN or Inf for "
             f"{name_items(item_ids[~finite])}); mend these rows, or "
             f"{to_zero} if these items lack the modality"
         )
-    return matrix
+    return present
 
 
 def check_features(
@@ -159,8 +195,8 @@ def check_features(
     source: str,
     zero_rows: ZeroRows,
     item_ids: Optional[np.ndarray] = None,
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Checks a feature matrix and its rows of zeros, and casts it to float32.
+) -> np.ndarray:
+    """Checks a feature matrix and its rows of zeros.
 
     Args:
         matrix (np.ndarray): The matrix, see :func:`check_numbers`.
@@ -171,7 +207,7 @@ def check_features(
             (default: the row numbers)
 
     Returns:
-        The float32 matrix, and a bool mask of the rows with content.
+        A bool mask of the rows with content.
 
     Raises:
         ValueError: If the matrix is not a matrix of finite numbers, or has
@@ -180,8 +216,7 @@ def check_features(
     if item_ids is None:
         item_ids = np.arange(len(matrix) if matrix.ndim > 0 else 0)
     to_zero = "set them to zero and pass zero_rows='mask'"
-    matrix = check_numbers(matrix, source, item_ids, to_zero)
-    present = (matrix != 0).any(axis=1)
+    present = check_numbers(matrix, source, item_ids, to_zero)
     if zero_rows == "error" and not present.all():
         raise ValueError(
             f"{source} must not have all-zero rows (got "
@@ -190,4 +225,4 @@ def check_features(
         )
     if not present.any():
         raise ValueError(f"{source} must not be zero for all items")
-    return matrix, present
+    return present

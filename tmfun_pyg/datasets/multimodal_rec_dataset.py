@@ -15,6 +15,7 @@ from tmfun_pyg.datasets.features import (
     check_modalities,
 )
 from tmfun_pyg.datasets.item_table import read_items
+from tmfun_pyg.datasets.projection import check_channels
 from tmfun_pyg.datasets.rec_dataset import RecDataset
 
 
@@ -33,9 +34,10 @@ class MultimodalRecDataset(RecDataset):
     integers if all of them are integers of 64 bits (and the name of their
     column does not end in :obj:`:str`), and strings otherwise. Without these
     files, ids are indices. Titles, pictures and groups of items are read from
-    :obj:`item_table.csv`, and times of interactions from
-    :obj:`interaction_times.npy`, which :func:`~tmfun_pyg.datasets.prepare`
-    writes.
+    :obj:`item_table.csv`, times of interactions from
+    :obj:`interaction_times.npy`, and projections of features from
+    :obj:`<modality>_projection.npy`, which
+    :func:`~tmfun_pyg.datasets.prepare` writes.
 
     The raw files are read from the first of these folders that exists:
 
@@ -103,6 +105,10 @@ class MultimodalRecDataset(RecDataset):
             index: the columns :obj:`title`, :obj:`image_url` and
             :obj:`group`, if the data set has them, of text, which is empty
             where an item has none.
+        projections (Dict[str, torch.Tensor]): For each modality that was
+            projected, see :func:`~tmfun_pyg.datasets.prepare`, the matrix of
+            shape :obj:`[num_raw_features, num_features]` that its raw features
+            were multiplied with.
         interaction_times (torch.Tensor, optional): User index, item index and
             seconds from 1970 on of each interaction of the log, of shape
             :obj:`[3, num_interactions]`, if its times are dates or numbers in
@@ -172,6 +178,7 @@ class MultimodalRecDataset(RecDataset):
         k_core: int = 0,
         seed: int = 0,
         zero_rows: ZeroRows = "error",
+        feature_channels: Optional[int] = None,
         items: Optional[Any] = None,
         transform: Optional[Callable] = None,
         pre_transform: Optional[Callable] = None,
@@ -248,6 +255,14 @@ class MultimodalRecDataset(RecDataset):
             zero_rows (str, optional): If set to :obj:`"error"`, features of
                 all zeros are refused. If set to :obj:`"mask"`, their items
                 lack the modality. (default: :obj:`"error"`)
+            feature_channels (int, optional): Features of more columns are
+                projected to as many by a principal component analysis of the
+                items with interactions, which keeps cosines and standardized
+                rows as well as it can. :obj:`dataset.projections` holds the
+                matrices, with which features of items that are added later
+                are projected as well.
+                (default: :obj:`256` for matrices of more than :math:`2^{28}`
+                numbers, 1 GiB in single precision, and all columns for others)
             items (pandas.DataFrame or str, optional): What people know items
                 by, a row an item: the column :obj:`item_col` and some of
                 :obj:`title`, :obj:`image_url` and :obj:`group`, or the path of
@@ -271,12 +286,21 @@ class MultimodalRecDataset(RecDataset):
                 or items.
         """
         check_modalities(check_by_modality(features), zero_rows)
+        check_channels(feature_channels)
         given = split == "given"
         log = read_log(
             interactions, user_col, item_col, time_col, given, id_type
         )
         content = content_from_log(
-            log, features, split, ratios, k_core, seed, zero_rows, id_type
+            log,
+            features,
+            split,
+            ratios,
+            k_core,
+            seed,
+            zero_rows,
+            id_type,
+            feature_channels=feature_channels,
         )
         if items is not None:
             file = read_items(items, item_col, id_type)

@@ -25,6 +25,7 @@ from tmfun_pyg.datasets.features import (
 )
 from tmfun_pyg.datasets.item_table import ItemFile, item_file, read_item_file
 from tmfun_pyg.datasets.prepare_report import PrepareReport, describe
+from tmfun_pyg.datasets.projection import check_channels
 from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
 REPORT = "report.json"
@@ -51,6 +52,7 @@ def prepare(
     k_core: int = 0,
     seed: int = 0,
     zero_rows: ZeroRows = "error",
+    feature_channels: Optional[int] = None,
     feature_ids: Optional[Dict[str, str]] = None,
     texts: Optional[str] = None,
     text_cols: Optional[Sequence[str]] = None,
@@ -69,6 +71,8 @@ def prepare(
     * :obj:`<name>.inter`: the interactions and their splits, as indices,
     * :obj:`<modality>_feat.npy`: the features of all items (float32), with
       rows of zeros for items that lack the modality,
+    * :obj:`<modality>_projection.npy`: the matrix that features were projected
+      with, if they were, for items that are added later,
     * :obj:`u_id_mapping.csv` and :obj:`i_id_mapping.csv`: the raw ids, which
       are read back as what they are, integers or strings,
     * :obj:`item_table.csv`: titles, pictures and groups of items, if
@@ -155,6 +159,13 @@ def prepare(
         zero_rows (str, optional): If set to :obj:`"error"`, features of all
             zeros are refused. If set to :obj:`"mask"`, their items lack the
             modality. (default: :obj:`"error"`)
+        feature_channels (int, optional): Features of more columns are
+            projected to as many by a principal component analysis of the
+            items with interactions, which keeps cosines and standardized
+            rows as well as it can. They are read in blocks, and those of
+            items that are added later are projected as well.
+            (default: :obj:`256` for matrices of more than :math:`2^{28}`
+            numbers, 1 GiB in single precision, and all columns for others)
         feature_ids (Dict[str, str], optional): For modalities in
             :obj:`.npy` files, the path of the file of item ids, if it is
             not beside them. (default: :obj:`None`)
@@ -193,6 +204,7 @@ def prepare(
     features = {} if features is None else features
     feature_ids = feature_ids or {}
     check_modalities(check_by_modality(features), zero_rows)
+    check_channels(feature_channels)
     unknown = [name for name in feature_ids if name not in features]
     if unknown:
         raise ValueError(
@@ -262,7 +274,16 @@ def prepare(
         ids, rows = read_text_table(files[TEXT], item_col, text_cols, id_type)
         tables[TEXT] = ids, encode_texts(rows, encoder, f"'{files[TEXT]}'")
     content = content_from_log(
-        full_log, tables, split, ratios, k_core, seed, zero_rows, id_type, files
+        full_log,
+        tables,
+        split,
+        ratios,
+        k_core,
+        seed,
+        zero_rows,
+        id_type,
+        files,
+        feature_channels,
     )
     for modality, path in files.items():
         mask = content.data["item"].get(f"mask_{modality}")

@@ -30,7 +30,8 @@ cold items, with features but no interaction: {cold_items:,}
 repeated interactions, dropped: {duplicates:,}
 dropped by k_core: {dropped}"""
 MODALITY = """\
-modality '{name}': {features:,} features of {present:,} items, {missing:,} \
+modality '{name}': {features:,} features{projected} of {present:,} items, \
+{missing:,} \
 without; norms {smallest_norm:.3g} to {largest_norm:.3g}, median \
 {median_norm:.3g}"""
 
@@ -64,7 +65,8 @@ class PrepareReport:
         dropped (Dict[str, int]): The :obj:`users`, :obj:`items` and
             :obj:`interactions` outside of the k-core.
         modalities (Dict[str, Dict[str, float]]): For each modality the
-            number of :obj:`features`, of items that have it
+            number of :obj:`features`, and of :obj:`raw_features` before they
+            were projected, of items that have it
             (:obj:`present`, those with training interactions
             :obj:`trained`) and lack it (:obj:`missing`), and the
             :obj:`smallest_norm`, :obj:`median_norm` and
@@ -109,7 +111,11 @@ class PrepareReport:
             values[key] = ", ".join(f"{n:,} {name}" for name, n in counts)
         lines = [TEXT.format_map(values)]
         for name, numbers in self.modalities.items():
-            lines.append(MODALITY.format(name=name, **numbers))
+            raw, projected = numbers["raw_features"], ""
+            if raw > numbers["features"]:
+                projected = f" (projected from {raw:,})"
+            line = MODALITY.format(name=name, projected=projected, **numbers)
+            lines.append(line)
         if self.item_table:
             counts = ", ".join(
                 f"{c} of {n:,}" for c, n in self.item_table.items()
@@ -184,6 +190,7 @@ def describe(
         norm = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
         modalities[modality] = {
             "features": matrix.shape[1],
+            "raw_features": len(content.projections.get(modality, matrix.T)),
             "present": len(matrix),
             "trained": int(present[is_trained].sum()),
             "missing": num_items - len(matrix),

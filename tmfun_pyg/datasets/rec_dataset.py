@@ -1,6 +1,6 @@
 import copy
 import hashlib
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,10 @@ class RecDataset(InMemoryDataset):
             index: the columns :obj:`title`, :obj:`image_url` and
             :obj:`group`, if the data set has them, of text, which is empty
             where an item has none.
+        projections (Dict[str, torch.Tensor]): For each modality that was
+            projected, see :func:`~tmfun_pyg.datasets.prepare`, the matrix of
+            shape :obj:`[num_raw_features, num_features]` that its raw features
+            were multiplied with.
         interaction_times (torch.Tensor, optional): User index, item index and
             seconds from 1970 on of each interaction of the log, of shape
             :obj:`[3, num_interactions]`, if its times are dates or numbers in
@@ -35,6 +39,7 @@ class RecDataset(InMemoryDataset):
     item_ids: np.ndarray
     num_duplicates: int
     item_table: pd.DataFrame
+    projections: Dict[str, Tensor]
     interaction_times: Optional[Tensor] = None
     _fingerprint: Optional[str] = None
 

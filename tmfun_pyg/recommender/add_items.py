@@ -10,6 +10,7 @@ from tmfun_pyg.datasets.features import (
     check_by_modality,
     check_numbers,
 )
+from tmfun_pyg.datasets.projection import to_features
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import AddItems
@@ -41,7 +42,7 @@ def add_items(
             f"as TMFUN.from_data() (got {type(model).__name__})"
         )
     ids = _check_ids(item_ids, dataset.item_ids)
-    tables = {}
+    tables, filled = {}, []
     for modality in check_by_modality(features):
         source = f"features['{modality}']"
         matrix = as_matrix(features[modality], source)
@@ -50,10 +51,16 @@ def add_items(
                 f"{source} must have a row for each of {len(ids)} ids (got "
                 f"{len(matrix)})"
             )
-        tables[modality] = torch.tensor(check_numbers(matrix, source, ids))
+        filled.append(check_numbers(matrix, source, ids))
+        projection = dataset.projections.get(modality)
+        if projection is not None and matrix.shape[1] != len(projection):
+            raise ValueError(
+                f"{source} must be of shape [num_items, {len(projection)}], "
+                f"before they are projected (got {list(matrix.shape)})"
+            )
+        tables[modality] = torch.from_numpy(to_features(matrix, projection))
     transform = AddItems(tables, k)
-    filled = torch.stack([(x != 0).any(dim=1) for x in tables.values()])
-    missing = ~filled.any(dim=0).numpy()
+    missing = ~np.any(filled, axis=0)
     if missing.any():
         raise ValueError(
             f"'features' must hold some content of each item (got none for "

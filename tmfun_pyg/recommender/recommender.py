@@ -498,7 +498,9 @@ class Recommender:
             item_ids (Sequence[int or str]): The raw ids of the cold items.
             features (Dict[str, np.ndarray or torch.Tensor]): Their features
                 for each modality, a row for each id, see
-                :class:`~tmfun_pyg.transforms.AddItems`.
+                :class:`~tmfun_pyg.transforms.AddItems`, as they were before
+                the data set projected its own, if it has
+                (:obj:`dataset.projections`).
             k (int, optional): The number of known items that each is attached
                 to in the feature graphs. (default: :obj:`10`)
 

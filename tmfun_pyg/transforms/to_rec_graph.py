@@ -16,6 +16,7 @@ from tmfun_pyg.utils.check_data import (
 )
 from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.spmm import spmm
+from tmfun_pyg.utils.standard_rows import standard_rows
 
 REVERSE = ("item", "rev_interacts", "user")
 
@@ -184,19 +185,9 @@ def _standardize(data: HeteroData) -> None:
         # What an absent row holds, NaN perhaps, must not reach gradients:
         x = x.masked_fill(~mask[:, column : column + 1], 0.0)
         check_finite(f"data['item'].x_{name}", x)
-        item[f"x_{name}"] = _standard_rows(x)
+        item[f"x_{name}"] = standard_rows(x)
     mask[:, -1] = mask[:, :-1].any(dim=1)
     item.mask = mask
-
-
-def _standard_rows(x: Tensor) -> Tensor:
-    """Brings rows to zero mean and unit variance, whatever their scale."""
-    largest = x.abs().amax(dim=1, keepdim=True)
-    x = x / largest.masked_fill(largest == 0, 1.0)
-    x = x - x.mean(dim=1, keepdim=True)
-    std = x.std(dim=1, correction=0, keepdim=True)
-    # What rounding leaves of a constant row is no content:
-    return x / std.masked_fill(std < 1e-6, torch.inf)
 
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:
