@@ -171,3 +171,15 @@ def test_weights_that_are_not_finite():
         NeighborScorer(
             torch.rand(40, 4), torch.rand(12, 4), module.neighbors(), owned
         )
+
+
+@pytest.mark.parametrize("bad", [-1, 12])
+def test_neighbors_that_are_no_items(bad):
+    """A file may hold anything, and be read beyond the items."""
+    _, graph = draw()
+    state = fitted(graph, 3).state_dict()
+    NeighborScore(12, 3).load_state_dict(state)
+    state["neighbor"][5, 1] = bad
+    expected = rf"neighbors must be items from 0 to 11 \(got {bad}\)"
+    with pytest.raises(RuntimeError, match=expected):
+        NeighborScore(12, 3).load_state_dict(state)
