@@ -62,6 +62,10 @@ class TMFUN(MultimodalModel):
         \mathrm{ContentScore}(\mathbf{X}_m) \right]
         && \textrm{(a direct score of content)}
 
+        \hat{y}_{ui} &= \mathbf{x}_u^{\top} \mathbf{x}_i +
+        \mathrm{NeighborScore}(u, i)
+        && \textrm{(a direct score of items chosen together)}
+
     The user rows of :math:`\mathbf{H}_m` are means over those of a user's
     items that have the modality, those of :math:`\mathbf{H}` over those that
     have any. In training the positive item of a row is left out of its user's
