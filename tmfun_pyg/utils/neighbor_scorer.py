@@ -151,7 +151,9 @@ class NeighborScorer(EmbeddingScorer):
         return scores.index_put_((row, item), value.float(), accumulate=True)
 
     def from_neighbors(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        r"""Returns what neighbors add, see :func:`neighbor_entries`.
+        r"""Returns what neighbors add to the scores of some users: the
+        positions in :obj:`user`, items, and values, perhaps several of one
+        item.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
