@@ -254,3 +254,28 @@ def test_most_popular(make_recommender: Any) -> None:
     found = recommender.recommend(history={"new": ["i08"]}, k=30)
     everybody.remove("i08")
     assert found.lists()[0] == everybody
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_server_adds_the_neighbors_itself(
+    make_recommender: Any, tmp_path: Any, replace: bool
+) -> None:
+    """By the arrays of an export alone."""
+    recommender = make_recommender()
+    recommender.export(tmp_path / "serving")
+    item_emb = np.load(tmp_path / "serving/item_embedding.npy")
+    near = np.load(tmp_path / "serving/neighbors.npz")
+    history = {"new": ["i01", "i07"], "ü3": ["i04", "i05"]}
+    emb, _ = recommender.fold_in(history, replace)
+    row = row_of(recommender, "ü3")
+    begin, end = near["trained_rowptr"][row : row + 2]
+    mine = [] if replace else near["trained_col"][begin:end].tolist()
+    found = recommender.recommend(
+        history=history, replace=replace, k=25, exclude_seen=False
+    )
+    for user, own in enumerate(([1, 7], [*{4, 5, *mine}])):
+        gain = near["weight"] * np.isin(near["neighbor"], own)
+        assert gain.any()
+        score = item_emb @ emb[user] + gain.sum(axis=1) / len(own) ** 0.5
+        place = [int(name[1:]) for name in found.item_id[user]]
+        assert score[place] == pytest.approx(found.score[user], abs=1e-5)

@@ -9,6 +9,7 @@ import torch
 from tmfun_pyg.datasets.item_table import empty_table
 from tmfun_pyg.recommender.export import Exported
 from tmfun_pyg.recommender.item_index import build_index
+from tmfun_pyg.utils.neighbor_scorer import ItemNeighbors, NeighborTables
 from tmfun_pyg.utils.user_items import UserItems
 
 faiss = pytest.importorskip("faiss")
@@ -116,3 +117,35 @@ def test_cold_share(exported):
     exported = replace(exported, scores_cold=True)
     with pytest.raises(ValueError, match=r"'cold_share' must be 0 beside 'i"):
         exported.recommend(index=object(), cold_share=0.1)
+
+
+@pytest.mark.parametrize("num_found", [K, 3 * K])
+def test_neighbors_of_long_histories(exported, num_found):
+    """Where a user has most of what the index finds, the items that neighbors
+    add to fill the list, but others may be better.
+    """
+    exported = replace(exported, item_emb=exported.item_emb[:1000])
+    scores = exported.user_emb @ exported.item_emb.t()
+    rank = scores.argsort(dim=1, descending=True)
+    seen = rank[:, : num_found - 1].sort().values
+    rowptr = torch.arange(NUM_USERS + 1) * seen.size(1)
+    owned = UserItems(rowptr, seen.flatten())
+    # Each item gains a little from 20 others:
+    near = torch.randint(1000, (1000, 20), generator=torch.manual_seed(1))
+    tables = NeighborTables(
+        ItemNeighbors(near, torch.full(near.shape, 0.1)), owned
+    )
+    exported = replace(
+        exported,
+        item_ids=np.arange(1000),
+        seen=owned,
+        popularity=exported.popularity[:1000],
+        fallback_score=exported.fallback_score[:1000],
+        neighbors=tables,
+    )
+    index = build_index(exported.item_emb)
+    for options in ({}, {"exclude_items": np.arange(0, 1000, 3)}):
+        found = exported.recommend(k=K, index=index, **options)
+        expected = exported.recommend(k=K, **options)
+        assert found.lists() == expected.lists()
+        np.testing.assert_allclose(found.score, expected.score, 1e-5, 1e-5)

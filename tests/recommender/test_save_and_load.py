@@ -69,6 +69,11 @@ def test_learned_graphs(
         torch.save(checkpoint, path)
         with pytest.raises(ValueError, match=match):
             Recommender.load(path)
+    for bad in (neighbors + 10**6, neighbors - 1, neighbors.flip(1)):
+        state["neighbors"] = bad
+        torch.save(checkpoint, path)
+        with pytest.raises(ValueError, match=r"'EdgeIndex'|is not sorted"):
+            Recommender.load(path).recommend()
 
 
 def test_of_training(tmp_path: Path, source: DatasetOptions) -> None:

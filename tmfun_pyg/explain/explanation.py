@@ -135,9 +135,11 @@ class Explanation(Contributions):
 
         The path :obj:`"collaborative"` is the user-item graph,
         :obj:`"modality:<name>"` a modality feature graph,
-        :obj:`"item_graph"` the item feature graph and, of cold items,
-        :obj:`"profile"` the profiles learned from content. Items whose titles
-        are known have a key :obj:`title` (str) more.
+        :obj:`"item_graph"` the item feature graph,
+        :obj:`"content_score:<name>"` the direct score of a modality,
+        :obj:`"neighbors"` the score of items chosen together and, of cold
+        items, :obj:`"profile"` the profiles learned from content. Items whose
+        titles are known have a key :obj:`title` (str) more.
         """
         *rows, _ = self._rows(len(self.history))
         history = [

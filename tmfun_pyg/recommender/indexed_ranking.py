@@ -98,12 +98,17 @@ class _IndexScorer:
         found = item >= 0
         out = torch.full((len(user), self.num_items), -torch.inf)
         out[row[found], item[found]] = score[found]
-        self._add_neighbors(out, known, user[known])
+        lowest = score.masked_fill(~found, torch.inf).amin(dim=1)
+        self._add_neighbors(out, known, user[known], lowest)
         out[~known] = self.scorer.score(user[~known])
         return out
 
-    def _add_neighbors(self, out: Tensor, known: Tensor, user: Tensor) -> None:
-        """Scores what neighbors add to as well, found or not."""
+    def _add_neighbors(
+        self, out: Tensor, known: Tensor, user: Tensor, lowest: Tensor
+    ) -> None:
+        """Scores what neighbors add to as well, found or not, unless it stays
+        below all that was found: then others, which were not, may be better.
+        """
         model = self.scorer.scorer
         if not isinstance(model, NeighborScorer):
             return
@@ -114,6 +119,8 @@ class _IndexScorer:
             model, user[place[more]], item[more]
         )
         out.index_put_((row, item), value.float(), accumulate=True)
+        below = out[row, item] < lowest[place]
+        out[row[below], item[below]] = -torch.inf
 
     def select(self, item: Tensor) -> Scorer:
         share = item.numel() / self.num_items

@@ -311,9 +311,11 @@ class Recommender:
         r"""Computes the embeddings of users by their items, without training:
         of those of a user whom the model does not know, or of further items
         of a known one. Their inner product with the embeddings of the items,
-        as :meth:`export` writes them, is the score. All else stays as it is.
-        :meth:`recommend` takes histories as well, also for models without
-        embeddings.
+        as :meth:`export` writes them, is the score, without what a
+        :class:`~tmfun_pyg.nn.NeighborScore` adds to it: that of TMFUN needs
+        the items themselves, and :obj:`neighbors.npz` of an export. All else
+        stays as it is. :meth:`recommend` takes histories as well, scores them
+        with all that the model has, also for models without embeddings.
 
         Users are added to the graph as :class:`~tmfun_pyg.transforms.AddUsers`
         does it, and read by the model like all others. The history of a known
@@ -658,8 +660,9 @@ class Recommender:
         r"""Writes what a server needs to recommend without the model.
 
         The folder holds the embeddings of all users and items in float32,
-        whose inner product is the score, what neighbors add to it if the model
-        has a :class:`~tmfun_pyg.nn.NeighborScore`, the ids, what users have
+        whose inner product is the score, but for what neighbors add to it if
+        the model has a :class:`~tmfun_pyg.nn.NeighborScore`
+        (:obj:`neighbors.npz`), the ids, what users have
         seen, the scores of the fallback, what the data set knows of the items
         (titles), and :obj:`manifest.json`, which tells sizes, versions and
         what each file is. It is written whole or not at all. Lists with
@@ -671,8 +674,9 @@ class Recommender:
             formats (List[str], optional): What to write as well:
 
                 * :obj:`"safetensors"`: both matrices in one file,
-                * :obj:`"faiss"`: an index of the items. What a user has seen
-                  is in it as well: search for so many items more.
+                * :obj:`"faiss"`: an index of the items, by the inner product
+                  of embeddings alone. What a user has seen is in it as well:
+                  search for so many items more.
                 * :obj:`"scorer"`: a
                   :class:`~tmfun_pyg.recommender.export.ScorerModule` by
                   :meth:`torch.export.save`, for batches of any size on the

@@ -1,6 +1,6 @@
 from copy import copy
 from functools import cached_property
-from typing import Dict, Mapping, NamedTuple, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.index import index2ptr
 
 from tmfun_pyg.utils.csr import entries_of
-from tmfun_pyg.utils.retrieval import EmbeddingScorer
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, check_rankable
 from tmfun_pyg.utils.user_items import UserItems
 
 # The items that gain from each item, in compressed rows, and what they gain:
@@ -121,7 +121,7 @@ class NeighborScorer(EmbeddingScorer):
         owned (UserItems): The items :math:`\mathcal{N}_u` of all users.
 
     Raises:
-        ValueError: If the embeddings are not finite.
+        ValueError: If the embeddings or the weights are not finite.
     """
 
     def __init__(
@@ -132,8 +132,12 @@ class NeighborScorer(EmbeddingScorer):
         owned: UserItems,
     ) -> None:
         super().__init__(user_emb, item_emb)
+        check_rankable("weights of neighbors", neighbors.weight)
         self.neighbors, self.owned = neighbors, owned
-        self.catalogue_size = item_emb.size(0)
+        # Of some items only: which they are among all, and the place of each
+        # of all there.
+        self.index: Optional[Tensor] = None
+        self.place: Optional[Tensor] = None
 
     @classmethod
     def from_tables(
@@ -160,29 +164,38 @@ class NeighborScorer(EmbeddingScorer):
         return scores.index_put_((row, item), value.float(), accumulate=True)
 
     def from_neighbors(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        r"""Returns what neighbors add, see :func:`neighbor_entries`.
+        r"""Returns what neighbors add to the scores of some users: the
+        positions in :obj:`user`, items, and values, perhaps several of one
+        item.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
         """
-        return neighbor_entries(self._lists, self.owned, user)
+        row, item, value = neighbor_entries(self._lists, self.owned, user)
+        if self.place is None:
+            return row, item, value
+        item = self.place.index_select(0, item)
+        left = item >= 0
+        return row[left], item[left], value[left]
 
     def pairs(self, user: Tensor, item: Tensor) -> Tensor:
         r"""Returns the scores of pairs."""
-        near = self.neighbors.neighbor[item]
-        wanted = user.view(-1, 1) * self.catalogue_size + near
+        index = item if self.index is None else self.index[item]
+        near, weight = (table[index] for table in self.neighbors)
+        wanted = user.view(-1, 1) * self._catalogue_size + near
         is_own = self._keys[torch.searchsorted(self._keys, wanted)] == wanted
-        scale = _scale(self.owned, user).to(self.neighbors.weight.dtype)
-        total = (self.neighbors.weight[item] * is_own).sum(dim=1) * scale
+        scale = _scale(self.owned, user).to(weight.dtype)
+        total = (weight * is_own).sum(dim=1) * scale
         return super().pairs(user, item) + total.float()
 
     def select(self, item: Tensor) -> "NeighborScorer":
-        r"""Returns what scores some of the items only."""
-        rows = ItemNeighbors(*(table[item] for table in self.neighbors))
-        out = NeighborScorer(
-            self.user_emb, self.item_emb[item], rows, self.owned
-        )
-        out.catalogue_size = self.catalogue_size
+        r"""Returns what scores some of the items only, each once."""
+        out = copy(self)
+        out._set_items(self.item_emb[item])
+        out.index = item if self.index is None else self.index[item]
+        out.place = item.new_full((self._catalogue_size,), -1)
+        out.place[out.index] = torch.arange(item.numel(), device=self.device)
+        vars(out)["_lists"] = self._lists  # Made once, for all requests.
         return out
 
     def for_users(self, user_emb: Tensor, owned: UserItems) -> "NeighborScorer":
@@ -194,14 +207,18 @@ class NeighborScorer(EmbeddingScorer):
         vars(out).pop("_keys", None)
         return out
 
+    @property
+    def _catalogue_size(self) -> int:
+        return self.neighbors.neighbor.size(0)
+
     @cached_property
     def _lists(self) -> Lists:
-        return self.neighbors.lists(self.catalogue_size)
+        return self.neighbors.lists(self._catalogue_size)
 
     @cached_property
     def _keys(self) -> Tensor:
         """The pairs of users and their items, ascending, and one behind."""
         every = torch.arange(self.num_users, device=self.device)
         row, item = self.owned.edges_of(every)
-        key = row * self.catalogue_size + item
+        key = row * self._catalogue_size + item
         return torch.cat([key, key.new_full((1,), BEHIND_ALL)])

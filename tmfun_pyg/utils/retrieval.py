@@ -64,13 +64,10 @@ class EmbeddingScorer:
     """
 
     def __init__(self, user_emb: Tensor, item_emb: Tensor) -> None:
-        _check_finite("user", user_emb)
-        _check_finite("item", item_emb)
-        self.user_emb = user_emb
-        self.item_emb = item_emb
-        self._channels = _Channels(item_emb)
-        self.num_users = user_emb.size(0)
-        self.num_items = item_emb.size(0)
+        check_rankable("user embeddings", user_emb)
+        check_rankable("item embeddings", item_emb)
+        self.user_emb, self.num_users = user_emb, user_emb.size(0)
+        self._set_items(item_emb)
         self.device = item_emb.device
 
     def score(self, user: Tensor) -> Tensor:
@@ -83,8 +80,12 @@ class EmbeddingScorer:
             return user_emb @ self.item_emb.float().t()
 
     def select(self, item: Tensor) -> "EmbeddingScorer":
-        r"""Returns what scores some of the items only."""
-        return EmbeddingScorer(self.user_emb, self.item_emb[item])
+        r"""Returns what scores some of the items only. Nothing is checked
+        again.
+        """
+        out = copy(self)
+        out._set_items(self.item_emb[item])
+        return out
 
     def pairs(self, user: Tensor, item: Tensor) -> Tensor:
         r"""Returns the scores of pairs.
@@ -114,8 +115,12 @@ class EmbeddingScorer:
         return out
 
     def _set_users(self, user_emb: Tensor) -> None:
-        _check_finite("user", user_emb)
+        check_rankable("user embeddings", user_emb)
         self.user_emb, self.num_users = user_emb, user_emb.size(0)
+
+    def _set_items(self, item_emb: Tensor) -> None:
+        self.item_emb, self.num_items = item_emb, item_emb.size(0)
+        self._channels = _Channels(item_emb)
 
 
 class _Channels:
@@ -129,11 +134,19 @@ class _Channels:
         return self.item_emb.float().t().contiguous()
 
 
-def _check_finite(name: str, emb: Tensor) -> None:
-    if not bool(emb.isfinite().all()):
+def check_rankable(what: str, x: Tensor) -> None:
+    r"""Checks what scores are made of.
+
+    Args:
+        what (str): What it is, for errors.
+        x (torch.Tensor): The numbers.
+
+    Raises:
+        ValueError: If one is NaN or infinite.
+    """
+    if not bool(x.isfinite().all()):
         raise ValueError(
-            f"The {name} embeddings hold NaN or infinity and cannot be "
-            f"ranked: {DIVERGED}"
+            f"The {what} hold NaN or infinity and cannot be ranked: {DIVERGED}"
         )
 
 

@@ -5,7 +5,8 @@ from toy_data import dense_interactions, make_data
 
 from tmfun_pyg.nn import NeighborScore
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
+from tmfun_pyg.utils import neighbor_scorer, retrieval
+from tmfun_pyg.utils.neighbor_scorer import ItemNeighbors, NeighborScorer
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -140,3 +141,45 @@ def test_scorer(k):
     )
     # The first one is as it was:
     torch.testing.assert_close(scorer.pairs(*every), expected.flatten())
+
+
+def test_requests_share_what_is_made_of_all_items(monkeypatch):
+    """Lists of some items cost no more than their scores: nothing is sorted or
+    checked again.
+    """
+    _, graph = draw()
+    module = fitted(graph, 3)
+    edges = graph["user", "interacts", "item"].edge_index
+    owned = UserItems.from_edge_index(edges, 40)
+    embs = torch.rand(40, 4), torch.rand(12, 4)
+    scorer = NeighborScorer(*embs, module.neighbors(), owned)
+    expected = scorer.score(torch.arange(40))
+    monkeypatch.delattr(ItemNeighbors, "lists")
+    for module in (retrieval, neighbor_scorer):
+        monkeypatch.delattr(module, "check_rankable")
+    for left in ([1, 5, 2], [7]):
+        found = scorer.select(torch.tensor(left)).score(torch.arange(40))
+        torch.testing.assert_close(found, expected[:, left])
+
+
+def test_weights_that_are_not_finite():
+    _, graph = draw()
+    module = fitted(graph, 3)
+    module.log_weight.data.fill_(torch.nan)
+    owned = UserItems.from_edge_index(torch.empty(2, 0, dtype=torch.long), 40)
+    with pytest.raises(ValueError, match="weights of neighbors hold NaN or"):
+        NeighborScorer(
+            torch.rand(40, 4), torch.rand(12, 4), module.neighbors(), owned
+        )
+
+
+@pytest.mark.parametrize("bad", [-1, 12])
+def test_neighbors_that_are_no_items(bad):
+    """A file may hold anything, and be read beyond the items."""
+    _, graph = draw()
+    state = fitted(graph, 3).state_dict()
+    NeighborScore(12, 3).load_state_dict(state)
+    state["neighbor"][5, 1] = bad
+    expected = rf"neighbors must be items from 0 to 11 \(got {bad}\)"
+    with pytest.raises(RuntimeError, match=expected):
+        NeighborScore(12, 3).load_state_dict(state)

@@ -209,10 +209,12 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
             neighbors = learned.neighbors
             if epoch is not None or neighbors is None:
                 neighbors = learned.search(data["item"][f"x_{name}"], mask)
-            edge_index = neighbors.to(mask.device)
-            data["item", f"learned_{name}", "item"].edge_index = EdgeIndex(
-                edge_index, sparse_size=size, sort_order="row"
-            ).fill_cache_()
+            edge_index = EdgeIndex(
+                neighbors.to(mask.device), sparse_size=size, sort_order="row"
+            )
+            # A checkpoint may hold anything:
+            edge_index.validate().fill_cache_()
+            data["item", f"learned_{name}", "item"].edge_index = edge_index
         return data
 
     def convolve(self, data: HeteroData, item_id: Tensor) -> List[Tensor]:

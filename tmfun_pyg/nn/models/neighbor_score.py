@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +55,17 @@ class NeighborScore(torch.nn.Module):
     def reset_parameters(self) -> None:
         r"""Resets the weight to one."""
         torch.nn.init.zeros_(self.log_weight)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        num_items = self.neighbor.size(0)
+        low, high = (int(x) for x in self.neighbor.aminmax())
+        if low < 0 or high >= num_items:
+            error_msgs = args[-1]
+            error_msgs.append(
+                f"neighbors must be items from 0 to {num_items - 1} (got "
+                f"{low if low < 0 else high})"
+            )
 
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:

@@ -85,7 +85,8 @@ class RankingModel(torch.nn.Module):
     supports_fold_in: bool = False
     #: Whether :class:`~tmfun_pyg.nn.ColdItems` helps with such items.
     estimates_cold_items: bool = False
-    #: Whether :meth:`encode` is there, and scores are inner products.
+    #: Whether :meth:`encode` is there, and scores are inner products, with
+    #: what :meth:`scorer_of` adds to them.
     has_embeddings: bool = True
     #: The options given to :meth:`from_data`.
     options: Optional[Dict[str, Any]] = None
@@ -223,7 +224,8 @@ class RankingModel(torch.nn.Module):
     def forward(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users, of shape
         :obj:`[num_users, channels]`, and of all items, of shape
-        :obj:`[num_items, channels]`, whose inner product ranks items.
+        :obj:`[num_items, channels]`, whose inner product ranks items, together
+        with what :meth:`scorer_of` adds to it.
 
         Args:
             data (HeteroData): A graph of

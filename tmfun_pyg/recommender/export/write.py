@@ -44,7 +44,8 @@ FILES = {
     "fallback.npy": "the score of each item for users who are not known",
     ITEM_TABLE: "titles, pictures and groups of the items, a row each",
     "embeddings.safetensors": "user_embedding and item_embedding",
-    "items.faiss": "an index of the items for maximum inner product",
+    "items.faiss": "an index of the items for maximum inner product of "
+    "embeddings alone",
     "scorer.pt2": "a program of torch.export, from indices of users to scores "
     "and indices of their best items, without those they have, and to whether "
     "they are known",
