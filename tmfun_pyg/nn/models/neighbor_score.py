@@ -12,7 +12,7 @@ from tmfun_pyg.utils.retrieval import user_blocks
 from tmfun_pyg.utils.spmm import spmm, to_csr
 from tmfun_pyg.utils.topk import stable_topk
 
-# Pairs that a single user chose count as this much of another user's:
+# Ranks pairs that a single user chose behind all others:
 TIE = 1e-4
 
 
