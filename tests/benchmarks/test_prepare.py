@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 pytest.importorskip("pyarrow")
+resource = pytest.importorskip("resource")
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -39,6 +40,8 @@ def test_measures(script: ModuleType) -> None:
     seconds, busy, memory = script.run([sys.executable, "-c", code])
     assert seconds > 0.2
     assert busy < seconds
-    assert 0.25 < memory < 0.5
+    # A process begins as a copy of the one that starts it:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    assert 0.25 < memory < max(0.5, own + 0.05)
     with pytest.raises(SystemExit, match="ended with 768"):
         script.run([sys.executable, "-c", "raise SystemExit(3)"])

@@ -348,7 +348,7 @@ def test_callbacks_agree_on_all_ranks(ranks: Ranks) -> None:
         assert first["metrics"].keys() == second["metrics"].keys()
         for key, value in first["metrics"].items():
             assert torch.equal(value, second["metrics"][key]), key
-    assert [rank["stopped"]["epoch"] for rank in ranks] == [3, 3]
+    assert [rank["stopped"]["epoch"] for rank in ranks] == [4, 4]
 
 
 def test_one_process_resumes_the_checkpoint_of_two(
