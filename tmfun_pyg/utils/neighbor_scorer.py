@@ -1,6 +1,6 @@
 from copy import copy
 from functools import cached_property
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class NeighborTables(NamedTuple):
         )
         return cls(ItemNeighbors(neighbor, weight), UserItems(rowptr, col))
 
-    def arrays(self) -> Dict[str, np.ndarray]:
+    def arrays(self) -> Dict[str, Any]:
         r"""Returns them by name, as they are written."""
         return {
             "neighbor": self.neighbors.neighbor.numpy(),

@@ -247,7 +247,8 @@ class RankingModel(torch.nn.Module):
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
         with inference(self):
-            return self.scorer_of(*self(data), data)
+            user_emb, item_emb = self(data)
+            return self.scorer_of(user_emb, item_emb, data)
 
     def scorer_of(
         self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
