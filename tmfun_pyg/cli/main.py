@@ -67,9 +67,8 @@ def main(args: Optional[Sequence[str]] = None) -> int:
             f"tmfun_pyg.cli.{COMMANDS[command][0]}"
         )
         if not debug:
-            _quiet(
-                command
-            )  # Lightning sets its loggers up when it is imported.
+            # Lightning sets its loggers up when it is imported:
+            _quiet(command)
         function, status = getattr(module, command), 0
         if command in TRAINING:  # Their options are more than arguments.
             status = function(args)

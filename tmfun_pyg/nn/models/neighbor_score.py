@@ -113,21 +113,26 @@ class NeighborScore(torch.nn.Module):
             neg_item (torch.Tensor): Items to compare with, of shape
                 :obj:`[num_rows, num_negatives]`, or one row for all users.
         """
+        scores = self._unweighted(data, user, pos_item, neg_item)
+        return scores * self.log_weight.exp()
+
+    def _unweighted(
+        self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
+    ) -> Tensor:
         graph = _Graph(data, self.neighbor.size(0))
+        is_own = graph.holds(user, pos_item)
         of_pos = graph.sums_of(
             user, pos_item, self.neighbor, self.similarity_to_others
         )
         if neg_item.size(0) == 1 < user.numel():
-            of_neg = self._of_shared(graph, user, pos_item, neg_item[0])
+            of_neg = self._of_shared(graph, user, pos_item, neg_item[0], is_own)
         else:
             of_neg = self._of_own(graph, user, pos_item, neg_item)
         scores = torch.cat([of_pos.view(-1, 1), of_neg], dim=1)
         # The items of users who were sampled stand for all of them:
-        is_own = graph.holds(user, pos_item)
         count = (graph.count(user) - is_own.long()).clamp(min=1)
         wanted = (data["user"].degree[user] - 1).clamp(min=1)
-        scores = scores * (wanted.sqrt() / count).view(-1, 1)
-        return scores * self.log_weight.exp()
+        return scores * (wanted.sqrt() / count).view(-1, 1)
 
     def rows(
         self, data: HeteroData, user: Tensor, item: Tensor, other: Tensor
@@ -135,11 +140,16 @@ class NeighborScore(torch.nn.Module):
         r"""Returns scores of weight one as :meth:`ContentScore.rows` does, of
         shape :obj:`[1, num_rows, 1 + num_others]`.
         """
-        scores = self(data, user, item, other.view(1, -1))
-        return (scores / self.log_weight.exp()).unsqueeze(0)
+        scores = self._unweighted(data, user, item, other.view(1, -1))
+        return scores.unsqueeze(0)
 
     def _of_shared(
-        self, graph: "_Graph", user: Tensor, pos_item: Tensor, neg_item: Tensor
+        self,
+        graph: "_Graph",
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        is_own: Tensor,
     ) -> Tensor:
         """Returns sums for items that are the same for all users, by a product
         of the users' rows with a table of these items.
@@ -152,9 +162,9 @@ class NeighborScore(torch.nn.Module):
         near, value = self.neighbor[item].t(), self.similarity[item].t()
         table.scatter_add_(0, near, value)
         sums = graph.product(user, table)
-        is_own = graph.holds(user, pos_item).view(-1, 1)
+        own = table[graph.items[pos_item]] * is_own.view(-1, 1)
         # What rounding leaves of zero may lie below it:
-        return (sums - table[graph.items[pos_item]] * is_own).clamp(min=0)
+        return (sums - own).clamp(min=0)
 
     def _of_own(
         self, graph: "_Graph", user: Tensor, pos_item: Tensor, neg_item: Tensor
