@@ -8,12 +8,12 @@ from torch import Tensor
 from torch_geometric.index import index2ptr
 
 from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, check_rankable
 from tmfun_pyg.utils.user_items import UserItems
 
 # The items that gain from each item, in compressed rows, and what they gain:
 Lists = Tuple[Tensor, Tensor, Tensor]
-BEHIND_ALL = torch.iinfo(torch.long).max
 
 
 class ItemNeighbors(NamedTuple):
@@ -182,8 +182,7 @@ class NeighborScorer(EmbeddingScorer):
         r"""Returns the scores of pairs."""
         index = item if self.index is None else self.index[item]
         near, weight = (table[index] for table in self.neighbors)
-        wanted = user.view(-1, 1) * self._catalogue_size + near
-        is_own = self._keys[torch.searchsorted(self._keys, wanted)] == wanted
+        is_own = self._pairs.holds(user.view(-1, 1), near)
         scale = _scale(self.owned, user).to(weight.dtype)
         total = (weight * is_own).sum(dim=1) * scale
         return super().pairs(user, item) + total.float()
@@ -204,7 +203,7 @@ class NeighborScorer(EmbeddingScorer):
         out._set_users(user_emb)
         out.owned = owned
         vars(out)["_lists"] = self._lists  # Made once, for all of them.
-        vars(out).pop("_keys", None)
+        vars(out).pop("_pairs", None)
         return out
 
     @property
@@ -216,9 +215,6 @@ class NeighborScorer(EmbeddingScorer):
         return self.neighbors.lists(self._catalogue_size)
 
     @cached_property
-    def _keys(self) -> Tensor:
-        """The pairs of users and their items, ascending, and one behind."""
+    def _pairs(self) -> PairIndex:
         every = torch.arange(self.num_users, device=self.device)
-        row, item = self.owned.edges_of(every)
-        key = row * self._catalogue_size + item
-        return torch.cat([key, key.new_full((1,), BEHIND_ALL)])
+        return PairIndex(*self.owned.edges_of(every), self._catalogue_size)

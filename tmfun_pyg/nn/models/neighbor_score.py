@@ -7,7 +7,8 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.csr import entries_of
-from tmfun_pyg.utils.neighbor_scorer import BEHIND_ALL, ItemNeighbors
+from tmfun_pyg.utils.neighbor_scorer import ItemNeighbors
+from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.retrieval import user_blocks
 from tmfun_pyg.utils.spmm import spmm, to_csr
 from tmfun_pyg.utils.topk import stable_topk
@@ -195,29 +196,20 @@ class _Graph:
     """
 
     def __init__(self, data: HeteroData, num_items: int) -> None:
-        self.num_items = num_items
         self.edge_index = data["user", "interacts", "item"].edge_index
         (self.ptr, col), _ = self.edge_index.get_csr()
         n_id = data["item"].get("n_id")
         every = torch.arange(num_items, device=col.device)
         self.items = every if n_id is None else n_id
         row = self.edge_index.as_tensor()[0]
-        self.key = row * num_items + self.items[col]
-        if n_id is not None:
-            self.key = self.key.sort().values
-        # Behind all pairs there are:
-        self.key = torch.cat([self.key, self.key.new_full((1,), BEHIND_ALL)])
+        self.pairs = PairIndex(row, self.items[col], num_items, n_id is None)
 
     def count(self, user: Tensor) -> Tensor:
         return self.ptr[user + 1] - self.ptr[user]
 
     def holds(self, user: Tensor, item: Tensor) -> Tensor:
         """Returns whether users have items of the batch."""
-        return self._holds(user, self.items[item])
-
-    def _holds(self, user: Tensor, item: Tensor) -> Tensor:
-        wanted = user * self.num_items + item
-        return self.key[torch.searchsorted(self.key, wanted)] == wanted
+        return self.pairs.holds(user, self.items[item])
 
     def sums_of(
         self,
@@ -230,7 +222,7 @@ class _Graph:
         """Returns the sum over those neighbors of an item that are a user's."""
         index = self.items[item]
         near = neighbor[index]
-        is_own = self._holds(user.view(-1, 1), near)
+        is_own = self.pairs.holds(user.view(-1, 1), near)
         if exclude is not None:
             is_own = is_own & (near != self.items[exclude].view(-1, 1))
         return (value[index] * is_own).sum(dim=1)
