@@ -67,8 +67,9 @@ def test_other_ways_propagate_the_same(speed: ModuleType) -> None:
 def test_peak_memory(speed: ModuleType) -> None:
     measure = importlib.import_module("_measure")
     start = measure.reset_peak("cpu")
-    x = torch.ones(2**23)  # 32 MiB, written to
+    # 128 MiB, written to: more than what malloc keeps of freed memory.
+    x = torch.ones(2**25)
     del x
-    assert 25 < measure.peak("cpu") - start < 80
+    assert 121 < measure.peak("cpu") - start < 176
     start = measure.reset_peak("cpu")
     assert measure.peak("cpu") - start < 20
