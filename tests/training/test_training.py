@@ -31,6 +31,7 @@ from tmfun_pyg.training import (
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
+    interaction_data_module,
 )
 from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
@@ -332,6 +333,58 @@ def test_batch_size_is_that_of_all_processes(data: HeteroData) -> None:
     datamodule.batch_size = 99
     with pytest.raises(ValueError, match=r"by their number 2 \(got 99\)"):
         datamodule.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("num_edges", "kwargs", "batch_size", "lr_scale"),
+    [
+        (100, {}, 2048, 1.0),
+        (2**18, {}, 2048, 1.0),
+        (2**18 + 1, {}, 4096, 2**0.5),
+        (9 * 2**18, {}, 9 * 2048, 3.0),
+        (9 * 2**18, {"num_neighbors": [5]}, 2048, 1.0),
+        (9 * 2**18, {"batch_size": 4096}, 4096, 1.0),
+    ],
+)
+def test_batches_grow_with_the_log(
+    num_edges: int, kwargs: Any, batch_size: int, lr_scale: float
+) -> None:
+    data = HeteroData()
+    edge_index = torch.zeros(2, 1, dtype=torch.long).expand(2, num_edges)
+    data["user", "interacts", "item"].edge_index = edge_index
+    datamodule = InteractionDataModule(data, **kwargs)
+    assert datamodule.batch_size == batch_size
+    assert datamodule.lr_scale == lr_scale
+    if "batch_size" not in kwargs and "num_neighbors" not in kwargs:
+        assert -(-num_edges // batch_size) <= 128
+
+
+def test_learning_rate_grows_with_the_batches(
+    data: HeteroData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+    for size in (2**18, 100):  # Of all interactions.
+        monkeypatch.setattr(interaction_data_module, "MAX_STEPS", size)
+        monkeypatch.setattr(interaction_data_module, "BATCH_SIZE", 1)
+        module = RecommenderModule(LightGCN.from_data(data), data, lr=0.01)
+        trainer = Trainer(
+            accelerator="cpu",
+            fast_dev_run=1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        datamodule = InteractionDataModule(data)
+        trainer.fit(module, datamodule)
+        rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+    num_edges = data["user", "interacts", "item"].num_edges
+    assert datamodule.batch_size == -(-num_edges // 100) > 1
+    assert rates == [0.01, 0.01 * datamodule.batch_size**0.5]
+
+
+def test_batch_size_that_is_no_number(data: HeteroData) -> None:
+    with pytest.raises(ValueError, match="'batch_size' must be a whole number"):
+        InteractionDataModule(data, batch_size="all")  # type: ignore[arg-type]
 
 
 def test_diverged_training(

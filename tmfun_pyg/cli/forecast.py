@@ -70,9 +70,9 @@ class Forecast(Callback):
         num_edges = data["user", "interacts", "item"].edge_index.size(1)
         text = (
             f"{data['user'].num_nodes:,} users, {data['item'].num_nodes:,} "
-            f"items, {num_edges:,} interactions; {num_steps:,} steps an epoch, "
-            f"{in_words(step)} a step, {in_words(epoch)} an epoch before "
-            f"validation"
+            f"items, {num_edges:,} interactions; {num_steps:,} steps of "
+            f"{self.loader.batch_size:,} an epoch, {in_words(step)} a step, "
+            f"{in_words(epoch)} an epoch before validation"
         )
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             num_epochs = trainer.max_epochs - trainer.current_epoch

@@ -113,11 +113,11 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
     parser.set_defaults({"model": {"class_path": class_path}})
     config = parse_options(parser, words)
     check_positive("lr", config.lr)
-    val_users = config.loader.val_users
+    batch_size, val_users = config.loader.batch_size, config.loader.val_users
     for name, value, least in (
         ("seed_everything", config.seed_everything, 0),
         ("patience", config.patience, 0),
-        ("loader.batch_size", config.loader.batch_size, 1),
+        ("loader.batch_size", 1 if batch_size == "auto" else batch_size, 1),
         ("loader.num_negatives", config.loader.num_negatives, 1),
         ("loader.num_workers", config.loader.num_workers, 0),
         ("loader.val_users", 1 if val_users is None else val_users, 1),

@@ -1,5 +1,5 @@
 from functools import cached_property
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Literal, Optional, Tuple, Union
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -16,6 +16,10 @@ from tmfun_pyg.loader import (
 from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.seeded import seeded
 
+# The default size of a batch, and the number of steps an epoch from which on
+# batches of the whole graph grow instead:
+BATCH_SIZE, MAX_STEPS = 2048, 128
+
 
 class InteractionDataModule(LightningDataModule):
     r"""Feeds a :class:`~tmfun_pyg.training.RecommenderModule`: batches of
@@ -29,9 +33,14 @@ class InteractionDataModule(LightningDataModule):
     Args:
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
-        batch_size (int, optional): The number of interactions in a training
-            batch, in the parts of all processes together.
-            (default: :obj:`2048`)
+        batch_size (int or str, optional): The number of interactions in a
+            training batch, in the parts of all processes together. With
+            :obj:`"auto"`, it is 2,048, or the least multiple of it that makes
+            no more than 128 steps an epoch on the whole graph, where a step
+            costs nearly the same at any size: so the cost of an epoch grows
+            with the interactions, not with their square. The learning rate
+            then grows with the square root of the size.
+            (default: :obj:`"auto"`)
         num_negatives (int, optional): The number of negative items for each
             interaction, drawn evenly from the items its user has not
             interacted with. (default: :obj:`1`)
@@ -54,7 +63,7 @@ class InteractionDataModule(LightningDataModule):
     def __init__(
         self,
         data: HeteroData,
-        batch_size: int = 2048,
+        batch_size: Union[int, Literal["auto"]] = "auto",
         num_negatives: int = 1,
         seed: int = 0,
         num_neighbors: Optional[List[int]] = None,
@@ -71,8 +80,17 @@ class InteractionDataModule(LightningDataModule):
                 f"'num_workers' must be 0 without 'num_neighbors', which they "
                 f"sample (got {num_workers})"
             )
+        num_parts = 1
+        if batch_size == "auto":
+            if num_neighbors is None:
+                num_edges = data["user", "interacts", "item"].num_edges
+                num_parts = max(1, -(-num_edges // (BATCH_SIZE * MAX_STEPS)))
+            batch_size = BATCH_SIZE * num_parts
+        check_count("batch_size", batch_size)
         self.data = data
         self.batch_size = batch_size
+        # By how much the learning rate grows, see `RecommenderModule`:
+        self.lr_scale = num_parts**0.5
         self.num_negatives = num_negatives
         self.seed = seed
         self.num_neighbors = num_neighbors

@@ -15,6 +15,7 @@ from tmfun_pyg.training.checkpoint import (
     describe_run,
 )
 from tmfun_pyg.training.dataset_options import DatasetOptions
+from tmfun_pyg.training.interaction_data_module import InteractionDataModule
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -36,7 +37,12 @@ class RecommenderModule(LightningModule):
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`. It is no part of the
             module's state.
-        lr (float, optional): The learning rate. (default: :obj:`2e-3`)
+        lr (float, optional): The learning rate, for batches of 2,048 where an
+            :class:`InteractionDataModule` chooses larger ones: there, it is
+            larger by the square root of their ratio, as `"On the SDEs and
+            Scaling Rules for Adaptive Gradient Algorithms"
+            <https://arxiv.org/abs/2205.10287>`_ has it for Adam.
+            (default: :obj:`2e-3`)
         ks (Sequence[int], optional): The lengths of the lists that are judged.
             (default: :obj:`(5, 10, 20, 50)`)
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
@@ -62,7 +68,7 @@ class RecommenderModule(LightningModule):
         self.save_hyperparameters("lr", "ks")
         self.model = model
         self.data = self.epoch_data = data
-        self.lr = lr
+        self.lr, self.lr_scale = lr, 1.0
         self.ks = ks
         # Lightning leaves steps with two optimizers to the module:
         self.automatic_optimization = len(self._sparse_parameters()) == 0
@@ -76,7 +82,10 @@ class RecommenderModule(LightningModule):
         r"""Brings the graph to where the model is, and fits what the model
         computes in closed form.
         """
-        device = self.trainer.strategy.root_device
+        trainer: Any = self.trainer
+        if isinstance(trainer.datamodule, InteractionDataModule):
+            self.lr_scale = trainer.datamodule.lr_scale
+        device = trainer.strategy.root_device
         self.data = copy.copy(self.data).to(device)
         self.epoch_data = self.data
         self.seed = torch.initial_seed()
@@ -97,11 +106,12 @@ class RecommenderModule(LightningModule):
         sparse = self._sparse_parameters()
         taken = {id(parameter) for parameter in sparse}
         dense = [p for p in self.parameters() if id(p) not in taken]
+        lr = self.lr * self.lr_scale
         optimizers: List[torch.optim.Optimizer] = []
         if len(dense) > 0:
-            optimizers.append(torch.optim.Adam(dense, lr=self.lr, fused=True))
+            optimizers.append(torch.optim.Adam(dense, lr=lr, fused=True))
         if len(sparse) > 0:
-            optimizers.append(torch.optim.SparseAdam(sparse, lr=self.lr))
+            optimizers.append(torch.optim.SparseAdam(sparse, lr=lr))
         return optimizers
 
     def on_train_epoch_start(self) -> None:

@@ -1,0 +1,220 @@
+"""What training costs and brings by the size of the log.
+
+    python benchmarks/scale.py --rows 10000000 --folder DIR --max-time 01:00:00
+    python benchmarks/scale.py --rows 200000 1000000 5000000 --folder DIR
+
+Users have a taste for three clusters of items; other choices go by popularity.
+Two modalities of 128 features are the mean of an item's cluster plus noise.
+All is drawn from a seed. Each row of the table is a run of `tmfun fit` in a
+process of its own, by its defaults but for what its name says: seconds and
+memory hold reading the data set, the graphs and validation. Runs that are in
+the folder are not repeated. With several sizes, a chart shows how the time of
+an epoch grows, and the table names the exponent.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import pyarrow as pa
+from _environment import describe_environment
+from _runs import write_json
+from pyarrow import parquet
+
+ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 20, 100
+ITEMS_OF_A_CLUSTER, CLUSTERS_OF_A_USER = 200, 3
+# Of a user's rows, those by taste; how popularity falls with the rank; the
+# spread of how active users are, and the least active one.
+TASTE, SKEW, SPREAD, LEAST = 0.8, 0.7, 0.9, 5
+NOISE = {"image": 1.0, "text": 2.0}
+DIM = 128
+# The options of a run of `tmfun fit` by its name:
+RUNS: Dict[str, List[str]] = {
+    "GFCF 64": ["--model", "GFCF", "--model.channels", "64"],
+    "GFCF 128": ["--model", "GFCF", "--model.channels", "128"],
+    "LightGCN": ["--model", "LightGCN"],
+    "TMFUN": [],
+}
+for _channels in (64, 128):
+    for _alpha in (3, 10, 30):
+        RUNS[f"IALS {_channels}, alpha {_alpha}"] = [
+            *["--model", "IALS", "--model.channels", str(_channels)],
+            *["--model.alpha", str(_alpha)],
+        ]
+EPOCH = re.compile(r"epoch (\d+): .*recall@20 ([\d.]+).*?, ([\d.]+) s")
+LAST = re.compile(r"(\w+) +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+$")  # Of a table.
+
+
+def draw(num_rows: int, seed: int) -> Tuple[np.ndarray, ...]:
+    """Returns users and items of a log, and the cluster of each item."""
+    rng = np.random.default_rng(seed)
+    num_users = num_rows // ROWS_OF_A_USER
+    num_items = num_rows // ROWS_OF_AN_ITEM
+    num_clusters = max(CLUSTERS_OF_A_USER, num_items // ITEMS_OF_A_CLUSTER)
+    cluster = np.sort(rng.integers(num_clusters, size=num_items))
+    popularity = (1.0 + rng.permutation(num_items)) ** -SKEW
+    mass = np.concatenate([[0.0], np.cumsum(popularity)])
+    ptr = np.searchsorted(cluster, np.arange(num_clusters + 1))
+    activity = rng.lognormal(sigma=SPREAD, size=num_users)
+    activity *= (ROWS_OF_A_USER - LEAST) / activity.mean()
+    user = np.repeat(np.arange(num_users), LEAST + activity.astype(np.int64))
+    taste = rng.integers(num_clusters, size=(num_users, CLUSTERS_OF_A_USER))
+    place = np.minimum(rng.geometric(0.5, len(user)), CLUSTERS_OF_A_USER) - 1
+    chosen = taste[user, place]
+    low, high = mass[ptr[chosen]], mass[ptr[chosen + 1]]
+    by_popularity = (rng.random(len(user)) > TASTE) | (low == high)
+    low[by_popularity], high[by_popularity] = 0.0, mass[-1]
+    at = low + rng.random(len(user)) * (high - low)
+    item = np.searchsorted(mass, at, side="right") - 1
+    pair = np.unique(user * num_items + np.minimum(item, num_items - 1))
+    return pair // num_items, pair % num_items, cluster
+
+
+def prepare(folder: Path, num_rows: int, seed: int) -> Path:
+    """Draws a log and makes a data set of it, unless it is there."""
+    out = folder / f"rows_{num_rows}"
+    if out.exists():
+        return out
+    part = folder / "part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    user, item, cluster = draw(num_rows, seed)
+    table = pa.table({"user_id": user, "item_id": item})
+    parquet.write_table(table, part / "log.parquet")
+    found = np.unique(item)  # Rows of features are in the order of the log's.
+    command = ["prepare", "--log", str(part / "log.parquet"), "--name", "log"]
+    command += ["--out", str(part), "--split", "random"]
+    rng = np.random.default_rng(seed + 1)
+    for name, noise in NOISE.items():
+        centre = rng.standard_normal((cluster.max() + 1, DIM), np.float32)
+        x = rng.standard_normal((len(found), DIM), np.float32)
+        np.save(part / f"{name}.npy", centre[cluster[found]] + noise * x)
+        command += [f"--features.{name}", str(part / f"{name}.npy")]
+    seconds, memory, _ = run(command)
+    facts = {"seconds": seconds, "memory": memory, "interactions": len(user)}
+    write_json(part / "prepare.json", facts)
+    part.rename(out)
+    return out
+
+
+def run(args: List[str]) -> Tuple[float, float, List[Tuple[float, str]]]:
+    """Returns the seconds of a command and the peak of its memory, in GiB,
+    and the lines it printed, each with the seconds until then.
+    """
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "tmfun_pyg", *args]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stdout or []:
+        lines.append((time.perf_counter() - start, line.rstrip()))
+        print(f"{lines[-1][0]:8.0f} s  {lines[-1][1]}", flush=True)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"'{' '.join(command)}' ended with {status}")
+    return time.perf_counter() - start, usage.ru_maxrss / 2**20, lines
+
+
+def fit(
+    folder: Path, name: str, options: List[str], max_time: Optional[str]
+) -> Dict[str, Any]:
+    """Returns what a run of `tmfun fit` brought, and writes it."""
+    path = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    out = folder / "run"
+    shutil.rmtree(out, ignore_errors=True)
+    args = ["fit", "--config", "own_data", "--data.root", str(folder)]
+    args += ["--data.name", "log", "--out", str(out), *options]
+    if max_time is not None and "GFCF" not in name and "IALS" not in name:
+        args += ["--trainer.max_time", f"00:{max_time}"]
+    seconds, memory, lines = run(args)
+    epochs = [(at, EPOCH.match(line)) for at, line in lines]
+    found = {
+        "name": name,
+        "seconds": seconds,
+        "memory": memory,
+        "curve": [
+            {"at": at, "epoch": int(m[1]), "recall": float(m[2])}
+            | {"seconds": float(m[3])}
+            for at, m in epochs
+            if m is not None
+        ],
+        "recall": recall_of(lines),
+        "command": " ".join(["tmfun", *args]),
+        **describe_environment(),
+    }
+    shutil.rmtree(out)
+    write_json(path, found)
+    return found
+
+
+def recall_of(lines: List[Tuple[float, str]]) -> float:
+    """Returns Recall@20 from the last line of the table that a run ends
+    with.
+    """
+    found = [LAST.match(line) for _, line in lines]
+    return [float(match[2]) for match in found if match is not None][-1]
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--rows", type=int, nargs="+", default=[10_000_000])
+    add("--folder", type=Path, required=True, help="of the logs and the runs")
+    add("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    add("--max-time", help="at which training ends, as HH:MM:SS")
+    add("--seed", type=int, default=0)
+    args = parser.parse_args()
+    titles = "interactions | run | s | peak GiB | Recall@20 | epochs | s each"
+    rows, sizes, times = [], [], []
+    for num_rows in args.rows:
+        folder = prepare(args.folder, num_rows, args.seed)
+        text = (folder / "prepare.json").read_text(encoding="utf-8")
+        facts = json.loads(text)
+        count = facts["interactions"]
+        spent = f"{facts['seconds']:,.0f} | {facts['memory']:.2f}"
+        rows.append(f"| {count:,} | prepare | {spent} | | | |")
+        for name in args.runs:
+            one = fit(folder, name, RUNS[name], args.max_time)
+            spent = f"{one['seconds']:,.0f} | {one['memory']:.2f}"
+            each = [epoch["seconds"] for epoch in one["curve"]]
+            row = f"{name} | {spent} | {one['recall']:.4f} | "
+            row += f"{len(each)} | {np.mean(each):,.0f}" if each else "| "
+            rows.append(f"| {count:,} | {row} |")
+            if name == "TMFUN" and each:
+                sizes.append(count)
+                times.append(float(np.mean(each)))
+    print(f"\n| {titles} |\n|{' --- |' * 7}")
+    print("\n".join(rows))
+    if len(sizes) > 1:
+        slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
+        print(f"\nThe time of an epoch grows by the power {slope:.2f}.")
+        draw_curve(args.folder / "scale.svg", sizes, times)
+
+
+def draw_curve(path: Path, sizes: List[int], times: List[float]) -> None:
+    """Draws the time of an epoch by the number of interactions."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="tight")
+    axes = figure.subplots()
+    axes.loglog(sizes, times, marker="o")
+    axes.set_xlabel("interactions")
+    axes.set_ylabel("seconds an epoch of TMFUN")
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main()
