@@ -86,9 +86,9 @@ def test_forecast(wait: Any, capsys: Any) -> None:
     (line,) = capsys.readouterr().out.splitlines()
     edges = SyntheticMultimodal(60, 80)[0]["user", "interacts", "item"]
     assert re.fullmatch(
-        rf"60 users, 80 items, {edges.edge_index.size(1)} interactions; 10,000 "
-        r"steps of 2,048 an epoch, 1\.2 s a step, 3\.5 h an epoch before "
-        r"validation, 72 days for 500 epochs unless training stops early; peak memory so "
+        rf"60 users, 80 items, {edges.num_edges} interactions; 10,000 steps "
+        r"of 2,048 an epoch, 1\.2 s a step, 3\.5 h an epoch before validation, "
+        r"72 days for 500 epochs unless training stops early; peak memory so "
         r"far \d+\.\d GB",
         line,
     )
