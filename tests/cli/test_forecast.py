@@ -84,7 +84,8 @@ def test_forecast(wait: Any, capsys: Any) -> None:
     with pytest.warns(UserWarning, match="an epoch will take 3.5 h: a larger"):
         foretell(make_trainer(10_000), steps, wait)
     (line,) = capsys.readouterr().out.splitlines()
-    edges = SyntheticMultimodal(60, 80)[0]["user", "interacts", "item"]
+    data = SyntheticMultimodal(60, 80)[0]
+    edges = data["user", "interacts", "item"]
     assert re.fullmatch(
         rf"60 users, 80 items, {edges.num_edges} interactions; 10,000 steps "
         r"of 2,048 an epoch, 1\.2 s a step, 3\.5 h an epoch before validation, "
