@@ -328,6 +328,11 @@ def test_recbole(tmp_path, times):
         (None, "id:token\ttitle\ni1\tx", "the column item_col='item_id'"),
         (None, "item_id:token\ttitle\nx\tx", "must have ids of the data set"),
         (None, "", r"ml\.item' cannot be read"),
+        (
+            None,
+            "item_id:token\ttitle\tclass\ni1\tx\ty\n\ni3\ti",
+            r"ml\.item', line 4 must have 3 fields \(got 2\)",
+        ),
     ],
 )
 def test_recbole_of_another_layout(tmp_path, log, items, message):
@@ -498,6 +503,17 @@ def test_indices_of_a_pickle(tmp_path, kind, part, value, message):
     path = tmp_path / "trnMat.pkl"
     path.write_bytes(pickle.dumps(inside))
     with pytest.raises(ValueError, match=rf"trnMat.pkl' must .*{message}"):
+        read_sparse_pickle(str(path))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_values_of_a_pickle(tmp_path, value):
+    inside = matrix(LOG)
+    inside.data[7] = float(value)
+    path = tmp_path / "valMat.pkl"
+    path.write_bytes(pickle.dumps(inside))
+    expected = rf"valMat\.pkl' must .*values such as {value}\)$"
+    with pytest.raises(ValueError, match=expected):
         read_sparse_pickle(str(path))
 
 

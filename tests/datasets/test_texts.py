@@ -202,6 +202,10 @@ def test_parquet(encoder: str) -> None:
         ({"text_cols": None}, r"'text_cols' must list .*'items\.csv' \(got No"),
         ({"text_cols": "title"}, r"'text_cols' must list .* \(got 'title'\)"),
         ({"text_cols": []}, r"'text_cols' must list .* \(got \[\]\)"),
+        (
+            {"text_cols": ["title", "price", "title"]},
+            r"'text_cols' must name each column once \(got title, price, title",
+        ),
         ({"texts": None}, "'text_cols' must come with 'texts'"),
         (
             {"texts": None, "text_cols": None, "encoder": "all"},

@@ -87,6 +87,9 @@ def test_a_third_of_zeros() -> None:
         ([1j, 2.0], "finite numbers .*1j"),
         ([True, False], "finite numbers .*'True'"),
         ([np.inf, 1.0], "finite numbers .*'inf' in row 0"),
+        (["1367458200", "0", "true"], "finite numbers .*'true' in row 2"),
+        (["1", "False ", "2"], "finite numbers .*'False ' in row 1"),
+        ([7, 1, True], "finite numbers .*'True' in row 2"),
     ],
 )
 def test_the_bad_time_is_blamed(times: list, message: str) -> None:

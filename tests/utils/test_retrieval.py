@@ -214,18 +214,44 @@ def test_scores_of_one_user() -> None:
     scorer = EmbeddingScorer(user_emb, item_emb)
     expected = (user_emb.double() @ item_emb.double().t()).float()
     torch.testing.assert_close(scorer.score(torch.arange(5)), expected)
-    assert "of_items" not in vars(scorer._channels)
+    assert "by_channel" not in vars(scorer._every)
     for user in range(5):
         found = scorer.score(torch.tensor([user]))
         torch.testing.assert_close(found, expected[[user]])
-    copied = vars(scorer._channels)["of_items"]
+    copied = vars(scorer._every)["by_channel"]
     assert copied.is_contiguous()
     found.fill_(0.0)  # Scores are the caller's own.
     other = scorer.for_users(-user_emb[:2], NOTHING)
     torch.testing.assert_close(other.score(torch.tensor([1])), -expected[[1]])
-    assert vars(other._channels)["of_items"] is copied
+    assert vars(other._every)["by_channel"] is copied
     item = torch.tensor([7, 2])
     found = scorer.select(item).score(torch.tensor([3]))
     torch.testing.assert_close(found, expected[[3]][:, item])
     half = EmbeddingScorer(user_emb.half(), item_emb.half())
     assert half.score(torch.tensor([3])).dtype == torch.float
+
+
+@pytest.mark.parametrize("num_selected", [1, 2, 3, 16])
+def test_one_user_needs_no_copy_of_what_is_selected(num_selected: int) -> None:
+    """Few are read one by one, and of many the scores are taken."""
+    generator = torch.Generator().manual_seed(0)
+    user_emb = torch.randn(5, 8, generator=generator)
+    item_emb = torch.randn(17, 8, generator=generator)
+    expected = user_emb @ item_emb.t()
+    item = torch.randperm(17, generator=generator)[:num_selected]
+    scorer = EmbeddingScorer(user_emb, item_emb)
+    some = scorer.select(item)
+    assert some.num_items == num_selected
+    found = some.score(torch.tensor([3]))
+    torch.testing.assert_close(found, expected[[3]][:, item])
+    user = torch.full_like(item, 3)
+    pairs = some.pairs(user, torch.arange(num_selected))
+    torch.testing.assert_close(pairs, expected[3, item])
+    assert "item_emb" not in vars(some)
+    assert ("by_channel" in vars(scorer._every)) == (num_selected > 2)
+    torch.testing.assert_close(some.score(torch.arange(5)), expected[:, item])
+    assert torch.equal(some.item_emb, item_emb[item])
+    again = some.select(torch.tensor([0]))
+    torch.testing.assert_close(
+        again.score(torch.tensor([3, 1])), expected[[3, 1]][:, item[:1]]
+    )

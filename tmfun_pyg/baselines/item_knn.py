@@ -1,9 +1,12 @@
+from typing import Iterator, Tuple
+
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.neighborhood_model import NeighborhoodModel
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.spmm import spmm
+from tmfun_pyg.utils.shared_users import SharedUsers
+from tmfun_pyg.utils.sparse_rows import SparseRows
 
 
 class ItemKNN(NeighborhoodModel):
@@ -38,10 +41,13 @@ class ItemKNN(NeighborhoodModel):
         check_at_least("shrinkage", shrinkage, 0)
         self.shrinkage = shrinkage
 
-    def similarity(self, data: HeteroData, one_hot: Tensor) -> Tensor:
+    def similarities(
+        self, data: HeteroData
+    ) -> Iterator[Tuple[Tensor, SparseRows]]:
         r"""Computes the shrunk cosines of all items to some."""
-        edge_index = data["user", "interacts", "item"].edge_index
-        count = spmm(edge_index, spmm(edge_index, one_hot), transpose=True)
-        norm = data["item"].degree.sqrt()
-        norm = norm.view(-1, 1) * (norm @ one_hot) + self.shrinkage
-        return count / norm.masked_fill(norm == 0, 1.0)
+        root = data["item"].degree.sqrt()
+        shared = SharedUsers(data["user", "interacts", "item"].edge_index)
+        for item in shared.blocks():
+            rows = shared.rows(item)
+            norm = root[rows.col] * root[item[rows.row]] + self.shrinkage
+            yield item, rows._replace(value=rows.value / norm)

@@ -1,3 +1,5 @@
+from typing import Iterator, Tuple
+
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
@@ -6,9 +8,8 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.retrieval import user_blocks
+from tmfun_pyg.utils.sparse_rows import SparseRows, values_at
 from tmfun_pyg.utils.spmm import spmm
-from tmfun_pyg.utils.topk import stable_topk
 
 
 class NeighborhoodModel(RankingModel):
@@ -18,8 +19,7 @@ class NeighborhoodModel(RankingModel):
     .. math::
         \hat{x}_{ui} = \sum_{j \in \mathcal{N}_u \cap \mathcal{N}_k(i)} s_{ji}
 
-    A subclass implements :meth:`similarity`. Fitting takes two sparse
-    products for each item, of the cost of the interactions each.
+    A subclass implements :meth:`similarities`.
 
     Args:
         num_users (int): The number of users.
@@ -43,17 +43,18 @@ class NeighborhoodModel(RankingModel):
         # NaN is refused by whatever ranks, until it is fitted:
         self.register_buffer("weight", torch.full(size, torch.nan))
 
-    def similarity(self, data: HeteroData, one_hot: Tensor) -> Tensor:
-        r"""Computes the similarities of all items to some.
+    def similarities(
+        self, data: HeteroData
+    ) -> Iterator[Tuple[Tensor, SparseRows]]:
+        r"""Computes the similarities of all items to some at a time.
 
         Args:
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
-            one_hot (torch.Tensor): The items, a one in a column of zeros
-                each, of shape :obj:`[num_items, num_rows]`.
 
         Returns:
-            Similarities of the same shape, not negative.
+            Some items, and a row of similarities for each of them, not
+            negative, until there are no further items.
         """
         raise NotImplementedError
 
@@ -61,17 +62,12 @@ class NeighborhoodModel(RankingModel):
     def fit(self, data: HeteroData) -> None:
         r"""Finds the neighbors of each item."""
         self.check_data(data)
-        item = torch.arange(self.num_items, device=self.weight.device)
-        for block in user_blocks(item, self.num_items):
-            one_hot = torch.zeros(
-                self.num_items, block.numel(), device=block.device
-            )
-            one_hot[block, block - block[0]] = 1.0
-            similarity = self.similarity(data, one_hot)
-            similarity[block, block - block[0]] = 0.0
-            self.weight[block], self.neighbor[block] = stable_topk(
-                similarity.t().contiguous(), self.weight.size(1)
-            )
+        for item, rows in self.similarities(data):
+            is_own = item[rows.row] == rows.col
+            value = rows.value.masked_fill(is_own, 0.0)
+            rows = rows._replace(value=value)
+            self.neighbor[item], entry = rows.topk(self.weight.size(1))
+            self.weight[item] = values_at(value, entry)
 
     def scorer(self, data: HeteroData) -> ItemScorer:
         r"""Returns what scores all items for some users."""

@@ -1,9 +1,16 @@
+from typing import Iterator, Tuple
+
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.neighborhood_model import NeighborhoodModel
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.retrieval import user_blocks
+from tmfun_pyg.utils.shared_users import SharedUsers
+from tmfun_pyg.utils.sparse_rows import SparseRows
 from tmfun_pyg.utils.spmm import spmm
+
+NODES = ("user", "item")
 
 
 class RP3beta(NeighborhoodModel):
@@ -53,16 +60,25 @@ class RP3beta(NeighborhoodModel):
         self.beta = beta
         self.num_hops = num_hops
 
-    def similarity(self, data: HeteroData, one_hot: Tensor) -> Tensor:
+    def similarities(
+        self, data: HeteroData
+    ) -> Iterator[Tuple[Tensor, SparseRows]]:
         r"""Computes the probability of walks from all items to some."""
         edge_index = data["user", "interacts", "item"].edge_index
         # Isolated nodes have no walk whose weight could matter:
-        user, item = (
-            data[name].degree.clamp(min=1).view(-1, 1)
-            for name in ("user", "item")
-        )
-        x = one_hot * item.pow(-self.beta)
-        for _ in range(self.num_hops // 2):
-            x = spmm(edge_index, x) * user.pow(-self.alpha)
-            x = spmm(edge_index, x, transpose=True) * item.pow(-self.alpha)
-        return x
+        user, item = (data[name].degree.clamp(min=1) for name in NODES)
+        to_item, to_user = user.pow(-self.alpha), item.pow(-self.alpha)
+        discount = item.pow(-self.beta)
+        shared = SharedUsers(edge_index, to_item)
+        for block in shared.blocks():
+            # Entries take four times the memory of what is dense:
+            for target in user_blocks(block, 4 * self.num_items):
+                rows = shared.rows(target, discount[target])
+                value = rows.value * to_user[rows.col]
+                rows = rows._replace(value=value)
+                for _ in range(self.num_hops // 2 - 1):
+                    x = rows.to_dense().t()
+                    x = spmm(edge_index, x) * to_item.view(-1, 1)
+                    x = spmm(edge_index, x, transpose=True)
+                    rows = SparseRows.from_dense((x * to_user.view(-1, 1)).t())
+                yield target, rows

@@ -6,6 +6,7 @@ import io
 import os.path as osp
 import zlib
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, Sequence
 
 import pandas as pd
@@ -73,6 +74,8 @@ def read_csv(
     with _open_text(path, encoding, rows_are_lines, options) as text:
         frame = pd.read_csv(text, **options)
         _check_width(path, frame)
+    if rows_are_lines and options.get("na_filter") is False:
+        _check_rows_are_full(path, encoding, frame, options)
     if "names" not in options and options.get("header", 0) == 0:
         with _open_text(path, encoding, rows_are_lines, options) as text:
             row = pd.read_csv(text, **{**options, **FIRST_ROW})
@@ -142,6 +145,26 @@ def _check_width(path: str, frame: pd.DataFrame) -> None:
             f"'{path}' must have {frame.shape[1]} fields in its first row, as "
             f"in the header {list(frame)} (got more)"
         )
+
+
+def _check_rows_are_full(
+    path: str, encoding: str, frame: pd.DataFrame, options: Dict[str, Any]
+) -> None:
+    """Raises a :class:`ValueError` for a row of too few fields. What is empty
+    is text here, and what is missing is not.
+    """
+    is_short = frame.isna().any(axis=1).to_numpy()
+    if not is_short.any():
+        return
+    row = int(is_short.argmax())
+    place = row + (options.get("header", 0) == 0)
+    with _open_text(path, encoding, True, options) as text:
+        full = (n for n, line in enumerate(text, 1) if line.strip(b" \r\n"))
+        number = next(islice(full, place, None))
+    raise ValueError(
+        f"'{path}', line {number} must have {frame.shape[1]} fields (got "
+        f"{int(frame.iloc[row].count())})"
+    )
 
 
 def read_parquet(path: str) -> pd.DataFrame:

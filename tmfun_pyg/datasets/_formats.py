@@ -67,7 +67,9 @@ LAYOUTS: Dict[str, Dict[str, Layout]] = {
     "recbole": {".inter": Layout(ATOMIC, sep="\t")},
 }
 JSON = (".json", ".jsonl")
-TEXT: Dict[str, Any] = {"dtype": str, "na_filter": False}
+# The other engine of pandas does not tell fields that are missing from those
+# that are empty.
+TEXT: Dict[str, Any] = {"dtype": str, "na_filter": False, "engine": "python"}
 MOVIES = ["movieId", "title", "genres"]
 RECBOLE = {"movie_title": "title", "brand": "group"}
 
@@ -161,7 +163,6 @@ def read_format_items(
             path,
             "latin-1",
             sep=re.escape(sep) if len(sep) > 1 else sep,
-            engine="python",
             header=None,
             quoting=csv.QUOTE_NONE,
             **TEXT,

@@ -83,6 +83,10 @@ def read_sparse_pickle(path: str) -> Tuple[np.ndarray, np.ndarray]:
         row, col, values = _entries(state)
         if not len(row) == len(col) == len(values):
             raise ValueError("parts of different lengths")
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"values such as {values[~np.isfinite(values)][0]}"
+            )
         _check_indices(row, state["_shape"][0])
         _check_indices(col, state["_shape"][1])
     except OSError:

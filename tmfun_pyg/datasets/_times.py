@@ -128,6 +128,10 @@ def _parse_block(
     is_number = np.zeros(len(times), dtype=bool)
     if number.dtype.kind in "iuf":
         is_number = np.isfinite(number.to_numpy(np.float64))
+        # To pandas, true and false, as of JSON, are one and zero:
+        row = number.isin([0, 1]).to_numpy().nonzero()[0]
+        word = times.iloc[row].astype(str)
+        is_number[row[word.isin(["True", "False"])]] = False
     if is_number.all():
         return number, ~is_number
     # Numbers and infinities are no dates, whatever pandas makes of them.

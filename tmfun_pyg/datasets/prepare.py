@@ -218,6 +218,11 @@ def prepare(
                 f"'text_cols' must list the columns of texts in '{texts}' (got "
                 f"{text_cols!r})"
             )
+        if len(set(text_cols)) < len(text_cols):
+            raise ValueError(
+                f"'text_cols' must name each column once (got "
+                f"{', '.join(map(str, text_cols))})"
+            )
         if TEXT in features:
             raise ValueError(
                 f"'features' must not have the modality '{TEXT}' beside "

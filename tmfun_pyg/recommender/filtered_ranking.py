@@ -38,23 +38,26 @@ class FilteredRanking:
         self.allowed_of = _to(self.device, item_filter.allowed_of)
         self.excluded_of = _to(self.device, item_filter.excluded_of)
         self.excluded, self.limit = item_filter.excluded, item_filter.limit
-        # The items that are scored, and the place there of all items:
-        self.index = torch.arange(scorer.num_items, device=self.device)
-        self.place = self.index
-        if item_filter.allowed is not None:
-            allowed = item_filter.allowed.to(self.device)
-            self.index, self.place = candidate_items(allowed, len(self.index))
-            scorer = scorer.select(self.index)
-        self.scorer = scorer
+        self.cold = cold
         if self.excluded is not None:
             self.excluded = self.excluded.to(self.device)
+        # If not all, the items that are scored, and the place there of all:
+        self.index: Optional[Tensor] = None
+        self.place: Optional[Tensor] = None
+        if item_filter.allowed is not None:
+            allowed = item_filter.allowed.to(self.device)
+            self.index, self.place = candidate_items(allowed, scorer.num_items)
+            scorer = scorer.select(self.index)
+        self.scorer = scorer
         if self.limit is not None:
-            group = self.limit.group.to(self.device)[self.index]
+            group = self._of_scored(self.limit.group.to(self.device))
             self.limit = self.limit._replace(group=group)
-        self.cold = cold
         if cold is not None:
-            is_cold = cold.is_cold.to(self.device)[self.index]
+            is_cold = self._of_scored(cold.is_cold.to(self.device))
             self.cold = cold._replace(is_cold=is_cold)
+
+    def _of_scored(self, of_all: Tensor) -> Tensor:
+        return of_all if self.index is None else of_all[self.index]
 
     @torch.no_grad()
     def topk(
@@ -93,6 +96,8 @@ class FilteredRanking:
                 blocks.append(self.cold.rank(scores, k, of, self.limit))
         score, place = map(torch.cat, zip(*blocks, strict=True))
         check_ranked(score)
+        if self.index is None:
+            return score, place
         return score, self.index[place].masked_fill(place < 0, -1)
 
     def _restrict(self, scores: Tensor, lists: ItemLists, of: Tensor) -> Tensor:
@@ -105,6 +110,8 @@ class FilteredRanking:
     def _entries(self, lists: UserItems, of: Tensor) -> Tuple[Tensor, Tensor]:
         """Returns where the items of lists are among the scores."""
         row, item = lists.edges_of(of)
+        if self.place is None:
+            return row, item
         place = self.place[item]
         return row[place >= 0], place[place >= 0]
 

@@ -134,9 +134,7 @@ class NeighborScorer(EmbeddingScorer):
         super().__init__(user_emb, item_emb)
         check_rankable("weights of neighbors", neighbors.weight)
         self.neighbors, self.owned = neighbors, owned
-        # Of some items only: which they are among all, and the place of each
-        # of all there.
-        self.index: Optional[Tensor] = None
+        # Of some items only, the place of each of all there:
         self.place: Optional[Tensor] = None
 
     @classmethod
@@ -180,7 +178,7 @@ class NeighborScorer(EmbeddingScorer):
 
     def pairs(self, user: Tensor, item: Tensor) -> Tensor:
         r"""Returns the scores of pairs."""
-        index = item if self.index is None else self.index[item]
+        index = self._among_all(item)
         near, weight = (table[index] for table in self.neighbors)
         is_own = self._pairs.holds(user.view(-1, 1), near)
         scale = _scale(self.owned, user).to(weight.dtype)
@@ -189,9 +187,7 @@ class NeighborScorer(EmbeddingScorer):
 
     def select(self, item: Tensor) -> "NeighborScorer":
         r"""Returns what scores some of the items only, each once."""
-        out = copy(self)
-        out._set_items(self.item_emb[item])
-        out.index = item if self.index is None else self.index[item]
+        out = super().select(item)
         out.place = item.new_full((self._catalogue_size,), -1)
         out.place[out.index] = torch.arange(item.numel(), device=self.device)
         vars(out)["_lists"] = self._lists  # Made once, for all requests.

@@ -2,7 +2,7 @@
 
 from copy import copy
 from functools import cached_property
-from typing import Any, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, Optional, Protocol, Sequence, Tuple, TypeVar, Union
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,13 @@ from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.topk import GroupLimit, grouped_topk, stable_topk
 from tmfun_pyg.utils.user_items import UserItems
 
+# Up to which part of all items it is faster to read those alone that are
+# selected, one by one.
+FEW = 8
 DIVERGED = "has the training diverged, or was the model never fitted?"
+
+
+S = TypeVar("S", bound="EmbeddingScorer")
 
 
 class Scorer(Protocol):
@@ -51,7 +57,8 @@ class EmbeddingScorer:
     as memory can be read: by a copy of the items channel by channel. With the
     items row by row, :mod:`torch` takes two to three times as long for one
     user, and about the same for many. The copy is made for the first such
-    request, and shared by :meth:`for_users`.
+    request, and shared by :meth:`for_users` and :meth:`select`: of many items
+    that are selected, a single user is given the scores of all.
 
     Args:
         user_emb (torch.Tensor): The embeddings of all users, of shape
@@ -67,8 +74,18 @@ class EmbeddingScorer:
         check_rankable("user embeddings", user_emb)
         check_rankable("item embeddings", item_emb)
         self.user_emb, self.num_users = user_emb, user_emb.size(0)
-        self._set_items(item_emb)
+        self._every, self.num_items = _AllItems(item_emb), item_emb.size(0)
+        # Of some items only, which they are among all:
+        self.index: Optional[Tensor] = None
         self.device = item_emb.device
+
+    @cached_property
+    def item_emb(self) -> Tensor:
+        r"""The embeddings of the items, of shape
+        :obj:`[num_items, channels]`.
+        """
+        every = self._every.item_emb
+        return every if self.index is None else every[self.index]
 
     def score(self, user: Tensor) -> Tensor:
         r"""Returns the scores of all items for some users."""
@@ -76,16 +93,28 @@ class EmbeddingScorer:
         with torch.autocast(self.device.type, enabled=False):
             user_emb = self.user_emb[user].float()
             if user.numel() == 1 and self.device.type == "cpu":
-                return user_emb @ self._channels.of_items
+                return self._score_one(user_emb)
             return user_emb @ self.item_emb.float().t()
 
-    def select(self, item: Tensor) -> "EmbeddingScorer":
+    def _score_one(self, user_emb: Tensor) -> Tensor:
+        if self.index is None:
+            return user_emb @ self._every.by_channel
+        if FEW * self.num_items <= self._every.item_emb.size(0):
+            rows = self._every.item_emb.index_select(0, self.index)
+            return user_emb @ rows.float().t()
+        return (user_emb @ self._every.by_channel).index_select(1, self.index)
+
+    def select(self: S, item: Tensor) -> S:
         r"""Returns what scores some of the items only. Nothing is checked
         again.
         """
         out = copy(self)
-        out._set_items(self.item_emb[item])
+        out.index, out.num_items = self._among_all(item), item.numel()
+        vars(out).pop("item_emb", None)
         return out
+
+    def _among_all(self, item: Tensor) -> Tensor:
+        return item if self.index is None else self.index[item]
 
     def pairs(self, user: Tensor, item: Tensor) -> Tensor:
         r"""Returns the scores of pairs.
@@ -94,7 +123,8 @@ class EmbeddingScorer:
             user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
             item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
         """
-        x = self.user_emb[user].float() * self.item_emb[item].float()
+        item_emb = self._every.item_emb[self._among_all(item)]
+        x = self.user_emb[user].float() * item_emb.float()
         return x.sum(dim=1)
 
     def for_users(
@@ -118,19 +148,15 @@ class EmbeddingScorer:
         check_rankable("user embeddings", user_emb)
         self.user_emb, self.num_users = user_emb, user_emb.size(0)
 
-    def _set_items(self, item_emb: Tensor) -> None:
-        self.item_emb, self.num_items = item_emb, item_emb.size(0)
-        self._channels = _Channels(item_emb)
 
-
-class _Channels:
-    """The items, channel by channel."""
+class _AllItems:
+    """The items, row by row and channel by channel."""
 
     def __init__(self, item_emb: Tensor) -> None:
         self.item_emb = item_emb
 
     @cached_property
-    def of_items(self) -> Tensor:
+    def by_channel(self) -> Tensor:
         return self.item_emb.float().t().contiguous()
 
 

@@ -1,12 +1,18 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
 from dense_tmfun import dense_neighbor_scores, dense_neighbors
 from toy_data import dense_interactions, make_data
 
 from tmfun_pyg.nn import NeighborScore
+from tmfun_pyg.nn.models.neighbor_score import TIE
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils import neighbor_scorer, retrieval
 from tmfun_pyg.utils.neighbor_scorer import ItemNeighbors, NeighborScorer
+from tmfun_pyg.utils.topk import stable_topk
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -23,6 +29,11 @@ def draw(num_users=40, num_items=12, density=0.3, seed=0):
     del data["item", "similar_m0", "item"]
     data["user", "interacts", "item"].edge_index = r.nonzero().t()
     return data, ToRecGraph()(data)
+
+
+def resident_mib():
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmRSS:")[1].split()[0]) / 2**10
 
 
 def fitted(graph, k):
@@ -47,6 +58,48 @@ def test_neighbors(k):
             )
             other = float(module.similarity_to_others[i, place])
             assert other == pytest.approx((count - 1) / root, abs=1e-7)
+
+
+@pytest.mark.parametrize("k", [3, 12, 20])
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
+def test_tables_are_those_of_dense_rows(density, k):
+    """Also in places of equal keys, and in those behind the last neighbor."""
+    data, graph = draw(density=density)
+    module, r = fitted(graph, k), dense_interactions(data).float()
+    count = (r.t() @ r).fill_diagonal_(0)
+    degree = r.sum(dim=0).clamp(min=1)
+    scale = (degree.view(-1, 1) * degree).rsqrt()
+    key = ((1 + TIE) * count - 1).clamp(min=0) * scale
+    _, found = stable_topk(key, min(k, 12))
+    count, scale = count.gather(1, found), scale.gather(1, found)
+    missing = 0, k - found.size(1)
+    for table, value in (
+        (module.neighbor, found),
+        (module.similarity, count * scale),
+        (module.similarity_to_others, (count - 1).clamp(min=0) * scale),
+    ):
+        assert torch.equal(table, F.pad(value, missing))
+
+
+def test_half_precision_is_that_of_the_tables_alone():
+    _, graph = draw(density=0.5)
+    module = fitted(graph, 5)
+    half = NeighborScore(12, 5).bfloat16()
+    half.fit(graph)
+    assert torch.equal(half.neighbor, module.neighbor)
+    assert torch.equal(half.similarity, module.similarity.bfloat16())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Reads /proc.")
+def test_fitting_gives_its_memory_back():
+    """A product of two sparse matrices of torch does not."""
+    _, graph = draw(num_users=300, num_items=1500, density=0.05)
+    module = NeighborScore(1500, 3)
+    module.fit(graph)
+    before = resident_mib()
+    for _ in range(2):
+        module.fit(graph)  # Of 15 MiB of entries each time.
+    assert resident_mib() - before < 20
 
 
 @pytest.mark.parametrize("k", [2, 20])

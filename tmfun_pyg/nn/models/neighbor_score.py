@@ -9,9 +9,9 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.utils.csr import entries_of
 from tmfun_pyg.utils.neighbor_scorer import ItemNeighbors
 from tmfun_pyg.utils.pair_index import PairIndex
-from tmfun_pyg.utils.retrieval import user_blocks
-from tmfun_pyg.utils.spmm import spmm, to_csr
-from tmfun_pyg.utils.topk import stable_topk
+from tmfun_pyg.utils.shared_users import SharedUsers
+from tmfun_pyg.utils.sparse_rows import values_at
+from tmfun_pyg.utils.spmm import spmm
 
 # Ranks pairs that a single user chose behind all others:
 TIE = 1e-4
@@ -77,26 +77,28 @@ class NeighborScore(torch.nn.Module):
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
         num_items, k = self.neighbor.shape
-        edge_index = data["user", "interacts", "item"].edge_index
-        degree = data["item"].degree.to(self.similarity.dtype).clamp(min=1)
-        one = torch.ones(edge_index.size(1), device=degree.device)
-        user_item = to_csr(edge_index, one)
-        for block in user_blocks(
-            torch.arange(num_items, device=degree.device), num_items
-        ):
-            count = _shared_users(edge_index, user_item, block)
-            count = count.to(degree.dtype)
-            count[block - block[0], block] = 0
-            scale = (degree[block].view(-1, 1) * degree).rsqrt()
+        # Half precision holds no counts:
+        dtype = torch.promote_types(self.similarity.dtype, torch.float)
+        degree = data["item"].degree.to(dtype).clamp(min=1)
+        shared = SharedUsers(data["user", "interacts", "item"].edge_index)
+        for block in shared.blocks():
+            rows = shared.rows(block)
+            item, other = block[rows.row], rows.col
+            count = rows.value.to(degree.dtype)
+            scale = (degree[item] * degree[other]).rsqrt()
             key = ((1 + TIE) * count - 1).clamp(min=0) * scale
-            _, found = stable_topk(key, min(k, num_items))
-            count, scale = count.gather(1, found), scale.gather(1, found)
+            key = key.masked_fill(item == other, 0)
+            found, entry = rows._replace(value=key).topk(min(k, num_items))
             for table, value in (
                 (self.neighbor, found),
-                (self.similarity, count * scale),
-                (self.similarity_to_others, (count - 1).clamp(min=0) * scale),
+                (self.similarity, values_at(count * scale, entry)),
+                (
+                    self.similarity_to_others,
+                    values_at((count - 1) * scale, entry),
+                ),
             ):
-                table[block] = F.pad(value, (0, k - value.size(1)))
+                value = F.pad(value, (0, k - value.size(1)))
+                table[block] = value.to(table.dtype)
 
     def forward(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
@@ -249,21 +251,3 @@ def _is_by_rows(user: Tensor) -> bool:
     takes.
     """
     return not user.is_cuda
-
-
-def _shared_users(
-    edge_index: EdgeIndex, user_item: Tensor, item: Tensor
-) -> Tensor:
-    """Returns how many users some consecutive items share with every item, of
-    shape `[len(item), num_items]`.
-    """
-    (ptr, user), _ = edge_index.get_csc()
-    begin, end = ptr[item[0]], ptr[item[-1] + 1]
-    mine = torch.sparse_csr_tensor(
-        ptr[item[0] : item[-1] + 2] - begin,
-        user[begin:end],
-        torch.ones(int(end - begin), device=user.device),
-        (item.numel(), user_item.size(0)),
-        check_invariants=False,
-    )
-    return (mine @ user_item).to_dense()
