@@ -67,12 +67,17 @@ def user_content(
     # A share of 1 leaves nothing, one of 1/2 leaves another item:
     is_left = share < 0.75
     mask = mask & is_left
+    # (mean - share * x) / (1 - share), zero where nothing is left:
+    scale = mask / (1 - share).where(is_left, 1.0)
+    columns = scale.unbind(dim=1), (scale * share).unbind(dim=1)
     means = [
-        (
-            (mean - share[:, c : c + 1] * F.embedding(exclude, x))
-            / (1 - share[:, c : c + 1]).where(is_left[:, c : c + 1], 1.0)
-        ).masked_fill(~mask[:, c : c + 1], 0.0)
-        for c, (mean, x) in enumerate(zip(means, sources, strict=True))
+        torch.addcmul(
+            mean * own.view(-1, 1),
+            F.embedding(exclude, x),
+            other.view(-1, 1),
+            value=-1,
+        )
+        for mean, x, own, other in zip(means, sources, *columns, strict=False)
     ]
     return means, mask
 
