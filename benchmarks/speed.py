@@ -162,7 +162,8 @@ def step_of(
     """Returns a training step of one of our models."""
     device = data["user", "interacts", "item"].edge_index.device
     model = cls.from_data(data, **options).to(device)
-    return training_step(model, lambda *b: sum(model.loss(data, *b).values()))
+    graph = model.prepare(data, epoch=0)  # As each epoch of training begins.
+    return training_step(model, lambda *b: sum(model.loss(graph, *b).values()))
 
 
 def step_of_pyg(

@@ -53,6 +53,7 @@ def make_step(args: argparse.Namespace) -> Any:
     if hasattr(tmfun_pyg.transforms, "ToRecGraph"):
         data = tmfun_pyg.transforms.ToRecGraph()(data).to(args.device)
         model = model_cls.from_data(data).to(args.device)
+        data = model.prepare(data, epoch=0)  # As each epoch begins.
 
         def parts(*batch: Any) -> Any:
             return model.loss(data, *batch)

@@ -123,7 +123,10 @@ class _SpMM(torch.autograd.Function):
             edge_weight, x if ctx.needs_input_grad[0] else None
         )
         ctx.edge_index, ctx.transpose = edge_index, transpose
-        return to_csr(edge_index, edge_weight, transpose) @ x.contiguous()
+        matrix = to_csr(edge_index, edge_weight, transpose)
+        # "matrix @ x" fills and copies the result before it computes it:
+        out = x.new_empty(matrix.size(0), x.size(1))
+        return torch.addmm(out, matrix, x.contiguous(), beta=0, out=out)
 
     @staticmethod
     def backward(

@@ -70,3 +70,25 @@ def test_prepared_or_not(missing):
         torch.testing.assert_close(
             module(prepared, *args), module(graph, *args)
         )
+
+
+@pytest.mark.parametrize("negatives", ["shared", "own"])
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_scores_are_inner_products(negatives, leave_one_out):
+    data, module = make(missing=True)
+    graph = ToRecGraph()(data)
+    torch.nn.init.normal_(module.log_weight)
+    user, item = data["user", "interacts", "item"].edge_index[:, ::3]
+    exclude = item if leave_one_out else None
+    num_rows = 1 if negatives == "shared" else len(user)
+    other = torch.randint(data["item"].num_nodes, (num_rows, 3))
+    users, items = module(graph, user, exclude=exclude)
+    rows = torch.cat([item.view(-1, 1), other.expand(len(user), -1)], dim=1)
+    expected = torch.einsum("bc,bnc->bn", users, items[rows])
+    found = module.scores(graph, user, item, other, exclude)
+    torch.testing.assert_close(found, expected)
+    probe = torch.randn_like(found)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, module.log_weight, probe),
+        torch.autograd.grad(expected, module.log_weight, probe),
+    )

@@ -85,14 +85,56 @@ class ContentScore(torch.nn.Module):
             other (torch.Tensor): The other items, of shape
                 :obj:`[num_others]`.
         """
+        return self._unweighted(data, user, item, other.view(1, -1), item)
+
+    def scores(
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        exclude: Optional[Tensor] = None,
+    ) -> Tensor:
+        r"""Computes the scores of the rows of a batch, of shape
+        :obj:`[num_rows, 1 + num_negatives]`: the inner products of what
+        :meth:`forward` returns, without gradients of so many columns.
+
+        Args:
+            data (HeteroData): What :meth:`prepare` returns, or a sampled
+                batch.
+            user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
+            pos_item (torch.Tensor): An item of each, of shape
+                :obj:`[num_rows]`.
+            neg_item (torch.Tensor): Items to compare with, of shape
+                :obj:`[num_rows, num_negatives]`, or one row for all users.
+            exclude (torch.Tensor, optional): An item for each user that is
+                left out of the user's mean. (default: :obj:`None`)
+        """
+        scores = self._unweighted(data, user, pos_item, neg_item, exclude)
+        return torch.einsum("m,mbn->bn", self.log_weight.exp(), scores)
+
+    def _unweighted(
+        self,
+        data: HeteroData,
+        user: Tensor,
+        pos_item: Tensor,
+        neg_item: Tensor,
+        exclude: Optional[Tensor],
+    ) -> Tensor:
         unit = self.items(data)
-        profile, _ = user_content(data, unit, user, exclude=item)
-        return torch.stack(
-            [
-                torch.cat([(p * f[item]).sum(1, True), p @ f[other].t()], 1)
-                for p, f in zip(profile, unit, strict=True)
-            ]
-        )
+        profile = self._profiles(data, unit, user, exclude)
+        is_shared = neg_item.size(0) == 1 < user.numel()
+        scores = []
+        for p, f in zip(profile, unit, strict=True):
+            positive = (p * F.embedding(pos_item, f)).sum(dim=1, keepdim=True)
+            other = F.embedding(neg_item, f)
+            negative = (
+                p @ other[0].t()
+                if is_shared
+                else (p.unsqueeze(1) * other).sum(dim=2)
+            )
+            scores.append(torch.cat([positive, negative], dim=1))
+        return torch.stack(scores)
 
     def prepare(self, data: HeteroData) -> HeteroData:
         r"""Writes what no step of training changes, :math:`\mathbf{f}_{im}`
@@ -172,15 +214,24 @@ class ContentScore(torch.nn.Module):
             exclude (torch.Tensor, optional): See there.
                 (default: :obj:`None`)
         """
-        known = [
-            data["user"].get(f"profile_{name}") for name in self.modalities
-        ]
-        means = None if known[0] is None else known
-        profile, _ = user_content(data, unit, user, exclude, means)
+        profile = self._profiles(data, unit, user, exclude)
         weighted = [
             p * w for p, w in zip(profile, self.log_weight.exp(), strict=True)
         ]
         return torch.cat(weighted, dim=1)
+
+    def _profiles(
+        self,
+        data: HeteroData,
+        unit: List[Tensor],
+        user: Optional[Tensor],
+        exclude: Optional[Tensor],
+    ) -> List[Tensor]:
+        known = [
+            data["user"].get(f"profile_{name}") for name in self.modalities
+        ]
+        means = None if known[0] is None else known
+        return user_content(data, unit, user, exclude, means)[0]
 
     def _state(self, name: str) -> Tuple[Tensor, Tensor]:
         return getattr(self, f"mean_{name}"), getattr(self, f"basis_{name}")

@@ -108,10 +108,11 @@ class Contrasts(torch.nn.Module):
                 )
             )
         if self.pair is not None:
-            width = encoding.content[0].size(1)
-            parts["pair_contrastive"] = self.pair(
-                encoding.user[:, :width],
-                encoding.item[rows, :width],
-                same=(user, pos_item),
-            )
+            fused = [
+                x[rows] + z[rows]
+                for x, z in zip(
+                    encoding.collaborative, encoding.content, strict=True
+                )
+            ]
+            parts["pair_contrastive"] = self.pair(*fused, same=(user, pos_item))
         return parts

@@ -160,12 +160,12 @@ class NeighborScore(torch.nn.Module):
         table = self.similarity.new_zeros(
             self.neighbor.size(0), neg_item.numel()
         )
-        item = graph.items[neg_item]
+        item = graph.among_all(neg_item)
         # Added, since places that are not filled name the first item:
         near, value = self.neighbor[item].t(), self.similarity[item].t()
         table.scatter_add_(0, near, value)
         sums = graph.product(user, table)
-        own = table[graph.items[pos_item]] * is_own.view(-1, 1)
+        own = table[graph.among_all(pos_item)] * is_own.view(-1, 1)
         # What rounding leaves of zero may lie below it:
         return (sums - own).clamp(min=0)
 
@@ -200,18 +200,20 @@ class _Graph:
     def __init__(self, data: HeteroData, num_items: int) -> None:
         self.edge_index = data["user", "interacts", "item"].edge_index
         (self.ptr, col), _ = self.edge_index.get_csr()
-        n_id = data["item"].get("n_id")
-        every = torch.arange(num_items, device=col.device)
-        self.items = every if n_id is None else n_id
+        self.n_id = data["item"].get("n_id")
         row = self.edge_index.as_tensor()[0]
-        self.pairs = PairIndex(row, self.items[col], num_items, n_id is None)
+        is_whole = self.n_id is None
+        self.pairs = PairIndex(row, self.among_all(col), num_items, is_whole)
+
+    def among_all(self, item: Tensor) -> Tensor:
+        return item if self.n_id is None else self.n_id[item]
 
     def count(self, user: Tensor) -> Tensor:
         return self.ptr[user + 1] - self.ptr[user]
 
     def holds(self, user: Tensor, item: Tensor) -> Tensor:
         """Returns whether users have items of the batch."""
-        return self.pairs.holds(user, self.items[item])
+        return self.pairs.holds(user, self.among_all(item))
 
     def sums_of(
         self,
@@ -222,16 +224,16 @@ class _Graph:
         exclude: Optional[Tensor] = None,
     ) -> Tensor:
         """Returns the sum over those neighbors of an item that are a user's."""
-        index = self.items[item]
+        index = self.among_all(item)
         near = neighbor[index]
         is_own = self.pairs.holds(user.view(-1, 1), near)
         if exclude is not None:
-            is_own = is_own & (near != self.items[exclude].view(-1, 1))
+            is_own = is_own & (near != self.among_all(exclude).view(-1, 1))
         return (value[index] * is_own).sum(dim=1)
 
     def product(self, user: Tensor, table: Tensor) -> Tensor:
         """Returns the sums of the rows of a table over the items of users."""
-        local = table[self.items]
+        local = table if self.n_id is None else table[self.n_id]
         if not _is_by_rows(user):
             return spmm(self.edge_index, local)[user]
         asked, place = user.unique(return_inverse=True)

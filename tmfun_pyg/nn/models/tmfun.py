@@ -265,6 +265,25 @@ class TMFUN(MultimodalModel):
         r"""Computes the representations of all users and items, or of the
         rows of a batch: propagation is for all, fusion for these alone.
         """
+        out = self._fuse(data, user, item, exclude)
+        if self.content_score is None:
+            return out
+        scores = self.content_score(data, user, item, exclude)
+        return out._replace(
+            user=torch.cat([out.user, scores[0]], dim=1),
+            item=torch.cat([out.item, scores[1]], dim=1),
+        )
+
+    def _fuse(
+        self,
+        data: HeteroData,
+        user: Optional[Tensor],
+        item: Optional[Tensor],
+        exclude: Optional[Tensor],
+    ) -> TMFUNEncoding:
+        """Computes what :meth:`encode` returns without the columns of the
+        content score.
+        """
         id_emb = self.id_embeddings(data)
         user_emb, item_emb = self.propagation(*id_emb, data)
         source_id = self._source_embeddings(data, id_emb[1])
@@ -278,27 +297,20 @@ class TMFUN(MultimodalModel):
             items = [F.embedding(item, x) for x in sources]
             item_mask = F.embedding(item, item_mask)
 
-        mask = torch.cat([user_mask, item_mask])
-        is_complete = data.is_complete and exclude is None
-        content, weight = self.fusion(
-            [torch.cat(pair) for pair in zip(users, items, strict=True)],
-            torch.cat([user_emb, item_emb]),
-            None if is_complete else mask,
+        user_needs_mask = not data.is_complete or exclude is not None
+        z_user, user_weight = self.fusion(
+            users, user_emb, user_mask if user_needs_mask else None
         )
-        sizes = [user_emb.size(0), item_emb.size(0)]
-        z_user, z_item = content.split(sizes)
-        full_user, full_item = user_emb + z_user, item_emb + z_item
-        if self.content_score is not None:
-            scores = self.content_score(data, user, item, exclude)
-            full_user = torch.cat([full_user, scores[0]], dim=1)
-            full_item = torch.cat([full_item, scores[1]], dim=1)
+        z_item, item_weight = self.fusion(
+            items, item_emb, None if data.is_complete else item_mask
+        )
         return TMFUNEncoding(
-            user=full_user,
-            item=full_item,
+            user=user_emb + z_user,
+            item=item_emb + z_item,
             collaborative=(user_emb, item_emb),
             content=(z_user, z_item),
             mask=(user_mask, item_mask),
-            weight=weight.split(sizes),
+            weight=(user_weight, item_weight),
             id_emb=id_emb,
             sources=sources,
         )
@@ -361,13 +373,13 @@ class TMFUN(MultimodalModel):
             neg = gather_rows(neg) if self.softmax_negatives else neg
         if self.softmax_negatives:
             neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
-        out = self.encode(
+        out = self._fuse(
             data,
             all_user,
             torch.cat([all_pos, neg.flatten()]),
             all_pos if self.leave_one_out else None,
         )
-        bias = self._neighbor_scores(data, own, user, pos_item, neg)
+        bias = self._direct_scores(data, own, user, pos_item, neg)
         num_pos = all_pos.numel()
         pos_emb, neg_emb = out.item[:num_pos], out.item[num_pos:]
         parts = {
@@ -379,7 +391,7 @@ class TMFUN(MultimodalModel):
         parts.update(self.contrasts(out, all_user, all_pos))
         return parts
 
-    def _neighbor_scores(
+    def _direct_scores(
         self,
         data: HeteroData,
         own: slice,
@@ -387,18 +399,27 @@ class TMFUN(MultimodalModel):
         pos_item: Tensor,
         neg_item: Tensor,
     ) -> Optional[Tensor]:
-        """Returns the neighbor scores of every other row of the batch of all
-        processes. The rest is scored without, so that the embeddings learn
-        what they can say by themselves.
+        """Returns the content scores of a batch, and the neighbor scores of
+        every other row of the batch of all processes. The rest is scored
+        without these, so that the embeddings learn what they can say by
+        themselves.
         """
-        if self.neighbor_score is None:
-            return None
-        half = slice((own.start or 0) % 2, None, 2)
-        neg_rows = neg_item if self.softmax_negatives else neg_item[half]
-        scores = self.neighbor_score(data, user[half], pos_item[half], neg_rows)
-        bias = scores.new_zeros(user.numel(), scores.size(1))
-        bias[half] = scores
-        return bias
+        scores = None
+        if self.content_score is not None:
+            exclude = pos_item if self.leave_one_out else None
+            scores = self.content_score.scores(
+                data, user, pos_item, neg_item, exclude
+            )
+        if self.neighbor_score is not None:
+            half = slice((own.start or 0) % 2, None, 2)
+            neg_rows = neg_item if self.softmax_negatives else neg_item[half]
+            found = self.neighbor_score(
+                data, user[half], pos_item[half], neg_rows
+            )
+            if scores is None:
+                scores = found.new_zeros(user.numel(), found.size(1))
+            scores[half] += found
+        return scores
 
     @torch.no_grad()
     def modality_weights(self, data: HeteroData) -> Pair:

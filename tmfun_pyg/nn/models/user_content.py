@@ -52,12 +52,10 @@ def user_content(
     if user is None:
         if exclude is not None:
             raise ValueError("'exclude' needs the 'user' of each entry")
-        if means is None:
-            means = [_mean(data, x, c) for c, x in enumerate(sources)]
-        return list(means), mask
+        return list(means or _means(data, sources)), mask
     mask = F.embedding(user, mask)
     if means is None and _has_few_entries(data, user):
-        means = _means_of_rows(data, sources, user)
+        means = _means(data, sources, user)
     else:
         every, _ = user_content(data, sources, means=means)
         means = [F.embedding(user, mean) for mean in every]
@@ -67,22 +65,52 @@ def user_content(
     # A share of 1 leaves nothing, one of 1/2 leaves another item:
     is_left = share < 0.75
     mask = mask & is_left
+    # (mean - share * x) / (1 - share), zero where nothing is left:
+    scale = mask / (1 - share).where(is_left, 1.0)
+    columns = scale.unbind(dim=1), (scale * share).unbind(dim=1)
     means = [
-        (
-            (mean - share[:, c : c + 1] * F.embedding(exclude, x))
-            / (1 - share[:, c : c + 1]).where(is_left[:, c : c + 1], 1.0)
-        ).masked_fill(~mask[:, c : c + 1], 0.0)
-        for c, (mean, x) in enumerate(zip(means, sources, strict=True))
+        torch.addcmul(
+            mean * own.view(-1, 1),
+            F.embedding(exclude, x),
+            other.view(-1, 1),
+            value=-1,
+        )
+        for mean, x, own, other in zip(means, sources, *columns, strict=False)
     ]
     return means, mask
 
 
-def _mean(data: HeteroData, x: Tensor, column: int) -> Tensor:
+def _means(
+    data: HeteroData, sources: Sequence[Tensor], user: Optional[Tensor] = None
+) -> List[Tensor]:
+    """Returns the means of all users, or those of some by their rows alone."""
     store = data["user", "interacts", "item"]
-    index = slice(column, column + 1)
-    x = x * item_weight(data)[:, index]
-    total = spmm(store.edge_index, x, store.edge_weight)
-    return total * data["user"].scale[:, index]
+    # Where nothing is missing, all columns are the same:
+    columns = slice(1 if data.is_complete else len(sources))
+    edge_index, weight = store.edge_index, store.edge_weight
+    scale = data["user"].scale[:, columns]
+    if user is None:
+        row, item = edge_index.as_tensor()
+        content = item_weight(data)[:, columns].index_select(0, item)
+    else:
+        (ptr, index), _ = edge_index.get_csr()
+        row, entry = entries_of(ptr, user)
+        item = index.index_select(0, entry)
+        edge_index = EdgeIndex(
+            torch.stack([row, item]),
+            sparse_size=(user.numel(), data["item"].num_nodes),
+            sort_order="row",
+        )
+        weight = weight.index_select(0, entry)
+        scale = scale.index_select(0, user)
+        content = item_weight(data, item)[:, columns]
+    weight = weight.view(-1, 1) * scale.index_select(0, row) * content
+    weights = list(weight.t().contiguous())
+    if data.is_complete:
+        weights *= len(sources)
+    return [
+        spmm(edge_index, x, w) for x, w in zip(sources, weights, strict=True)
+    ]
 
 
 def _has_few_entries(data: HeteroData, user: Tensor) -> bool:
@@ -96,33 +124,8 @@ def _has_few_entries(data: HeteroData, user: Tensor) -> bool:
         return False
     (ptr, index), _ = data["user", "interacts", "item"].edge_index.get_csr()
     count = ptr.index_select(0, user + 1) - ptr.index_select(0, user)
-    # The product with all scales the rows of all items, too:
+    # The product with all weighs all items, too:
     return 2 * int(count.sum()) < index.numel() + data["item"].num_nodes
-
-
-def _means_of_rows(
-    data: HeteroData, sources: Sequence[Tensor], user: Tensor
-) -> List[Tensor]:
-    store = data["user", "interacts", "item"]
-    (ptr, index), _ = store.edge_index.get_csr()
-    row, entry = entries_of(ptr, user)
-    item = index.index_select(0, entry)
-    edge_index = EdgeIndex(
-        torch.stack([row, item]),
-        sparse_size=(user.numel(), data["item"].num_nodes),
-        sort_order="row",
-    )
-    # Where nothing is missing, all columns are the same:
-    columns = slice(1 if data.is_complete else len(sources))
-    scale = data["user"].scale[user, columns].index_select(0, row)
-    scale = scale * item_weight(data, item)[:, columns]
-    weight = store.edge_weight.index_select(0, entry).view(-1, 1) * scale
-    weights = list(weight.t().contiguous())
-    if data.is_complete:
-        weights *= len(sources)
-    return [
-        spmm(edge_index, x, w) for x, w in zip(sources, weights, strict=True)
-    ]
 
 
 def _share_of(data: HeteroData, user: Tensor, item: Tensor) -> Tensor:
