@@ -69,10 +69,18 @@ class EmbeddingModel(RankingModel):
         """
         return torch.nn.Embedding(size, channels, sparse=self.sparse)
 
+    def reset_embedding(self, table: torch.nn.Embedding) -> None:
+        r"""Resets a table of embeddings.
+
+        Args:
+            table (torch.nn.Embedding): What :meth:`embedding` made.
+        """
+        torch.nn.init.xavier_uniform_(table.weight)
+
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for table in (self.user_embedding, self.item_embedding):
-            torch.nn.init.xavier_uniform_(table.weight)
+            self.reset_embedding(table)
 
     def id_embeddings(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of the users and of the items of a graph,

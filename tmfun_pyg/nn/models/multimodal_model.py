@@ -89,6 +89,7 @@ class MultimodalModel(EmbeddingModel):
                 f"{type(self).__name__} was made for the modalities "
                 f"{self.modalities}, but 'data' has {data.modalities}"
             )
+        dtype = next(self.parameters()).dtype
         for name, size in self.in_channels.items():
             x = data["item"][f"x_{name}"]
             found = x.size(1)
@@ -97,12 +98,11 @@ class MultimodalModel(EmbeddingModel):
                     f"data['item'].x_{name} must have {size} features (got "
                     f"{found})"
                 )
-            if x.dtype != self.item_embedding.weight.dtype:
+            if x.dtype != dtype:
                 raise ValueError(
-                    f"{type(self).__name__} with weights of "
-                    f"{self.item_embedding.weight.dtype} cannot read features "
-                    f"of {x.dtype}: train in the precision 'bf16-mixed', "
-                    f"'32-true' or '64-true'"
+                    f"{type(self).__name__} with weights of {dtype} cannot "
+                    f"read features of {x.dtype}: train in the precision "
+                    f"'bf16-mixed', '32-true' or '64-true'"
                 )
             source = "similar_item" if is_sampled_batch(data) else "item"
             edge_type = (source, f"similar_{name}", "item")

@@ -1,0 +1,239 @@
+"""Tables of embeddings whose rows are divided among processes."""
+
+import math
+from typing import Any, Dict, List, Type, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.utils.extras import import_extra
+from tmfun_pyg.utils.messages import check_positive
+
+ModelType = TypeVar("ModelType", bound=EmbeddingModel)
+
+NAME = "table"  # Of the only table and the only feature of a collection.
+BLOCK = 2**22  # Numbers that processes send one another at a time.
+
+
+class ShardedEmbedding(torch.nn.Module):
+    r"""A table of embeddings of which each process holds a range of rows, an
+    :class:`EmbeddingCollection` of `TorchRec
+    <https://docs.pytorch.org/torchrec>`_ that is divided row by row.
+
+    Rows go to the process that asks for them, and their gradients back to the
+    one that holds them. There, in the backward pass, they become a step of
+    SGD, on the average over processes as in data parallel training. Neither
+    gradients nor a state of an optimizer are kept. Since the rows are no
+    parameters, no other optimizer and no :class:`DistributedDataParallel`
+    sees them.
+
+    Whatever is called here, all processes have to call it together.
+
+    Args:
+        size (int): The number of rows.
+        channels (int): The size of a row.
+        lr (float): The learning rate.
+
+    Raises:
+        ValueError: If there is no group of processes, or :obj:`lr` is not
+            positive.
+    """
+
+    def __init__(self, size: int, channels: int, lr: float) -> None:
+        super().__init__()
+        check_positive("lr", lr)
+        if not (dist.is_available() and dist.is_initialized()):
+            raise ValueError(
+                "Sharded tables need a group of processes: call "
+                "torch.distributed.init_process_group() before the model is "
+                "made"
+            )
+        self.size, self.channels = size, channels
+        #: Which rows this process holds.
+        self.rows = self._rows_of(dist.get_rank())
+        # In a list, where nothing takes it for a part of this module:
+        self._collection = [_shard(size, channels, lr)]
+        (shard,) = self._collection[0].parameters()
+        #: The rows of this process.
+        self.shard: Tensor = shard.detach().view(len(self.rows), channels)
+        self.reset_parameters()
+
+    def _rows_of(self, rank: int) -> range:
+        count = -(-self.size // dist.get_world_size())
+        return range(self.size)[rank * count : (rank + 1) * count]
+
+    def reset_parameters(self) -> None:
+        r"""Draws all rows anew, as
+        :meth:`torch.nn.init.xavier_uniform_` does for a whole table.
+        """
+        bound = math.sqrt(6 / (self.size + self.channels))
+        seed = int(torch.randint(2**62, ())) + dist.get_rank()
+        generator = torch.Generator(self.shard.device).manual_seed(seed)
+        self.shard.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, index: Tensor) -> Tensor:
+        r"""Returns rows, of the shape of the index and :obj:`channels`.
+
+        Args:
+            index (torch.Tensor): What rows this process asks for, of any
+                shape, another one than that of other processes.
+        """
+        from torchrec import KeyedJaggedTensor
+
+        # One list of rows, since processes must have equal numbers of lists:
+        count = torch.tensor([index.numel()], device=index.device)
+        asked = KeyedJaggedTensor([NAME], index.flatten(), lengths=count)
+        rows = self._collection[0](asked)[NAME].values()
+        return rows.view(*index.shape, self.channels)
+
+    @property
+    def weight(self) -> Tensor:
+        r"""The whole table, on each process, without gradient.
+
+        Raises:
+            ValueError: If gradients are on.
+        """
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "Sharded tables are read as a whole without gradients alone: "
+                "train on sampled neighborhoods ('num_neighbors'), and compute "
+                "embeddings in torch.no_grad()"
+            )
+        return self._gather()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Refuses to be converted or moved, which would not reach the rows."""
+        found = fn(self.shard[:0])
+        if (found.dtype, found.device) != (self.shard.dtype, self.shard.device):
+            raise ValueError(
+                f"Sharded tables must stay of {self.shard.dtype} on "
+                f"'{self.shard.device}' (got {found.dtype} on "
+                f"'{found.device}')"
+            )
+        return super()._apply(fn, recurse)
+
+    @torch.no_grad()
+    def _gather(self, is_kept: bool = True) -> Tensor:
+        """Returns all rows, or takes part for other processes alone. Blocks
+        bound what is held beside the result.
+        """
+        out = self.shard.new_empty(self.size if is_kept else 0, self.channels)
+        step = max(1, BLOCK // self.channels)
+        for owner in range(dist.get_world_size()):
+            rows = self._rows_of(owner)
+            for low in rows[::step]:
+                high = min(low + step, rows.stop)
+                block = self.shard.new_empty(high - low, self.channels)
+                if owner == dist.get_rank():
+                    begin = low - rows.start
+                    block.copy_(self.shard[begin : begin + len(block)])
+                dist.broadcast(block, owner)
+                if is_kept:
+                    out[low:high] = block
+        return out
+
+    def _save_to_state_dict(
+        self, destination: Dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Writes what :class:`torch.nn.Embedding` does, in the first process
+        alone, the one that saves it.
+        """
+        is_first = dist.get_rank() == 0
+        weight = self._gather(is_first)
+        if is_first:
+            destination[f"{prefix}weight"] = weight
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Dict[str, Any],
+        prefix: str,
+        local_metadata: Dict[str, Any],
+        strict: bool,
+        missing_keys: List[str],
+        unexpected_keys: List[str],
+        error_msgs: List[str],
+    ) -> None:
+        """Takes the rows of this process from a whole table."""
+        key = f"{prefix}weight"
+        weight = state_dict.get(key)
+        if weight is None:
+            missing_keys.append(key)
+        elif weight.shape != (self.size, self.channels):
+            error_msgs.append(
+                f"'{key}' must be of shape {(self.size, self.channels)} (got "
+                f"{tuple(weight.shape)})"
+            )
+        else:
+            self.shard.copy_(weight[self.rows.start : self.rows.stop])
+
+    def extra_repr(self) -> str:
+        r"""Returns what stands between the parentheses of :meth:`__repr__`."""
+        return f"{self.size}, {self.channels}, rows={self.rows}"
+
+
+def sharded(model_cls: Type[ModelType], lr: float) -> Type[ModelType]:
+    r"""Returns a model whose ID embeddings are a
+    :class:`ShardedEmbedding` each:
+
+    .. code-block:: python
+
+        torch.distributed.init_process_group("gloo")
+        model = sharded(TMFUN, lr=100.0).from_data(data, num_layers=2)
+
+    It is trained on sampled neighborhoods. Its checkpoints are those of
+    :obj:`model_cls`, so that the model with whole tables, in one process,
+    loads them.
+
+    Args:
+        model_cls (Type[EmbeddingModel]): The model.
+        lr (float): The learning rate of the tables, that of SGD.
+
+    Raises:
+        ValueError: If the model cannot be trained on sampled neighborhoods, or
+            learns nothing but tables, which data parallel training refuses.
+    """
+    if not (model_cls.supports_sampling and model_cls.needs_features):
+        raise ValueError(
+            f"'model_cls' must be a model that is trained on sampled "
+            f"neighborhoods and has weights beside its tables, such as TMFUN "
+            f"(got {model_cls.__name__})"
+        )
+
+    def embedding(
+        self: EmbeddingModel, size: int, channels: int
+    ) -> ShardedEmbedding:
+        return ShardedEmbedding(size, channels, lr)
+
+    def reset_embedding(self: EmbeddingModel, table: ShardedEmbedding) -> None:
+        table.reset_parameters()
+
+    own = {"embedding": embedding, "reset_embedding": reset_embedding}
+    return type(model_cls.__name__, (model_cls,), own)
+
+
+def _shard(size: int, channels: int, lr: float) -> Any:
+    """Makes the rows of this process, and nothing of the size of all."""
+    import_extra("torchrec", "sharded")
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType
+    from torchrec import EmbeddingCollection, EmbeddingConfig
+    from torchrec.distributed.embedding import EmbeddingCollectionSharder
+    from torchrec.distributed.shard import shard
+    from torchrec.distributed.sharding_plan import row_wise
+
+    config = EmbeddingConfig(
+        num_embeddings=size,
+        embedding_dim=channels,
+        name=NAME,
+        feature_names=[NAME],
+        init_fn=lambda weight: None,
+    )
+    sgd = {"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": lr}
+    return shard(
+        EmbeddingCollection(tables=[config], device=torch.device("meta")),
+        # Planned by itself, a table might be copied instead of divided.
+        {NAME: row_wise(compute_kernel="fused")},
+        device=torch.get_default_device(),
+        sharder=EmbeddingCollectionSharder(sgd),
+    )
