@@ -1,5 +1,6 @@
 """Tests with other versions: nox -s tests-3.12, or nox -s oldest. Those of
-loggers, with packages beside the versions in constraints.txt: nox -s loggers.
+loggers and of sharded tables, with packages beside the versions in
+constraints.txt: nox -s loggers, nox -s sharded.
 """
 
 import nox
@@ -29,6 +30,17 @@ def loggers(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", "-e", ".[test]")
     session.install("tensorboard", "mlflow")
     session.run("pytest", "tests/cli/test_loggers.py", *session.posargs)
+
+
+@nox.session(python=PYTHONS[1])
+def sharded(session: nox.Session) -> None:
+    """Runs the tests of tables divided among processes, on the CPU."""
+    session.install("-c", "constraints.txt", "-e", ".[test]")
+    packages = ["torchrec==1.8.0", "fbgemm-gpu-cpu==1.8.0"]
+    session.install("--no-deps", *packages)  # It names fbgemm's CUDA build.
+    session.install("-c", "constraints.txt", "tensordict", "pyre-extensions")
+    test = "tests/training/test_sharded_embedding.py"
+    session.run("pytest", test, *session.posargs)
 
 
 def run_tests(session: nox.Session, constraints: str) -> None:

@@ -180,7 +180,7 @@ def sharded(model_cls: Type[ModelType], lr: float) -> Type[ModelType]:
     .. code-block:: python
 
         torch.distributed.init_process_group("gloo")
-        model = sharded(TMFUN, lr=100.0).from_data(data, num_layers=2)
+        model = sharded(TMFUN, lr=10.0).from_data(data, num_layers=2)
 
     It is trained on sampled neighborhoods. Its checkpoints are those of
     :obj:`model_cls`, so that the model with whole tables, in one process,
