@@ -1,7 +1,10 @@
+import math
+
 import pytest
 import torch
 from dense_content import item_mask
 from dense_tmfun import dense_neighbor_scores
+from torch_geometric.data import HeteroData
 from toy_data import dense_interactions, make_data
 
 from tmfun_pyg.nn import ContentScore, NeighborScore
@@ -80,3 +83,49 @@ def test_weights_explain_the_interactions_best(missing, neighbors, monkeypatch):
             moved[m] += step
             if moved[m].exp() >= 0.1:
                 assert float(loss(moved)) > least
+
+
+def fit_to(*tables):
+    """Returns the weights fitted to scores of four interactions and of an
+    item to compare each with.
+    """
+    data = HeteroData()
+    data["item"].degree = torch.ones(4)
+    data["user", "interacts", "item"].edge_index = torch.arange(4).expand(2, 4)
+    weights = [torch.nn.Parameter(torch.zeros(1)) for _ in tables]
+    parts = [torch.tensor([table]) for table in tables]
+    scores = [lambda *_, part=part: part for part in parts]
+    fit_weights(data, scores, weights)
+    return [weight.exp().item() for weight in weights]
+
+
+# The first column wins three times of four against one other, by one:
+MOSTLY = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 4.0])
+def test_weights_undo_the_scale_of_scores(scale):
+    """Whose odds are three to one has the weight log(3)."""
+    scaled = [[scale * value for value in row] for row in MOSTLY]
+    assert fit_to(scaled)[0] == pytest.approx(math.log(3) / scale, rel=1e-5)
+
+
+def test_scores_that_mislead_have_the_least_weight():
+    """And the others the best beside it."""
+    misleading = [[0.0, 1.0], *[[0.0, 0.0]] * 3]
+    first, second = fit_to(MOSTLY, misleading)
+    assert second == pytest.approx(0.1)
+    margin = torch.tensor([first - second, first, first, -first])
+    missed = torch.sigmoid(-margin)  # The slope of the loss of each row.
+    assert missed[:3].sum().item() == pytest.approx(missed[3].item())
+
+
+def test_weights_of_scores_without_a_best():
+    """Of two that are the same, the sum counts, and each has half of it; what
+    says nothing keeps its weight; what tells all apart has a finite one.
+    """
+    half = math.log(3) / 2
+    nothing = [[0.0, 0.0]] * 4
+    found = fit_to(MOSTLY, MOSTLY, nothing)
+    assert found == pytest.approx([half, half, 1.0], rel=1e-5)
+    assert 10.0 < fit_to([[1.0, 0.0]] * 4)[0] < math.inf

@@ -1,6 +1,5 @@
 """The weights of direct scores, fitted before training."""
 
-import math
 from typing import Callable, Sequence
 
 import torch
@@ -13,6 +12,7 @@ from tmfun_pyg.utils.edges import plain_edges
 # to:
 NUM_FITTED, NUM_NEGATIVES = 2**14, 64
 LEAST = 0.1  # A weight from which training can still raise it.
+MAX_STEPS, MAX_HALVES = 50, 20  # Few are needed, unless scores tell all apart.
 
 # Takes the graph, users, an item of each, and items to compare with; returns
 # scores of weight one, of shape [num_weights, num_rows, 1 + num_negatives].
@@ -45,21 +45,42 @@ def fit_weights(
     other = torch.randint(warm.numel(), (NUM_NEGATIVES,), generator=generator)
     other = warm[other.to(warm.device)]
     parts = torch.cat([score(data, user, item, other) for score in scores])
-    fitted = parts.new_zeros(len(parts), requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [fitted], max_iter=100, line_search_fn="strong_wolfe"
-    )
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        logit = torch.einsum("m,mbn->bn", fitted.exp(), parts)
-        value = -logit.log_softmax(dim=1)[:, 0].mean()
-        value.backward()
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(loss)
     sizes = [log_weight.numel() for log_weight in log_weights]
-    found = fitted.detach().clamp(min=math.log(LEAST)).split(sizes)
+    found = _fit(parts.double()).log().split(sizes)
     for log_weight, value in zip(log_weights, found, strict=True):
         log_weight.copy_(value)
+
+
+def _fit(parts: Tensor) -> Tensor:
+    """Returns the weights for which the first column wins the most. The loss
+    is convex in them: Newton's method, within the bound.
+    """
+
+    def loss(weight: Tensor) -> Tensor:
+        logit = torch.einsum("m,mbn->bn", weight, parts)
+        return -logit.log_softmax(dim=1)[:, 0].mean()
+
+    weight = parts.new_ones(len(parts))
+    value = loss(weight)
+    for _ in range(MAX_STEPS):
+        share = torch.einsum("m,mbn->bn", weight, parts).softmax(dim=1)
+        mean = (share * parts).sum(dim=2)
+        grad = (mean - parts[:, :, 0]).mean(dim=1)
+        square = torch.einsum("mbn,kbn,bn->mk", parts, parts, share)
+        hessian = (square - mean @ mean.t()) / parts.size(1)
+        # Those at the bound that would fall below it stay there:
+        free = ((weight > LEAST) | (grad < 0)).to(parts)
+        hessian = hessian * free * free.view(-1, 1)
+        # Scores that are the same are weighted alike:
+        inverse = torch.linalg.pinv(hessian, hermitian=True, rtol=1e-9)
+        step = inverse @ (grad * free)
+        for _ in range(MAX_HALVES):
+            moved = (weight - step).clamp(min=LEAST)
+            moved_value = loss(moved)
+            if moved_value < value:
+                break
+            step = step / 2
+        else:
+            break  # At the minimum.
+        weight, value = moved, moved_value
+    return weight
