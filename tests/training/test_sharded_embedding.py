@@ -73,6 +73,15 @@ class Loss(torch.nn.Module):
         return torch.stack(list(parts.values())).sum()
 
 
+def added_by_start(model: TMFUN) -> List[Tensor]:
+    """What `fit` adds to the rows of the tables that are here."""
+    tables = model.user_embedding, model.item_embedding
+    rows = [getattr(table, "shard", table.weight) for table in tables]
+    before = [row.detach().clone() for row in rows]
+    model.fit(make_data())
+    return [row.detach() - old for row, old in zip(rows, before, strict=True)]
+
+
 def make_batch(rank: int, step: int) -> HeteroData:
     dataset = SampledInteractionDataset(make_data(), [3, 2], num_similar=2)
     size = 32 + 8 * rank  # Other numbers of nodes on each rank.
@@ -103,6 +112,13 @@ def take_steps(rank: int) -> Dict[str, Any]:
         "bytes": [table.shard.untyped_storage().nbytes() for table in tables],
         "full graph": message(lambda: model(data)),
     }
+
+
+def start(rank: int) -> List[Tensor]:
+    model_cls = sharded(TMFUN, lr=LR)
+    model = model_cls.from_data(make_data(), channels=4, svd_start=True)
+    with torch.no_grad():
+        return added_by_start(model)
 
 
 def message(call: Any) -> str:
@@ -159,6 +175,7 @@ def main(folder: Path) -> None:
     out = {
         "table": read_table(rank),
         "steps": take_steps(rank),
+        "start": start(rank),
         "fit": fit(folder / "one", 1),
         "longer": fit(folder / "two", 2),
         "resumed": fit(
@@ -241,6 +258,14 @@ class TestTwoProcesses:
                 ]
             )
             assert moved.abs().max() > 1e-3
+
+    def test_start_is_that_of_whole_tables(self, ranks: Ranks) -> None:
+        model = TMFUN.from_data(make_data(), channels=4, svd_start=True)
+        for i, added in enumerate(added_by_start(model)):
+            found = torch.cat([rank["start"][i] for rank in ranks])
+            # The sign of a vector means nothing.
+            torch.testing.assert_close(found.abs(), added.abs())
+            assert added.abs().max() > 0.1
 
     def test_whole_graph_is_refused_in_training(self, ranks: Ranks) -> None:
         for rank in ranks:

@@ -5,9 +5,8 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.singular_vectors import singular_vectors
 from tmfun_pyg.utils.spmm import spmm
-
-NUM_ITERATIONS = 8  # Of the subspace, to three digits of the scores.
 
 
 class GFCF(RankingModel):
@@ -58,22 +57,10 @@ class GFCF(RankingModel):
 
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:
-        r"""Computes the singular vectors, by subspace iteration."""
+        r"""Computes the singular vectors."""
         self.check_data(data)
-        store = data["user", "interacts", "item"]
-        edge, weight = store.edge_index, store.edge_weight
-        num_items, channels = self.basis.shape
-        # More vectors than asked for, so that the last ones converge, too:
-        width = min(2 * channels, self.num_users, num_items)
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(num_items, width, generator=generator)
-        x = x.to(self.basis.device)
-        for _ in range(NUM_ITERATIONS):
-            x = spmm(edge, spmm(edge, x, weight), weight, transpose=True)
-            x = torch.linalg.qr(x).Q
-        # Rayleigh-Ritz, within the subspace found:
-        _, _, v = torch.linalg.svd(spmm(edge, x, weight), full_matrices=False)
-        self.basis.copy_(x @ v[:channels].t())
+        channels = self.basis.size(1)
+        self.basis.copy_(singular_vectors(data, channels).item)
 
     def scorer(self, data: HeteroData) -> ItemScorer:
         r"""Returns what scores all items for some users."""

@@ -209,7 +209,17 @@ def sharded(model_cls: Type[ModelType], lr: float) -> Type[ModelType]:
     def reset_embedding(self: EmbeddingModel, table: ShardedEmbedding) -> None:
         table.reset_parameters()
 
-    own = {"embedding": embedding, "reset_embedding": reset_embedding}
+    def add_to_embedding(
+        self: EmbeddingModel, table: ShardedEmbedding, rows: Tensor
+    ) -> None:
+        own = rows[table.rows.start : table.rows.stop]
+        table.shard[:, : rows.size(1)] += own
+
+    own = {
+        "embedding": embedding,
+        "reset_embedding": reset_embedding,
+        "add_to_embedding": add_to_embedding,
+    }
     return type(model_cls.__name__, (model_cls,), own)
 
 

@@ -1,4 +1,4 @@
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Literal, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,11 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn.loss import BPRLoss, L2Loss, SampledSoftmaxLoss
 from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.singular_vectors import singular_vectors
+
+# From how many interactions on ``svd_start="auto"`` begins with singular
+# vectors, and the root mean square of the norms of their rows:
+LARGE, START_NORM = 2**18, 1.0
 
 
 class EmbeddingModel(RankingModel):
@@ -28,6 +33,14 @@ class EmbeddingModel(RankingModel):
             :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over so many of a
             batch's negatives, :class:`~tmfun_pyg.nn.BPRLoss` otherwise.
             (default: :obj:`0`)
+        svd_start (bool or str, optional): If set to :obj:`True`, :meth:`fit`
+            adds the leading singular vectors of the normalized interactions to
+            the embeddings that were drawn, as many as there are channels. With
+            :obj:`"auto"`, it does so from 262,144 interactions on, where an
+            epoch is long. (default: :obj:`False`)
+
+    Raises:
+        ValueError: If an option is out of range.
     """
 
     def __init__(
@@ -39,6 +52,7 @@ class EmbeddingModel(RankingModel):
         reg_weight: float,
         sparse: bool = False,
         softmax_negatives: int = 0,
+        svd_start: Union[bool, Literal["auto"]] = False,
     ) -> None:
         super().__init__(num_users, num_items)
         check_at_least("channels", channels, 1)
@@ -59,6 +73,12 @@ class EmbeddingModel(RankingModel):
             else BPRLoss()
         )
         self.l2_loss = L2Loss(reg_weight)
+        if svd_start not in (True, False, "auto"):
+            raise ValueError(
+                f"'svd_start' must be True, False or 'auto' (got {svd_start!r})"
+            )
+        self.svd_start = svd_start
+        self.register_load_state_dict_post_hook(_was_loaded)
 
     def embedding(self, size: int, channels: int) -> torch.nn.Embedding:
         r"""Makes a table of embeddings.
@@ -77,10 +97,47 @@ class EmbeddingModel(RankingModel):
         """
         torch.nn.init.xavier_uniform_(table.weight)
 
+    def add_to_embedding(self, table: torch.nn.Embedding, rows: Tensor) -> None:
+        r"""Adds to the first columns of a table of embeddings.
+
+        Args:
+            table (torch.nn.Embedding): What :meth:`embedding` made.
+            rows (torch.Tensor): What is added, a row for each of the table's.
+        """
+        table.weight[:, : rows.size(1)] += rows
+
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for table in (self.user_embedding, self.item_embedding):
             self.reset_embedding(table)
+        self.is_drawn = True  # Neither fitted, nor loaded.
+
+    @torch.no_grad()
+    def fit(self, data: HeteroData) -> None:
+        r"""Adds singular vectors to the embeddings as :obj:`svd_start` says,
+        unless they are no longer what :meth:`reset_parameters` has drawn. With
+        the singular values :math:`\boldsymbol{\Sigma}`, users have the rows
+        of :math:`\mathbf{U} \boldsymbol{\Sigma}^{1/2}`, items those of
+        :math:`\mathbf{V} \boldsymbol{\Sigma}^{1/2}`, each at a norm whose
+        root mean square is one (our reading; GF-CF's filter has these
+        vectors).
+        """
+        self.check_data(data)
+        num_edges = data["user", "interacts", "item"].edge_index.size(1)
+        is_asked = self.svd_start
+        if self.svd_start == "auto":
+            is_asked = num_edges >= LARGE
+        if not (is_asked and self.is_drawn):
+            return
+        channels = min(self.channels, self.num_users, self.num_items)
+        found = singular_vectors(data, channels)
+        for table, rows in (
+            (self.user_embedding, found.user * found.value.sqrt()),
+            (self.item_embedding, found.item * found.value.sqrt()),
+        ):
+            norm = rows.pow(2).sum(dim=1).mean().sqrt()
+            self.add_to_embedding(table, rows * (START_NORM / norm))
+        self.is_drawn = False
 
     def id_embeddings(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of the users and of the items of a graph,
@@ -159,6 +216,10 @@ class EmbeddingModel(RankingModel):
             f"{self.__class__.__name__}({self.num_users}, {self.num_items}, "
             f"channels={self.channels}, num_layers={self.num_layers})"
         )
+
+
+def _was_loaded(model: EmbeddingModel, _: Any) -> None:
+    model.is_drawn = False
 
 
 def rows_of(table: torch.nn.Embedding, index: Optional[Tensor]) -> Tensor:

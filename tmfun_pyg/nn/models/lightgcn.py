@@ -1,4 +1,4 @@
-from typing import Dict, Optional
+from typing import Dict, Literal, Optional, Union
 
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -29,6 +29,8 @@ class LightGCN(PropagationModel):
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
+        svd_start (bool or str, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`"auto"`)
     """
 
     supports_sampling = True
@@ -42,6 +44,7 @@ class LightGCN(PropagationModel):
         reg_weight: float = 1e-4,
         softmax_negatives: int = 0,
         sparse: bool = False,
+        svd_start: Union[bool, Literal["auto"]] = "auto",
     ) -> None:
         super().__init__(
             num_users,
@@ -51,6 +54,7 @@ class LightGCN(PropagationModel):
             reg_weight,
             sparse,
             softmax_negatives=softmax_negatives,
+            svd_start=svd_start,
         )
         self.propagation = InteractionPropagation(num_layers)
         self.reset_parameters()

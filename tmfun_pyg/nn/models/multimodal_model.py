@@ -1,4 +1,4 @@
-from typing import Any, Dict
+from typing import Any, Dict, Literal, Union
 
 from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import EdgeStorage
@@ -23,6 +23,7 @@ class MultimodalModel(EmbeddingModel):
         sparse (bool, optional): As in :class:`~tmfun_pyg.nn.EmbeddingModel`.
             (default: :obj:`False`)
         softmax_negatives (int, optional): As there. (default: :obj:`0`)
+        svd_start (bool or str, optional): As there. (default: :obj:`False`)
 
     Raises:
         ValueError: If there is no modality, or a size is out of range.
@@ -42,6 +43,7 @@ class MultimodalModel(EmbeddingModel):
         reg_weight: float,
         sparse: bool = False,
         softmax_negatives: int = 0,
+        svd_start: Union[bool, Literal["auto"]] = False,
     ) -> None:
         super().__init__(
             num_users,
@@ -51,6 +53,7 @@ class MultimodalModel(EmbeddingModel):
             reg_weight,
             sparse,
             softmax_negatives,
+            svd_start,
         )
         if len(in_channels) == 0:
             raise ValueError(

@@ -1,4 +1,4 @@
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, Literal, NamedTuple, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -133,6 +133,8 @@ class TMFUN(MultimodalModel):
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
+        svd_start (bool or str, optional): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`"auto"`)
 
     Raises:
         ValueError: If a size or an option is out of range, or there is no
@@ -167,6 +169,7 @@ class TMFUN(MultimodalModel):
         contrastive: bool = True,
         leave_one_out: bool = True,
         sparse: bool = False,
+        svd_start: Union[bool, Literal["auto"]] = "auto",
     ) -> None:
         super().__init__(
             num_users,
@@ -177,6 +180,7 @@ class TMFUN(MultimodalModel):
             reg_weight,
             sparse,
             softmax_negatives,
+            svd_start,
         )
         self.leave_one_out = leave_one_out
         check_at_least("content_weight", content_weight, 0)
@@ -227,9 +231,10 @@ class TMFUN(MultimodalModel):
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
-        interactions best.
+        interactions best, without the embeddings. What :obj:`svd_start` asks
+        for is added to these.
         """
-        self.check_data(data)
+        super().fit(data)
         parts = [self.content_score, self.neighbor_score]
         found = [part for part in parts if part is not None]
         for part in found:
