@@ -1,15 +1,18 @@
 """What training costs and brings by the size of the log.
 
     python benchmarks/scale.py --rows 10000000 --folder DIR --max-time 01:00:00
-    python benchmarks/scale.py --rows 200000 1000000 5000000 --folder DIR
+    python benchmarks/scale.py --rows 200000 1000000 5000000 20000000 \
+        --folder DIR --runs TMFUN --steps 8
 
 Users have a taste for three clusters of items; other choices go by popularity.
 Two modalities of 128 features are the mean of an item's cluster plus noise.
 All is drawn from a seed. Each row of the table is a run of `tmfun fit` in a
-process of its own, by its defaults but for what its name says: seconds and
+process of its own, by its defaults but for what its name says, validated every
+32 steps: seconds and
 memory hold reading the data set, the graphs and validation. Runs that are in
-the folder are not repeated. With several sizes, a chart shows how the time of
-an epoch grows, and the table names the exponent.
+the folder are not repeated. The time of an epoch is what the run says after
+its first steps. With several sizes, a chart shows how it grows, and the table
+names the exponent; --steps then ends runs early.
 """
 
 import argparse
@@ -37,7 +40,12 @@ TASTE, SKEW, SPREAD, LEAST = 0.8, 0.7, 0.9, 5
 NOISE = {"image": 1.0, "text": 2.0}
 DIM = 128
 # The options of a run of `tmfun fit` by its name:
-RUNS: Dict[str, List[str]] = {"LightGCN": ["--model", "LightGCN"], "TMFUN": []}
+RUNS: Dict[str, List[str]] = {
+    "LightGCN": ["--model", "LightGCN", "--model.softmax_negatives", "128"],
+    "TMFUN": [],
+    "TMFUN, no start": ["--model.svd_start", "false"],
+}
+TRAINED = list(RUNS)
 for _channels in (64, 128):
     RUNS[f"SVD {_channels}"] = [  # The ideal filter of GF-CF, all but alone.
         *["--model", "GFCF", "--model.channels", str(_channels)],
@@ -48,6 +56,10 @@ for _channels in (64, 128):
             *["--model", "IALS", "--model.channels", str(_channels)],
             *["--model.alpha", str(_alpha)],
         ]
+STEP = re.compile(
+    r".* ([\d,]+) steps of [\d,]+ an epoch, ([\d.]+) (\w+) a step"
+)
+UNITS = {"s": 1, "min": 60, "h": 3600}
 EPOCH = re.compile(r"epoch (\d+): .*recall@20 ([\d.]+).*?, ([\d.]+) s")
 LAST = re.compile(r"(\w+) +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+$")  # Of a table.
 
@@ -121,9 +133,7 @@ def run(args: List[str]) -> Tuple[float, float, List[Tuple[float, str]]]:
     return time.perf_counter() - start, usage.ru_maxrss / 2**20, lines
 
 
-def fit(
-    folder: Path, name: str, options: List[str], max_time: Optional[str]
-) -> Dict[str, Any]:
+def fit(folder: Path, name: str, limits: List[str]) -> Dict[str, Any]:
     """Returns what a run of `tmfun fit` brought, and writes it."""
     path = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
     if path.exists():
@@ -131,15 +141,15 @@ def fit(
     out = folder / "run"
     shutil.rmtree(out, ignore_errors=True)
     args = ["fit", "--config", "own_data", "--data.root", str(folder)]
-    args += ["--data.name", "log", "--out", str(out), *options]
-    if max_time is not None and name in ("LightGCN", "TMFUN"):
-        args += ["--trainer.max_time", f"00:{max_time}"]
+    args += ["--data.name", "log", "--out", str(out), *RUNS[name]]
+    args += limits if name in TRAINED else []
     seconds, memory, lines = run(args)
     epochs = [(at, EPOCH.match(line)) for at, line in lines]
     found = {
         "name": name,
         "seconds": seconds,
         "memory": memory,
+        "epoch": seconds_of_epoch(lines),
         "curve": [
             {"at": at, "epoch": int(m[1]), "recall": float(m[2])}
             | {"seconds": float(m[3])}
@@ -153,6 +163,18 @@ def fit(
     shutil.rmtree(out)
     write_json(path, found)
     return found
+
+
+def seconds_of_epoch(lines: List[Tuple[float, str]]) -> Optional[float]:
+    """Returns how long an epoch takes without validation, as a run tells it,
+    if it has any.
+    """
+    for _, line in lines:
+        match = STEP.match(line)
+        if match is not None:
+            count, step, unit = match.groups()
+            return int(count.replace(",", "")) * float(step) * UNITS[unit]
+    return None
 
 
 def recall_of(lines: List[Tuple[float, str]]) -> float:
@@ -174,9 +196,16 @@ def main() -> None:
     add("--folder", type=Path, required=True, help="of the logs and the runs")
     add("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
     add("--max-time", help="at which training ends, as HH:MM:SS")
+    add("--steps", type=int, help="of one epoch, after which training ends")
     add("--seed", type=int, default=0)
     args = parser.parse_args()
-    titles = "interactions | run | s | peak GiB | Recall@20 | epochs | s each"
+    limits = ["--trainer.val_check_interval", "32"]
+    if args.max_time is not None:
+        limits += ["--trainer.max_time", f"00:{args.max_time}"]
+    if args.steps is not None:
+        limits = ["--trainer.max_epochs", "1"]
+        limits += ["--trainer.limit_train_batches", str(args.steps)]
+    titles = "interactions | run | s | peak GiB | Recall@20 | s an epoch"
     rows, sizes, times = [], [], []
     for num_rows in args.rows:
         folder = prepare(args.folder, num_rows, args.seed)
@@ -184,18 +213,17 @@ def main() -> None:
         facts = json.loads(text)
         count = facts["interactions"]
         spent = f"{facts['seconds']:,.0f} | {facts['memory']:.2f}"
-        rows.append(f"| {count:,} | prepare | {spent} | | | |")
+        rows.append(f"| {count:,} | prepare | {spent} | | |")
         for name in args.runs:
-            one = fit(folder, name, RUNS[name], args.max_time)
+            one = fit(folder, name, limits)
             spent = f"{one['seconds']:,.0f} | {one['memory']:.2f}"
-            each = [epoch["seconds"] for epoch in one["curve"]]
-            row = f"{name} | {spent} | {one['recall']:.4f} | "
-            row += f"{len(each)} | {np.mean(each):,.0f}" if each else "| "
+            epoch = "" if one["epoch"] is None else f"{one['epoch']:,.0f}"
+            row = f"{name} | {spent} | {one['recall']:.4f} | {epoch}"
             rows.append(f"| {count:,} | {row} |")
-            if name == "TMFUN" and each:
+            if name == "TMFUN":
                 sizes.append(count)
-                times.append(float(np.mean(each)))
-    print(f"\n| {titles} |\n|{' --- |' * 7}")
+                times.append(one["epoch"])
+    print(f"\n| {titles} |\n|{' --- |' * 6}")
     print("\n".join(rows))
     if len(sizes) > 1:
         slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]

@@ -35,6 +35,8 @@ def test_log(script: ModuleType, monkeypatch: Any) -> None:
 
 def test_reads_what_a_run_prints(script: ModuleType) -> None:
     lines = [
+        "2,000 users, 1,500 items, 718,293 interactions; 1,117 steps of 6,144 "
+        "an epoch, 1.5 min a step, 102 s an epoch before validation",
         "epoch 2: loss 3.7607, recall@20 0.2870 (best 0.2880), 35.7 s, at "
         "most 36 s left",
         "720 users       recall@10  recall@20    ndcg@10    ndcg@20",
@@ -42,5 +44,8 @@ def test_reads_what_a_run_prints(script: ModuleType) -> None:
         "TMFUN              0.1970     0.2877     0.1259     0.1514",
         "The run is in runs/0.5. Next:",
     ]
-    assert script.EPOCH.match(lines[0]).groups() == ("2", "0.2870", "35.7")
-    assert script.recall_of([(0.0, line) for line in lines]) == 0.2877
+    assert script.EPOCH.match(lines[1]).groups() == ("2", "0.2870", "35.7")
+    timed = [(0.0, line) for line in lines]
+    assert script.recall_of(timed) == 0.2877
+    assert script.seconds_of_epoch(timed) == 1117 * 90
+    assert script.seconds_of_epoch(timed[1:]) is None
