@@ -8,11 +8,10 @@ Users have a taste for three clusters of items; other choices go by popularity.
 Two modalities of 128 features are the mean of an item's cluster plus noise.
 All is drawn from a seed. Each row of the table is a run of `tmfun fit` in a
 process of its own, by its defaults but for what its name says, validated every
-32 steps: seconds and
-memory hold reading the data set, the graphs and validation. Runs that are in
-the folder are not repeated. The time of an epoch is what the run says after
-its first steps. With several sizes, a chart shows how it grows, and the table
-names the exponent; --steps then ends runs early.
+32 steps: seconds and memory hold reading the data set, the graphs and
+validation. Runs that are in the folder are not repeated. The time of an epoch
+is what the run says after its first steps. With several sizes, a chart shows
+how it grows, and the table names the exponent; --steps then ends runs early.
 """
 
 import argparse
