@@ -181,3 +181,37 @@ def test_wrong_channels(tmp_path: Path, channels: Any) -> None:
         from_interactions(make_log(), {}, feature_channels=channels)
     with pytest.raises(ValueError, match=message):
         prepare("none.csv", tmp_path, "own", feature_channels=channels)
+
+
+def test_features_in_float16(tmp_path: Path) -> None:
+    """They are those of the files, rounded, and what is made of them is what
+    is made of the same in float32.
+    """
+    x = draw(rank=6, noise=0.1)
+    x[3] = 0.0
+    prepare(*write(tmp_path, {"m": x}), zero_rows="mask")
+    single, half = (
+        MultimodalRecDataset(tmp_path, "own", zero_rows="mask", half=half)[0]
+        for half in (False, True)
+    )
+    assert half["item"].x_m.dtype == torch.half
+    assert torch.equal(half["item"].x_m, single["item"].x_m.half())
+    assert torch.equal(half["item"].mask_m, single["item"].mask_m)
+    single["item"].x_m = half["item"].x_m.float()
+    data, other = (FeatureGraph(k=3)(graph) for graph in (half, single))
+    edge_type = "item", "similar_m", "item"
+    assert torch.equal(data[edge_type].edge_index, other[edge_type].edge_index)
+    graphs = [ToRecGraph()(graph)["item"].x_m for graph in (data, other)]
+    assert graphs[0].dtype == torch.float
+    assert torch.equal(*graphs)
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-6])
+def test_what_float16_cannot_hold(tmp_path: Path, scale: float) -> None:
+    x = draw(rank=6, noise=0.1)
+    x[5] *= scale / np.abs(x[5]).max()
+    prepare(*write(tmp_path, {"m": x}))
+    MultimodalRecDataset(tmp_path, "own")
+    message = rf"m_feat.npy' must have rows .* \(got {scale:.3g} in row 5\)"
+    with pytest.raises(ValueError, match=message.replace("+", r"\+")):
+        MultimodalRecDataset(tmp_path, "own", half=True)

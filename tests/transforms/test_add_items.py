@@ -77,3 +77,16 @@ def test_errors() -> None:
         AddItems(features, k=0)
     with pytest.raises(ValueError, match=r"AddItems\(\) before ToRecGraph"):
         AddItems(features)(ToRecGraph()(data))
+
+
+@pytest.mark.parametrize("dtype", [torch.half, torch.float])
+def test_features_beside_those_in_float16(dtype: torch.dtype) -> None:
+    """They keep their type, and what float16 cannot hold."""
+    data, features = make()
+    data["item"].x_visual = data["item"].x_visual.half()
+    old = data["item"].x_visual
+    added = features["visual"].to(dtype) * (1e6 if dtype.itemsize > 2 else 1.0)
+    data = AddItems({**features, "visual": added}, k=3)(data)
+    assert data["item"].x_visual.dtype == dtype
+    assert torch.equal(data["item"].x_visual[:40], old.to(dtype))
+    assert torch.equal(data["item"].x_visual[40:], added)

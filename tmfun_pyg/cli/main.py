@@ -35,7 +35,7 @@ TRAINING = ("search", "fit")
 NAMED_BY_USERS = ("features", "feature_ids")
 # Arguments that are options of the same name.
 OF_TRAINING = r"(?:loader|trainer)\.\w+|lr|patience|seed_everything|budget|"
-OF_TRAINING += r"data\.(?:root|name|modalities|zero_rows|k|recall)"
+OF_TRAINING += r"data\.(?:root|name|modalities|zero_rows|half|k|recall)"
 FAILURE, USAGE, INTERRUPT, CLOSED_PIPE = 1, 2, 130, 141
 
 

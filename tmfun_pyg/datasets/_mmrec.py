@@ -16,7 +16,7 @@ from tmfun_pyg.datasets._content import Content, Features, Interactions
 from tmfun_pyg.datasets._files import CHUNK, read_csv
 from tmfun_pyg.datasets.features import ZeroRows, check_features, read_features
 from tmfun_pyg.datasets.item_table import read_table, write_table
-from tmfun_pyg.datasets.projection import to_features
+from tmfun_pyg.datasets.projection import to_features, to_half
 from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_no_id
 
 FEATURES, PROJECTION = "_feat.npy", "_projection.npy"
@@ -65,7 +65,11 @@ def raw_files(raw_dir: str, name: str, modalities: List[str]) -> List[str]:
 
 
 def read(
-    raw_dir: str, name: str, modalities: List[str], zero_rows: ZeroRows
+    raw_dir: str,
+    name: str,
+    modalities: List[str],
+    zero_rows: ZeroRows,
+    half: bool,
 ) -> Content:
     """Reads and checks all files of a data set.
 
@@ -91,7 +95,10 @@ def read(
                 f"items in '{source}' (got {len(table)})"
             )
         present = check_features(table, f"'{path}'", zero_rows, item_ids)
-        features[modality] = to_features(table), present
+        if half:
+            features[modality] = to_half(table, f"'{path}'"), present
+        else:
+            features[modality] = to_features(table), present
         path = osp.join(raw_dir, modality + PROJECTION)
         if osp.isfile(path):
             projections[modality] = _read_projection(path, table.shape[1])

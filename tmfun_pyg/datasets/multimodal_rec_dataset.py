@@ -54,7 +54,8 @@ class MultimodalRecDataset(RecDataset):
     :obj:`dataset[0]` is a :class:`~torch_geometric.data.HeteroData` with
 
     * :obj:`data['user'].num_nodes` and :obj:`data['item'].num_nodes`,
-    * :obj:`data['item'].x_<modality>`: the features (float32),
+    * :obj:`data['item'].x_<modality>`: the features (float32, or
+      float16 with :obj:`half`),
     * :obj:`data['item'].mask_<modality>`: :obj:`False` for items that lack
       the modality; only there if some item does,
     * :obj:`data['user', 'interacts', 'item']` with :obj:`edge_index` (the
@@ -88,6 +89,11 @@ class MultimodalRecDataset(RecDataset):
         zero_rows (str, optional): If set to :obj:`"error"`, features of all
             zeros are refused. If set to :obj:`"mask"`, their items lack the
             modality. (default: :obj:`"error"`)
+        half (bool, optional): If set to :obj:`True`, features are held in
+            float16, with half of the memory.
+            :class:`~tmfun_pyg.transforms.FeatureGraph` and
+            :class:`~tmfun_pyg.transforms.ToRecGraph` read both types.
+            (default: :obj:`False`)
 
     Raises:
         ValueError: If a file is missing or has another format; the message
@@ -135,11 +141,13 @@ class MultimodalRecDataset(RecDataset):
         force_reload: bool = False,
         *,
         zero_rows: ZeroRows = "error",
+        half: bool = False,
     ) -> None:
         # Set before PyG's constructor is called, since the paths need them.
         self.root = root = osp.abspath(osp.expanduser(os.fspath(root)))
         self.name = name
         self.zero_rows = zero_rows
+        self.half = half
         self.raw_dir = _mmrec.find_raw_dir(root, name)
         self.processed_dir = _processed.find_dir(root, name, self.raw_dir)
         self._set_modalities(modalities)
@@ -152,7 +160,7 @@ class MultimodalRecDataset(RecDataset):
         self.processed_file_names = _processed.file_name(
             self.raw_paths,
             type(self).__name__,
-            zero_rows,
+            zero_rows + "-half" * half,
             repr(pre_transform) if state is None else state,
         )
         force_reload |= state is None
@@ -354,7 +362,7 @@ class MultimodalRecDataset(RecDataset):
         by the constructor.
         """
         content = _mmrec.read(
-            self.raw_dir, self.name, self.modalities, self.zero_rows
+            self.raw_dir, self.name, self.modalities, self.zero_rows, self.half
         )
         self._check_statistics(content)
         content = content.transformed(self.pre_transform)

@@ -93,6 +93,31 @@ def _off_mean(columns: Tensor) -> Tensor:
     return torch.linalg.qr(columns).Q[:, 1:]
 
 
+def to_half(matrix: np.ndarray, source: str) -> np.ndarray:
+    """Returns a matrix in float16, block by block.
+
+    Raises:
+        ValueError: If the largest number of a row, unless it is zero, is one
+            that float16 cannot hold, or holds with fewer digits.
+    """
+    out = np.empty(matrix.shape, np.float16)
+    limits = np.finfo(np.float16)
+    for rows, block in row_blocks(matrix):
+        largest = np.abs(block).max(axis=1, initial=0.0)
+        is_out = (largest > limits.max) | (largest < limits.smallest_normal)
+        is_out &= largest > 0
+        if is_out.any():
+            row = int(is_out.argmax())
+            raise ValueError(
+                f"{source} must have rows whose largest number is from "
+                f"{limits.smallest_normal:.1e} to {limits.max:,.0f}, to be "
+                f"held in float16 (got {largest[row]:.3g} in row "
+                f"{rows.start + row})"
+            )
+        out[rows] = block
+    return out
+
+
 def to_features(
     matrix: np.ndarray, projection: Optional[Tensor] = None
 ) -> np.ndarray:

@@ -27,6 +27,8 @@ class DatasetOptions:
         zero_rows (str, optional): What a feature row of zeros means:
             :obj:`"error"` refuses it, :obj:`"mask"` takes it for an item that
             lacks the modality. (default: :obj:`"error"`)
+        half (bool, optional): If set to :obj:`True`, features are held in
+            float16. (default: :obj:`False`)
         k (int, optional): The number of neighbors in the feature graphs.
             (default: :obj:`10`)
         recall (float, optional): The share of neighbors that an approximate
@@ -43,6 +45,7 @@ class DatasetOptions:
     name: Optional[str] = None
     modalities: Optional[List[str]] = None
     zero_rows: Literal["error", "mask"] = "error"
+    half: bool = False
     k: int = 10
     recall: Optional[float] = None
     on_all_data: bool = False
@@ -62,6 +65,7 @@ class DatasetOptions:
                 "a list of names",
             ),
             ("zero_rows", self.zero_rows in ZERO_ROWS, f"one of {ZERO_ROWS}"),
+            ("half", isinstance(self.half, bool), "a bool"),
             ("k", isinstance(self.k, int), "a whole number"),
             (
                 "recall",
@@ -110,4 +114,5 @@ class DatasetOptions:
             self.modalities,
             pre_transform=graphs,
             zero_rows=self.zero_rows,
+            half=self.half,
         )

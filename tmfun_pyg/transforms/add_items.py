@@ -63,7 +63,10 @@ class AddItems(BaseTransform):
         for name in modalities:
             known = item[f"x_{name}"]
             x = known.new_zeros((self.num_new, known.size(1)))
-            x = self.features.get(name, x).to(known)
+            x = self.features.get(name, x)
+            if known.dtype == torch.half != x.dtype:
+                known = known.float()  # Which may hold what float16 can't.
+            x = x.to(known)
             is_new = (x != 0).any(dim=1)
             is_known = item.get(f"mask_{name}")
             if is_known is None:
