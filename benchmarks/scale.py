@@ -59,7 +59,7 @@ STEP = re.compile(
     r".* ([\d,]+) steps of [\d,]+ an epoch, ([\d.]+) (\w+) a step"
 )
 UNITS = {"s": 1, "min": 60, "h": 3600}
-EPOCH = re.compile(r"epoch (\d+): .*recall@20 ([\d.]+).*?, ([\d.]+) s")
+EPOCH = re.compile(r"epoch (\d+)\b.*: .*recall@20 ([\d.]+).*?, ([\d.]+) s")
 LAST = re.compile(r"(\w+) +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+$")  # Of a table.
 
 

@@ -45,6 +45,8 @@ def test_reads_what_a_run_prints(script: ModuleType) -> None:
         "The run is in runs/0.5. Next:",
     ]
     assert script.EPOCH.match(lines[1]).groups() == ("2", "0.2870", "35.7")
+    within = "epoch 0, 32/126 steps: recall@20 0.1458 (best 0.1458), 412.0 s"
+    assert script.EPOCH.match(within).groups() == ("0", "0.1458", "412.0")
     timed = [(0.0, line) for line in lines]
     assert script.recall_of(timed) == 0.2877
     assert script.seconds_of_epoch(timed) == 1117 * 90

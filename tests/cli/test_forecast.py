@@ -185,3 +185,24 @@ def test_fit_begins_with_it(
     assert re.match(r"60 users, 40 items, \d+ interactions; \d+ steps", first)
     assert re.match(r"epoch 0: .* s, at most .* left$", second)
     assert re.match(r"epoch 1: .* s$", third)
+
+
+def test_validation_within_an_epoch(
+    tmp_path: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    """It has a line of its own, where the epoch goes on."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path / "toy")
+    options = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
+    options += ["--data.root", "toy", "--data.k", "3", "--model", "LightGCN"]
+    options += ["--loader.batch_size", "64"]
+    options += ["--trainer.val_check_interval", "3"]
+    assert main(["fit", *options]) == 0
+    out = capsys.readouterr().out
+
+    within, after = re.findall(r"^epoch 0.*", out, re.MULTILINE)
+    number, best = r"recall@20 0\.\d{4}", r"\(best 0\.\d{4}\), [\d.]+ s"
+    place = "epoch 0, 3/5 steps"
+    left = r", at most [\d.]+ s left"
+    assert re.fullmatch(f"{place}: {number} {best}{left}", within)
+    assert re.fullmatch(rf"epoch 0: loss [\d.]+, {number} {best}", after)

@@ -44,10 +44,25 @@ class Progress(Callback):
             text = f"epoch {trainer.current_epoch}: {step}/{total} steps"
             self._write(f"{text}{left} {self.summary}")
 
+    def on_validation_end(self, trainer: Trainer, _: LightningModule) -> None:
+        """Tells what part of an epoch has brought, if it is validated."""
+        step, total = (
+            trainer.fit_loop.batch_idx + 1,
+            trainer.num_training_batches,
+        )
+        if step < total and not trainer.sanity_checking:
+            text = f"epoch {trainer.current_epoch}, {step}/{total} steps: "
+            self._tell_of(trainer, text)
+
     def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
         """Tells what an epoch has brought."""
-        found, epoch = trainer.callback_metrics, trainer.current_epoch
-        text = f"epoch {epoch}: loss {float(found['train_loss']):.4f}, "
+        loss = float(trainer.callback_metrics["train_loss"])
+        self._tell_of(
+            trainer, f"epoch {trainer.current_epoch}: loss {loss:.4f}, "
+        )
+
+    def _tell_of(self, trainer: Trainer, text: str) -> None:
+        found = trainer.callback_metrics
         stopping = trainer.early_stopping_callback
         if stopping is not None and MONITOR in found:
             score = float(found[MONITOR])  # Lightning compares it later.
