@@ -8,7 +8,6 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import MultimodalRecDataset
-from tmfun_pyg.transforms import FeatureGraph
 
 # Users, items and interactions: 10 and 92 times the interactions of Sports.
 SIZES = {
@@ -28,7 +27,8 @@ def load_graph(name: str, root: Optional[str]) -> HeteroData:
     for modality in MODALITIES:
         x = torch.randn(data["item"].num_nodes, 128)
         data["item"][f"x_{modality}"] = x
-    return data if name in SIZES else FeatureGraph(k=10)(data)
+    connect_similar(data)
+    return data
 
 
 def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
@@ -50,16 +50,23 @@ def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
     is_new = ~torch.isin(user * num_items + item, pair)
     store.test_edge_label_index = torch.stack([user[is_new], item[is_new]])
     data["item", "rev_interacts", "user"].edge_index = edge_index.flip(0)
+    return data
+
+
+def connect_similar(data: HeteroData) -> None:
+    """Draws ten neighbors of each item, each once, of those that have
+    interactions.
+    """
+    num_items = data["item"].num_nodes
+    warm = data["user", "interacts", "item"].edge_index[1].unique()
     for modality in MODALITIES:
         target = torch.arange(num_items).repeat_interleave(10)
-        # Ten neighbors of an item, each once:
-        step = torch.randint(1, max(2, num_items // 10), target.shape)
+        step = torch.randint(1, max(2, warm.numel() // 10), target.shape)
         step = step.view(num_items, 10).cumsum(dim=1).flatten()
-        source = (target + step) % num_items
+        source = warm[(target + step) % warm.numel()]
         similar = data["item", f"similar_{modality}", "item"]
         similar.edge_index = torch.stack([source, target])
         similar.edge_weight = torch.full(target.shape, 0.1)
-    return data
 
 
 def all_nodes(

@@ -9,11 +9,13 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.utils.spmm import spmm
 
 NUM_ITERATIONS = 8  # Of the subspace, to three digits of GF-CF's scores.
+ZERO, BLOCK = 1e-5, 2**16
 
 
 class SingularVectors(NamedTuple):
     """Left singular vectors, of shape ``[num_users, channels]``, values, the
-    largest first, and right singular vectors, ``[num_items, channels]``.
+    largest first, and right singular vectors, ``[num_items, channels]``. Where
+    a value is zero, the left vector is, too.
     """
 
     user: Tensor
@@ -43,8 +45,18 @@ def singular_vectors(data: HeteroData, channels: int) -> SingularVectors:
     for _ in range(NUM_ITERATIONS):
         x = spmm(edge, spmm(edge, x, weight), weight, transpose=True)
         x = torch.linalg.qr(x).Q
-    # Rayleigh-Ritz, within the subspace found:
-    u, value, v = torch.linalg.svd(spmm(edge, x, weight), full_matrices=False)
+    # Rayleigh-Ritz, within the subspace found. A decomposition of this matrix
+    # itself would copy it several times.
+    image = spmm(edge, x, weight)
+    blocks = (block.double() for block in image.split(BLOCK))
+    square, v = torch.linalg.eigh(sum(block.t() @ block for block in blocks))
+    v = v.flip(1)[:, :channels]  # The largest is last.
+    value = square.flip(0)[:channels].clamp(min=0).sqrt()
+    # Below that, rounding is all there is:
+    is_zero = value < ZERO * value[0]
+    scale = value.masked_fill(is_zero, torch.inf)
     return SingularVectors(
-        u[:, :channels], value[:channels], x @ v[:channels].t()
+        image @ (v / scale).to(x.dtype),
+        value.masked_fill(is_zero, 0.0).to(x.dtype),
+        x @ v.to(x.dtype),
     )
