@@ -56,7 +56,8 @@ for _channels in (64, 128):
             *["--model.alpha", str(_alpha)],
         ]
 STEP = re.compile(
-    r".* ([\d,]+) steps of [\d,]+ an epoch, ([\d.]+) (\w+) a step"
+    r".* ([\d,]+) interactions; .* steps of ([\d,]+) an epoch, "
+    r"([\d.]+) (\w+) a step"
 )
 UNITS = {"s": 1, "min": 60, "h": 3600}
 EPOCH = re.compile(r"epoch (\d+)\b.*: .*recall@20 ([\d.]+).*?, ([\d.]+) s")
@@ -171,8 +172,9 @@ def seconds_of_epoch(lines: List[Tuple[float, str]]) -> Optional[float]:
     for _, line in lines:
         match = STEP.match(line)
         if match is not None:
-            count, step, unit = match.groups()
-            return int(count.replace(",", "")) * float(step) * UNITS[unit]
+            count, size = (int(x.replace(",", "")) for x in match.groups()[:2])
+            # Of all steps of an epoch, of which the run may make a part:
+            return -(-count // size) * float(match[3]) * UNITS[match[4]]
     return None
 
 
