@@ -78,6 +78,7 @@ class EmbeddingModel(RankingModel):
                 f"'svd_start' must be True, False or 'auto' (got {svd_start!r})"
             )
         self.svd_start = svd_start
+        self.is_drawn = True
         self.register_load_state_dict_post_hook(_was_loaded)
 
     def embedding(self, size: int, channels: int) -> torch.nn.Embedding:
