@@ -7,8 +7,8 @@
 Users have a taste for three clusters of items; other choices go by popularity.
 Two modalities of 128 features are the mean of an item's cluster plus noise.
 All is drawn from a seed. Each row of the table is a run of `tmfun fit` in a
-process of its own, by its defaults but for what its name says, validated every
-32 steps: seconds and memory hold reading the data set, the graphs and
+process of its own, by its defaults but for what its name says, validated four
+times an epoch: seconds and memory hold reading the data set, the graphs and
 validation. Runs that are in the folder are not repeated. The time of an epoch
 is what the run says after its first steps. With several sizes, a chart shows
 how it grows, and the table names the exponent; --steps then ends runs early.
@@ -200,7 +200,7 @@ def main() -> None:
     add("--steps", type=int, help="of one epoch, after which training ends")
     add("--seed", type=int, default=0)
     args = parser.parse_args()
-    limits = ["--trainer.val_check_interval", "32"]
+    limits = ["--trainer.val_check_interval", "0.25"]
     if args.max_time is not None:
         limits += ["--trainer.max_time", f"00:{args.max_time}"]
     if args.steps is not None:

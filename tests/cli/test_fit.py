@@ -168,6 +168,9 @@ def test_interrupted(folder: Path, monkeypatch: Any, capsys: Any) -> None:
         interrupt_at(0)
         assert fit("run", 4) == 130
         assert "nothing to keep" in capsys.readouterr().err
+        assert fit("part", 4, "--trainer.val_check_interval", "1") == 130
+        text = f"the best so far is {folder / 'part' / 'best.ckpt'}"
+        assert text in capsys.readouterr().err
         interrupt_at(2)
         assert fit("run", 4) == 130
         command = capsys.readouterr().err.splitlines()[-1]
@@ -417,6 +420,8 @@ def test_resume_of_another_file(capsys: Any) -> None:
     [
         (["--config", "own_data"], "--data.root must be given"),
         (["--trainer.limit_val_batches", "0"], "limit_val_batches must not be"),
+        (["--trainer.val_check_interval", "0"], "must be above 0"),
+        (["--data.half", "true"], "--data.root must be given"),
         (["--loader.num_workers", "2"], "'num_workers' must be 0 without"),
         (["--loader.val_users", "0"], "--loader.val_users must be at least 1"),
     ],

@@ -144,6 +144,21 @@ def test_advice_on_samples(wait: Any) -> None:
         foretell(make_trainer(9_000), [1.0, 2.0], wait, num_neighbors=[5])
 
 
+def test_validation_is_no_step(wait: Any, capsys: Any) -> None:
+    loader = InteractionDataModule(SyntheticMultimodal(60, 80)[0])
+    forecast, module = Forecast(Progress(), loader), SimpleNamespace()
+    trainer = make_trainer(9)
+    forecast.on_train_start(trainer, module)
+    for number in range(3):
+        trainer.fit_loop.batch_idx = number
+        wait(1.0)
+        forecast.on_train_batch_end(trainer, module)
+        forecast.on_validation_start(trainer, module)
+        wait(50.0)
+        forecast.on_validation_end(trainer, module)
+    assert "an epoch, 1 s a step" in capsys.readouterr().out
+
+
 def test_time_left(wait: Any, capsys: Any) -> None:
     progress, module = Progress(), SimpleNamespace()
     trainer = make_trainer(4, max_epochs=5, current_epoch=2)

@@ -206,12 +206,21 @@ def test_features_in_float16(tmp_path: Path) -> None:
     assert torch.equal(*graphs)
 
 
-@pytest.mark.parametrize("scale", [1e6, 1e-6])
-def test_what_float16_cannot_hold(tmp_path: Path, scale: float) -> None:
+@pytest.mark.parametrize(("scale", "offset"), [(1e6, 0), (1e-6, 0), (1, 1e3)])
+def test_what_float16_cannot_hold(
+    tmp_path: Path, scale: float, offset: float
+) -> None:
     x = draw(rank=6, noise=0.1)
-    x[5] *= scale / np.abs(x[5]).max()
+    x[5] = scale * x[5] / np.abs(x[5]).max() + offset
     prepare(*write(tmp_path, {"m": x}))
     MultimodalRecDataset(tmp_path, "own")
-    message = rf"m_feat.npy' must have rows .* \(got {scale:.3g} in row 5\)"
-    with pytest.raises(ValueError, match=message.replace("+", r"\+")):
+    message = r"m_feat.npy' must have rows .* row 5\); leave out 'half'"
+    with pytest.raises(ValueError, match=message):
         MultimodalRecDataset(tmp_path, "own", half=True)
+
+
+def test_half_is_a_bool(tmp_path: Path) -> None:
+    prepare(*write(tmp_path, {"m": draw(rank=6, noise=0.1)}))
+    wrong: Any = "yes"
+    with pytest.raises(ValueError, match="'half' must be a bool"):
+        MultimodalRecDataset(tmp_path, "own", half=wrong)

@@ -54,6 +54,15 @@ def source(tmp_path: Path, monkeypatch: Any) -> DatasetOptions:
     return DatasetOptions(str(tmp_path / "data"), "toy", k=3)
 
 
+@pytest.mark.parametrize("svd_start", [True, False, "auto"])
+def test_switch_of_three_positions(
+    tmp_path: Path, source: DatasetOptions, svd_start: Any
+) -> None:
+    save(tmp_path / "a.ckpt", source, svd_start=svd_start)
+    loaded = Recommender.load(tmp_path / "a.ckpt")
+    assert loaded.model.svd_start == svd_start
+
+
 def test_what_a_checkpoint_holds(
     tmp_path: Path, source: DatasetOptions
 ) -> None:

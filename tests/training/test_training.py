@@ -234,6 +234,39 @@ def test_last_epoch_is_kept_without_progress(
     assert epochs == [0, 2]
 
 
+class Ends(LightGCN):
+    """Ends in the middle of the second epoch."""
+
+    left = 0
+
+    def loss(self, *args: Any) -> Dict[str, torch.Tensor]:
+        Ends.left -= 1
+        if Ends.left == 0:
+            raise InterruptedError
+        return super().loss(*args)
+
+
+def test_last_epoch_is_a_whole_one(
+    dataset: SyntheticMultimodal, tmp_path: Path
+) -> None:
+    """Where epochs are validated within, too, training goes on from the end
+    of one, as if it had not been interrupted.
+    """
+    options = {"val_check_interval": 2}
+    whole, trainer = fit(dataset, tmp_path / "a", 3, **options)
+    num_steps = int(trainer.num_training_batches)
+    assert num_steps > 4
+    Ends.left = num_steps + 4  # After a validation.
+    with pytest.raises(InterruptedError):
+        fit(dataset, tmp_path / "b", 3, Ends, **options)
+    path = tmp_path / "b" / "last.ckpt"
+    last = torch.load(path, weights_only=True)
+    assert (last["epoch"], last["global_step"]) == (0, num_steps)
+    resumed, _ = fit(dataset, tmp_path / "b", 3, ckpt_path=str(path), **options)
+    for name, value in resumed.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
+
+
 @pytest.mark.parametrize(
     "model_cls", [LightGCN, TMFUN, FREEDOM, LATTICE, SimGCL, BM3]
 )

@@ -223,6 +223,11 @@ def _take_epochs(parser: ArgumentParser, config: Namespace) -> None:
 
 def _tell_interrupted(folder: Path) -> int:
     text = "interrupted in the first epoch: there is nothing to keep yet"
+    if (folder / BEST).exists():
+        text = (
+            f"interrupted in the first epoch, which has nothing to go on from: "
+            f"the best so far is {folder / BEST}"
+        )
     if (folder / LAST).exists():
         again = ("--config", folder / CONFIG, "--resume")
         text = (

@@ -30,6 +30,7 @@ class Forecast(Callback):
     ) -> None:
         self.progress, self.loader = progress, loader
         self.is_told = False
+        self.begun = self.paused = 0.0
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         """Begins to measure."""
@@ -49,6 +50,14 @@ class Forecast(Callback):
         elif time.perf_counter() - self.begun >= ENOUGH or done == total:
             self.is_told = True
             self._tell(trainer, self._now(trainer) - self.begun)
+
+    def on_validation_start(self, trainer: Trainer, _: LightningModule) -> None:
+        """Stops the clock."""
+        self.paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, _: LightningModule) -> None:
+        """Lets the clock go on."""
+        self.begun += time.perf_counter() - self.paused
 
     def _measure(self, trainer: Trainer) -> None:
         self.num_steps, self.begun = 0, self._now(trainer)
@@ -76,7 +85,8 @@ class Forecast(Callback):
         )
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             num_epochs = trainer.max_epochs - trainer.current_epoch
-            text += f", {in_words(num_epochs * epoch)} for {num_epochs} epochs"
+            text += f", {in_words(num_epochs * epoch)} for {num_epochs} "
+            text += "epoch" if num_epochs == 1 else "epochs"
             if trainer.early_stopping_callback is not None:
                 text += " unless training stops early"
         peak = _peak_memory(trainer.strategy.root_device) / 1e9

@@ -25,6 +25,7 @@ class Progress(Callback):
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         """Begins with an epoch that need not be the first of a run."""
         self.start, self.first = time.perf_counter(), trainer.current_epoch
+        self.begun = self.start
 
     def on_train_epoch_start(
         self, trainer: Trainer, _: LightningModule
@@ -37,7 +38,8 @@ class Progress(Callback):
     ) -> None:
         """Updates the line."""
         now, step = time.perf_counter(), trainer.fit_loop.batch_idx + 1
-        if self.updates and now - self.shown >= PAUSE:
+        is_due = self.updates and now - self.shown >= PAUSE
+        if is_due and trainer.is_global_zero:
             self.shown = now
             total = trainer.num_training_batches
             left = self._left(trainer, step)
@@ -62,6 +64,8 @@ class Progress(Callback):
         )
 
     def _tell_of(self, trainer: Trainer, text: str) -> None:
+        if not trainer.is_global_zero:
+            return
         found = trainer.callback_metrics
         stopping = trainer.early_stopping_callback
         if stopping is not None and MONITOR in found:

@@ -37,8 +37,8 @@ class TrainingOptions:
     Args:
         seed_everything: The seed of weights, order and negatives.
         lr: The learning rate.
-        patience: Epochs without a better validation Recall@20 to stop after;
-            those before this epoch do not count.
+        patience: Validations (by default one an epoch) without a better
+            Recall@20 to stop after; those before this epoch do not count.
     """
 
     seed_everything: int = 0
@@ -154,6 +154,8 @@ def check_trainer(config: Namespace) -> None:
                 f"--trainer.{name} must not be 0: the best epoch is chosen by "
                 f"validation"
             )
+    if asked.val_check_interval == 0:
+        raise ValueError("--trainer.val_check_interval must be above 0 (got 0)")
     if asked.check_val_every_n_epoch is not None:
         most = asked.max_epochs if (asked.max_epochs or -1) > 0 else inf
         name = "trainer.check_val_every_n_epoch"

@@ -89,10 +89,10 @@ class MultimodalRecDataset(RecDataset):
         zero_rows (str, optional): If set to :obj:`"error"`, features of all
             zeros are refused. If set to :obj:`"mask"`, their items lack the
             modality. (default: :obj:`"error"`)
-        half (bool, optional): If set to :obj:`True`, features are held in
-            float16, with half of the memory.
-            :class:`~tmfun_pyg.transforms.FeatureGraph` and
-            :class:`~tmfun_pyg.transforms.ToRecGraph` read both types.
+        half (bool, optional): If set to :obj:`True`, the data set holds
+            features in float16.
+            :class:`~tmfun_pyg.transforms.FeatureGraph` reads them as they are,
+            :class:`~tmfun_pyg.transforms.ToRecGraph` makes float32 of them.
             (default: :obj:`False`)
 
     Raises:
@@ -147,6 +147,8 @@ class MultimodalRecDataset(RecDataset):
         self.root = root = osp.abspath(osp.expanduser(os.fspath(root)))
         self.name = name
         self.zero_rows = zero_rows
+        if not isinstance(half, bool):
+            raise ValueError(f"'half' must be a bool (got {half!r})")
         self.half = half
         self.raw_dir = _mmrec.find_raw_dir(root, name)
         self.processed_dir = _processed.find_dir(root, name, self.raw_dir)

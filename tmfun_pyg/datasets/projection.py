@@ -23,6 +23,7 @@ LARGE = 2**28  # Numbers of a matrix: 1 GiB in single precision.
 DEFAULT = 256  # Columns that larger ones are projected to.
 PASSES = 4  # Over the rows, to find the directions.
 SAMPLE = 2**17  # Rows of a larger matrix to find them from.
+MOST_CHANGE = 0.01  # Of a row in float16, in standard deviations.
 MORE = 32  # Directions that are sought beside those that are kept.
 
 
@@ -97,24 +98,26 @@ def to_half(matrix: np.ndarray, source: str) -> np.ndarray:
     """Returns a matrix in float16, block by block.
 
     Raises:
-        ValueError: If the largest number of a row, unless it is zero, is one
-            that float16 cannot hold, or holds with fewer digits.
+        ValueError: If a row changes by more than a hundredth of its standard
+            deviation, which is what models read it by.
     """
     out = np.empty(matrix.shape, np.float16)
-    limits = np.finfo(np.float16)
     for rows, block in row_blocks(matrix):
-        largest = np.abs(block).max(axis=1, initial=0.0)
-        is_out = (largest > limits.max) | (largest < limits.smallest_normal)
-        is_out &= largest > 0
-        if is_out.any():
-            row = int(is_out.argmax())
+        with np.errstate(over="ignore"):
+            out[rows] = block
+        change = np.abs(out[rows].astype(np.float32) - block).max(axis=1)
+        spread = block.std(axis=1, dtype=np.float64)
+        # Of constant rows, their size is all there is:
+        spread = np.where(spread > 0, spread, np.abs(block).max(axis=1))
+        is_lost = change > MOST_CHANGE * spread
+        if is_lost.any():
+            row = int(is_lost.argmax())
             raise ValueError(
-                f"{source} must have rows whose largest number is from "
-                f"{limits.smallest_normal:.1e} to {limits.max:,.0f}, to be "
-                f"held in float16 (got {largest[row]:.3g} in row "
-                f"{rows.start + row})"
+                f"{source} must have rows that float16 holds to "
+                f"{MOST_CHANGE:.0%} of their standard deviation (got a change "
+                f"of {change[row] / spread[row]:.2g} times it in row "
+                f"{rows.start + row}); leave out 'half'"
             )
-        out[rows] = block
     return out
 
 

@@ -89,6 +89,17 @@ class _BestAndLast(ModelCheckpoint):
         }
         super().load_state_dict({**state, "dirpath": self.dirpath})
 
+    def on_validation_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        # Within an epoch there is a best, but nothing to go on from: the rest
+        # of the epoch would be drawn anew.
+        asked = self.save_last
+        step = trainer.fit_loop.batch_idx + 1
+        self.save_last = asked and step >= trainer.num_training_batches
+        super().on_validation_end(trainer, pl_module)
+        self.save_last = asked
+
     def on_train_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> None:

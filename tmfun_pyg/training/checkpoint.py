@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union
+from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union, get_args
 from zipfile import ZipFile
 
 import torch
@@ -290,6 +290,8 @@ def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
     for name, parameter in signature(cls).parameters.items():
         default = parameter.default
         value = options.get(name, default)
+        if bool in get_args(parameter.annotation) and isinstance(value, bool):
+            continue  # A switch of more than two positions.
         kinds = (int, float) if type(default) is float else type(default)
         if isinstance(default, (bool, int, float, str)) and (
             not isinstance(value, kinds)

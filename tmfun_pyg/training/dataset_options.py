@@ -85,6 +85,10 @@ class DatasetOptions:
                     f"'data.root' must be the folder of the data set "
                     f"'{self.name}' (got none)"
                 )
+            if self.half:
+                raise ValueError(
+                    "'data.root' must be given where 'data.half' is True"
+                )
             if self.zero_rows != "error":  # As in the configuration own_data.
                 raise ValueError(
                     f"'data.root' must be given where 'data.zero_rows' is "

@@ -128,4 +128,27 @@ def test_weights_of_scores_without_a_best():
     nothing = [[0.0, 0.0]] * 4
     found = fit_to(MOSTLY, MOSTLY, nothing)
     assert found == pytest.approx([half, half, 1.0], rel=1e-5)
-    assert 10.0 < fit_to([[1.0, 0.0]] * 4)[0] < math.inf
+    assert 10.0 < fit_to([[1.0, 0.0]] * 4)[0] < 100.0
+
+
+def test_scores_that_are_much_the_same():
+    """The slope of the loss is zero for weights above the bound, and not
+    negative for those at it.
+    """
+    generator = torch.Generator().manual_seed(15)
+    parts = torch.randn(6, 200, 65, generator=generator).mul(0.3).clamp(-1, 1)
+    parts += 0.6 * torch.randn(1, 200, 65, generator=generator)
+    parts[:, :, 0] += 0.3 * torch.rand(6, 1, generator=generator)
+    data = HeteroData()
+    data["item"].degree = torch.ones(4)
+    data["user", "interacts", "item"].edge_index = torch.arange(4).expand(2, 4)
+    weights = [torch.nn.Parameter(torch.zeros(6))]
+    fit_weights(data, [lambda *_: parts], weights)
+    weight = weights[0].exp().detach().requires_grad_()
+    logit = torch.einsum("m,mbn->bn", weight, parts)
+    loss = -logit.log_softmax(dim=1)[:, 0].mean()
+    (slope,) = torch.autograd.grad(loss, weight)
+    is_bound = weight < 0.1 + 1e-3
+    assert 0 < is_bound.sum() < 6
+    assert slope[is_bound].min() > -1e-4
+    assert slope[~is_bound].abs().max() < 1e-4

@@ -83,6 +83,10 @@ def test_start_is_made_once(data):
     assert added_by_fit(other, graph)[0].abs().max() == 0
     added_by_fit(model, graph)
     assert added_by_fit(model, graph)[0].abs().max() == 0
+    below = LightGCN.from_data(graph)  # Of too few interactions.
+    below.fit(graph)
+    below.svd_start = True
+    assert added_by_fit(below, graph)[0].abs().max() == 0
     model.reset_parameters()
     assert added_by_fit(model, graph)[0].abs().max() > 0
 

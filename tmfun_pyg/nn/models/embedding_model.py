@@ -128,7 +128,8 @@ class EmbeddingModel(RankingModel):
         is_asked = self.svd_start
         if self.svd_start == "auto":
             is_asked = num_edges >= LARGE
-        if not (is_asked and self.is_drawn):
+        is_drawn, self.is_drawn = self.is_drawn, False
+        if not (is_asked and is_drawn):
             return
         channels = min(self.channels, self.num_users, self.num_items)
         found = singular_vectors(data, channels)
@@ -138,7 +139,6 @@ class EmbeddingModel(RankingModel):
         ):
             norm = rows.pow(2).sum(dim=1).mean().sqrt()
             self.add_to_embedding(table, rows * (START_NORM / norm))
-        self.is_drawn = False
 
     def id_embeddings(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of the users and of the items of a graph,

@@ -12,7 +12,10 @@ from tmfun_pyg.utils.edges import plain_edges
 # to:
 NUM_FITTED, NUM_NEGATIVES = 2**14, 64
 LEAST = 0.1  # A weight from which training can still raise it.
-MAX_STEPS, MAX_HALVES = 50, 20  # Few are needed, unless scores tell all apart.
+# A weight that is nearer to that is at the bound; a step that gains less is
+# the last one: scores that tell all apart have no best weight.
+NEAR, ENOUGH = 1e-3, 1e-6
+MAX_STEPS, MAX_HALVES = 50, 20
 
 # Takes the graph, users, an item of each, and items to compare with; returns
 # scores of weight one, of shape [num_weights, num_rows, 1 + num_negatives].
@@ -69,7 +72,7 @@ def _fit(parts: Tensor) -> Tensor:
         square = torch.einsum("mbn,kbn,bn->mk", parts, parts, share)
         hessian = (square - mean @ mean.t()) / parts.size(1)
         # Those at the bound that would fall below it stay there:
-        free = ((weight > LEAST) | (grad < 0)).to(parts)
+        free = ((weight > LEAST + NEAR) | (grad < 0)).to(parts)
         hessian = hessian * free * free.view(-1, 1)
         # Scores that are the same are weighted alike:
         inverse = torch.linalg.pinv(hessian, hermitian=True, rtol=1e-9)
@@ -82,5 +85,8 @@ def _fit(parts: Tensor) -> Tensor:
             step = step / 2
         else:
             break  # At the minimum.
+        gain = value - moved_value
         weight, value = moved, moved_value
+        if gain < ENOUGH:
+            break
     return weight

@@ -133,8 +133,11 @@ class TMFUN(MultimodalModel):
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
             (default: :obj:`False`)
-        svd_start (bool or str, optional): See
-            :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`"auto"`)
+        svd_start (bool or str, optional): If set to :obj:`True`, training
+            begins with the leading singular vectors of the normalized
+            interactions, added to the random ID embeddings. With
+            :obj:`"auto"`, it does from 262,144 interactions on.
+            (default: :obj:`"auto"`)
 
     Raises:
         ValueError: If a size or an option is out of range, or there is no
