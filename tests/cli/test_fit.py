@@ -158,7 +158,7 @@ def test_interrupted(folder: Path, monkeypatch: Any, capsys: Any) -> None:
 
     def interrupt_at(epoch: int) -> None:
         def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
-            if self.current_epoch == epoch and batch_idx == 1:
+            if self.current_epoch == epoch and batch_idx == 2:
                 raise KeyboardInterrupt
             return step(self, batch, batch_idx)
 
@@ -168,7 +168,7 @@ def test_interrupted(folder: Path, monkeypatch: Any, capsys: Any) -> None:
         interrupt_at(0)
         assert fit("run", 4) == 130
         assert "nothing to keep" in capsys.readouterr().err
-        assert fit("part", 4, "--trainer.val_check_interval", "1") == 130
+        assert fit("part", 4, "--trainer.val_check_interval", "2") == 130
         text = f"the best so far is {folder / 'part' / 'best.ckpt'}"
         assert text in capsys.readouterr().err
         interrupt_at(2)
