@@ -85,15 +85,14 @@ class DatasetOptions:
                     f"'data.root' must be the folder of the data set "
                     f"'{self.name}' (got none)"
                 )
-            if self.half:
-                raise ValueError(
-                    "'data.root' must be given where 'data.half' is True"
-                )
-            if self.zero_rows != "error":  # As in the configuration own_data.
-                raise ValueError(
-                    f"'data.root' must be given where 'data.zero_rows' is "
-                    f"'{self.zero_rows}'"
-                )
+            # Not of the synthetic one; own_data, say, sets the first.
+            for key, default in (("zero_rows", "error"), ("half", False)):
+                value = getattr(self, key)
+                if value != default:
+                    raise ValueError(
+                        f"'data.root' must be given where 'data.{key}' is "
+                        f"{value!r}"
+                    )
             return
         # A checkpoint is read from other folders than it was made in.
         self.root = osp.abspath(osp.expanduser(self.root))

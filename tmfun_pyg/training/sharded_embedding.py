@@ -212,8 +212,8 @@ def sharded(model_cls: Type[ModelType], lr: float) -> Type[ModelType]:
     def add_to_embedding(
         self: EmbeddingModel, table: ShardedEmbedding, rows: Tensor
     ) -> None:
-        own = rows[table.rows.start : table.rows.stop]
-        table.shard[:, : rows.size(1)] += own
+        held = rows[table.rows.start : table.rows.stop]
+        table.shard[:, : rows.size(1)] += held
 
     own = {
         "embedding": embedding,

@@ -124,9 +124,9 @@ class EmbeddingModel(RankingModel):
         vectors).
         """
         self.check_data(data)
-        num_edges = data["user", "interacts", "item"].edge_index.size(1)
         is_asked = self.svd_start
-        if self.svd_start == "auto":
+        if is_asked == "auto":
+            num_edges = data["user", "interacts", "item"].num_edges
             is_asked = num_edges >= LARGE
         is_drawn, self.is_drawn = self.is_drawn, False
         if not (is_asked and is_drawn):
