@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -125,6 +126,24 @@ def test_validation_on_a_sample(capsys: Any) -> None:
     assert found == {"val": best.evaluate("val"), "best_epoch": best.epoch}
     assert fit("run", 3, "--resume", *sample, "10") == 0
     assert json.loads(Path("run/metrics.json").read_text()) == found
+
+
+def test_nothing_is_left_of_training_to_judge(monkeypatch: Any) -> None:
+    modules, left = [], []
+    setup, load = RecommenderModule.setup, Recommender.load
+
+    def remember(self: RecommenderModule, stage: str) -> None:
+        modules.append(weakref.ref(self))
+        setup(self, stage)
+
+    def look(*args: Any) -> Recommender:
+        left.extend(module() for module in modules)
+        return load(*args)
+
+    monkeypatch.setattr(RecommenderModule, "setup", remember)
+    monkeypatch.setattr(Recommender, "load", look)
+    assert fit("run", 1) == 0
+    assert left == [None]
 
 
 def test_resume() -> None:

@@ -1,14 +1,16 @@
+import gc
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 from tmfun_pyg.cli.command import judge, show
 from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
@@ -36,6 +38,7 @@ from tmfun_pyg.cli.training_options import (
     make_parser,
     parse,
 )
+from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
@@ -44,6 +47,7 @@ from tmfun_pyg.training import (
     default_callbacks,
 )
 from tmfun_pyg.training.callbacks import keep_last
+from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.files import atomic_write
 
@@ -112,8 +116,46 @@ def _fit_in(
         given.trainer.max_epochs = config.trainer.max_epochs
     seed_everything(config.seed_everything, workers=True)
     dataset = given.data.load()
-    data = ToRecGraph()(dataset[0])
     cls = resolve_name(config.model.class_path)
+    kept = folder / (LAST if config.on_all_data else BEST)
+    status, users = _fit_to(dataset, cls, kept, parser, config, given, goes_on)
+    if status is not None:
+        return status
+    gc.collect()  # Trainer and module, which know one another, are large.
+
+    recommender = Recommender.load(kept, dataset, cls)
+    if config.on_all_data:
+        print(
+            f"\nThe run is in {folder}, trained on all interactions: nothing "
+            f"is left to judge it by. Next:"
+        )
+        print(show("recommend", "--ckpt", kept, "--out", "lists.csv"))
+        return 0
+    is_trained = recommender.epoch is not None
+    note = f", after epoch {recommender.epoch} as the best" * is_trained
+    if users is not None:
+        note += ", on a sample of users (tmfun validate ranks for all)"
+    print(f"\nValidation{note}:")
+    judge(recommender, "val", folder, is_best=True, users=users)
+    print(f"\nThe run is in {folder}. Next:")
+    print(show("test", "--ckpt", kept))
+    return 0
+
+
+def _fit_to(
+    dataset: Dataset,
+    cls: Type[RankingModel],
+    kept: Path,
+    parser: ArgumentParser,
+    config: Namespace,
+    given: Namespace,
+    goes_on: bool,
+) -> Tuple[Optional[int], Optional[Tensor]]:
+    """Makes the checkpoint that is kept. Returns how the run ended if there is
+    no more to be done, and the sample of users that validation ranked for.
+    """
+    folder = kept.parent
+    data = ToRecGraph()(dataset[0])
     model = cls.from_data(data, **dict(config.model.get("init_args") or {}))
     loader = make_loader(config, data)
     module = RecommenderModule(
@@ -127,44 +169,21 @@ def _fit_in(
         with atomic_write(folder / CONFIG) as part:
             parser.save(saved, part, overwrite=True)
 
-    kept = folder / (LAST if config.on_all_data else BEST)
-    if any(True for _ in model.parameters()):
-        check_trainable(config, model, data, dataset)
-        status = _train(
-            config, given, folder, module, loader, last, save_config
-        )
-        if status is not None:
-            return status
-        if not kept.exists():
-            raise ValueError(
-                "no epoch was finished and validated, so there is no best one: "
-                "training must last longer, see --trainer.max_epochs, "
-                "--trainer.max_steps, --trainer.max_time and "
-                "--trainer.limit_train_batches"
-            )
-    else:
+    if next(model.parameters(), None) is None:
         model.fit(data)
         Recommender(model, dataset, given.data).save(kept)
         save_config()
-
-    recommender = Recommender.load(kept, dataset, cls)
-    if config.on_all_data:
-        print(
-            f"\nThe run is in {folder}, trained on all interactions: nothing "
-            f"is left to judge it by. Next:"
+        return None, loader.val_sample
+    check_trainable(config, model, data, dataset)
+    status = _train(config, given, folder, module, loader, last, save_config)
+    if status is None and not kept.exists():
+        raise ValueError(
+            "no epoch was finished and validated, so there is no best one: "
+            "training must last longer, see --trainer.max_epochs, "
+            "--trainer.max_steps, --trainer.max_time and "
+            "--trainer.limit_train_batches"
         )
-        print(show("recommend", "--ckpt", kept, "--out", "lists.csv"))
-        return 0
-    is_trained = recommender.epoch is not None
-    note = f", after epoch {recommender.epoch} as the best" * is_trained
-    users = loader.val_sample
-    if users is not None:
-        note += ", on a sample of users (tmfun validate ranks for all)"
-    print(f"\nValidation{note}:")
-    judge(recommender, "val", folder, is_best=True, users=users)
-    print(f"\nThe run is in {folder}. Next:")
-    print(show("test", "--ckpt", kept))
-    return 0
+    return status, loader.val_sample
 
 
 def _train(

@@ -78,8 +78,9 @@ class InteractionSampler(DistributedSampler[Positions]):
         order = torch.randperm(
             len(self.dataset), generator=torch.Generator().manual_seed(seeds[0])
         )
-        # As many more, from the start, as make the parts equal:
-        order = order[torch.arange(self.total_size) % len(order)]
+        if self.total_size > len(order):
+            # As many more, from the start, as make the parts equal:
+            order = order[torch.arange(self.total_size) % len(order)]
         order = order.to(self.dataset.edge_index.device)
         seed = seeds[1 + self.num_replicas + self.rank]
         is_sampled = isinstance(self.dataset, SampledInteractionDataset)

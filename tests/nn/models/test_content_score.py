@@ -59,11 +59,16 @@ def test_cold_items_do_not_matter_but_have_a_score():
     assert module.items(graph)[0][COLD].any()
 
 
+@pytest.mark.parametrize("beyond", [0, 1])
 @pytest.mark.parametrize("missing", [False, True])
-def test_prepared_or_not(missing):
+def test_prepared_or_not(missing, beyond, monkeypatch):
     data, module = make(missing)
     graph = ToRecGraph()(data)
+    size = data["user"].num_nodes * module.channels
+    kept = "tmfun_pyg.nn.models.content_score.KEPT"
+    monkeypatch.setattr(kept, size - beyond)
     prepared = module.prepare(graph)
+    assert ("profile_m0" in prepared["user"]) == (beyond == 0)
     assert "unit_m0" not in graph["item"]
     user, item = data["user", "interacts", "item"].edge_index[:, ::3]
     for args in ((), (user, item), (user, item, item)):

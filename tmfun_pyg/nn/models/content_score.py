@@ -8,6 +8,10 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.user_content import user_content
 
+# Up to how many numbers, 256 MiB, the means of all users are kept. Those of a
+# batch from a larger graph cost less than the rest of its step.
+KEPT = 2**26
+
 
 class ContentScore(torch.nn.Module):
     r"""Scores an item by its likeness to the content of a user's items, with
@@ -138,7 +142,8 @@ class ContentScore(torch.nn.Module):
 
     def prepare(self, data: HeteroData) -> HeteroData:
         r"""Writes what no step of training changes, :math:`\mathbf{f}_{im}`
-        and :math:`\mathbf{p}_{um}`, to a shallow copy of a graph.
+        and, if they take no more than 256 MiB, :math:`\mathbf{p}_{um}`, to a
+        shallow copy of a graph.
 
         Args:
             data (HeteroData): A graph of
@@ -146,10 +151,12 @@ class ContentScore(torch.nn.Module):
         """
         data = copy.copy(data)
         unit = self.items(data)
-        profile, _ = user_content(data, unit)
-        for name, f, p in zip(self.modalities, unit, profile, strict=True):
+        for name, f in zip(self.modalities, unit, strict=True):
             data["item"][f"unit_{name}"] = f
-            data["user"][f"profile_{name}"] = p
+        if data["user"].num_nodes * self.channels <= KEPT:
+            profile, _ = user_content(data, unit)
+            for name, p in zip(self.modalities, profile, strict=True):
+                data["user"][f"profile_{name}"] = p
         return data
 
     def items(self, data: HeteroData) -> List[Tensor]:
