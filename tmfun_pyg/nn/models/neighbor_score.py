@@ -157,15 +157,22 @@ class NeighborScore(torch.nn.Module):
         """Returns sums for items that are the same for all users, by a product
         of the users' rows with a table of these items.
         """
-        table = self.similarity.new_zeros(
-            self.neighbor.size(0), neg_item.numel()
-        )
         item = graph.among_all(neg_item)
-        # Added, since places that are not filled name the first item:
         near, value = self.neighbor[item].t(), self.similarity[item].t()
+        size, place = self.neighbor.size(0), None
+        if _is_by_rows(user):
+            # Few items are among the neighbors; the others share a last row.
+            some, near = near.unique(return_inverse=True)
+            place = some.new_full((size,), some.numel())
+            place[some] = torch.arange(some.numel())
+            size = some.numel() + 1
+        # Added, since places that are not filled name the first item:
+        table = value.new_zeros(size, item.numel())
         table.scatter_add_(0, near, value)
-        sums = graph.product(user, table)
-        own = table[graph.among_all(pos_item)] * is_own.view(-1, 1)
+        sums = graph.product(user, table, place)
+        index = graph.among_all(pos_item)
+        index = index if place is None else place[index]
+        own = table[index] * is_own.view(-1, 1)
         # What rounding leaves of zero may lie below it:
         return (sums - own).clamp(min=0)
 
@@ -231,20 +238,26 @@ class _Graph:
             is_own = is_own & (near != self.among_all(exclude).view(-1, 1))
         return (value[index] * is_own).sum(dim=1)
 
-    def product(self, user: Tensor, table: Tensor) -> Tensor:
-        """Returns the sums of the rows of a table over the items of users."""
-        local = table if self.n_id is None else table[self.n_id]
-        if not _is_by_rows(user):
+    def product(
+        self, user: Tensor, table: Tensor, place: Optional[Tensor]
+    ) -> Tensor:
+        """Returns the sums of the rows of a table over the items of users: a
+        row for each item, or that at its place, of zeros if it is the last.
+        """
+        if place is None:
+            local = table if self.n_id is None else table[self.n_id]
             return spmm(self.edge_index, local)[user]
-        asked, place = user.unique(return_inverse=True)
+        asked, back = user.unique(return_inverse=True)
         (ptr, col), _ = self.edge_index.get_csr()
         row, entry = entries_of(ptr, asked)
+        col = place[self.among_all(col.index_select(0, entry))]
+        is_there = col < table.size(0) - 1
         rows = EdgeIndex(
-            torch.stack([row, col.index_select(0, entry)]),
-            sparse_size=(asked.numel(), local.size(0)),
+            torch.stack([row[is_there], col[is_there]]),
+            sparse_size=(asked.numel(), table.size(0)),
             sort_order="row",
         )
-        return spmm(rows, local).index_select(0, place)
+        return spmm(rows, table).index_select(0, back)
 
 
 def _is_by_rows(user: Tensor) -> bool:
