@@ -45,12 +45,21 @@ def _summarize(label: str, runs: List[Row], metrics: Metrics) -> Row:
     }
     for key in ("epochs", "seconds"):
         row[key] = mean(run[key] for run in runs)
+    row["to_best"] = mean(_seconds_to_best(run) for run in runs)
     for key in ("model", "data", "parameters", *FIRST):
         row[key] = first[key]
     for key in ALL:
         values = {json.dumps(run[key]): run[key] for run in runs}
         row[key] = list(values.values())
     return row
+
+
+def _seconds_to_best(run: Row) -> float:
+    """Returns the seconds of the epochs up to the best one, or of a fit in
+    closed form.
+    """
+    share = (run["best_epoch"] + 1) / run["epochs"] if run["epochs"] else 1
+    return run["seconds"] * share
 
 
 def over_seeds(values: List[float]) -> Dict[str, Optional[float]]:

@@ -95,10 +95,23 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
         }
     content["paired"] = {report.data: report.paired for report in reports}
     lines += _paired_lines(content["paired"])
-    content["seconds"] = _map(rows, lambda row: row["seconds"])
-    seconds = _map(content["seconds"], lambda value: f"{value:.0f}")
-    lines += ["", "## Seconds a run", "", *_table(names, seconds)]
+    content["seconds_to_best"] = _map(rows, lambda row: row["to_best"])
+    lines += [
+        "",
+        "## Seconds to the best epoch",
+        "",
+        "Those of training and validation up to the epoch of the weights that "
+        "are kept, or of a fit in closed form: on the CPU, if there is no "
+        "(GPU). Other work may have run beside.",
+        "",
+        *_table(names, _map(rows, _seconds)),
+    ]
     return lines, content
+
+
+def _seconds(row: Row) -> str:
+    is_on_gpu = any("gpu" in hardware for hardware in row["hardware"])
+    return f"{row['to_best']:.0f}{' (GPU)' if is_on_gpu else ''}"
 
 
 def mean_ranks(values: Grid) -> Dict[str, float]:

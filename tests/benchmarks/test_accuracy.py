@@ -657,7 +657,16 @@ def test_several_sets(
         assert [test["p_holm"] for test in tests] == corrected
         test = paired["tests"]["EASE"]["recall"]
         assert f"{test['mean']:+.4f} ({test['p_holm']:.4f})" in text
-        assert content["seconds"]["EASE"][name] > 0
+        seconds = content["seconds_to_best"]
+        run = read(tmp_path / name, "EASE", 0)
+        assert seconds["EASE"][name] == run["seconds"]
+        runs = [read(tmp_path / name, "LightGCN", s) for s in (0, 1)]
+        assert seconds["LightGCN"][name] == pytest.approx(
+            mean(
+                run["seconds"] * (run["best_epoch"] + 1) / run["epochs"]
+                for run in runs
+            )
+        )
         assert (tmp_path / name / "results.png").exists()
 
     # A report alone is of what there is, and a model that lacks a data set

@@ -45,6 +45,7 @@ def write_run(
         **{key: {} for key in ("params", "settings", "versions", "hardware")},
         **dict.fromkeys(("commit", "command"), ""),
         **dict.fromkeys(("epochs", "seconds", "parameters"), 3),
+        "best_epoch": 1,
         **entries,
     }
     path = runs / place / f"seed_{seed}.json"
@@ -75,6 +76,16 @@ def make(page: ModuleType, monkeypatch: Any, runs: Path, *args: str) -> str:
 
 def section(text: str, title: str) -> List[str]:
     return text.split(f"\n## {title}\n")[1].split("\n## ")[0].splitlines()
+
+
+def test_seconds(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
+    """Up to the second of three epochs, each of a second, on a GPU or not."""
+    write_run(runs, "b/TMFUN", 0.4, 0.2, hardware={"gpu": "one"})
+    write_run(runs, "b/EASE", 0.3, 0.1, epochs=0, best_epoch=None)
+    text = make(page, monkeypatch, runs)
+    lines = section(text, "Seconds to the best epoch")
+    assert "| TMFUN | 2 | 2 (GPU) |" in lines
+    assert "| EASE | 2 | 3 |" in lines
 
 
 def test_page(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
