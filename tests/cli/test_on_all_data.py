@@ -1,6 +1,7 @@
 """Training on training, validation and test interactions."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
+from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.edges import all_interactions
 
@@ -95,6 +97,28 @@ def test_in_closed_form() -> None:
     expected = type(found.model).from_data(found.dataset[0])
     expected.fit(found.data)
     assert torch.equal(found.model.weight, expected.weight)
+
+
+def test_interrupted(monkeypatch: Any, capsys: Any) -> None:
+    """There is no validation whose users could be told."""
+    assert main([*FIT, "--model", "LightGCN"]) == 0
+    set_best_epoch(2)
+    step = RecommenderModule.training_step
+
+    def training_step(self: Any, batch: Any, batch_idx: int) -> Any:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(RecommenderModule, "training_step", training_step)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert main(ON_ALL) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it now.
+    kept = Path("new/last.ckpt").absolute()
+    expected = f"interrupted: the last finished epoch is {kept}, to go on:"
+    assert expected in capsys.readouterr().err
 
 
 def test_what_is_no_finished_run(capsys: Any) -> None:

@@ -151,8 +151,9 @@ def _fit_to(
     given: Namespace,
     goes_on: bool,
 ) -> Tuple[Optional[int], Optional[Tensor]]:
-    """Makes the checkpoint that is kept. Returns how the run ended if there is
-    no more to be done, and the sample of users that validation ranked for.
+    """Makes the checkpoint that is kept. Returns the exit status if the run
+    ends with it, and otherwise the sample of users that validation ranked for,
+    if there was one.
     """
     folder = kept.parent
     data = ToRecGraph()(dataset[0])
@@ -169,21 +170,25 @@ def _fit_to(
         with atomic_write(folder / CONFIG) as part:
             parser.save(saved, part, overwrite=True)
 
+    status = None
     if next(model.parameters(), None) is None:
         model.fit(data)
         Recommender(model, dataset, given.data).save(kept)
         save_config()
-        return None, loader.val_sample
-    check_trainable(config, model, data, dataset)
-    status = _train(config, given, folder, module, loader, last, save_config)
-    if status is None and not kept.exists():
-        raise ValueError(
-            "no epoch was finished and validated, so there is no best one: "
-            "training must last longer, see --trainer.max_epochs, "
-            "--trainer.max_steps, --trainer.max_time and "
-            "--trainer.limit_train_batches"
+    else:
+        check_trainable(config, model, data, dataset)
+        status = _train(
+            config, given, folder, module, loader, last, save_config
         )
-    return status, loader.val_sample
+        if status is None and not kept.exists():
+            raise ValueError(
+                "no epoch was finished and validated, so there is no best one: "
+                "training must last longer, see --trainer.max_epochs, "
+                "--trainer.max_steps, --trainer.max_time and "
+                "--trainer.limit_train_batches"
+            )
+    is_judged = status is None and not config.on_all_data
+    return status, loader.val_sample if is_judged else None
 
 
 def _train(

@@ -77,6 +77,21 @@ def test_prepared_or_not(missing, beyond, monkeypatch):
         )
 
 
+class OnGPU(torch.Tensor):
+    is_cuda = True
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+
+def test_means_are_kept_on_a_gpu(monkeypatch):
+    """There each batch would compute those of all users again."""
+    monkeypatch.setattr("tmfun_pyg.nn.models.content_score.KEPT", 0)
+    data, module = make(missing=False)
+    graph = ToRecGraph()(data)
+    assert "profile_m0" not in module.prepare(graph)["user"]
+    graph["user"].mask = graph["user"].mask.as_subclass(OnGPU)
+    assert "profile_m0" in module.prepare(graph)["user"]
+
+
 @pytest.mark.parametrize("negatives", ["shared", "own"])
 @pytest.mark.parametrize("leave_one_out", [False, True])
 def test_scores_are_inner_products(negatives, leave_one_out):

@@ -8,8 +8,8 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.user_content import user_content
 
-# Up to how many numbers, 256 MiB, the means of all users are kept. Those of a
-# batch from a larger graph cost less than the rest of its step.
+# Up to how many numbers the means of all users are kept, which are 256 MiB in
+# single precision. Those of a batch cost far less than the rest of its step.
 KEPT = 2**26
 
 
@@ -141,9 +141,9 @@ class ContentScore(torch.nn.Module):
         return torch.stack(scores)
 
     def prepare(self, data: HeteroData) -> HeteroData:
-        r"""Writes what no step of training changes, :math:`\mathbf{f}_{im}`
-        and, if they take no more than 256 MiB, :math:`\mathbf{p}_{um}`, to a
-        shallow copy of a graph.
+        r"""Writes what no step of training changes to a shallow copy of a
+        graph: :math:`\mathbf{f}_{im}` and, on a GPU or up to 256 MiB in single
+        precision, :math:`\mathbf{p}_{um}`.
 
         Args:
             data (HeteroData): A graph of
@@ -153,7 +153,9 @@ class ContentScore(torch.nn.Module):
         unit = self.items(data)
         for name, f in zip(self.modalities, unit, strict=True):
             data["item"][f"unit_{name}"] = f
-        if data["user"].num_nodes * self.channels <= KEPT:
+        is_small = data["user"].num_nodes * self.channels <= KEPT
+        # On a GPU "user_content" computes all of them even for a batch:
+        if is_small or data["user"].mask.is_cuda:
             profile, _ = user_content(data, unit)
             for name, p in zip(self.modalities, profile, strict=True):
                 data["user"][f"profile_{name}"] = p
