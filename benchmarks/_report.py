@@ -55,8 +55,8 @@ def _summarize(label: str, runs: List[Row], metrics: Metrics) -> Row:
 
 
 def _seconds_to_best(run: Row) -> float:
-    """Returns the seconds of the epochs up to the best one, or of a fit in
-    closed form.
+    """Returns the seconds of a run times the share of its epochs up to the best
+    one, or those of a fit in closed form.
     """
     share = (run["best_epoch"] + 1) / run["epochs"] if run["epochs"] else 1
     return run["seconds"] * share

@@ -100,9 +100,9 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
         "",
         "## Seconds to the best epoch",
         "",
-        "Those of training and validation up to the epoch of the weights that "
-        "are kept, or of a fit in closed form: on the CPU, if there is no "
-        "(GPU). Other work may have run beside.",
+        "The seconds of a run, times the share of its epochs up to the one "
+        "whose weights are kept; those of the fit for closed forms. On the "
+        "CPU unless marked (GPU). Other work may have run at the same time.",
         "",
         *_table(names, _map(rows, _seconds)),
     ]

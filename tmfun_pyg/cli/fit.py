@@ -118,10 +118,12 @@ def _fit_in(
     dataset = given.data.load()
     cls = resolve_name(config.model.class_path)
     kept = folder / (LAST if config.on_all_data else BEST)
-    status, users = _fit_to(dataset, cls, kept, parser, config, given, goes_on)
+    status, users = _make_checkpoint(
+        dataset, cls, kept, parser, config, given, goes_on
+    )
     if status is not None:
         return status
-    gc.collect()  # Trainer and module, which know one another, are large.
+    gc.collect()  # Trainer and module refer to each other, and are large.
 
     recommender = Recommender.load(kept, dataset, cls)
     if config.on_all_data:
@@ -142,7 +144,7 @@ def _fit_in(
     return 0
 
 
-def _fit_to(
+def _make_checkpoint(
     dataset: Dataset,
     cls: Type[RankingModel],
     kept: Path,
@@ -151,9 +153,9 @@ def _fit_to(
     given: Namespace,
     goes_on: bool,
 ) -> Tuple[Optional[int], Optional[Tensor]]:
-    """Makes the checkpoint that is kept. Returns the exit status if the run
-    ends with it, and otherwise the sample of users that validation ranked for,
-    if there was one.
+    """Trains or fits, and writes the checkpoint to judge. Returns the exit
+    status if the run ends here, and otherwise the sample of users that
+    validation ranked for, if there was one.
     """
     folder = kept.parent
     data = ToRecGraph()(dataset[0])

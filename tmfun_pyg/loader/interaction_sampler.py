@@ -79,7 +79,7 @@ class InteractionSampler(DistributedSampler[Positions]):
             len(self.dataset), generator=torch.Generator().manual_seed(seeds[0])
         )
         if self.total_size > len(order):
-            # As many more, from the start, as make the parts equal:
+            # Filled up from its start, so that all parts are of equal size:
             order = order[torch.arange(self.total_size) % len(order)]
         order = order.to(self.dataset.edge_index.device)
         seed = seeds[1 + self.num_replicas + self.rank]

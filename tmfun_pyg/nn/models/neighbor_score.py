@@ -161,11 +161,13 @@ class NeighborScore(torch.nn.Module):
         near, value = self.neighbor[item].t(), self.similarity[item].t()
         size, place = self.neighbor.size(0), None
         if _is_by_rows(user):
-            # Few items are among the neighbors; the others share a last row.
-            some, near = near.unique(return_inverse=True)
-            place = some.new_full((size,), some.numel())
-            place[some] = torch.arange(some.numel())
-            size = some.numel() + 1
+            # Few items are neighbors of these. Only they have a row; all others
+            # share a last one of zeros.
+            listed, near = near.unique(return_inverse=True)
+            rows = torch.arange(listed.numel(), device=listed.device)
+            place = listed.new_full((size,), listed.numel())
+            place[listed] = rows
+            size = listed.numel() + 1
         # Added, since places that are not filled name the first item:
         table = value.new_zeros(size, item.numel())
         table.scatter_add_(0, near, value)
@@ -241,13 +243,14 @@ class _Graph:
     def product(
         self, user: Tensor, table: Tensor, place: Optional[Tensor]
     ) -> Tensor:
-        """Returns the sums of the rows of a table over the items of users: a
-        row for each item, or that at its place, of zeros if it is the last.
+        """Returns the sums of the rows of a table over the items of users. The
+        row of an item is that at its place, the last of which is of zeros.
+        Without places, there is a row for each item.
         """
         if place is None:
             local = table if self.n_id is None else table[self.n_id]
             return spmm(self.edge_index, local)[user]
-        asked, back = user.unique(return_inverse=True)
+        asked, inverse = user.unique(return_inverse=True)
         (ptr, col), _ = self.edge_index.get_csr()
         row, entry = entries_of(ptr, asked)
         col = place[self.among_all(col.index_select(0, entry))]
@@ -257,7 +260,7 @@ class _Graph:
             sparse_size=(asked.numel(), table.size(0)),
             sort_order="row",
         )
-        return spmm(rows, table).index_select(0, back)
+        return spmm(rows, table).index_select(0, inverse)
 
 
 def _is_by_rows(user: Tensor) -> bool:
