@@ -8,8 +8,8 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.user_content import user_content
 
-# Up to how many numbers the means of all users are kept, which are 256 MiB in
-# single precision. Those of a batch cost far less than the rest of its step.
+# The means of all users are kept up to this many numbers, 256 MiB in single
+# precision. Those of a batch cost far less than the rest of its step.
 KEPT = 2**26
 
 

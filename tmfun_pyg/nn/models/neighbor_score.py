@@ -243,9 +243,9 @@ class _Graph:
     def product(
         self, user: Tensor, table: Tensor, place: Optional[Tensor]
     ) -> Tensor:
-        """Returns the sums of the rows of a table over the items of users. The
-        row of an item is that at its place, the last of which is of zeros.
-        Without places, there is a row for each item.
+        """Returns the sums of the rows of a table over the items of users. Item
+        i has the row place[i]; the last row is zero, for all items that have
+        none. Without places, each item has a row of its own.
         """
         if place is None:
             local = table if self.n_id is None else table[self.n_id]
