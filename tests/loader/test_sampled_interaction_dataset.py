@@ -67,6 +67,20 @@ def test_an_epoch_is_made_of_all_interactions(raw, data):
     assert sorted(pairs) == sorted(map(tuple, expected))
 
 
+def test_no_more_negatives_than_are_read(raw, data):
+    dataset = SampledInteractionDataset(
+        data, [2, 1], num_negatives=2, max_negatives=3
+    )
+    batch = dataset[torch.arange(5)]
+    source, positive, negative = in_whole_graph(batch)
+    assert negative.shape == (2, 2)
+    pairs = torch.stack([source, positive])
+    assert torch.equal(pairs, raw[INTERACTS].edge_index[:, :5])
+    seen = dense_interactions(raw)
+    assert bool((seen[source[:2].view(-1, 1), negative] == 0).all())
+    assert dataset[torch.arange(1)]["item"].dst_neg_index.shape == (1, 2)
+
+
 def test_drawn_edges_and_features_are_those_of_the_data(raw, data):
     dataset = SampledInteractionDataset(data, [2, 1], num_similar=1)
     batch = dataset[torch.arange(3)]
@@ -435,6 +449,8 @@ def test_errors(raw, data):
         SampledInteractionDataset(data, [5], -2)
     with pytest.raises(ValueError, match=r"'num_negatives' .* \(got 0\)"):
         SampledInteractionDataset(data, [5], num_negatives=0)
+    with pytest.raises(ValueError, match=r"'max_negatives' .* \(got 0\)"):
+        SampledInteractionDataset(data, [5], max_negatives=0)
     with pytest.raises(ValueError, match=r"graph of ToRecGraph\(\)"):
         SampledInteractionDataset(raw, [5])
 

@@ -61,6 +61,24 @@ def test_learns_from_few_neighbors_with_sparse_gradients(data):
     assert found["recall@20"] > 1.2 * popular["recall@20"]
 
 
+@pytest.mark.parametrize("softmax_negatives", [0, 16])
+def test_negatives_are_those_that_the_loss_reads(
+    data, softmax_negatives, monkeypatch
+):
+    model = LightGCN.from_data(
+        data, num_layers=1, softmax_negatives=softmax_negatives
+    )
+    shapes, loss = set(), model.loss
+
+    def keep(graph, user, pos_item, neg_item):
+        shapes.add((len(pos_item), *neg_item.shape))
+        return loss(graph, user, pos_item, neg_item)
+
+    monkeypatch.setattr(model, "loss", keep)
+    fit(model, data, 1, num_neighbors=[2])
+    assert (256, softmax_negatives or 256, 1) in shapes
+
+
 def test_models_without_neighborhoods_are_refused(data):
     with pytest.raises(ValueError, match="FREEDOM cannot be trained on"):
         fit(FREEDOM.from_data(data), data, 1, num_neighbors=[2])

@@ -1,4 +1,4 @@
-from typing import List, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -64,6 +64,9 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             feature graph. (default: :obj:`5`)
         num_negatives (int, optional): The number of negative items for each
             interaction. (default: :obj:`1`)
+        max_negatives (int, optional): With so many negative items in a batch,
+            its other interactions have none: what a loss does not read need
+            not be sampled around. (default: :obj:`None`)
 
     Raises:
         ValueError: If there is no hop, a number is out of range, a user has
@@ -76,6 +79,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         num_neighbors: List[int],
         num_similar: int = 5,
         num_negatives: int = 1,
+        max_negatives: Optional[int] = None,
     ) -> None:
         if not is_rec_graph(data):
             raise ValueError(
@@ -92,8 +96,11 @@ class SampledInteractionDataset(Dataset[HeteroData]):
                     f"'{name}' must be positive or -1 for all (got {number})"
                 )
         check_at_least("num_negatives", num_negatives, 1)
+        if max_negatives is not None:
+            check_at_least("max_negatives", max_negatives, 1)
         self.num_hops = len(num_neighbors)
         self.num_negatives = num_negatives
+        self.max_negatives = max_negatives
         self.edge_index = data[INTERACTS].edge_index.as_tensor().cpu()
         self.negative_sampler = NegativeSampler(
             self.edge_index, data["user"].num_nodes
@@ -129,14 +136,17 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         user, pos_item = self.edge_index[:, index]
         # Workers are copies, which no sampler reaches:
         generator = self.generator if get_worker_info() is None else None
+        rows = user.numel()
+        if self.max_negatives is not None:
+            rows = min(rows, -(-self.max_negatives // self.num_negatives))
         neg_item = self.negative_sampler.sample(
-            user, self.num_negatives, generator
+            user[:rows], self.num_negatives, generator
         )
-        item = torch.cat([pos_item.view(-1, 1), neg_item], dim=1)
+        neg_user = user[:rows].repeat_interleave(self.num_negatives)
         seeds = EdgeSamplerInput(
             input_id=None,
-            row=user.repeat_interleave(item.size(1)),
-            col=item.flatten(),
+            row=torch.cat([user, neg_user]),
+            col=torch.cat([pos_item, neg_item.flatten()]),
             input_type=INTERACTS,
         )
         out = self._sampler.sample_from_edges(seeds)
@@ -150,10 +160,10 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         )
         batch.set_value_dict("n_id", out.node)
         _, local, *_ = out.metadata
-        user, item = local.view(2, *item.shape)
-        batch["user"].src_index = user[:, 0].contiguous()
-        batch["item"].dst_pos_index = item[:, 0].contiguous()
-        batch["item"].dst_neg_index = item[:, 1:].contiguous()
+        size = user.numel()
+        batch["user"].src_index = local[0, :size].contiguous()
+        batch["item"].dst_pos_index = local[1, :size].contiguous()
+        batch["item"].dst_neg_index = local[1, size:].view_as(neg_item)
         batch.num_hops = self.num_hops
         return self.transform(batch)
 

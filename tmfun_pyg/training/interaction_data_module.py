@@ -91,6 +91,8 @@ class InteractionDataModule(LightningDataModule):
         self.batch_size = batch_size
         # By how much the learning rate grows, see `RecommenderModule`:
         self.lr_scale = num_parts**0.5
+        # How many negatives of a batch are sampled around, see there, too:
+        self.max_negatives: Optional[int] = None
         self.num_negatives = num_negatives
         self.seed = seed
         self.num_neighbors = num_neighbors
@@ -126,7 +128,11 @@ class InteractionDataModule(LightningDataModule):
         num_workers = 0  # They would only get in the way of a device.
         if self.num_neighbors is not None:
             dataset = SampledInteractionDataset(
-                data, self.num_neighbors, self.num_similar, self.num_negatives
+                data,
+                self.num_neighbors,
+                self.num_similar,
+                self.num_negatives,
+                self.max_negatives,
             )
             num_workers = self.num_workers
         else:

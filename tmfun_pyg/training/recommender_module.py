@@ -85,6 +85,8 @@ class RecommenderModule(LightningModule):
         trainer: Any = self.trainer
         if isinstance(trainer.datamodule, InteractionDataModule):
             self.lr_scale = trainer.datamodule.lr_scale
+            limit = getattr(self.model, "softmax_negatives", 0)
+            trainer.datamodule.max_negatives = limit or None
         device = trainer.strategy.root_device
         self.data = copy.copy(self.data).to(device)
         self.epoch_data = self.data

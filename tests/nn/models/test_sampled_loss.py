@@ -49,6 +49,36 @@ def test_all_neighbors_equal_the_whole_graph(
     )
 
 
+@pytest.mark.parametrize("model_cls", [BPRMF, LightGCN, SimGCL, TMFUN])
+def test_rows_without_negatives(model_cls):
+    """The L2 term has a mean over the negatives that there are."""
+    graph = ToRecGraph()(make_data(2, missing=True))
+    options = {"softmax_negatives": 3, "reg_weight": 0.1}
+    if model_cls is TMFUN:
+        options["score_channels"] = 2  # Fewer than there are features.
+    model = make_model(model_cls, graph, **options).eval()
+    model.fit(graph)
+    num_hops = max(model.num_layers, 1)
+    dataset = SampledInteractionDataset(
+        graph, [ALL] * num_hops, ALL, max_negatives=3
+    )
+    batch = dataset[torch.arange(5)]
+    found = model.loss(batch, *rows_of(batch))
+    user, pos_item, neg_item = in_whole_graph(batch)
+    assert neg_item.shape == (3, 1)
+    expected = model.loss(graph, user, pos_item, neg_item)
+    assert_same_loss(model, found, expected)
+    means = [
+        table.weight[index].pow(2).sum(dim=-1).mean()
+        for table, index in (
+            (model.user_embedding, user),
+            (model.item_embedding, pos_item),
+            (model.item_embedding, neg_item),
+        )
+    ]
+    torch.testing.assert_close(found["reg"], 0.1 * sum(means))
+
+
 def test_expectation_is_that_of_the_whole_graph():
     """One layer is linear in what is drawn."""
     torch.manual_seed(0)

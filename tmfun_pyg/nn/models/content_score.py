@@ -7,10 +7,12 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.user_content import user_content
+from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 
 # The means of all users are kept up to this many numbers, 256 MiB in single
 # precision. Those of a batch cost far less than the rest of its step.
 KEPT = 2**26
+TINY = 1e-12  # Of no direction is a vector that is shorter.
 
 
 class ContentScore(torch.nn.Module):
@@ -125,8 +127,19 @@ class ContentScore(torch.nn.Module):
         neg_item: Tensor,
         exclude: Optional[Tensor],
     ) -> Tensor:
-        unit = self.items(data)
-        profile = self._profiles(data, unit, user, exclude)
+        if is_sampled_batch(data):
+            # Of the items of a sample few are in a batch. Directions stay as
+            # they are, and the batch's users take both projections:
+            unit = self._directions(data)
+            profile, _ = user_content(data, unit, user, exclude)
+            bases = [self._state(name)[1] for name in self.modalities]
+            profile = [
+                p @ basis @ basis.t()
+                for p, basis in zip(profile, bases, strict=True)
+            ]
+        else:
+            unit = self.items(data)
+            profile = self._profiles(data, unit, user, exclude)
         is_shared = neg_item.size(0) == 1 < user.numel()
         scores = []
         for p, f in zip(profile, unit, strict=True):
@@ -169,15 +182,24 @@ class ContentScore(torch.nn.Module):
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`, or a sampled batch.
         """
+        known = [data["item"].get(f"unit_{name}") for name in self.modalities]
+        if known[0] is not None:
+            return known
+        bases = [self._state(name)[1] for name in self.modalities]
+        found = zip(self._directions(data), bases, strict=True)
+        return [direction @ basis for direction, basis in found]
+
+    def _directions(self, data: HeteroData) -> List[Tensor]:
+        """Returns the centered features of the items at unit length, zero for
+        those that lack a modality.
+        """
         out = []
         for column, name in enumerate(self.modalities):
-            unit = data["item"].get(f"unit_{name}")
-            if unit is None:
-                mean, basis = self._state(name)
-                mask = data["item"].mask[:, column : column + 1]
-                unit = F.normalize(data["item"][f"x_{name}"] - mean)
-                unit = unit @ basis * mask
-            out.append(unit)
+            mean, _ = self._state(name)
+            centered = data["item"][f"x_{name}"] - mean
+            norm = centered.norm(dim=1, keepdim=True).clamp(min=TINY)
+            mask = data["item"].mask[:, column : column + 1]
+            out.append(centered.mul_(mask / norm))
         return out
 
     def forward(
