@@ -59,6 +59,11 @@ def assert_same(path: str, other: str) -> None:
         assert torch.equal(weight, weights[name]), name
 
 
+def test_a_dry_run_leaves_nothing(folder: Path) -> None:
+    assert fit("run", 3, "--trainer.fast_dev_run", "true") == 0
+    assert not (folder / "run").exists()
+
+
 def test_fit_and_judge(capsys: Any) -> None:
     assert fit("run", 3, "--model", "LightGCN", "--model.channels", "8") == 0
     out = capsys.readouterr().out

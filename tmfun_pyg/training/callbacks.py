@@ -69,9 +69,16 @@ class _LateStopping(EarlyStopping):
 
 class _BestAndLast(ModelCheckpoint):
     """Saves the last epoch even if it is not the best, which not all versions
-    of Lightning do, and knows the best one of a run whose folder was moved,
-    which Lightning forgets.
+    of Lightning do, but not of a trial with `fast_dev_run`, which some do, and
+    knows the best one of a run whose folder was moved, which Lightning
+    forgets.
     """
+
+    def on_train_end(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> None:
+        if not trainer.fast_dev_run:
+            super().on_train_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         folder = Path(str(self.dirpath))

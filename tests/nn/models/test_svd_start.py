@@ -105,6 +105,7 @@ def test_automatic_start(data, monkeypatch):
         assert added_by_fit(never, graph)[0].abs().max() == 0
 
 
-def test_unknown_start():
+@pytest.mark.parametrize("svd_start", ["always", 1, None])
+def test_unknown_start(svd_start):
     with pytest.raises(ValueError, match="must be True, False or 'auto'"):
-        LightGCN(3, 4, svd_start="always")
+        LightGCN(3, 4, svd_start=svd_start)

@@ -73,7 +73,7 @@ class EmbeddingModel(RankingModel):
             else BPRLoss()
         )
         self.l2_loss = L2Loss(reg_weight)
-        if svd_start not in (True, False, "auto"):
+        if not isinstance(svd_start, bool) and svd_start != "auto":
             raise ValueError(
                 f"'svd_start' must be True, False or 'auto' (got {svd_start!r})"
             )
