@@ -36,7 +36,7 @@ from tmfun_pyg.nn import ColdItems, RankingModel
 from tmfun_pyg.transforms import HoldOutItems
 from tmfun_pyg.utils.locked import locked
 
-DEFAULT = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
+DEFAULT = ["Random", "ContentKNN", "ContentRidge", "LightGCN", "VBPR", "TMFUN"]
 # By which interactions models are judged, and among which items:
 RANKINGS = ("cold_among_cold", "cold_among_all", "warm_among_all")
 METRICS = {

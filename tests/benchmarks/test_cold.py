@@ -17,7 +17,8 @@ from tmfun_pyg.nn import LightGCN
 from tmfun_pyg.transforms import HoldOutItems, ToRecGraph
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-MODELS = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN"]
+CLOSED = ["ContentKNN", "ContentRidge"]
+MODELS = ["Random", "ContentKNN", "LightGCN", "VBPR", "TMFUN", "ContentRidge"]
 SMALL = ["--channels", "8", "--epochs", "1", "--batch-size", "99", "--k", "5"]
 SMALL += ["--accelerator", "cpu", "--seeds", "2"]
 
@@ -61,7 +62,7 @@ def done(cold: ModuleType, tmp_path_factory: Any) -> Path:
 
 def test_runs(done: Path) -> None:
     for name in MODELS:
-        for seed in range(1 if name == "ContentKNN" else 2):
+        for seed in range(1 if name in CLOSED else 2):
             found = read(done, name, seed)
             assert found["data"]["cold_items"] == 12
             assert found["settings"]["ratio"] == 0.2
@@ -112,12 +113,12 @@ def test_table(done: Path) -> None:
 
 def test_shares(done: Path) -> None:
     rows = json.loads((done / "cold.json").read_text())["shares"]
-    names = ["ContentKNN", "TMFUN"]
+    names = ["ContentKNN", "TMFUN", "ContentRidge"]
     shares = [0.0, 0.05, 0.1, 0.2]
     found = [(row["model"], row["share"]) for row in rows]
     assert found == [(name, share) for name in names for share in shares]
     for row in rows[::4]:  # Without a share they are as they were.
-        seeds = range(1 if row["model"] == "ContentKNN" else 2)
+        seeds = range(1 if row["model"] in CLOSED else 2)
         for kind in ("warm", "cold"):
             runs = [read(done, row["model"], seed) for seed in seeds]
             expected = mean(x[f"{kind}_among_all"]["recall@20"] for x in runs)

@@ -141,7 +141,7 @@ def test_whole_way_without_features(
         args = ["recommend", "--ckpt", ckpt, "--out", f"{model}.csv"]
         assert main(args) == 0
     capsys.readouterr()
-    for model in ("TMFUN", "VBPR", "ContentKNN", "WithContent"):
+    for model in ("TMFUN", "VBPR", "ContentRidge", "WithContent"):
         assert main([*fit, "--model", model]) == 1
         error = capsys.readouterr().err
         assert f"must have features of items for {model} (got none)" in error

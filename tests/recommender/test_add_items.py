@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmfun_pyg.baselines import ContentKNN
+from tmfun_pyg.baselines import ContentKNN, ContentRidge
 from tmfun_pyg.nn import TMFUN, LightGCN
 from tmfun_pyg.recommender import Recommender
 
@@ -30,7 +30,7 @@ def test_known_scores(make_recommender: Any, features: Any) -> None:
     assert (found.score == expected.score).all()
 
 
-@pytest.mark.parametrize("cls", [TMFUN, ContentKNN])
+@pytest.mark.parametrize("cls", [TMFUN, ContentKNN, ContentRidge])
 def test_copies(make_recommender: Any, features: Any, cls: Any) -> None:
     recommender = make_recommender(cls)
     assert recommender.dataset.fingerprint  # Known before items are added.

@@ -7,7 +7,14 @@ import torch
 from dense_tmfun import dense_folded_in_user
 from toy_data import dense_folded_in
 
-from tmfun_pyg.baselines import EASE, GFCF, ContentKNN, ItemKNN, MostPopular
+from tmfun_pyg.baselines import (
+    EASE,
+    GFCF,
+    ContentKNN,
+    ContentRidge,
+    ItemKNN,
+    MostPopular,
+)
 from tmfun_pyg.nn import BPRMF, MMGCN, TMFUN, VBPR, LightGCN
 from tmfun_pyg.recommender import Recommender
 
@@ -72,7 +79,8 @@ def test_new_items(make_recommender: Any, features: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "cls", [TMFUN, LightGCN, MMGCN, EASE, GFCF, ItemKNN, ContentKNN]
+    "cls",
+    [TMFUN, LightGCN, MMGCN, EASE, GFCF, ItemKNN, ContentKNN, ContentRidge],
 )
 def test_known_users(make_recommender: Any, cls: Any) -> None:
     """What is stored, and nothing more, gives the scores of training. Nobody

@@ -1,6 +1,7 @@
 """Methods without gradient descent, to compare with."""
 
 from tmfun_pyg.baselines.content_knn import ContentKNN
+from tmfun_pyg.baselines.content_ridge import ContentRidge
 from tmfun_pyg.baselines.ease import EASE
 from tmfun_pyg.baselines.gf_cf import GFCF
 from tmfun_pyg.baselines.ials import IALS
@@ -14,6 +15,7 @@ __all__ = [
     "GFCF",
     "IALS",
     "ContentKNN",
+    "ContentRidge",
     "ItemKNN",
     "MostPopular",
     "RP3beta",

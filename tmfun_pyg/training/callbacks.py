@@ -74,9 +74,7 @@ class _BestAndLast(ModelCheckpoint):
     forgets.
     """
 
-    def on_train_end(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> None:
+    def on_train_end(self, trainer: Any, pl_module: LightningModule) -> None:
         if not trainer.fast_dev_run:
             super().on_train_end(trainer, pl_module)
 

@@ -59,6 +59,7 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
         "channels": [32, 64, 128, 256, 512],
         "alpha": [0.0, 0.1, 0.3, 1.0, 3.0],
     },
+    "ContentRidge": {"reg_weight": [0.1, 1.0, 10.0, 100.0, 1000.0]},
     "IALS": {
         "channels": [32, 64, 128, 256],
         "alpha": [1.0, 3.0, 10.0, 30.0, 100.0],
