@@ -59,6 +59,22 @@ def assert_same(path: str, other: str) -> None:
         assert torch.equal(weight, weights[name]), name
 
 
+@pytest.mark.parametrize(
+    ("model", "has_graphs"),
+    [("TMFUN", True), ("VBPR", False), ("LightGCN", False), ("EASE", False)],
+)
+def test_feature_graphs_are_for_models_that_read_them(
+    model: str, has_graphs: bool
+) -> None:
+    options = [] if model == "EASE" else ["--trainer.max_epochs", "1"]
+    args = ["fit", "--data.root", "toy", "--out", "run", "--data.k", "3"]
+    assert main([*args, "--model", model, *options]) == 0
+    data = Recommender.load("run/best.ckpt").dataset[0]
+    found = [relation for _, relation, _ in data.edge_types]
+    assert any(name.startswith("similar_") for name in found) == has_graphs
+    assert "x_visual" in data["item"]
+
+
 def test_a_dry_run_leaves_nothing(folder: Path) -> None:
     assert fit("run", 3, "--trainer.fast_dev_run", "true") == 0
     assert not (folder / "run").exists()

@@ -42,6 +42,7 @@ class ContentKNN(RankingModel):
     """
 
     needs_features = True
+    reads_feature_graphs = False
     supports_cold_items = True
     supports_fold_in = True
 

@@ -48,6 +48,7 @@ class ContentRidge(RankingModel):
     """
 
     needs_features = True
+    reads_feature_graphs = False
     supports_cold_items = True
     supports_fold_in = True
 

@@ -36,6 +36,7 @@ class EASE(RankingModel):
             many items.
     """
 
+    reads_feature_graphs = False
     has_embeddings = False
     supports_fold_in = True
     weight: Tensor

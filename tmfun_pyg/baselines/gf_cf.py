@@ -35,6 +35,7 @@ class GFCF(RankingModel):
         ValueError: If an option is out of range.
     """
 
+    reads_feature_graphs = False
     has_embeddings = False
     supports_fold_in = True
     basis: Tensor

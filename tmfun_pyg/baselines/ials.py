@@ -34,6 +34,7 @@ class IALS(RankingModel):
         ValueError: If an option is out of range.
     """
 
+    reads_feature_graphs = False
     supports_fold_in = True
     user_emb: Tensor
     item_emb: Tensor

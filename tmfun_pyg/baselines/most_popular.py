@@ -18,6 +18,7 @@ class MostPopular(RankingModel):
         num_items (int): The number of items.
     """
 
+    reads_feature_graphs = False
     supports_fold_in = True
 
     def encode(

@@ -30,6 +30,7 @@ class NeighborhoodModel(RankingModel):
         ValueError: If :obj:`k` is not positive.
     """
 
+    reads_feature_graphs = False
     has_embeddings = False
     supports_fold_in = True
     neighbor: Tensor

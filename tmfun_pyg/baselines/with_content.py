@@ -42,6 +42,7 @@ class WithContent(RankingModel):
     """
 
     needs_features = True
+    reads_feature_graphs = False
     has_embeddings = False
     supports_fold_in = True
 

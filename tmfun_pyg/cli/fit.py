@@ -90,9 +90,10 @@ def fit_parser() -> ArgumentParser:
 def _fit(parser: ArgumentParser, config: Namespace) -> int:
     check_trainer(config)
     given = instantiate(parser, config)
+    cls = resolve_name(config.model.class_path)
     given.data.on_all_data = config.on_all_data
-    name = resolve_name(config.model.class_path).__name__
-    place = f"{given.data.name or 'synthetic'}/{name}"
+    given.data.feature_graphs = cls.reads_feature_graphs
+    place = f"{given.data.name or 'synthetic'}/{cls.__name__}"
     # A configuration is read from other folders than it was made in.
     folder = find_folder(config, f"runs/{place}/seed_{config.seed_everything}")
     config.out = str(folder)

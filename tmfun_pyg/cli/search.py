@@ -124,6 +124,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     others = {k: v for k, v in given.items() if k not in space}
 
     objects = instantiate(parser, config)
+    objects.data.feature_graphs = cls.reads_feature_graphs
     dataset = objects.data.load()
     data = ToRecGraph()(dataset[0])
     cls.check_features(data)

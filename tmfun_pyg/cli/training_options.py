@@ -68,7 +68,9 @@ def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     parser.add_class_arguments(TrainingOptions)
     parser.add_class_arguments(own)
-    parser.add_class_arguments(DatasetOptions, "data", skip={"on_all_data"})
+    parser.add_class_arguments(
+        DatasetOptions, "data", skip={"on_all_data", "feature_graphs"}
+    )
     parser.add_subclass_arguments(
         RankingModel, "model", skip=SIZES, metavar="MODEL"
     )

@@ -39,6 +39,8 @@ class DatasetOptions:
             test become part of training, see
             :class:`~tmfun_pyg.transforms.MergeSplits`.
             (default: :obj:`False`)
+        feature_graphs (bool, optional): If set to :obj:`False`, no feature
+            graphs are made. (default: :obj:`True`)
     """
 
     root: Optional[str] = None
@@ -49,6 +51,7 @@ class DatasetOptions:
     k: int = 10
     recall: Optional[float] = None
     on_all_data: bool = False
+    feature_graphs: bool = True
 
     def __post_init__(self) -> None:
         names, texts = self.modalities, (str, type(None))
@@ -73,6 +76,7 @@ class DatasetOptions:
                 "a number",
             ),
             ("on_all_data", isinstance(self.on_all_data, bool), "a bool"),
+            ("feature_graphs", isinstance(self.feature_graphs, bool), "a bool"),
         ):
             if not is_right:
                 raise ValueError(
@@ -100,22 +104,27 @@ class DatasetOptions:
             self.name = osp.basename(self.root)
 
     def load(self) -> Union[MultimodalRecDataset, SyntheticMultimodal]:
-        r"""Reads the data set, and adds its feature graphs.
+        r"""Reads the data set, and adds its feature graphs if asked to.
 
         Raises:
             ValueError: If a file is missing, or not what is expected.
         """
-        graphs: BaseTransform = FeatureGraph(k=self.k, recall=self.recall)
+        steps: List[BaseTransform] = []
         if self.on_all_data:
-            graphs = Compose([MergeSplits(), graphs])
+            steps.append(MergeSplits())
+        if self.feature_graphs:
+            steps.append(FeatureGraph(k=self.k, recall=self.recall))
+        transform = (
+            Compose(steps) if len(steps) > 1 else next(iter(steps), None)
+        )
         if self.root is None:
-            return SyntheticMultimodal(seed=0, pre_transform=graphs)
+            return SyntheticMultimodal(seed=0, pre_transform=transform)
         assert self.name is not None
         return MultimodalRecDataset(
             self.root,
             self.name,
             self.modalities,
-            pre_transform=graphs,
+            pre_transform=transform,
             zero_rows=self.zero_rows,
             half=self.half,
         )

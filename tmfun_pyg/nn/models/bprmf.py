@@ -35,6 +35,7 @@ class BPRMF(EmbeddingModel):
             (default: :obj:`False`)
     """
 
+    reads_feature_graphs = False
     supports_sampling = True
 
     def __init__(

@@ -36,6 +36,7 @@ class LightGCN(PropagationModel):
             (default: :obj:`"auto"`)
     """
 
+    reads_feature_graphs = False
     supports_sampling = True
 
     def __init__(

@@ -30,8 +30,6 @@ class MultimodalModel(EmbeddingModel):
     """
 
     needs_features = True
-    #: Whether the model reads the feature graphs.
-    reads_feature_graphs: bool = True
 
     def __init__(
         self,

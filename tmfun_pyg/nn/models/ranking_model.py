@@ -76,6 +76,9 @@ class RankingModel(torch.nn.Module):
 
     #: Whether the model reads features of items, and cannot do without.
     needs_features: bool = False
+    #: Whether the model reads feature graphs. Commands make none for one that
+    #: does not.
+    reads_feature_graphs: bool = True
     #: Whether the model can be trained on sampled neighborhoods.
     supports_sampling: bool = False
     #: Whether items without a training interaction are scored by content.

@@ -76,6 +76,7 @@ class SimGCL(EmbeddingModel):
         ValueError: If an option is out of range.
     """
 
+    reads_feature_graphs = False
     supports_sampling = True
 
     def __init__(
