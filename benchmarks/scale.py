@@ -50,7 +50,7 @@ for _channels in (64, 128):
         *["--model", "GFCF", "--model.channels", str(_channels)],
         *["--model.alpha", "1e6"],
     ]
-    for _alpha in (3, 10, 30):
+    for _alpha in (10, 30, 100, 300):
         RUNS[f"IALS {_channels}, alpha {_alpha}"] = [
             *["--model", "IALS", "--model.channels", str(_channels)],
             *["--model.alpha", str(_alpha)],
