@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
 
 from tmfun_pyg.baselines import ContentRidge
+from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.testing import RankingModelTests
 from tmfun_pyg.transforms import ToRecGraph
 
@@ -62,7 +63,25 @@ def test_cold_items_change_no_other_score(data):
     assert not torch.equal(item_emb[COLD], other_item[COLD])
 
 
+@pytest.mark.parametrize("reg_weight", [1e-6, 1e-3])
+def test_more_features_than_items(reg_weight):
+    """The dual form has a matrix of items by items."""
+    data = SyntheticMultimodal(50, 40, {"image": 64}, seed=0)[0]
+    model = ContentRidge.from_data(data, reg_weight=reg_weight)
+    graph = ToRecGraph()(data)
+    found = model.scorer(graph).score(torch.arange(50))
+    x = model(graph)[1].double()
+    r = torch.zeros(50, 40, dtype=torch.double)
+    r[tuple(data["user", "interacts", "item"].edge_index)] = 1.0
+    warm = x[r.sum(dim=0) > 0]
+    gram = warm @ warm.t() + reg_weight * torch.eye(len(warm))
+    expected = r[:, r.sum(dim=0) > 0] @ torch.linalg.solve(gram, warm @ x.t())
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=0)
+
+
 def test_errors():
+    with pytest.raises(ValueError, match=r"must be finite \(got inf\)"):
+        ContentRidge(3, 4, reg_weight=float("inf"))
     with pytest.raises(ValueError, match=r"'reg_weight' must .* \(got 0\)"):
         ContentRidge(3, 4, reg_weight=0)
     data = make_data(0, False)

@@ -75,8 +75,18 @@ def test_feature_graphs_are_for_models_that_read_them(
     assert "x_visual" in data["item"]
 
 
-def test_a_dry_run_leaves_nothing(folder: Path) -> None:
-    assert fit("run", 3, "--trainer.fast_dev_run", "true") == 0
+def test_options_of_feature_graphs_are_checked(capsys: Any) -> None:
+    """Also for a model that reads none."""
+    args = ["fit", "--data.root", "toy", "--out", "run", "--model", "EASE"]
+    assert main([*args, "--data.k", "0"]) != 0
+    assert "k' must be at least 1 (got 0)" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("model", ["TMFUN", "EASE"])
+def test_a_dry_run_leaves_nothing(folder: Path, model: str) -> None:
+    options = ("--model", model, "--trainer.fast_dev_run", "true")
+    assert fit("run", 3, *options) == 0
     assert not (folder / "run").exists()
 
 

@@ -11,7 +11,10 @@ from tmfun_pyg.utils.spmm import spmm
 
 
 class _State(NamedTuple):
-    """The features of all items, and the inverse of their Gram matrix."""
+    """The features of all items, and the inverse of their Gram matrix in
+    double precision: where there are more features than items, that has
+    eigenvalues as small as the L2 term.
+    """
 
     unit: Tensor
     inverse: Tensor
@@ -44,7 +47,7 @@ class ContentRidge(RankingModel):
             term. (default: :obj:`10.0`)
 
     Raises:
-        ValueError: If :obj:`reg_weight` is not positive.
+        ValueError: If :obj:`reg_weight` is not positive, or infinite.
     """
 
     needs_features = True
@@ -76,12 +79,13 @@ class ContentRidge(RankingModel):
         self.check_data(data)
         unit = torch.cat(unit_features(data), dim=1)
         warm = unit[data["item"].degree > 0].double()
-        gram = warm.t() @ warm
-        gram.diagonal().add_(self.reg_weight)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-        return _State(unit, inverse.to(unit.dtype))
+        # What rounding leaves of zero may lie below it:
+        value, vector = torch.linalg.eigh(warm.t() @ warm)
+        scale = 1 / (value.clamp(min=0) + self.reg_weight)
+        return _State(unit, vector * scale @ vector.t())
 
     def encode_new_users(self, state: _State, data: HeteroData) -> Tensor:
         r"""Returns the coefficients of users, new or not."""
         edge_index = data["user", "interacts", "item"].edge_index
-        return spmm(edge_index, state.unit) @ state.inverse
+        sums = spmm(edge_index, state.unit.double())
+        return (sums @ state.inverse).to(state.unit.dtype)

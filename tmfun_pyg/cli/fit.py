@@ -176,6 +176,8 @@ def _make_checkpoint(
     status = None
     if next(model.parameters(), None) is None:
         model.fit(data)
+        if config.trainer.fast_dev_run:  # It writes nothing.
+            return 0, None
         Recommender(model, dataset, given.data).save(kept)
         save_config()
     else:

@@ -16,7 +16,7 @@ from tmfun_pyg.transforms.to_rec_graph import (
     ToRecGraph,
     is_rec_graph,
 )
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.seeded import seeded
 
 # Similar items are read, but not what is around them in turn. As nodes of a
@@ -64,9 +64,12 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             feature graph. (default: :obj:`5`)
         num_negatives (int, optional): The number of negative items for each
             interaction. (default: :obj:`1`)
-        max_negatives (int, optional): With so many negative items in a batch,
-            its other interactions have none: what a loss does not read need
-            not be sampled around. (default: :obj:`None`)
+        max_negatives (int, optional): If given, a batch has about so many
+            negative items, those of its first interactions, and the others
+            have none: :obj:`dst_neg_index` has fewer rows than
+            :obj:`src_index`. For losses that read no more, such as a softmax
+            over shared negatives, since all of them are sampled around.
+            (default: :obj:`None`)
 
     Raises:
         ValueError: If there is no hop, a number is out of range, a user has
@@ -97,7 +100,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
                 )
         check_at_least("num_negatives", num_negatives, 1)
         if max_negatives is not None:
-            check_at_least("max_negatives", max_negatives, 1)
+            check_count("max_negatives", max_negatives)
         self.num_hops = len(num_neighbors)
         self.num_negatives = num_negatives
         self.max_negatives = max_negatives

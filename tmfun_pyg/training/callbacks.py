@@ -69,9 +69,9 @@ class _LateStopping(EarlyStopping):
 
 class _BestAndLast(ModelCheckpoint):
     """Saves the last epoch even if it is not the best, which not all versions
-    of Lightning do, but not of a trial with `fast_dev_run`, which some do, and
-    knows the best one of a run whose folder was moved, which Lightning
-    forgets.
+    of Lightning do, and knows the best one of a run whose folder was moved,
+    which Lightning forgets. With `fast_dev_run` it saves nothing, where some
+    versions save the last epoch.
     """
 
     def on_train_end(self, trainer: Any, pl_module: LightningModule) -> None:

@@ -29,7 +29,8 @@ class DatasetOptions:
             lacks the modality. (default: :obj:`"error"`)
         half (bool, optional): If set to :obj:`True`, features are held in
             float16. (default: :obj:`False`)
-        k (int, optional): The number of neighbors in the feature graphs.
+        k (int, optional): The number of neighbors in the feature graphs, if
+            the model reads any.
             (default: :obj:`10`)
         recall (float, optional): The share of neighbors that an approximate
             search has to find, an exact one if not given, see
@@ -112,8 +113,9 @@ class DatasetOptions:
         steps: List[BaseTransform] = []
         if self.on_all_data:
             steps.append(MergeSplits())
+        graphs = FeatureGraph(k=self.k, recall=self.recall)  # Checks them.
         if self.feature_graphs:
-            steps.append(FeatureGraph(k=self.k, recall=self.recall))
+            steps.append(graphs)
         transform = (
             Compose(steps) if len(steps) > 1 else next(iter(steps), None)
         )

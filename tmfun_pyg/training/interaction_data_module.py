@@ -43,7 +43,9 @@ class InteractionDataModule(LightningDataModule):
             (default: :obj:`"auto"`)
         num_negatives (int, optional): The number of negative items for each
             interaction, drawn evenly from the items its user has not
-            interacted with. (default: :obj:`1`)
+            interacted with. On sampled neighborhoods, no more of them are
+            drawn for a batch than a model's softmax reads.
+            (default: :obj:`1`)
         seed (int, optional): The seed of order and negatives, not negative.
             (default: :obj:`0`)
         num_neighbors (List[int], optional): If given, training takes place on

@@ -47,7 +47,8 @@ def check_positive(name: str, value: float) -> None:
     r"""Checks an argument.
 
     Raises:
-        ValueError: If the value is not positive.
+        ValueError: If the value is not positive, or infinite.
     """
-    if not value > 0:
-        raise ValueError(f"'{name}' must be positive (got {value})")
+    if not 0 < value < inf:
+        bound = "finite" if value == inf else "positive"
+        raise ValueError(f"'{name}' must be {bound} (got {value})")

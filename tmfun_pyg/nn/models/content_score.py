@@ -12,7 +12,7 @@ from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 # The means of all users are kept up to this many numbers, 256 MiB in single
 # precision. Those of a batch cost far less than the rest of its step.
 KEPT = 2**26
-TINY = 1e-12  # Of no direction is a vector that is shorter.
+TINY = 1e-12  # Shorter vectors have no direction.
 
 
 class ContentScore(torch.nn.Module):
@@ -127,9 +127,11 @@ class ContentScore(torch.nn.Module):
         neg_item: Tensor,
         exclude: Optional[Tensor],
     ) -> Tensor:
-        if is_sampled_batch(data):
-            # Of the items of a sample few are in a batch. Directions stay as
-            # they are, and the batch's users take both projections:
+        # On a GPU "user_content" computes the means of all sampled users,
+        # which are as many as the items:
+        if is_sampled_batch(data) and not user.is_cuda:
+            # Few of the sampled items are rows of the batch. They stay as
+            # they are, and the users take both projections:
             unit = self._directions(data)
             profile, _ = user_content(data, unit, user, exclude)
             bases = [self._state(name)[1] for name in self.modalities]

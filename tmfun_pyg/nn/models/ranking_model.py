@@ -76,8 +76,8 @@ class RankingModel(torch.nn.Module):
 
     #: Whether the model reads features of items, and cannot do without.
     needs_features: bool = False
-    #: Whether the model reads feature graphs. Commands make none for one that
-    #: does not.
+    #: Whether the model reads feature graphs. ``tmfun fit`` and ``search``
+    #: make none for a class that does not.
     reads_feature_graphs: bool = True
     #: Whether the model can be trained on sampled neighborhoods.
     supports_sampling: bool = False
@@ -220,7 +220,9 @@ class RankingModel(torch.nn.Module):
             pos_item (torch.Tensor): An item each of them interacted with, of
                 shape :obj:`[batch_size]`.
             neg_item (torch.Tensor): Items they did not interact with, of
-                shape :obj:`[batch_size, num_negatives]`.
+                shape :obj:`[batch_size, num_negatives]`. In a sampled batch
+                of a model with :obj:`softmax_negatives`, only the first
+                interactions have some, and there are fewer rows.
         """
         return {}
 
