@@ -51,14 +51,14 @@ def test_singular_vectors(data):
 def test_start(data, model_cls, channels):
     """Their inner products are the best approximation of the normalized
     interactions by so many channels, up to a factor, and the mean square of
-    the norms of rows is one. Columns beyond these vectors stay as drawn.
+    the norms of rows is nine. Columns beyond these vectors stay as drawn.
     """
     graph = ToRecGraph()(data)
     model = model_cls.from_data(graph, channels=channels, svd_start=True)
     user, item = added_by_fit(model, graph)
     for rows in (user, item):
         mean = rows.pow(2).sum(dim=1).mean()
-        assert mean.item() == pytest.approx(1.0, rel=1e-5)
+        assert mean.item() == pytest.approx(9.0, rel=1e-5)
     u, value, vt = torch.linalg.svd(normalized(data), full_matrices=False)
     rank = min(channels, len(value))
     assert (user[:, rank:] == 0).all()

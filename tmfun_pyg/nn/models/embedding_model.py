@@ -12,7 +12,7 @@ from tmfun_pyg.utils.singular_vectors import singular_vectors
 
 # From how many interactions on ``svd_start="auto"`` begins with singular
 # vectors, and the root mean square of the norms of their rows:
-LARGE, START_NORM = 2**18, 1.0
+LARGE, START_NORM = 2**18, 3.0
 
 
 class EmbeddingModel(RankingModel):
@@ -120,7 +120,7 @@ class EmbeddingModel(RankingModel):
         the singular values :math:`\boldsymbol{\Sigma}`, users have the rows
         of :math:`\mathbf{U} \boldsymbol{\Sigma}^{1/2}`, items those of
         :math:`\mathbf{V} \boldsymbol{\Sigma}^{1/2}`, each at a norm whose
-        root mean square is one (our reading; GF-CF's filter has these
+        root mean square is three (our reading; GF-CF's filter has these
         vectors).
         """
         self.check_data(data)
