@@ -75,6 +75,16 @@ def test_feature_graphs_are_for_models_that_read_them(
     assert "x_visual" in data["item"]
 
 
+def test_models_with_and_without_feature_graphs_in_one_report() -> None:
+    for model in ("LightGCN", "TMFUN"):
+        args = ["fit", "--config", "synthetic", "--model", model, *FAST[:4]]
+        args += ["--trainer.max_epochs", "1", "--out", f"all/{model}"]
+        assert main(args) == 0
+    assert main(["report", "--run", "all"]) == 0
+    figures = {path.name for path in Path("all/report/figures").iterdir()}
+    assert any("tmfun-weights-over-items" in name for name in figures)
+
+
 def test_options_of_feature_graphs_are_checked(capsys: Any) -> None:
     """Also for a model that reads none."""
     args = ["fit", "--data.root", "toy", "--out", "run", "--model", "EASE"]

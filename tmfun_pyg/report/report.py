@@ -14,6 +14,7 @@ from tmfun_pyg.report.analysis import (
     training_counts,
 )
 from tmfun_pyg.report.runs import SPLITS, Runs, read_runs
+from tmfun_pyg.training.checkpoint import check_fingerprint, read_checkpoint
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
@@ -137,14 +138,29 @@ def _analyze(
     written no metrics of the split.
     """
     analyses: Dict[str, Analysis] = {}
+    known = {True: dataset, False: dataset}
     for name, of_name in runs.models.items():
         for run in of_name:
             if name in analyses and run.metrics(split):
                 continue
-            rec = Recommender.load(run.checkpoint, dataset)
-            dataset = rec.dataset  # Loading refuses another one from here on.
+            rec = _load(run.checkpoint, known)
             analysis = analyze(rec, split)
             analyses.setdefault(name, analysis)
             if analysis.accuracy is not None:
                 run.written.setdefault(split, analysis.accuracy.metrics)
     return analyses, rec
+
+
+def _load(path: Path, known: Dict[bool, Optional[Any]]) -> Recommender:
+    """Loads a model with the data set that those before have, with feature
+    graphs or without, and refuses another data set.
+    """
+    about = read_checkpoint(path)["recommender"]
+    source = about["source"] or {}
+    has_graphs = source.get("feature_graphs", True)
+    rec = Recommender.load(path, known[has_graphs])
+    known[has_graphs] = rec.dataset
+    for dataset in known.values():
+        if dataset is not None:
+            check_fingerprint(about["fingerprint"], dataset)
+    return rec
