@@ -83,7 +83,7 @@ class Bench:
         seconds = self.time(function, repeats)
         memory = max(peak(self.device.type) - before, 0)
         first = self._first.setdefault(part, seconds)
-        cells = [part, variant, f"{1e3 * seconds:,.1f}", f"{memory:,.0f}"]
+        cells = [part, variant, f"{1e3 * seconds:,.2f}", f"{memory:,.0f}"]
         cells.append(f"{seconds / bound:.2f}" if bound else "")
         cells.append(f"{seconds / first:.2f}")
         print(f"| {' | '.join(cells)} |", flush=True)
