@@ -38,11 +38,7 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
         "weighting": ["equal", "alpha", "normalized"],
         "prune": [0.0, 0.2, 0.5, 0.8],
     },
-    "TMFUN": {
-        **CONTRAST,
-        "softmax_negatives": [16, 64, 256, 1024],
-        "pair_weight": [0.0, 0.01],
-    },
+    "TMFUN": {**CONTRAST, "pair_weight": [0.0, 0.01]},
     "ItemKNN": {**NEIGHBORS, "shrinkage": [0.0, 1.0, 10.0, 100.0, 1000.0]},
     "RP3beta": {
         **NEIGHBORS,
