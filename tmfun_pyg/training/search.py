@@ -22,8 +22,10 @@ Params = Dict[str, Any]
 Plan = Dict[str, Any]
 
 SEED = 0  # Of what is tried.
-WARM_UP = 10  # Epochs, and
-NUM_COMPLETE = 2  # trials, before which no trial is given up.
+# When a trial is given up: after so many epochs, and so many trials that ran to
+# their end, if it is worse than this share of these. Small rates and few
+# negatives learn slowly, and may well end ahead.
+WARM_UP, NUM_COMPLETE, SHARE = 20, 2, 0.75
 
 
 def find_best(
@@ -122,7 +124,9 @@ def _open(path: Path, name: str, plan: Plan) -> Any:
     with locked(path.with_suffix(".lock"), wait=True):  # To make its tables.
         study = optuna.create_study(
             storage=f"sqlite:///{path}?timeout=120",  # Others may be writing.
-            pruner=optuna.pruners.MedianPruner(NUM_COMPLETE, WARM_UP),
+            pruner=optuna.pruners.PercentilePruner(
+                100 * SHARE, NUM_COMPLETE, WARM_UP
+            ),
             study_name=name,
             direction="maximize",
             load_if_exists=True,

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Mapping
 
 # A model that is trained has a learning rate; what is in closed form has none.
 RATE: Dict[str, List[Any]] = {"lr": [1e-3, 2e-3, 4e-3], "channels": [64, 128]}
-LOSS = {**RATE, "softmax_negatives": [0, 64, 256, 1024]}
+LOSS = {**RATE, "softmax_negatives": [0, 16, 64, 256, 1024]}
 FACTORS = {**LOSS, "reg_weight": [1e-4, 1e-3, 1e-2]}
 LAYERS = {**LOSS, "reg_weight": [1e-4, 1e-3], "num_layers": [2, 3, 4]}
 CONTRAST = {**LAYERS, "contrastive_weight": [0.003, 0.01, 0.03, 0.1]}
