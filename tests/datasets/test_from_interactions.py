@@ -837,6 +837,15 @@ def test_damaged_parquet(tmp_path: Path, compression: str) -> None:
         from_interactions(path, {})
 
 
+def test_lists_are_no_ids(tmp_path: Path) -> None:
+    path = tmp_path / "baskets.parquet"
+    table = {"user_id": ["a", "b"], "item_id": [["x", "y"], ["z"]]}
+    pd.DataFrame(table).to_parquet(path)
+    message = r"baskets\.parquet', column 'item_id' must have integers or text"
+    with pytest.raises(ValueError, match=message):
+        from_interactions(path, {})
+
+
 def test_repeated_columns_of_parquet(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")

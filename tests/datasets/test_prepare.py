@@ -444,8 +444,9 @@ def test_suspicious_times(tmp_path):
     assert report.suspicious[-2:] == [
         "times seem to be in several units (200 in seconds, 100 in "
         "milliseconds), and are ordered as if they were in one",
-        "20 of the 20 users with several interactions have all of them on one "
-        "date: which is the last, for leave_last_out, hangs on the time of day",
+        "20 of the log's 20 users with several interactions have all of them "
+        "on one date: which is the last, for leave_last_out, depends on the "
+        "time of day",
     ]
 
 

@@ -54,7 +54,7 @@ def test_all_on_one_date() -> None:
     user = pd.Series([0, 0, 1, 1, 1, 2, 2, 3])
     day = pd.Series([5, 5, 6, 6, 6, 6, 7, 8])
     (found,) = suspect_times({}, user, day, "leave_last_out")
-    assert found.startswith("2 of the 3 users with several interactions")
+    assert found.startswith("2 of the log's 3 users with several interactions")
     assert suspect_times({}, user, day, "global_time") == []
     day[1] = 4
     assert suspect_times({}, user, day, "leave_last_out") == []

@@ -6,10 +6,12 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import optuna
 import pytest
+import torch
 
 from tmfun_pyg.training import search as module
 from tmfun_pyg.training.search import check_plan, find_best
 from tmfun_pyg.utils.locked import locked
+from tmfun_pyg.utils.retrieval import check_rankable
 
 
 class Killed(BaseException):
@@ -91,6 +93,23 @@ def test_bad_trials_are_stopped(tmp_path: Path, capsys: Any) -> None:
     out = capsys.readouterr().out
     assert "x, trial 1 of 8: a 3: val_recall@20 -66.0000" in out
     assert out.count("stopped early") == pruned
+
+
+def test_trials_that_diverge_are_behind_all(
+    tmp_path: Path, capsys: Any
+) -> None:
+    def train(params: Dict[str, Any], number: int, rule: Any) -> float:
+        check_rankable("embeddings", torch.tensor(params["a"]))
+        return params["a"]
+
+    space = {"a": [1.0, 2.0, torch.inf]}
+    plan, path = {"params": {}, "space": space}, tmp_path / "studies.db"
+    with pytest.raises(ValueError, match="one of 1 trials must not diverge"):
+        find_best(train, path, "x", plan, {"a": torch.inf}, 1)
+    assert "trial 1 of 1: a inf: diverged" in capsys.readouterr().out
+    # A larger budget goes on, and counts it.
+    assert find_best(train, path, "x", plan, {"a": torch.inf}, 3) == {"a": 2.0}
+    assert "trial 2 of 3: a " in capsys.readouterr().out
 
 
 def test_one_process_makes_the_database(

@@ -102,7 +102,7 @@ class LogFile:
         names = [name for name in self.names if name in set(columns)]
         if self._options is None:
             in_text = {n for n in self._ids if n in self._types}
-            in_text = {n for n in in_text if "string" in self._types[n]}
+            in_text = {n for n in in_text if _is_text(self._types[n])}
             chunks = read_parquet_chunks(self._path, names)
         else:
             in_text = self._ids
@@ -128,6 +128,13 @@ class LogFile:
                 parts = others.pop(name) or [pd.Series(dtype=object)]
                 out[name] = pd.concat(parts, ignore_index=True)
         return pd.DataFrame(out, copy=False)
+
+
+def _is_text(arrow_type: str) -> bool:
+    """Returns whether a column of Parquet holds text, not lists of it."""
+    return (
+        re.match(r"(large_)?string|dictionary<.*string", arrow_type) is not None
+    )
 
 
 def _check_names(path: str, names: List[str], options: Dict[str, Any]) -> None:

@@ -173,8 +173,8 @@ def suspect_times(
         num_alike = int((days["min"] == days["max"]).sum())
         if num_alike > LARGE_SHARE * len(days):
             out.append(
-                f"{num_alike:,} of the {len(days):,} users with several "
+                f"{num_alike:,} of the log's {len(days):,} users with several "
                 f"interactions have all of them on one date: which is the "
-                f"last, for leave_last_out, hangs on the time of day"
+                f"last, for leave_last_out, depends on the time of day"
             )
     return out

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, LambdaCallback
 from tmfun_pyg.training.callbacks import MONITOR
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.locked import locked
+from tmfun_pyg.utils.retrieval import NotRankable
 
 Params = Dict[str, Any]
 Plan = Dict[str, Any]
@@ -51,7 +52,8 @@ def find_best(
 
     Raises:
         ImportError: If Optuna is not installed.
-        ValueError: If the study there has another plan.
+        ValueError: If the study there has another plan, or if all trials
+            diverged.
     """
     optuna = import_extra("optuna", "search")
     state, space = optuna.trial.TrialState, plan["space"]
@@ -76,20 +78,30 @@ def find_best(
             study.tell(trial, state=state.FAIL)
             study.sampler = optuna.samplers.RandomSampler(seed := seed + 1)
         rule = LambdaCallback(on_validation_end=partial(_report, trial))
-        value = train(dict(trial.params), len(done), rule)
-        end = ""
-        if trial.should_prune():
+        try:
+            value = train(dict(trial.params), len(done), rule)
+        except NotRankable:
             study.tell(trial, state=state.PRUNED)
-            end = ", stopped early"
+            end = "diverged"
         else:
-            study.tell(trial, value)
+            end = f"{MONITOR} {value:.4f}"
+            if trial.should_prune():
+                study.tell(trial, state=state.PRUNED)
+                end += ", stopped early"
+            else:
+                study.tell(trial, value)
         shown = ", ".join(f"{k} {v}" for k, v in trial.params.items())
         print(
             f"{path}: {name}, trial {len(done) + 1} of {budget}: "
-            f"{shown}: {MONITOR} {value:.4f}{end}",
+            f"{shown}: {end}",
             flush=True,
         )
     complete = [t for t in done[:budget] if t.state == state.COMPLETE]
+    if len(complete) == 0:
+        raise ValueError(
+            f"{path}: {name}: at least one of {budget} trials must not "
+            f"diverge (got none): is a rate too high?"
+        )
     # The first of equals:
     return dict(max(complete, key=lambda trial: trial.value).params)
 

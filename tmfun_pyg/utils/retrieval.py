@@ -18,6 +18,10 @@ FEW = 8
 DIVERGED = "has the training diverged, or was the model never fitted?"
 
 
+class NotRankable(ValueError):
+    """Raised for scores, or what they are made of, that are not finite."""
+
+
 S = TypeVar("S", bound="EmbeddingScorer")
 
 
@@ -168,10 +172,10 @@ def check_rankable(what: str, x: Tensor) -> None:
         x (torch.Tensor): The numbers.
 
     Raises:
-        ValueError: If one is NaN or infinite.
+        NotRankable: If one is NaN or infinite.
     """
     if not bool(x.isfinite().all()):
-        raise ValueError(
+        raise NotRankable(
             f"The {what} hold NaN or infinity and cannot be ranked: {DIVERGED}"
         )
 
@@ -301,10 +305,10 @@ def check_ranked(score: Tensor) -> None:
     r"""Checks the scores of :func:`rank_block`.
 
     Raises:
-        ValueError: If some scores of its items were not finite.
+        NotRankable: If some scores of its items were not finite.
     """
     if bool(score.isnan().any()):
-        raise ValueError(
+        raise NotRankable(
             f"The scores hold NaN or infinity and cannot be ranked: {DIVERGED}"
         )
 
