@@ -56,7 +56,7 @@ for _channels in (64, 128):
             *["--model.alpha", str(_alpha)],
         ]
 STEP = re.compile(
-    r".* ([\d,]+) interactions; .* steps of ([\d,]+) an epoch, "
+    r".* ([\d,]+) interactions; .* steps? of ([\d,]+) an epoch, "
     r"([\d.]+) (\w+) a step"
 )
 UNITS = {"s": 1, "min": 60, "h": 3600}

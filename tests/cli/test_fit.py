@@ -480,6 +480,7 @@ def test_resume_of_another_file(capsys: Any) -> None:
     [
         (["--config", "own_data"], "--data.root must be given"),
         (["--trainer.limit_val_batches", "0"], "limit_val_batches must not be"),
+        (["--trainer.overfit_batches", "1"], "overfit_batches must be 0 (got"),
         (["--trainer.val_check_interval", "0"], "must be above 0"),
         (["--data.half", "true"], "--data.root must be given"),
         (["--loader.num_workers", "2"], "'num_workers' must be 0 without"),

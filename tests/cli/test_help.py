@@ -15,6 +15,7 @@ import tmfun_pyg.cli
 from tmfun_pyg.cli.command import make_parser
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import COMMANDS, main
+from tmfun_pyg.cli.options import model_names
 from tmfun_pyg.cli.search import search_parser
 
 FOLDER = Path(tmfun_pyg.cli.__file__).parent / "help"
@@ -50,6 +51,8 @@ def test_help_is_of_today(command: str, capsys: Any) -> None:
     assert options(shown) == options(help_of(command))
     # Today's may list further models, of other tests.
     assert words(shown) <= words(help_of(command))
+    if "known subclasses" in shown:
+        assert set(model_names()) <= set(re.findall(r"\w+", shown))
     assert ":obj:" not in shown
     assert ":class:" not in shown
 

@@ -475,7 +475,12 @@ def with_value(column, value, row=7):
         (make_log(), {"ratios": (0.8, 0.2)}, "'ratios' must be three"),
         (make_log(), {"ratios": (0.8, 0.2, 0.0)}, "'ratios' must be three"),
         (make_log(), {"ratios": (0.8, 0.2, 0.2)}, "'ratios' must be three"),
-        (make_log(3), {}, "'interactions' must have at least one validation"),
+        (
+            pd.DataFrame({"user_id": [5, 7], "item_id": [1, 1]}),
+            {},
+            r"'interactions' must have at least one validation interaction "
+            r"\(got none by split='random', of 2 users with 2 interactions\)",
+        ),
         (
             make_log(),
             {"zero_rows": "drop"},

@@ -79,7 +79,8 @@ class Forecast(Callback):
         num_edges = data["user", "interacts", "item"].edge_index.size(1)
         text = (
             f"{data['user'].num_nodes:,} users, {data['item'].num_nodes:,} "
-            f"items, {num_edges:,} interactions; {num_steps:,} steps of "
+            f"items, {num_edges:,} interactions; {num_steps:,} "
+            f"{'step' if num_steps == 1 else 'steps'} of "
             f"{self.loader.batch_size:,} an epoch, {in_words(step)} a step, "
             f"{in_words(epoch)} an epoch before validation"
         )

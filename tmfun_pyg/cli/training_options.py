@@ -156,6 +156,12 @@ def check_trainer(config: Namespace) -> None:
                 f"--trainer.{name} must not be 0: the best epoch is chosen by "
                 f"validation"
             )
+    if asked.overfit_batches:
+        raise ValueError(
+            f"--trainer.overfit_batches must be 0 (got "
+            f"{asked.overfit_batches}): it takes the place of what draws "
+            f"batches"
+        )
     if asked.val_check_interval == 0:
         raise ValueError("--trainer.val_check_interval must be above 0 (got 0)")
     if asked.check_val_every_n_epoch is not None:

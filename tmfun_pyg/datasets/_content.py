@@ -144,14 +144,20 @@ def order_of_pairs(user: np.ndarray, item: np.ndarray) -> np.ndarray:
     return stable_order(pair)
 
 
-def check_splits(label: np.ndarray, source: str) -> None:
-    """Raises a :class:`ValueError` if a split has no interaction."""
+def check_splits(label: np.ndarray, source: str, found: str) -> None:
+    """Raises a :class:`ValueError` if a split has no interaction.
+
+    Args:
+        label (numpy.ndarray): The split of each interaction.
+        source (str): Where they are from, for errors.
+        found (str): Where none was found, for errors.
+    """
     count = np.bincount(label, minlength=3)
     split = int(count.argmin())
     if count[split] == 0:
         raise ValueError(
             f"{source} must have at least one {SPLITS[split]} interaction "
-            f"(got none with label {split})"
+            f"(got none {found})"
         )
 
 

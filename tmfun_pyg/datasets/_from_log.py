@@ -43,7 +43,9 @@ def content_from_log(
         values, full_log, log, sources, zero_rows, feature_channels
     )
     label = split_interactions(split, log.rows, ratios, seed)
-    _content.check_splits(label, log.source)
+    found = f"by split='{split}', of {len(log.user_ids):,} users with "
+    found += f"{len(label):,} interactions"
+    _content.check_splits(label, log.source, found)
     # Cold items stand between those of the log.
     user = log.rows["user"].to_numpy()
     place = np.searchsorted(item_ids, log.item_ids)

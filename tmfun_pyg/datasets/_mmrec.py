@@ -104,7 +104,9 @@ def read(
             projections[modality] = _read_projection(path, table.shape[1])
     kept = _content.first_of_pairs(rows.user, rows.item, rows.label)
     inter = Interactions(*(column[kept] for column in rows))
-    _content.check_splits(inter.label, f"'{inter_path}'")
+    _content.check_splits(
+        inter.label, f"'{inter_path}'", "among the labels 0, 1 and 2"
+    )
     num_duplicates = len(rows.user) - len(kept)
     content = _content.build_content(
         inter, features, user_ids, item_ids, num_duplicates
