@@ -61,11 +61,11 @@ def graph_k(data: HeteroData) -> Optional[int]:
     Args:
         data (HeteroData): The graph.
     """
-    found = [
-        int(degree(plain_edges(data[edge_type].edge_index)[1]).max())
-        for edge_type in data.edge_types
-        if edge_type[1].startswith("similar_")
-    ]
+    num_items, found = data["item"].num_nodes, []
+    for edge_type in data.edge_types:
+        if edge_type[1].startswith("similar_"):
+            _, target = plain_edges(data[edge_type].edge_index)
+            found.append(int(degree(target, num_items).max()))
     return max(found, default=None)
 
 
