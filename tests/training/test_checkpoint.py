@@ -2,6 +2,7 @@ import errno
 import os
 import pickle
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
@@ -106,6 +107,19 @@ def test_other_data(tmp_path: Path, source: DatasetOptions) -> None:
     other = source.load().fingerprint
     with pytest.raises(ValueError, match=f"{mine}.*{other}"):
         make_module(source).on_load_checkpoint(checkpoint)
+
+
+def test_folder(tmp_path: Path) -> None:
+    """A best epoch is named only where there is one."""
+    message = f"'{tmp_path}' must be a checkpoint (got a folder)"
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "best.ckpt").touch()
+    message += (
+        f"; for the best epoch of the run pass '{tmp_path / 'best.ckpt'}'"
+    )
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        read_checkpoint(tmp_path)
 
 
 def test_feature_graphs_of_another_k(

@@ -100,9 +100,11 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         if damaged is None:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except IsADirectoryError as err:
+        best = Path(path, "best.ckpt")
+        hint = f"; for the best epoch of the run pass '{best}'"
         raise ValueError(
-            f"'{path}' must be a file (got a folder); for the best epoch of a "
-            f"run pass '{Path(path, 'best.ckpt')}'"
+            f"'{path}' must be a checkpoint (got a folder)"
+            f"{hint if best.is_file() else ''}"
         ) from err
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
