@@ -16,7 +16,7 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.training.interaction_data_module import InteractionDataModule
-from tmfun_pyg.utils.edges import check_graph_k
+from tmfun_pyg.utils.edges import check_graph_k, graph_k
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -209,4 +209,4 @@ class RecommenderModule(LightningModule):
                 f"The data set must be the one of the checkpoint, with the "
                 f"fingerprint {saved} (got {own})"
             )
-        check_graph_k(about.get("graph_k"), self.model.graph_k)
+        check_graph_k(about.get("graph_k"), graph_k(self.data))
