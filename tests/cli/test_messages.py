@@ -75,6 +75,19 @@ MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
             "--trainer.limit_val_batches must be of type float or int (got "
             "'all')",
         ),
+        (
+            ["--model.svd_start", "maybe"],
+            "--model.svd_start must be one of true, false, auto (got 'maybe')",
+        ),
+        (
+            ["--loader.batch_size", "big"],
+            "--loader.batch_size must be one of auto, or of type int (got "
+            "'big')",
+        ),
+        (
+            ["--loader.val_users", "few"],
+            "--loader.val_users must be of type int (got 'few')",
+        ),
     ],
 )
 def test_options(

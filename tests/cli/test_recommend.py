@@ -267,6 +267,7 @@ def test_lists_beyond_accuracy(recommender: Recommender, capsys: Any) -> None:
 
 def test_export(recommender: Recommender, capsys: Any) -> None:
     Path("run").mkdir()
+    Path("run/best.ckpt").touch()
     args = ["export", "--ckpt", "c.ckpt", "--out", "served"]
     assert main([*args, "--formats", "scorer", "--k", "3"]) == 0
     assert "scorer.pt2, manifest.json" in capsys.readouterr().out

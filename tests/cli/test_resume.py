@@ -172,6 +172,27 @@ def test_other_options(
     assert message in refused(capsys, *RESUME, *args)
 
 
+def test_folder_without_a_run(folder: Path, capsys: Any) -> None:
+    """Such as a misspelt one."""
+    Path("empty").mkdir()
+    for out in ("rum", "empty"):
+        error = refused(capsys, *GCN, "--out", out, "--resume")
+        assert re.search(rf"got '.*/{out}', which holds no config.yaml", error)
+        assert "leave out --resume" in error
+    assert not Path("rum").exists()
+    assert list(Path("empty").iterdir()) == []
+
+
+def test_killed_in_the_first_epoch(folder: Path, capsys: Any) -> None:
+    before = files_of("run")
+    for name in ("last.ckpt", "best.ckpt", "metrics.csv", "metrics.json"):
+        (folder / "run" / name).unlink()
+    assert main(RESUME) == 0
+    assert "no epoch is finished there" in capsys.readouterr().out
+    for name in ("metrics.csv", "metrics.json"):
+        assert Path("run", name).read_bytes() == before[name], name
+
+
 def test_damaged_run(folder: Path, capsys: Any) -> None:
     """Whatever is damaged is told before anything is written."""
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
+from toy_files import write_files
 
 from tmfun_pyg.baselines import MostPopular
 from tmfun_pyg.datasets import SyntheticMultimodal
@@ -28,6 +29,7 @@ from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.report import page as page_module
 from tmfun_pyg.report import report
 from tmfun_pyg.training import (
+    DatasetOptions,
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
@@ -397,6 +399,75 @@ def test_recorded_metrics(
     assert f"{expected:.4f}" in text
     name = "recall-20-test-split.png"
     assert (tmp_path / "b" / "figures" / name).exists()
+
+
+def save_run(folder: Path, cls: Type[RankingModel], **options: Any) -> None:
+    """An untrained model, with nothing but its metrics of the test."""
+    source = DatasetOptions(**options)
+    dataset = source.load()
+    torch.manual_seed(0)
+    model = cls.from_data(dataset[0], channels=8)
+    folder.mkdir(parents=True)
+    Recommender(model, dataset, source).save(folder / "best.ckpt")
+    (folder / "metrics.json").write_text('{"test": {"recall@20": 0.5}}')
+
+
+def test_runs_with_data_of_their_own(
+    tmp_path: Path, monkeypatch: Any, without_figures: None
+) -> None:
+    """Runs on one log are compared, each with the data that it knows."""
+    monkeypatch.setenv("TMFUN_CACHE", str(tmp_path / "cache"))
+    for seed in (0, 1):
+        root = tmp_path / f"log{seed}"
+        write_files(root, seed)
+        x = np.random.default_rng(0).normal(size=(40, 4))
+        np.save(root / "textual_feat.npy", x.astype(np.float32))
+    runs, root = tmp_path / "runs", str(tmp_path / "log0")
+    every: Dict[str, Dict[str, Any]] = {
+        "b_k3": {"k": 3},
+        "a_visual": {"k": 3, "modalities": ["visual"]},
+        "c_k4": {"k": 4},
+        "d_half": {"k": 3, "half": True},
+        "e_k3": {"k": 3},
+    }
+    for name, options in every.items():
+        save_run(runs / name, TMFUN, root=root, name="toy", **options)
+    save_run(runs / "f_gcn", LightGCN, root=root, name="toy")
+    loaded = []
+    load = DatasetOptions.load
+
+    def remember(self: DatasetOptions) -> Any:
+        loaded.append(self)
+        return load(self)
+
+    monkeypatch.setattr(DatasetOptions, "load", remember)
+    text = Reader(report(runs)).text
+    assert len(loaded) == 5  # One for both of the same source.
+    assert "textual (4 features, 40 items), visual (8 features" in text
+    data = ToRecGraph()(load(DatasetOptions(root, "toy"))[0])
+    for name in every:
+        rec = Recommender.load(runs / name / "best.ckpt")
+        recall = f"{rec.evaluate('val')['recall@20']:.4f}"
+        found = evaluate(rec.scorer, data, "val", beyond_accuracy=True)
+        assert re.search(rf"{name} 1 [0-9. ]*{recall}", text), name
+        # By the same features for all:
+        assert re.search(
+            rf"{name} [0-9. ]*{found['diversity@20']:.4f}", text
+        ), name
+
+    other = {"root": str(tmp_path / "log1"), "name": "toy", "k": 3}
+    save_run(runs / "g", TMFUN, **other)
+    message = (
+        r"one log and split \(got '.*/a_visual' on MultimodalRecDataset 'toy' "
+        r"and '.*/g' on MultimodalRecDataset 'toy'\); give a folder"
+    )
+    with pytest.raises(ValueError, match=message):
+        report(runs)
+    shutil.rmtree(runs / "g")
+    write_files(tmp_path / "log0", seed=1)
+    message = r"'.*/a_visual/best\.ckpt': The data set must be the one"
+    with pytest.raises(ValueError, match=message):
+        report(runs)
 
 
 def test_bad_arguments(run: Path, tmp_path: Path, dataset: Any) -> None:

@@ -104,7 +104,9 @@ def main() -> None:
         for folder in FOLDERS:
             at = folder if Path(folder).exists() else at
         check_whole(right, f"round {number}")
-        again = [(*RUN, "--resume", "true")]
+        # It may have been killed before it began.
+        has_run = Path("run/config.yaml").exists()
+        again = [(*RUN, "--resume", "true") if has_run else RUN]
         if not Path("data/shop").exists():
             again.insert(0, PREPARE)
         if not Path("served").exists():

@@ -2,6 +2,8 @@ import errno
 import os
 import pickle
 import random
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -105,6 +107,41 @@ def test_other_data(tmp_path: Path, source: DatasetOptions) -> None:
     other = source.load().fingerprint
     with pytest.raises(ValueError, match=f"{mine}.*{other}"):
         make_module(source).on_load_checkpoint(checkpoint)
+
+
+def test_folder(tmp_path: Path) -> None:
+    """A best epoch is named only where there is one."""
+    message = f"'{tmp_path}' must be a checkpoint (got a folder)"
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "best.ckpt").touch()
+    message += (
+        f"; for the best epoch of the run pass '{tmp_path / 'best.ckpt'}'"
+    )
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        read_checkpoint(tmp_path)
+
+
+def test_feature_graphs_of_another_k(
+    tmp_path: Path, source: DatasetOptions
+) -> None:
+    """They are another input of a model that reads them."""
+    message = r"must be of FeatureGraph\(k=3\), .* \(got 4 neighbors\)"
+    model = save(tmp_path / "a.ckpt", source)
+    other = replace(source, k=4)
+    with pytest.raises(ValueError, match=message):
+        Recommender.load(tmp_path / "a.ckpt", other.load())
+    with pytest.raises(ValueError, match=message):
+        Recommender(model, other.load()).recommend()
+    checkpoint = read_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=message):
+        make_module(other).on_load_checkpoint(checkpoint)
+    without = replace(source, feature_graphs=False).load()
+    with pytest.raises(ValueError, match=r"\(got no neighbors\)"):
+        Recommender.load(tmp_path / "a.ckpt", without)
+    model = LightGCN.from_data(source.load()[0])
+    Recommender(model, source.load()).save(tmp_path / "b.ckpt")
+    Recommender.load(tmp_path / "b.ckpt", other.load()).recommend()
 
 
 def test_foreign_files(tmp_path: Path) -> None:

@@ -102,8 +102,9 @@ def _tell(text: str, parser: ArgumentParser) -> str:
         else:
             expected = f"of type {expected}"
         return f"--{keys} must be {expected} (got '{wrong[2]}')"
+    # Of an option of a model, the inner one: its value is told first.
     if union := re.search(
-        r"(?s)Subtypes: \[(.*)\]\s+Errors:.*Given value: (.*)", text
+        r"(?s).*Subtypes: \[(.*)\]\s+Errors:.*?Given value: ([^\n]*)", text
     ):
         return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
     return " ".join(text.split())
@@ -113,14 +114,17 @@ def _any_of(kinds: str, keys: str) -> str:
     """Returns what is accepted of several types, in words."""
     if "Dict[" in kinds:
         return f"given by name, as --{keys}.NAME VALUE"
-    literals = re.findall(r"Literal\[([^\]]*)\]", kinds)
-    if literals:
-        values = re.findall(r"[^,\s']+", ", ".join(literals))
-        return f"one of {', '.join(dict.fromkeys(values))}"
+    literal = r"Literal\[([^\]]*)\]"
     names = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.", r"\1", kinds)
+    values = re.findall(r"[^,\s']+", ", ".join(re.findall(literal, names)))
+    types = set(re.sub(literal, "NoneType", names).split(", ")) - {"NoneType"}
+    if values and "bool" in types:
+        types.remove("bool")
+        values = ["true", "false", *values]
+    words = [f"one of {', '.join(dict.fromkeys(values))}"] if values else []
     # Sorted, since which order of a Union is kept depends on who asked first.
-    names = " or ".join(sorted(set(names.split(", ")) - {"NoneType"}))
-    return f"of type {names}"
+    words += [f"of type {' or '.join(sorted(types))}"] if types else []
+    return ", or ".join(words)
 
 
 def no_model(got: str) -> str:

@@ -90,6 +90,12 @@ def check_folder(folder: Path, resume: bool) -> bool:
             f"'{folder}' must hold {LAST} to go on with its run (got {BEST} "
             f"alone)"
         )
+    if resume and not has_last and not (folder / CONFIG).exists():
+        raise ValueError(
+            f"--out must be the folder of a run to go on with it (got "
+            f"'{folder}', which holds no {CONFIG}); leave out --resume to "
+            f"begin one"
+        )
     if resume and not has_last:
         print(f"{folder}: no epoch is finished there, starting anew")
     return has_last

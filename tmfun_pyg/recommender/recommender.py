@@ -48,7 +48,7 @@ from tmfun_pyg.training.checkpoint import (
     restore_model,
 )
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.utils.edges import all_interactions
+from tmfun_pyg.utils.edges import all_interactions, check_graph_k, graph_k
 from tmfun_pyg.utils.ids import RawIds, ids_as_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import name_items
@@ -137,6 +137,7 @@ class Recommender:
         weights = iter(self.model.state_dict().values())
         device = next(weights, torch.empty(0)).device
         data = ToRecGraph()(self.dataset[0]).to(device)
+        check_graph_k(self.model.graph_k, graph_k(data))
         return self.model.in_own_precision(data)
 
     @cached_property
@@ -629,7 +630,8 @@ class Recommender:
         Raises:
             ValueError: If the file is not such a checkpoint, if it does not
                 say where its data set is or how its model was made, or if the
-                data set is another one than in training.
+                data set or the :obj:`k` of its feature graphs is another one
+                than in training.
         """
         checkpoint = read_checkpoint(path)
         options = checkpoint["recommender"]["source"]

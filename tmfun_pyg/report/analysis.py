@@ -108,17 +108,19 @@ class Analysis(NamedTuple):
 
 
 @torch.no_grad()
-def analyze(rec: Recommender, split: str) -> Analysis:
+def analyze(rec: Recommender, split: str, data: HeteroData) -> Analysis:
     r"""Analyzes a trained model.
 
     Args:
         rec (Recommender): The model with its data set.
         split (str): The split to judge it by.
+        data (HeteroData): The graph of the log, by whose features the lists
+            of all models are compared.
     """
     kind = type(rec.model).__name__
     size = sum(p.numel() for p in rec.model.parameters())
     try:
-        accuracy = judge(rec.scorer, rec.data, split)
+        accuracy = judge(rec.scorer, data, split)
     except ValueError as err:  # Such as embeddings that are not finite.
         return Analysis(kind, size, problem=str(err), no_weights=str(err))
     projection = None

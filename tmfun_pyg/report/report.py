@@ -2,8 +2,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
+import torch
+from torch_geometric.data import HeteroData
+
 from tmfun_pyg import __version__
 from tmfun_pyg.baselines import MostPopular
+from tmfun_pyg.datasets._content import SPLIT_KEYS
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.report.analysis import (
     Analysis,
@@ -13,8 +18,10 @@ from tmfun_pyg.report.analysis import (
     judge,
     training_counts,
 )
-from tmfun_pyg.report.runs import SPLITS, Runs, read_runs
-from tmfun_pyg.training.checkpoint import check_fingerprint, read_checkpoint
+from tmfun_pyg.report.runs import SPLITS, Run, Runs, read_runs
+from tmfun_pyg.training import DatasetOptions
+from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
@@ -46,6 +53,10 @@ def report(
     :obj:`config.yaml` and a :obj:`metrics.json` of metrics by split. Folders
     :obj:`seed_<n>` beside each other are seeds of one model.
 
+    All runs must be on one log and split. Each model reads the features and
+    feature graphs that it was trained with; what the lists look like is told
+    by the features of the data set that has most modalities.
+
     Args:
         run (Path): The folder.
         out (Path, optional): Where to write, :obj:`<run>/report` if not
@@ -68,8 +79,8 @@ def report(
         ImportError: If matplotlib is not installed:
             :obj:`pip install "tmfun-pyg[plot]"`.
         ValueError: If there is no run, if a file of one is missing or
-            damaged, if the runs are of several data sets, or if an argument
-            is out of range.
+            damaged, if the runs are on several logs or splits, or if an
+            argument is out of range.
     """
     import_extra("matplotlib", "plot")
     from tmfun_pyg.report import sections
@@ -83,10 +94,10 @@ def report(
         raise ValueError(f"'out' must be a folder (got the file '{out}')")
     runs = read_runs(root)
 
-    analyses, rec = _analyze(runs, split, dataset)
-    wanted = find_items(rec.dataset.item_ids, items or [])
-    scorer = MostPopular.from_data(rec.data).scorer(rec.data)
-    popular = judge(scorer, rec.data, split)
+    analyses, dataset, data = _analyze(runs, split, dataset)
+    wanted = find_items(dataset.item_ids, items or [])
+    scorer = MostPopular.from_data(data).scorer(data)
+    popular = judge(scorer, data, split)
     results = {known: runs.results(known) for known in SPLITS}
     results[split].pop(sections.POPULAR, None)  # Now it is the last of all.
     results[split][sections.POPULAR] = [popular.metrics]
@@ -94,14 +105,14 @@ def report(
     accuracies[sections.POPULAR] = popular
 
     level = popular.metrics if split == "val" else {}
-    counts = training_counts(rec.data, "item")
+    counts = training_counts(data, "item")
     page = Page()
     html = page.html(
         split=split,
         splits=SPLITS,
         num_users=int(popular.activity["recall"].size.sum()),
         runs=runs,
-        sizes=describe(rec.dataset),
+        sizes=describe(dataset),
         analyses=analyses,
         learning=sections.learning_curves(page, runs, level),
         metrics=sections.metrics(page, results, split),
@@ -111,8 +122,8 @@ def report(
                 page,
                 name,
                 a.weights,
-                rec.dataset.item_ids,
-                rec.dataset.item_table,
+                dataset.item_ids,
+                dataset.item_table,
                 wanted,
             )
             for name, a in analyses.items()
@@ -132,35 +143,74 @@ def report(
 
 
 def _analyze(
-    runs: Runs, split: str, dataset: Optional[Any]
-) -> Tuple[Dict[str, Analysis], Recommender]:
+    runs: Runs, split: str, given: Optional[Any]
+) -> Tuple[Dict[str, Analysis], Any, HeteroData]:
     """Analyzes the first seed of each model, and others only if they have
-    written no metrics of the split.
+    written no metrics of the split. Returns also the data set that has most
+    modalities, and its graph.
     """
+    chosen = [
+        (name, run)
+        for name, of_name in runs.models.items()
+        for place, run in enumerate(of_name)
+        if place == 0 or not run.metrics(split)
+    ]
+    datasets = _read_datasets([run for _, run in chosen], given)
+    largest = max(datasets, key=lambda dataset: len(dataset.modalities))
+    data = ToRecGraph()(largest[0])
     analyses: Dict[str, Analysis] = {}
-    known = {True: dataset, False: dataset}
-    for name, of_name in runs.models.items():
-        for run in of_name:
-            if name in analyses and run.metrics(split):
-                continue
-            rec = _load(run.checkpoint, known)
-            analysis = analyze(rec, split)
-            analyses.setdefault(name, analysis)
-            if analysis.accuracy is not None:
-                run.written.setdefault(split, analysis.accuracy.metrics)
-    return analyses, rec
+    for (name, run), dataset in zip(chosen, datasets, strict=True):
+        try:
+            rec = Recommender.load(run.checkpoint, dataset)
+        except ValueError as err:
+            raise ValueError(f"'{run.checkpoint}': {err}") from err
+        analysis = analyze(rec, split, data)
+        analyses.setdefault(name, analysis)
+        if analysis.accuracy is not None:
+            run.written.setdefault(split, analysis.accuracy.metrics)
+    return analyses, largest, data
 
 
-def _load(path: Path, known: Dict[bool, Optional[Any]]) -> Recommender:
-    """Loads a model with the data set that those before have, with feature
-    graphs or without, and refuses another data set.
+def _read_datasets(runs: List[Run], given: Optional[Any]) -> List[Any]:
+    """Returns the data set of each run, the same one for the same source, and
+    refuses those of several logs or splits.
     """
-    about = read_checkpoint(path)["recommender"]
-    source = about["source"] or {}
-    has_graphs = source.get("feature_graphs", True)
-    rec = Recommender.load(path, known[has_graphs])
-    known[has_graphs] = rec.dataset
-    for dataset in known.values():
-        if dataset is not None:
-            check_fingerprint(about["fingerprint"], dataset)
-    return rec
+    known: Dict[str, Any] = {}
+    datasets: List[Any] = []
+    for run in runs:
+        source = read_checkpoint(run.checkpoint)["recommender"]["source"]
+        if given is None and source is None:
+            raise ValueError(
+                f"'{run.checkpoint}' has no source: give 'dataset'"
+            )
+        key = str(source)
+        if given is not None:
+            known[key] = given
+        elif key not in known:
+            known[key] = DatasetOptions(**source).load()
+        dataset = known[key]
+        datasets.append(dataset)
+        if not _is_same_log(datasets[0], dataset):
+            names = [describe(x)["data set"] for x in (datasets[0], dataset)]
+            raise ValueError(
+                f"'run' must hold runs on one log and split (got "
+                f"'{runs[0].path}' on {names[0]} and '{run.path}' on "
+                f"{names[1]}); give a folder with the runs of one of them"
+            )
+    return datasets
+
+
+def _is_same_log(dataset: Any, other: Any) -> bool:
+    """Whether two data sets have the same ids, interactions and splits,
+    whatever else they hold.
+    """
+    if dataset is other:
+        return True
+    store, others = (
+        x[0]["user", "interacts", "item"] for x in (dataset, other)
+    )
+    return (
+        np.array_equal(dataset.user_ids, other.user_ids)
+        and np.array_equal(dataset.item_ids, other.item_ids)
+        and all(torch.equal(store[key], others[key]) for key in SPLIT_KEYS)
+    )

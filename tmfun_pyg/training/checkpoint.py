@@ -15,6 +15,7 @@ import tmfun_pyg.nn
 from tmfun_pyg.datasets import MultimodalRecDataset, SyntheticMultimodal
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.training.dataset_options import DatasetOptions
+from tmfun_pyg.utils.edges import check_graph_k
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.retrieval import DIVERGED
 
@@ -57,7 +58,8 @@ def describe_run(
     * :obj:`format_version` (int),
     * :obj:`vocabulary`: the raw ids of users and items, and the modalities,
     * :obj:`recommender`: the class of the model and its options, the
-      fingerprint of the data set and where it was read from.
+      fingerprint of the data set, the :obj:`k` of its feature graphs if the
+      model reads any, and where it was read from.
 
     Args:
         model (RankingModel): The model.
@@ -75,6 +77,7 @@ def describe_run(
             "model": type(model).__name__,
             "options": model.options if _is_plain(model.options) else None,
             "fingerprint": dataset.fingerprint,
+            "graph_k": model.graph_k,
             "source": None if source is None else asdict(source),
         },
     }
@@ -97,9 +100,11 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         if damaged is None:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except IsADirectoryError as err:
+        best = Path(path, "best.ckpt")
+        hint = f"; for the best epoch of the run pass '{best}'"
         raise ValueError(
-            f"'{path}' must be a file (got a folder); for the best epoch of a "
-            f"run pass '{Path(path, 'best.ckpt')}'"
+            f"'{path}' must be a checkpoint (got a folder)"
+            f"{hint if best.is_file() else ''}"
         ) from err
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
@@ -134,6 +139,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         or not isinstance(about["model"], str)
         or not isinstance(about["options"], (dict, type(None)))
         or not isinstance(about["fingerprint"], str)
+        or not isinstance(about.get("graph_k"), (int, type(None)))
         or not _is_source(about["source"])
         or not isinstance(state, dict)
         or not isinstance(checkpoint.get("epoch", ""), (int, type(None)))
@@ -188,8 +194,9 @@ def restore_model(
             :mod:`tmfun_pyg.baselines`. (default: :obj:`None`)
 
     Raises:
-        ValueError: If the data set is another one than in training, or if the
-            checkpoint does not say how its model was made.
+        ValueError: If the data set or the :obj:`k` of its feature graphs is
+            another one than in training, or if the checkpoint does not say how
+            its model was made.
     """
     about = checkpoint["recommender"]
     check_fingerprint(about["fingerprint"], dataset)
@@ -210,6 +217,7 @@ def restore_model(
             f"The options of the checkpoint must be those of {about['model']} "
             f"({' '.join(str(err).split())})"
         ) from err
+    check_graph_k(about.get("graph_k"), model.graph_k)
     load_weights(checkpoint, model)
     model.fingerprint = about["fingerprint"]
     return model.eval()

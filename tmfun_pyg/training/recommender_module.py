@@ -16,6 +16,7 @@ from tmfun_pyg.training.checkpoint import (
 )
 from tmfun_pyg.training.dataset_options import DatasetOptions
 from tmfun_pyg.training.interaction_data_module import InteractionDataModule
+from tmfun_pyg.utils.edges import check_graph_k, graph_k
 from tmfun_pyg.utils.user_items import UserItems
 
 
@@ -200,10 +201,12 @@ class RecommenderModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
         r"""Refuses the weights of other users, items or data."""
-        saved = checkpoint.get("recommender", {}).get("fingerprint")
+        about = checkpoint.get("recommender", {})
+        saved = about.get("fingerprint")
         own = self.description.get("recommender", {}).get("fingerprint")
         if None not in (saved, own) and saved != own:
             raise ValueError(
                 f"The data set must be the one of the checkpoint, with the "
                 f"fingerprint {saved} (got {own})"
             )
+        check_graph_k(about.get("graph_k"), graph_k(self.data))

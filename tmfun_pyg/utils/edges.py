@@ -1,10 +1,10 @@
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
-from torch_geometric.utils import coalesce
+from torch_geometric.utils import coalesce, degree
 
 
 def plain_edges(edge_index: Tensor) -> Tensor:
@@ -51,6 +51,42 @@ def all_interactions(data: HeteroData) -> Tensor:
         if name.endswith("_edge_label_index"):
             pairs.append(value.to(pairs[0]))
     return coalesce(torch.cat(pairs, dim=1))
+
+
+def graph_k(data: HeteroData) -> Optional[int]:
+    r"""Returns the most neighbors that an item has in a feature graph, the
+    :obj:`k` of :class:`~tmfun_pyg.transforms.FeatureGraph`, nothing if there
+    are no such graphs.
+
+    Args:
+        data (HeteroData): The graph.
+    """
+    num_items, found = data["item"].num_nodes, []
+    for edge_type in data.edge_types:
+        if edge_type[1].startswith("similar_"):
+            _, target = plain_edges(data[edge_type].edge_index)
+            found.append(int(degree(target, num_items).max()))
+    return max(found, default=None)
+
+
+def check_graph_k(expected: Optional[int], found: Optional[int]) -> None:
+    r"""Checks that the feature graphs of a data set are such as those that a
+    model was trained with.
+
+    Args:
+        expected (int, optional): The :obj:`k` of these, if the model reads
+            any, and it is known.
+        found (int, optional): That of the data set, if it has any.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    if expected is not None and found != expected:
+        raise ValueError(
+            f"The feature graphs of the data set must be of "
+            f"FeatureGraph(k={expected}), as those that the model was trained "
+            f"with (got {found or 'no'} neighbors)"
+        )
 
 
 def check_pairs(name: str, pairs: Tensor, size: Tuple[int, int]) -> Tensor:

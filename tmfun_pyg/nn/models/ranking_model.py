@@ -12,7 +12,7 @@ from tmfun_pyg.transforms.to_rec_graph import (
     is_sampled_batch,
     modalities_of,
 )
-from tmfun_pyg.utils.edges import check_graph, plain_edges
+from tmfun_pyg.utils.edges import check_graph, graph_k, plain_edges
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
@@ -95,6 +95,8 @@ class RankingModel(torch.nn.Module):
     options: Optional[Dict[str, Any]] = None
     #: The fingerprint of the data set it was made for, if that is known.
     fingerprint: Optional[str] = None
+    #: The :obj:`k` of the feature graphs it was made for, if it reads any.
+    graph_k: Optional[int] = None
 
     def __init__(self, num_users: int, num_items: int) -> None:
         super().__init__()
@@ -122,6 +124,7 @@ class RankingModel(torch.nn.Module):
         model = cls(**cls.sizes_of(data), **kwargs)
         model.options = kwargs
         model.fingerprint = getattr(data, "fingerprint", None)
+        model.graph_k = graph_k(data) if model.reads_feature_graphs else None
         return model
 
     @classmethod
