@@ -61,7 +61,8 @@ def run(accuracy: ModuleType, out: Path, *args: str) -> None:
     """Runs on the synthetic data, whose results come to the folder out."""
     assert out.name == "synthetic"
     with pytest.MonkeyPatch.context() as patch:
-        argv = ["accuracy.py", "--out", str(out.parent), *SMALL, *args]
+        script = str(FOLDER / "accuracy.py")
+        argv = [script, "--out", str(out.parent), *SMALL, *args]
         patch.setattr(sys, "argv", argv)
         accuracy.main()
 
@@ -145,6 +146,8 @@ def test_files_of_a_run(done: Tuple[Path, List]) -> None:
     assert found["search"]["trials"] == 2
     assert found["settings"]["batch_size"] == 99
     assert "--batch-size 99" in found["command"]
+    place = f"python benchmarks/accuracy.py --out {out.parent} "
+    assert found["command"].startswith(place)
     with np.load(out / "TMFUN" / "seed_1.npz", allow_pickle=False) as file:
         assert len(file["user"]) == len(file["recall"]) == len(file["ndcg"])
         for name in ("recall", "ndcg"):
