@@ -39,7 +39,7 @@ from _options import (
     options_of,
     params_of,
 )
-from _paired import compare_all, paired_lines
+from _paired import compare_all, missing_lines, paired_lines
 from _report import model_table, write_report
 from _runs import Runs
 from _summary import PROTOCOL, Report, read_ranked, report_all, sizes_of
@@ -139,6 +139,7 @@ def report(out: Path, reference: str) -> Report:
         "",
         *model_table(rows),
         *paired_lines(paired),
+        *missing_lines(out, rows),
     ]
     write_report(out / "results", lines, rows, paired=paired)
     draw(out / "results.png", rows, reference)

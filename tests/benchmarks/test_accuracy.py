@@ -509,6 +509,23 @@ def test_table(accuracy: ModuleType, done: Tuple[Path, List]) -> None:
     assert f"{found['mean']:+.4f} [{found['low']:+.4f}, " in text
 
 
+def test_without_the_metrics_of_users(
+    accuracy: ModuleType, copy: Tuple[Path, List]
+) -> None:
+    out, args = copy
+    best = json.loads((out / "results.json").read_text())["paired"]["best_peer"]
+    for label, left in ((best, 1), ("TMFUN", 0)):
+        (out / label / "seed_0.npz").unlink()
+        run(accuracy, out, *args, "--report")
+        paired = json.loads((out / "results.json").read_text())["paired"]
+        assert len(paired.get("tests", {})) == left
+        assert paired.get("best_peer", best) == best
+        text = (out / "results.md").read_text()
+        (line,) = [x for x in text.splitlines() if x.startswith("Not tested")]
+        assert "for lack of their seed_<n>.npz: " in line
+        assert label in line
+
+
 def test_only_one_split_in_a_table(
     accuracy: ModuleType, copy: Tuple[Path, List]
 ) -> None:
