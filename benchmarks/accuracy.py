@@ -29,10 +29,12 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 from _chart import draw
+from _errors import run_script
 from _options import (
     CONTENT,
     MODELS,
     add_arguments,
+    at_least,
     load_data,
     model_class,
     names_of,
@@ -63,7 +65,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_arguments(parser, MODELS)
     add = parser.add_argument
-    add("--budget", type=int, default=4, help="trials; 0: the defaults")
+    add("--budget", type=at_least(0), default=4, help="trials; 0: the defaults")
     add("--params-of", metavar="LABEL", help="take those of its runs in --out")
     add("--tag", help="name of this variant of a model")
     add("--reference", default="TMFUN", help="is compared with all others")
@@ -147,4 +149,4 @@ def report(out: Path, reference: str) -> Report:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

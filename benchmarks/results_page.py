@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Dict, List
 
 from _chart import draw
+from _errors import run_script
 from _paired import METRICS, compare_all, has_users
 from _report import Row, mean_std, model_table, table
 from _summary import (
@@ -149,4 +150,4 @@ def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
