@@ -75,6 +75,10 @@ def test_errors_of_others_keep_their_traceback() -> None:
         (["cold.py", "--ratio", "1"], "above 0 and below 1 (got 1.0)"),
         (["cold.py", "--ratio", "nan"], "above 0 and below 1 (got nan)"),
         (["cold.py", "--shares", "0", "1.5"], "from 0 to 1 (got 1.5)"),
+        (["scale.py", "--rows", "10"], "of at least 2000 (got '10')"),
+        (["scale.py", "--rows", "-5"], "of at least 2000 (got '-5')"),
+        (["scale.py", "--steps", "0"], "of at least 1 (got '0')"),
+        (["scale.py", "--max-time", "1h"], "must be HH:MM:SS (got '1h')"),
     ],
 )
 def test_values_out_of_range(
@@ -93,7 +97,7 @@ def test_values_out_of_range(
     assert list(place.iterdir()) == []
 
 
-@pytest.mark.parametrize("script", ["accuracy.py", "cold.py"])
+@pytest.mark.parametrize("script", ["accuracy.py", "cold.py", "scale.py"])
 def test_each_option_has_help(
     monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
