@@ -5,7 +5,7 @@ import inspect
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 import torch
 from torch_geometric.data import HeteroData
@@ -38,17 +38,46 @@ def add_arguments(parser: argparse.ArgumentParser, models: List[str]) -> None:
     add("--data", nargs="+", default=["tiktok"], help="data sets in --root")
     add("--modalities", nargs="+", help="the only ones to be used")
     add("--shuffle-features", type=int, metavar="SEED", help="among items")
-    add("--k", type=int, default=10, help="neighbors in the feature graphs")
-    add("--models", nargs="+", choices=MODELS, default=models, metavar="MODEL")
-    add("--seeds", type=int, default=3, help="number of runs of each model")
-    add("--set", action="append", default=[], type=fixed_option)
-    add("--channels", type=int, default=64, help="size of the embeddings")
-    add("--batch-size", type=int, default=2048, help="interactions")
-    add("--epochs", type=int, default=500, help="at most")
-    add("--patience", type=int, default=20, help="epochs without progress")
+    one = at_least(1)
+    add("--k", type=one, default=10, help="neighbors in the feature graphs")
+    add(
+        "--models",
+        nargs="+",
+        choices=MODELS,
+        default=models,
+        metavar="MODEL",
+        help="to be compared",
+    )
+    add("--seeds", type=one, default=3, help="number of runs of each model")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        type=fixed_option,
+        metavar="MODEL.OPTION=JSON",
+        help="fixes an option",
+    )
+    add("--channels", type=one, default=64, help="size of the embeddings")
+    add("--batch-size", type=one, default=2048, help="interactions")
+    add("--epochs", type=one, default=500, help="at most")
+    patience = "epochs without progress"
+    add("--patience", type=at_least(0), default=20, help=patience)
     add("--accelerator", default="auto", help="cpu, gpu, ... of Lightning")
     add("--keep", action="store_true", help="keep the best weights of runs")
     add("--out", type=Path, required=True, help="folder of the results")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Returns what reads whole numbers from the least one on."""
+
+    def read(text: str) -> int:
+        if re.fullmatch(r"-?\d+", text) is None or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {least} (got '{text}')"
+            )
+        return int(text)
+
+    return read
 
 
 def fixed_option(text: str) -> Tuple[str, str, Any]:

@@ -45,9 +45,17 @@ def holm(p: List[float]) -> List[float]:
     return corrected
 
 
+def has_users(out: Path, row: Row) -> bool:
+    """Whether the metrics of every user are there, of all runs of a row."""
+    folder = out / row["label"]
+    return all((folder / f"seed_{n}.npz").exists() for n in row["seeds"])
+
+
 def compare_all(out: Path, rows: List[Row], reference: str) -> Dict[str, Any]:
-    """Compares the reference with every other row, if both are there."""
-    by_label = {row["label"]: row for row in rows}
+    """Compares the reference with every other row, if both have the metrics
+    of every user.
+    """
+    by_label = {row["label"]: row for row in rows if has_users(out, row)}
     own = by_label.pop(reference, None)
     if own is None or len(by_label) == 0:
         return {}
@@ -63,7 +71,7 @@ def compare_all(out: Path, rows: List[Row], reference: str) -> Dict[str, Any]:
         for result, p in zip(found, corrected, strict=True)
     )
     # Rows are sorted by validation, so that the best peer is the last one.
-    peers = [k for k, row in by_label.items() if row["model"] != own["model"]]
+    peers = [row["label"] for row in rows if row["model"] != own["model"]]
     return {
         "reference": reference,
         "best_peer": peers[-1] if peers else None,
@@ -109,3 +117,12 @@ def paired_lines(paired: Dict[str, Any]) -> List[str]:
         "",
         *table(["against", "Recall@20", "p", "NDCG@20", "p"], rows),
     ]
+
+
+def missing_lines(out: Path, rows: List[Row]) -> List[str]:
+    """Returns a line on the rows that cannot be compared, if there are any."""
+    labels = [row["label"] for row in rows if not has_users(out, row)]
+    if len(labels) == 0:
+        return []
+    shown = ", ".join(labels)
+    return ["", f"Not tested, for lack of their seed_<n>.npz: {shown}."]

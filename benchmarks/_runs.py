@@ -44,6 +44,12 @@ def write_json(path: Path, content: Any) -> None:
         part.write_text(text + "\n", encoding="utf-8")
 
 
+def command_line() -> str:
+    """Returns the command of this process, as from the repository."""
+    script, *args = sys.argv
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *args])
+
+
 def describe(data: HeteroData, name: str) -> Dict[str, Any]:
     """Returns the sizes and hashes that tell data sets apart."""
     store = data["user", "interacts", "item"]
@@ -149,7 +155,7 @@ class Runs:
                 "seconds": seconds,
                 "parameters": sum(p.numel() for p in model.parameters()),
                 **describe_environment(),
-                "command": shlex.join(["python", *sys.argv]),
+                "command": command_line(),
             }
             write_json(path, result)  # The last file: the run is finished.
             print(f"{path}: {MONITOR} {value:.4f}", flush=True)

@@ -29,17 +29,19 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 from _chart import draw
+from _errors import run_script
 from _options import (
     CONTENT,
     MODELS,
     add_arguments,
+    at_least,
     load_data,
     model_class,
     names_of,
     options_of,
     params_of,
 )
-from _paired import compare_all, paired_lines
+from _paired import compare_all, missing_lines, paired_lines
 from _report import model_table, write_report
 from _runs import Runs
 from _summary import PROTOCOL, Report, read_ranked, report_all, sizes_of
@@ -63,7 +65,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_arguments(parser, MODELS)
     add = parser.add_argument
-    add("--budget", type=int, default=4, help="trials; 0: the defaults")
+    add("--budget", type=at_least(0), default=4, help="trials; 0: the defaults")
     add("--params-of", metavar="LABEL", help="take those of its runs in --out")
     add("--tag", help="name of this variant of a model")
     add("--reference", default="TMFUN", help="is compared with all others")
@@ -139,6 +141,7 @@ def report(out: Path, reference: str) -> Report:
         "",
         *model_table(rows),
         *paired_lines(paired),
+        *missing_lines(out, rows),
     ]
     write_report(out / "results", lines, rows, paired=paired)
     draw(out / "results.png", rows, reference)
@@ -146,4 +149,4 @@ def report(out: Path, reference: str) -> Report:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -26,6 +26,7 @@ from typing import Any, Dict, List
 
 import torch
 from _cold_shares import compare_shares, save_scorer, share_table
+from _errors import run_script
 from _options import MODELS, add_arguments, load_data, names_of, options_of
 from _report import model_table, read_rows, write_report
 from _runs import Runs
@@ -58,7 +59,13 @@ def parse_args() -> argparse.Namespace:
     add("--split-seed", type=int, default=0, help="draws these items")
     shares = [0.0, 0.05, 0.1, 0.2]
     add("--shares", type=float, nargs="+", default=shares, help="of cold items")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 < args.ratio < 1:
+        parser.error(f"--ratio must be above 0 and below 1 (got {args.ratio})")
+    for share in args.shares:
+        if not 0 <= share <= 1:
+            parser.error(f"--shares must be from 0 to 1 (got {share})")
+    return args
 
 
 def main() -> None:
@@ -126,4 +133,4 @@ def report(out: Path, points: List[Dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,9 +21,11 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import numpy as np
 import torch
+from _errors import run_script
 from _options import (
     MODELS,
     add_arguments,
+    at_least,
     load_data,
     names_of,
     options_of,
@@ -52,8 +54,9 @@ def main() -> None:
     """Runs what is missing, then reports."""
     parser = argparse.ArgumentParser(description="Compares users folded in.")
     add_arguments(parser, DEFAULT)
-    parser.add_argument("--folds", type=int, default=5, help="of users")
-    parser.add_argument("--params-from", type=Path, help="of accuracy.py")
+    add = parser.add_argument
+    add("--folds", type=at_least(2), default=5, help="of users")
+    add("--params-from", type=Path, help="of accuracy.py")
     args = parser.parse_args()
     if set(CANNOT) & set(args.models):
         parser.error(f"--models must be others than {', '.join(CANNOT)}")
@@ -166,4 +169,4 @@ def compare(folder: Path, fold: np.ndarray) -> List[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -80,7 +80,8 @@ def run(command: List[str]) -> Tuple[float, float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if status != 0:
-        raise SystemExit(f"'{' '.join(command)}' ended with {status}")
+        code = os.waitstatus_to_exitcode(status)
+        raise SystemExit(f"'{' '.join(command)}' ended with {code}")
     busy = usage.ru_utime + usage.ru_stime
     return seconds, busy, usage.ru_maxrss / 2**20  # Linux: in KiB.
 

@@ -79,6 +79,7 @@ def run(command: List[str]) -> Tuple[float, float, float]:
         time.sleep(0.02)
     seconds = time.perf_counter() - start
     if code != 0:
+        code = os.waitstatus_to_exitcode(code)
         raise SystemExit(f"'{' '.join(command)}' ended with {code}")
     return seconds, usage.ru_utime + usage.ru_stime, most / 2**20
 

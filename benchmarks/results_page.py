@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Dict, List
 
 from _chart import draw
-from _paired import METRICS, compare_all
+from _errors import run_script
+from _paired import METRICS, compare_all, has_users
 from _report import Row, mean_std, model_table, table
 from _summary import (
     PROTOCOL,
@@ -65,7 +66,7 @@ def main() -> None:
         beside = {row["label"] for row in own} - {args.reference}
         peers = [row for row in rows if row["label"] not in beside]
         paired = {}
-        if has_users(args.runs / data, peers):
+        if all(has_users(args.runs / data, row) for row in peers):
             paired = compare_all(args.runs / data, peers, args.reference)
         reports.append(Report(data, peers, paired))
         if beside:
@@ -81,15 +82,6 @@ def main() -> None:
     lines += variant_lines(variants, args.reference)
     with atomic_write(args.out / "results.md") as part:
         part.write_text("\n".join([*lines, ""]), encoding="utf-8")
-
-
-def has_users(out: Path, rows: List[Row]) -> bool:
-    """Whether the metrics of every user are there, of all runs."""
-    return all(
-        (out / row["label"] / f"seed_{seed}.npz").exists()
-        for row in rows
-        for seed in row["seeds"]
-    )
 
 
 def where_it_does_not_win(reports: List[Report], reference: str) -> str:
@@ -158,4 +150,4 @@ def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

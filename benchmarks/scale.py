@@ -9,27 +9,33 @@ Two modalities of 128 features are the mean of an item's cluster plus noise.
 All is drawn from a seed. Each row of the table is a run of `tmfun fit` in a
 process of its own, by its defaults but for what its name says, validated four
 times an epoch: seconds and memory hold reading the data set, the graphs and
-validation. Runs that are in the folder are not repeated. The time of an epoch
-is what the run says after its first steps. With several sizes, a chart shows
-how it grows, and the table names the exponent; --steps then ends runs early.
+validation. Runs that are in the folder are not repeated, and refused if they
+were made with other options. The time of an epoch is what the run says after
+its first steps. With several sizes, a chart shows how it grows, and the table
+names the exponent; --steps then ends runs early.
 """
 
 import argparse
 import json
 import os
 import re
-import shutil
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import pyarrow as pa
 from _environment import describe_environment
+from _errors import run_script
+from _options import at_least
 from _runs import write_json
 from pyarrow import parquet
+
+from tmfun_pyg.training.search import check_plan
 
 ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 20, 100
 ITEMS_OF_A_CLUSTER, CLUSTERS_OF_A_USER = 200, 3
@@ -38,6 +44,7 @@ ITEMS_OF_A_CLUSTER, CLUSTERS_OF_A_USER = 200, 3
 TASTE, SKEW, SPREAD, LEAST = 0.8, 0.7, 0.9, 5
 NOISE = {"image": 1.0, "text": 2.0}
 DIM = 128
+LEAST_ROWS = 2000  # Of twenty items: more than an item has neighbors.
 # The options of a run of `tmfun fit` by its name:
 RUNS: Dict[str, List[str]] = {
     "LightGCN": ["--model", "LightGCN", "--model.softmax_negatives", "128"],
@@ -93,10 +100,21 @@ def prepare(folder: Path, num_rows: int, seed: int) -> Path:
     """Draws a log and makes a data set of it, unless it is there."""
     out = folder / f"rows_{num_rows}"
     if out.exists():
+        path = out / "prepare.json"
+        text = path.read_text(encoding="utf-8") if path.exists() else "{}"
+        check_plan(str(out), json.loads(text), {"seed": seed})
         return out
-    part = folder / "part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="part_", dir=folder) as name:
+        part = Path(name, out.name)
+        part.mkdir()
+        write_data(part, num_rows, seed)
+        part.rename(out)
+    return out
+
+
+def write_data(part: Path, num_rows: int, seed: int) -> None:
+    """Writes a log and its data set to a folder."""
     user, item, cluster = draw(num_rows, seed)
     table = pa.table({"user_id": user, "item_id": item})
     parquet.write_table(table, part / "log.parquet")
@@ -111,9 +129,7 @@ def prepare(folder: Path, num_rows: int, seed: int) -> Path:
         command += [f"--features.{name}", str(part / f"{name}.npy")]
     seconds, memory, _ = run(command)
     facts = {"seconds": seconds, "memory": memory, "interactions": len(user)}
-    write_json(part / "prepare.json", facts)
-    part.rename(out)
-    return out
+    write_json(part / "prepare.json", {"seed": seed, **facts})
 
 
 def run(args: List[str]) -> Tuple[float, float, List[Tuple[float, str]]]:
@@ -129,24 +145,29 @@ def run(args: List[str]) -> Tuple[float, float, List[Tuple[float, str]]]:
         print(f"{lines[-1][0]:8.0f} s  {lines[-1][1]}", flush=True)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
-        raise SystemExit(f"'{' '.join(command)}' ended with {status}")
+        code = os.waitstatus_to_exitcode(status)
+        raise SystemExit(f"'{shlex.join(command)}' ended with {code}")
     return time.perf_counter() - start, usage.ru_maxrss / 2**20, lines
 
 
 def fit(folder: Path, name: str, limits: List[str]) -> Dict[str, Any]:
     """Returns what a run of `tmfun fit` brought, and writes it."""
     path = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
+    options = [*RUNS[name], *(limits if name in TRAINED else [])]
+    pairs = zip(options[::2], options[1::2], strict=True)
+    plan = {"options": dict(pairs)}
     if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    out = folder / "run"
-    shutil.rmtree(out, ignore_errors=True)
-    args = ["fit", "--config", "own_data", "--data.root", str(folder)]
-    args += ["--data.name", "log", "--out", str(out), *RUNS[name]]
-    args += limits if name in TRAINED else []
-    seconds, memory, lines = run(args)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        check_plan(str(path), found, plan)
+        return found
+    args = ["fit", "--config", "own_data", "--data.name", "log", *options]
+    with TemporaryDirectory(prefix="run_", dir=folder) as out:
+        places = ["--data.root", str(folder), "--out", out]
+        seconds, memory, lines = run([*args, *places])
     epochs = [(at, EPOCH.match(line)) for at, line in lines]
     found = {
         "name": name,
+        **plan,
         "seconds": seconds,
         "memory": memory,
         "epoch": seconds_of_epoch(lines),
@@ -157,10 +178,9 @@ def fit(folder: Path, name: str, limits: List[str]) -> Dict[str, Any]:
             if m is not None
         ],
         "recall": recall_of(lines),
-        "command": " ".join(["tmfun", *args]),
+        "command": f"tmfun {shlex.join(args)} --data.root DIR --out OUT",
         **describe_environment(),
     }
-    shutil.rmtree(out)
     write_json(path, found)
     return found
 
@@ -193,19 +213,29 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--rows", type=int, nargs="+", default=[10_000_000])
+    add(
+        "--rows",
+        type=at_least(LEAST_ROWS),
+        nargs="+",
+        default=[10_000_000],
+        help="drawn for each log",
+    )
     add("--folder", type=Path, required=True, help="of the logs and the runs")
-    add("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    names = list(RUNS)
+    add("--runs", nargs="+", default=names, choices=names, help="on each log")
     add("--max-time", help="at which training ends, as HH:MM:SS")
-    add("--steps", type=int, help="of one epoch, after which training ends")
-    add("--seed", type=int, default=0)
+    steps = "of one epoch, after which training ends"
+    add("--steps", type=at_least(1), help=steps)
+    add("--seed", type=at_least(0), default=0, help="of the logs")
     args = parser.parse_args()
     limits = ["--trainer.val_check_interval", "0.25"]
-    if args.max_time is not None:
-        limits += ["--trainer.max_time", f"00:{args.max_time}"]
     if args.steps is not None:
         limits = ["--trainer.max_epochs", "1"]
         limits += ["--trainer.limit_train_batches", str(args.steps)]
+    if args.max_time is not None:
+        if re.fullmatch(r"\d+:\d\d:\d\d", args.max_time) is None:
+            parser.error(f"--max-time must be HH:MM:SS (got '{args.max_time}')")
+        limits += ["--trainer.max_time", f"00:{args.max_time}"]
     titles = "interactions | run | s | peak GiB | Recall@20 | s an epoch"
     rows, sizes, times = [], [], []
     for num_rows in args.rows:
@@ -245,4 +275,4 @@ def draw_curve(path: Path, sizes: List[int], times: List[float]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -61,7 +61,8 @@ def run(accuracy: ModuleType, out: Path, *args: str) -> None:
     """Runs on the synthetic data, whose results come to the folder out."""
     assert out.name == "synthetic"
     with pytest.MonkeyPatch.context() as patch:
-        argv = ["accuracy.py", "--out", str(out.parent), *SMALL, *args]
+        script = str(FOLDER / "accuracy.py")
+        argv = [script, "--out", str(out.parent), *SMALL, *args]
         patch.setattr(sys, "argv", argv)
         accuracy.main()
 
@@ -145,6 +146,8 @@ def test_files_of_a_run(done: Tuple[Path, List]) -> None:
     assert found["search"]["trials"] == 2
     assert found["settings"]["batch_size"] == 99
     assert "--batch-size 99" in found["command"]
+    place = f"python benchmarks/accuracy.py --out {out.parent} "
+    assert found["command"].startswith(place)
     with np.load(out / "TMFUN" / "seed_1.npz", allow_pickle=False) as file:
         assert len(file["user"]) == len(file["recall"]) == len(file["ndcg"])
         for name in ("recall", "ndcg"):
@@ -504,6 +507,23 @@ def test_table(accuracy: ModuleType, done: Tuple[Path, List]) -> None:
     expected -= rows["LightGCN"]["metrics"]["test N@20"]["mean"]
     assert found["mean"] == pytest.approx(expected, abs=1e-6)
     assert f"{found['mean']:+.4f} [{found['low']:+.4f}, " in text
+
+
+def test_without_the_metrics_of_users(
+    accuracy: ModuleType, copy: Tuple[Path, List]
+) -> None:
+    out, args = copy
+    best = json.loads((out / "results.json").read_text())["paired"]["best_peer"]
+    for label, left in ((best, 1), ("TMFUN", 0)):
+        (out / label / "seed_0.npz").unlink()
+        run(accuracy, out, *args, "--report")
+        paired = json.loads((out / "results.json").read_text())["paired"]
+        assert len(paired.get("tests", {})) == left
+        assert paired.get("best_peer", best) == best
+        text = (out / "results.md").read_text()
+        (line,) = [x for x in text.splitlines() if x.startswith("Not tested")]
+        assert "for lack of their seed_<n>.npz: " in line
+        assert label in line
 
 
 def test_only_one_split_in_a_table(

@@ -215,8 +215,3 @@ def test_nothing_is_learned_of_cold_items(
     assert is_same[data["item"].is_cold].all()
     item = data["user", "interacts", "item"].edge_index[1]
     assert not is_same[item].any()
-
-
-def test_bad_ratio(cold: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ratio"):
-        run(cold, tmp_path / "synthetic", "--ratio", "1")

@@ -1,7 +1,9 @@
 import importlib
+import json
+import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 import numpy as np
 import pytest
@@ -51,3 +53,86 @@ def test_reads_what_a_run_prints(script: ModuleType) -> None:
     assert script.recall_of(timed) == 0.2877
     assert script.seconds_of_epoch(timed) == 117 * 90
     assert script.seconds_of_epoch(timed[1:]) is None
+
+
+def run(script: ModuleType, folder: Path, *args: str) -> None:
+    argv = ["scale.py", "--rows", "2000", "--runs", "TMFUN", *args]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [*argv, "--folder", str(folder)])
+        script.main()
+
+
+@pytest.fixture
+def commands(script: ModuleType, monkeypatch: Any) -> List[List[str]]:
+    """The commands, of which none is run."""
+    found: List[List[str]] = []
+
+    def note(args: List[str]) -> Any:
+        found.append(args)
+        return 1.0, 1.0, [(1.0, "TMFUN  0.1970  0.2877  0.1259  0.1514")]
+
+    monkeypatch.setattr(script, "run", note)
+    return found
+
+
+def test_nothing_of_others_is_deleted(
+    script: ModuleType, tmp_path: Path, commands: List, monkeypatch: Any
+) -> None:
+    (tmp_path / "part").mkdir()
+    own = tmp_path / "part" / "own.txt"
+    own.write_text("")
+    run(script, tmp_path, "--runs", "TMFUN, no start")
+    kept = tmp_path / "rows_2000" / "run" / "own.txt"
+    kept.parent.mkdir()
+    kept.write_text("")
+    run(script, tmp_path)
+    assert [args[0] for args in commands] == ["prepare", "fit", "fit"]
+
+    def fail(args: List[str]) -> None:
+        raise SystemExit("failed")
+
+    monkeypatch.setattr(script, "run", fail)
+    for args in (["--rows", "3000"], ["--runs", "LightGCN"]):
+        with pytest.raises(SystemExit, match="failed"):
+            run(script, tmp_path, *args)
+    assert {p.name for p in tmp_path.iterdir()} == {"part", "rows_2000"}
+    folders = {p.name for p in kept.parents[1].iterdir() if p.is_dir()}
+    assert folders == {"run"}
+    assert own.exists()
+    assert kept.exists()
+
+
+def test_other_options(
+    script: ModuleType, tmp_path: Path, commands: List
+) -> None:
+    run(script, tmp_path, "--steps", "2")
+    run(script, tmp_path, "--steps", "2")
+    assert [args[0] for args in commands] == ["prepare", "fit"]
+    message = r"TMFUN\.json must .*batches': '9'.*'2'.* another folder"
+    with pytest.raises(ValueError, match=message):
+        run(script, tmp_path, "--steps", "9")
+    with pytest.raises(ValueError, match=r"rows_2000 must .* seed 7 \(got 0"):
+        run(script, tmp_path, "--steps", "2", "--seed", "7")
+    (tmp_path / "rows_3000").mkdir()
+    with pytest.raises(ValueError, match=r"rows_3000 must .* \(got None"):
+        run(script, tmp_path, "--rows", "3000")
+    assert len(commands) == 2
+    path = tmp_path / "rows_2000" / "TMFUN.json"
+    command = json.loads(path.read_text())["command"]
+    assert str(tmp_path) not in command
+    # Closed forms have no steps:
+    for steps in ("2", "9"):
+        run(script, tmp_path, "--steps", steps, "--runs", "SVD 64")
+    assert len(commands) == 3
+
+
+def test_time_and_steps(
+    script: ModuleType, tmp_path: Path, commands: List
+) -> None:
+    run(script, tmp_path, "--steps", "2", "--max-time", "01:00:00")
+    assert {"--trainer.limit_train_batches", "00:01:00:00"} <= {*commands[1]}
+
+
+def test_status_of_a_failed_command(script: ModuleType) -> None:
+    with pytest.raises(SystemExit, match=r"nosuch' ended with 2$"):
+        script.run(["nosuch"])

@@ -123,7 +123,7 @@ def check_plan(what: str, found: Plan, plan: Plan) -> None:
         if got != expected:
             raise ValueError(
                 f"{what} must have been made with the {key} {expected} (got "
-                f"{got}); remove it or choose another --out"
+                f"{got}); remove it or choose another folder"
             )
 
 
