@@ -10,17 +10,19 @@ options are those of `tmfun prepare`, such as `--split leave_last_out`.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, List, Tuple
 
 import numpy as np
 import pyarrow as pa
 from _environment import describe_environment
 from pyarrow import csv, parquet
+
+from tmfun_pyg.utils.files import atomic_write
 
 CHUNK = 2**20  # Rows that are drawn at once.
 ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 18, 93
@@ -40,8 +42,7 @@ def write_log(path: Path, num_rows: int, seed: int) -> None:
             "timestamp": pa.int64(),
         }
     )
-    part = path.with_name("part")
-    with open(part, "wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         if path.suffix == ".csv":
             file.write((",".join(schema.names) + "\n").encode())
             plain = csv.WriteOptions(include_header=False, quoting_style="none")
@@ -61,7 +62,6 @@ def write_log(path: Path, num_rows: int, seed: int) -> None:
                 ]
                 columns.append(pa.array(FIRST + rng.integers(SECONDS, size=n)))
                 out.write(pa.table(columns, schema))
-    part.rename(path)
 
 
 def _draw(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
@@ -99,16 +99,15 @@ def main() -> None:
     print(describe_environment())
     titles = "rows | file | MB | s | s of CPU | peak GiB"
     print(f"\n| {titles} |\n|{' --- |' * 6}")
-    out = args.folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "tmfun_pyg", "prepare", "--name", "own"]
-    command += ["--out", str(out), "--time_col", "timestamp", "--log"]
+    command += ["--time_col", "timestamp"]
     for num_rows in args.rows:
         for suffix in args.suffixes:
             log = args.folder / f"log_{num_rows}_{args.seed}.{suffix}"
             write_log(log, num_rows, args.seed)
-            seconds, busy, memory = run([*command, str(log), *options])
-            shutil.rmtree(out)
+            with TemporaryDirectory(prefix="out_", dir=args.folder) as out:
+                places = ["--log", str(log), "--out", out]
+                seconds, busy, memory = run([*command, *places, *options])
             size = log.stat().st_size / 1e6
             cells = f"{size:,.0f} | {seconds:,.0f} | {busy:,.0f} | {memory:.2f}"
             print(f"| {num_rows:,} | {suffix} | {cells} |", flush=True)

@@ -12,16 +12,18 @@ takes back when it needs them. Further options are those of `tmfun prepare`.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import List, Tuple
 
 import numpy as np
 import pandas as pd
 from _environment import describe_environment
+
+from tmfun_pyg.utils.files import atomic_write
 
 BLOCK = 4096  # Rows that are drawn at once.
 HIDDEN = 64
@@ -36,19 +38,18 @@ def write_features(path: Path, num_items: int, dim: int, seed: int) -> None:
     scale = 1 / (1 + np.arange(HIDDEN, dtype=np.float32)) ** 0.5
     basis = scale[:, None] * rng.standard_normal((HIDDEN, dim), np.float32)
     noise = rng.standard_normal((BLOCK, dim), np.float32) / 4
-    part = path.with_name("part.npy")
-    out = np.lib.format.open_memmap(
-        part, "w+", dtype=np.float16, shape=(num_items, dim)
-    )
-    for start in range(0, num_items, BLOCK):
-        block = out[start : start + BLOCK]
-        hidden = rng.standard_normal((len(block), HIDDEN), np.float32)
-        # The same noise for other rows each time.
-        block[:] = (
-            hidden @ basis + np.roll(noise, start // BLOCK, 1)[: len(block)]
+    with atomic_write(path) as part:
+        out = np.lib.format.open_memmap(
+            part, "w+", dtype=np.float16, shape=(num_items, dim)
         )
-    out.flush()
-    part.rename(path)
+        for start in range(0, num_items, BLOCK):
+            block = out[start : start + BLOCK]
+            hidden = rng.standard_normal((len(block), HIDDEN), np.float32)
+            # The same noise for other rows each time.
+            block[:] = (
+                hidden @ basis + np.roll(noise, start // BLOCK, 1)[: len(block)]
+            )
+        out.flush()
 
 
 def write_log(path: Path, num_items: int, seed: int) -> None:
@@ -95,10 +96,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     log = args.folder / f"log_{args.num_items}.csv"
     write_log(log, args.num_items, seed=0)
-    out = args.folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "tmfun_pyg", "prepare", "--name", "own"]
-    command += ["--out", str(out), "--log", str(log)]
+    command += ["--log", str(log)]
     for seed, modality in enumerate(("visual", "text")):
         path = args.folder / f"{modality}_{args.num_items}_{args.dim}.npy"
         write_features(path, args.num_items, args.dim, seed)
@@ -106,8 +105,8 @@ def main() -> None:
     print(describe_environment())
     titles = "items | features | options | s | s of CPU | peak GiB"
     print(f"\n| {titles} |\n|{' --- |' * 6}")
-    seconds, busy, memory = run([*command, *options])
-    shutil.rmtree(out)
+    with TemporaryDirectory(prefix="out_", dir=args.folder) as out:
+        seconds, busy, memory = run([*command, "--out", out, *options])
     cells = [f"{args.num_items:,}", f"2 x {args.dim:,}", " ".join(options)]
     cells += [f"{seconds:,.0f}", f"{busy:,.0f}", f"{memory:.2f}"]
     print(f"| {' | '.join(cells)} |")

@@ -45,3 +45,18 @@ def test_measures(script: ModuleType) -> None:
     assert 0.25 < memory < max(0.5, own + 0.05)
     with pytest.raises(SystemExit, match=r"ended with 3$"):
         script.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_what_is_there_stays(
+    script: ModuleType, tmp_path: Path, monkeypatch: Any
+) -> None:
+    kept = tmp_path / "out" / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    monkeypatch.setattr(script, "run", lambda command: (1.0, 1.0, 1.0))
+    options = ["--rows", "2000", "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["prepare.py", *options])
+    script.main()
+    logs = ["log_2000_0.csv", "log_2000_0.parquet"]
+    assert sorted(x.name for x in tmp_path.iterdir()) == [*logs, "out"]
+    assert kept.exists()
