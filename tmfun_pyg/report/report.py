@@ -8,7 +8,6 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg import __version__
 from tmfun_pyg.baselines import MostPopular
-from tmfun_pyg.datasets._content import SPLIT_KEYS
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.report.analysis import (
     Analysis,
@@ -209,8 +208,9 @@ def _is_same_log(dataset: Any, other: Any) -> bool:
     store, others = (
         x[0]["user", "interacts", "item"] for x in (dataset, other)
     )
+    keys = ["edge_index", *(f"{split}_edge_label_index" for split in SPLITS)]
     return (
         np.array_equal(dataset.user_ids, other.user_ids)
         and np.array_equal(dataset.item_ids, other.item_ids)
-        and all(torch.equal(store[key], others[key]) for key in SPLIT_KEYS)
+        and all(torch.equal(store[key], others[key]) for key in keys)
     )
