@@ -155,7 +155,7 @@ def test_copy_of_a_part(folder: Path, capsys: Any) -> None:
         (["trainer.val_check_interval", "1000"], "must be None to go on"),
         (["trainer.max_epochs", "1"], "must be at least the 2 of the run"),
         (["trainer.max_steps", "1"], "--trainer.max_steps must be -1 to go on"),
-        (["trainer.overfit_batches", "2"], "overfit_batches must be 0.0 to"),
+        (["trainer.overfit_batches", "2"], "overfit_batches must be 0 (got 2"),
         (["trainer.limit_train_batches", "1"], "batches must be None to go on"),
         (["trainer.limit_val_batches", "1"], "batches must be None to go on"),
         (["trainer.check_val_every_n_epoch", "2"], "must be 1 to go on"),
