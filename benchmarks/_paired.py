@@ -119,9 +119,13 @@ def paired_lines(paired: Dict[str, Any]) -> List[str]:
     ]
 
 
-def missing_lines(out: Path, rows: List[Row]) -> List[str]:
-    """Returns a line on the rows that cannot be compared, if there are any."""
+def missing_lines(out: Path, rows: List[Row], reference: str) -> List[str]:
+    """Returns a line on the rows that cannot be compared, if there are any:
+    all of them without the reference.
+    """
     labels = [row["label"] for row in rows if not has_users(out, row)]
+    if reference in labels:
+        labels = [f"any model, since {reference} has none"]
     if len(labels) == 0:
         return []
     shown = ", ".join(labels)

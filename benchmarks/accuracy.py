@@ -141,7 +141,7 @@ def report(out: Path, reference: str) -> Report:
         "",
         *model_table(rows),
         *paired_lines(paired),
-        *missing_lines(out, rows),
+        *missing_lines(out, rows, reference),
     ]
     write_report(out / "results", lines, rows, paired=paired)
     draw(out / "results.png", rows, reference)

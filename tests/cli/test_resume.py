@@ -181,6 +181,10 @@ def test_folder_without_a_run(folder: Path, capsys: Any) -> None:
         assert "leave out --resume" in error
     assert not Path("rum").exists()
     assert list(Path("empty").iterdir()) == []
+    for name in ("config.yaml", "studies.db"):
+        Path("empty", name).touch()
+    error = refused(capsys, *GCN, "--out", "empty", "--resume")
+    assert "which is that of a search); leave out --resume" in error
 
 
 def test_killed_in_the_first_epoch(folder: Path, capsys: Any) -> None:

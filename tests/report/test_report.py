@@ -456,14 +456,22 @@ def test_runs_with_data_of_their_own(
         ), name
 
     other = {"root": str(tmp_path / "log1"), "name": "toy", "k": 3}
-    save_run(runs / "g", TMFUN, **other)
-    message = (
-        r"one log and split \(got '.*/a_visual' on MultimodalRecDataset 'toy' "
-        r"and '.*/g' on MultimodalRecDataset 'toy'\); give a folder"
-    )
-    with pytest.raises(ValueError, match=message):
-        report(runs)
-    shutil.rmtree(runs / "g")
+    served = {**every["b_k3"], "root": root, "name": "toy"}
+    for options, name in (
+        (other, "MultimodalRecDataset 'toy'"),
+        (
+            {**served, "on_all_data": True},
+            "MultimodalRecDataset 'toy', all of it for training",
+        ),
+    ):
+        save_run(runs / "g", TMFUN, **options)
+        message = (
+            r"one log and split \(got '.*/a_visual' on MultimodalRecDataset "
+            rf"'toy' and '.*/g' on {name}\); give a folder"
+        )
+        with pytest.raises(ValueError, match=message):
+            report(runs)
+        shutil.rmtree(runs / "g")
     write_files(tmp_path / "log0", seed=1)
     message = r"'.*/a_visual/best\.ckpt': The data set must be the one"
     with pytest.raises(ValueError, match=message):

@@ -132,7 +132,9 @@ def test_feature_graphs_of_another_k(
     with pytest.raises(ValueError, match=message):
         Recommender.load(tmp_path / "a.ckpt", other.load())
     with pytest.raises(ValueError, match=message):
-        Recommender(model, other.load()).recommend()
+        Recommender(model, other.load())
+    with pytest.raises(ValueError, match=message):
+        RecommenderModule(model, ToRecGraph()(other.load()[0]))
     checkpoint = read_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=message):
         make_module(other).on_load_checkpoint(checkpoint)

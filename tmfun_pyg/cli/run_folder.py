@@ -15,6 +15,7 @@ CONFIG, LOG, METRICS, LOCK = (
     *("config.yaml", "metrics.csv", "metrics.json", "lock"),
 )
 LAST, BEST = "last.ckpt", "best.ckpt"
+DATABASE = "studies.db"  # Of a search.
 
 
 def find_folder(config: Namespace, default: str) -> Path:
@@ -90,13 +91,15 @@ def check_folder(folder: Path, resume: bool) -> bool:
             f"'{folder}' must hold {LAST} to go on with its run (got {BEST} "
             f"alone)"
         )
-    if resume and not has_last and not (folder / CONFIG).exists():
-        raise ValueError(
-            f"--out must be the folder of a run to go on with it (got "
-            f"'{folder}', which holds no {CONFIG}); leave out --resume to "
-            f"begin one"
-        )
     if resume and not has_last:
+        why = None if (folder / CONFIG).exists() else f"holds no {CONFIG}"
+        if (folder / DATABASE).exists():
+            why = "is that of a search"
+        if why is not None:
+            raise ValueError(
+                f"--out must be the folder of a run to go on with it (got "
+                f"'{folder}', which {why}); leave out --resume to begin one"
+            )
         print(f"{folder}: no epoch is finished there, starting anew")
     return has_last
 

@@ -14,7 +14,7 @@ from tmfun_pyg.cli.command import show
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
-from tmfun_pyg.cli.run_folder import CONFIG, own_folder
+from tmfun_pyg.cli.run_folder import CONFIG, DATABASE, own_folder
 from tmfun_pyg.cli.training_options import (
     as_list,
     check_trainable,
@@ -37,7 +37,6 @@ from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.messages import check_at_least
 
-DATABASE = "studies.db"
 # Of the trainer, what makes no difference to the result:
 OUTPUT = {"enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 OUTPUT |= {"logger", "enable_checkpointing", "default_root_dir", "profiler"}

@@ -110,9 +110,9 @@ class Recommender:
 
     Raises:
         ValueError: If :obj:`dataset` is a graph in place of a data set, or
-            another data set than the model was trained with, or if it has
-            not what :obj:`fallback` needs. A model knows its data set if it
-            was loaded, or if
+            another data set or feature graphs of another :obj:`k` than the
+            model was trained with, or if it has not what :obj:`fallback`
+            needs. A model knows its data set if it was loaded, or if
             :class:`~tmfun_pyg.training.RecommenderModule` was given it.
     """
 
@@ -128,6 +128,7 @@ class Recommender:
         _check_dataset(self.dataset)
         Fallback.parse(self.fallback).check(self.dataset)
         check_fingerprint(self.model.fingerprint, self.dataset)
+        check_graph_k(self.model.graph_k, graph_k(self.dataset[0]))
 
     @cached_property
     def data(self) -> HeteroData:
@@ -137,7 +138,6 @@ class Recommender:
         weights = iter(self.model.state_dict().values())
         device = next(weights, torch.empty(0)).device
         data = ToRecGraph()(self.dataset[0]).to(device)
-        check_graph_k(self.model.graph_k, graph_k(data))
         return self.model.in_own_precision(data)
 
     @cached_property

@@ -292,6 +292,16 @@ def find_items(item_ids: np.ndarray, wanted: Sequence[Any]) -> List[int]:
     return [index[text] for text in raw]
 
 
+def name_of(dataset: Any) -> str:
+    r"""Returns the class of a data set, and its name if it has one.
+
+    Args:
+        dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
+    """
+    name = getattr(dataset, "name", None)
+    return type(dataset).__name__ + (f" '{name}'" if name else "")
+
+
 def describe(dataset: Any) -> Dict[str, str]:
     r"""Describes a data set by its name and sizes.
 
@@ -309,9 +319,8 @@ def describe(dataset: Any) -> Dict[str, str]:
         modalities.append(
             f"{name} ({size} features, {int(mask.sum()):,} items)"
         )
-    name = getattr(dataset, "name", None)
     return {
-        "data set": type(dataset).__name__ + (f" '{name}'" if name else ""),
+        "data set": name_of(dataset),
         "users": f"{num_users:,}",
         "items": f"{num_items:,}",
         "training interactions": f"{num_train:,}",

@@ -15,6 +15,7 @@ from tmfun_pyg.report.analysis import (
     describe,
     find_items,
     judge,
+    name_of,
     training_counts,
 )
 from tmfun_pyg.report.runs import SPLITS, Run, Runs, read_runs
@@ -190,7 +191,7 @@ def _read_datasets(runs: List[Run], given: Optional[Any]) -> List[Any]:
         dataset = known[key]
         datasets.append(dataset)
         if not _is_same_log(datasets[0], dataset):
-            names = [describe(x)["data set"] for x in (datasets[0], dataset)]
+            names = [_name_of(x) for x in (datasets[0], dataset)]
             raise ValueError(
                 f"'run' must hold runs on one log and split (got "
                 f"'{runs[0].path}' on {names[0]} and '{run.path}' on "
@@ -212,5 +213,14 @@ def _is_same_log(dataset: Any, other: Any) -> bool:
     return (
         np.array_equal(dataset.user_ids, other.user_ids)
         and np.array_equal(dataset.item_ids, other.item_ids)
+        and all(key in store and key in others for key in keys)
         and all(torch.equal(store[key], others[key]) for key in keys)
     )
+
+
+def _name_of(dataset: Any) -> str:
+    """Returns what a data set is called in an error."""
+    store = dataset[0]["user", "interacts", "item"]
+    held_out = (f"{split}_edge_label_index" in store for split in SPLITS)
+    name = name_of(dataset)
+    return name if any(held_out) else f"{name}, all of it for training"

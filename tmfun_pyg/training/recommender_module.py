@@ -53,6 +53,10 @@ class RecommenderModule(LightningModule):
         source (DatasetOptions, optional): Where the data set was read from,
             so that it can be found again with the checkpoint alone.
             (default: :obj:`None`)
+
+    Raises:
+        ValueError: If the model was made for another data set, or for feature
+            graphs of another :obj:`k`.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class RecommenderModule(LightningModule):
         source: Optional[DatasetOptions] = None,
     ) -> None:
         super().__init__()
+        check_graph_k(model.graph_k, graph_k(data))
         ks = list(ks)
         self.save_hyperparameters("lr", "ks")
         self.model = model

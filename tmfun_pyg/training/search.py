@@ -52,8 +52,8 @@ def find_best(
 
     Raises:
         ImportError: If Optuna is not installed.
-        ValueError: If the study there has another plan, or if all trials
-            diverged.
+        ValueError: If the study there has another plan, or if no trial ran
+            to its end.
     """
     optuna = import_extra("optuna", "search")
     state, space = optuna.trial.TrialState, plan["space"]
