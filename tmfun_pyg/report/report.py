@@ -25,6 +25,7 @@ from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
+HELD_OUT = [f"{split}_edge_label_index" for split in SPLITS]
 PACKAGES = ("torch", "torch_geometric", "lightning", "matplotlib")
 
 
@@ -191,7 +192,7 @@ def _read_datasets(runs: List[Run], given: Optional[Any]) -> List[Any]:
         dataset = known[key]
         datasets.append(dataset)
         if not _is_same_log(datasets[0], dataset):
-            names = [_name_of(x) for x in (datasets[0], dataset)]
+            names = [_name_in_error(x) for x in (datasets[0], dataset)]
             raise ValueError(
                 f"'run' must hold runs on one log and split (got "
                 f"'{runs[0].path}' on {names[0]} and '{run.path}' on "
@@ -209,7 +210,7 @@ def _is_same_log(dataset: Any, other: Any) -> bool:
     store, others = (
         x[0]["user", "interacts", "item"] for x in (dataset, other)
     )
-    keys = ["edge_index", *(f"{split}_edge_label_index" for split in SPLITS)]
+    keys = ["edge_index", *HELD_OUT]
     return (
         np.array_equal(dataset.user_ids, other.user_ids)
         and np.array_equal(dataset.item_ids, other.item_ids)
@@ -218,9 +219,9 @@ def _is_same_log(dataset: Any, other: Any) -> bool:
     )
 
 
-def _name_of(dataset: Any) -> str:
+def _name_in_error(dataset: Any) -> str:
     """Returns what a data set is called in an error."""
     store = dataset[0]["user", "interacts", "item"]
-    held_out = (f"{split}_edge_label_index" in store for split in SPLITS)
     name = name_of(dataset)
-    return name if any(held_out) else f"{name}, all of it for training"
+    is_judged = any(key in store for key in HELD_OUT)
+    return name if is_judged else f"{name}, all of it for training"
