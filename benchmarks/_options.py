@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser, models: List[str]) -> None:
     add("--root", help="folder of the data sets (default: synthetic data)")
     add("--data", nargs="+", default=["tiktok"], help="data sets in --root")
     add("--modalities", nargs="+", help="the only ones to be used")
-    add("--shuffle-features", type=int, metavar="SEED", help="among items")
-    one = at_least(1)
+    seed, one = at_least(0), at_least(1)
+    add("--shuffle-features", type=seed, metavar="SEED", help="among items")
     add("--k", type=one, default=10, help="neighbors in the feature graphs")
     add(
         "--models",

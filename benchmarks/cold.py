@@ -27,7 +27,14 @@ from typing import Any, Dict, List
 import torch
 from _cold_shares import compare_shares, save_scorer, share_table
 from _errors import run_script
-from _options import MODELS, add_arguments, load_data, names_of, options_of
+from _options import (
+    MODELS,
+    add_arguments,
+    at_least,
+    load_data,
+    names_of,
+    options_of,
+)
 from _report import model_table, read_rows, write_report
 from _runs import Runs
 from torch_geometric.data import HeteroData
@@ -56,7 +63,8 @@ def parse_args() -> argparse.Namespace:
     add_arguments(parser, DEFAULT)
     add = parser.add_argument
     add("--ratio", type=float, default=0.2, help="share of items held out")
-    add("--split-seed", type=int, default=0, help="draws these items")
+    seed = at_least(0)
+    add("--split-seed", type=seed, default=0, help="draws these items")
     shares = [0.0, 0.05, 0.1, 0.2]
     add("--shares", type=float, nargs="+", default=shares, help="of cold items")
     args = parser.parse_args()

@@ -100,6 +100,29 @@ def test_a_dry_run_leaves_nothing(folder: Path, model: str) -> None:
     assert not (folder / "run").exists()
 
 
+def test_a_closed_form_says_what_it_does_not_read(capsys: Any) -> None:
+    args = ["fit", "--data.root", "toy", "--model", "EASE", "--out"]
+    read = ["--loader.val_users", "5", "--seed_everything", "1"]
+    assert main([*args, "a", *read]) == 0
+    assert "warning" not in capsys.readouterr().err
+    unread = ["--lr", "0.1", "--trainer.max_epochs", "3"]
+    assert main([*args, "b", *read, *unread]) == 0
+    assert capsys.readouterr().err == (
+        "warning: EASE is a closed form, for which --lr, --trainer.max_epochs "
+        "are not read\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["fit", "search"])
+def test_options_that_make_no_trainer(command: str, capsys: Any) -> None:
+    args = ["--data.root", "toy", "--out", "run", *FAST]
+    assert main([command, *args, "--trainer.devices", "foo"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "a --trainer option has a value of the wrong type: `dev" in error
+    assert not Path("run/last.ckpt").exists()
+
+
 def test_fit_and_judge(capsys: Any) -> None:
     assert fit("run", 3, "--model", "LightGCN", "--model.channels", "8") == 0
     out = capsys.readouterr().out

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -36,7 +36,9 @@ from tmfun_pyg.cli.training_options import (
     instantiate,
     make_loader,
     make_parser,
+    make_trainer,
     parse,
+    warn_of_unread,
 )
 from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
@@ -175,6 +177,7 @@ def _make_checkpoint(
 
     status = None
     if next(model.parameters(), None) is None:
+        warn_of_unread(parser, config, model)
         model.fit(data)
         if config.trainer.fast_dev_run:  # It writes nothing.
             return 0, None
@@ -224,7 +227,7 @@ def _train(
         ("plugins", [AtomicCheckpointIO()]),
     ):
         asked[name] = [*ours, *as_list(asked[name])]
-    trainer = Trainer(**asked)
+    trainer = make_trainer(asked)
     if last is not None:
         check_state(last, folder, module, trainer)
         print(f"Going on after epoch {last['epoch']} of {folder}")

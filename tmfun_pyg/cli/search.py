@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any, List
 
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg.cli.command import show
@@ -22,7 +22,9 @@ from tmfun_pyg.cli.training_options import (
     instantiate,
     make_loader,
     make_parser,
+    make_trainer,
     parse,
+    warn_of_unread,
 )
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.training import (
@@ -151,6 +153,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         seed_everything(config.seed_everything, workers=True, verbose=False)
         model = cls.from_data(data, **options)
         if not any(True for _ in model.parameters()):
+            warn_of_unread(parser, config, model)
             model.fit(data)
             users = make_loader(config, data).val_sample
             return evaluate(model, data, "val", users=users)["recall@20"]
@@ -179,7 +182,7 @@ def _train(
     callbacks = [stopping, rule, Progress(), *as_list(asked["callbacks"])]
     asked |= {"callbacks": callbacks, "logger": False}
     asked |= {"enable_checkpointing": False, "num_sanity_val_steps": 0}
-    trainer = Trainer(**asked)
+    trainer = make_trainer(asked)
     if trainer.world_size > 1:
         raise ValueError(
             f"--trainer.devices must be 1 to search (got {trainer.world_size})"

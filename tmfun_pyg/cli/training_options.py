@@ -2,9 +2,11 @@
 trainer, from the command line and from files.
 """
 
+import re
+import warnings
 from dataclasses import dataclass
 from math import inf
-from typing import Any, List, Type
+from typing import Any, Dict, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
@@ -190,6 +192,48 @@ def check_trainable(
         )
     num_items = int((data["item"].degree > 0).sum())
     check_negatives(data["user"].degree, num_items, dataset.user_ids)
+
+
+def warn_of_unread(
+    parser: ArgumentParser, config: Namespace, model: RankingModel
+) -> None:
+    """Warns of options for training that a closed form does not read.
+
+    Args:
+        parser: What :func:`make_parser` returned.
+        config: The options.
+        model: The model.
+    """
+    read = {"loader.val_users", "trainer.fast_dev_run"}
+    defaults = parser.get_defaults()
+    unread = [
+        f"--{key}"
+        for key, value in config.items()
+        if re.match(r"(lr|patience)$|(loader|trainer)\.", key)
+        and key not in read
+        and value != defaults.get(key)
+    ]
+    if unread:
+        verb = "is" if len(unread) == 1 else "are"
+        warnings.warn(
+            f"{type(model).__name__} is a closed form, for which "
+            f"{', '.join(unread)} {verb} not read",
+            stacklevel=2,
+        )
+
+
+def make_trainer(asked: Dict[str, Any]) -> Trainer:
+    """Makes a trainer.
+
+    Args:
+        asked: Its options.
+    """
+    try:
+        return Trainer(**asked)
+    except TypeError as err:
+        raise ValueError(
+            f"a --trainer option has a value of the wrong type: {err}"
+        ) from err
 
 
 def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
