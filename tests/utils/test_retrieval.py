@@ -185,6 +185,18 @@ def test_candidate_items() -> None:
         assert place.tolist() == [-1, 0, -1, 1, -1]
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("place", [0, -1])
+def test_embeddings_that_are_not_finite(value: float, place: int) -> None:
+    x, empty = torch.randn(5, 3), torch.empty(0, 3)
+    EmbeddingScorer(x, empty)
+    x[place, place] = value
+    with pytest.raises(ValueError, match="The user embeddings hold NaN or"):
+        EmbeddingScorer(x, empty)
+    with pytest.raises(ValueError, match="The item embeddings hold NaN or"):
+        EmbeddingScorer(empty, x)
+
+
 def test_scores_that_overflow_are_not_ranked() -> None:
     """Embeddings may be finite, and their products not."""
     emb = torch.full((3, 2), 1e30)

@@ -174,7 +174,8 @@ def check_rankable(what: str, x: Tensor) -> None:
     Raises:
         NotRankable: If one is NaN or infinite.
     """
-    if not bool(x.isfinite().all()):
+    # Its two ends are NaN if any number is. "isfinite" would copy all of it.
+    if x.numel() > 0 and not bool(torch.stack(x.aminmax()).isfinite().all()):
         raise NotRankable(
             f"The {what} hold NaN or infinity and cannot be ranked: {DIVERGED}"
         )

@@ -408,3 +408,28 @@ def test_errors(data, graph, batch):
     with pytest.raises(ValueError, match=r"apply tmfun_pyg\.transforms"):
         model(graph)
     TMFUN.from_data(data, modality_graphs=False, item_graph=False)(graph)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("options", [{}, {"score_channels": 0}])
+def test_users_are_fused_in_blocks(missing, options, monkeypatch):
+    module = importlib.import_module("tmfun_pyg.nn.models.tmfun")
+    sizes, user_content = [], module.user_content
+
+    def watched(data, sources, user=None, exclude=None):
+        sizes.append(NUM_USERS if user is None else user.numel())
+        return user_content(data, sources, user, exclude)
+
+    monkeypatch.setattr(module, "user_content", watched)
+    monkeypatch.setattr(module, "BLOCK", 3)
+    data = ToRecGraph()(make_data(2, missing))
+    model = TMFUN.from_data(data, channels=4, **options)
+    model.fit(data)
+    draw_parameters(model)
+    with torch.no_grad():
+        found = model(data)
+    assert sizes == [0, 3, 3, 1]  # None for the items.
+    for emb, whole in zip(found, model(data), strict=True):  # With gradient.
+        assert whole.requires_grad
+        assert emb.shape == whole.shape
+        torch.testing.assert_close(emb, whole.detach())

@@ -23,6 +23,19 @@ from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
+# How many users are fused at once where no gradient is asked for, on the CPU:
+BLOCK = 2**16
+
+
+class _Branches(NamedTuple):
+    """What is computed for all nodes at once, ahead of the fusion: ID
+    embeddings, the collaborative branch, and the sources of the fusion.
+    """
+
+    id_emb: Pair
+    collaborative: Pair
+    sources: List[Tensor]
+
 
 class _FoldInState(NamedTuple):
     """What users have from their items: sums of layers, the sources of the
@@ -273,7 +286,44 @@ class TMFUN(MultimodalModel):
         r"""Computes the representations of all users and items, or of the
         rows of a batch: propagation is for all, fusion for these alone.
         """
-        out = self._fuse(data, user, item, exclude)
+        return self._encode(data, self._branches(data), user, item, exclude)
+
+    def forward(self, data: HeteroData) -> Pair:
+        r"""Returns the embeddings of all users and all items. On the CPU, where
+        no gradient is asked for, users are fused a block at a time.
+        """
+        data = self.prepare(data)
+        branches = self._branches(data)
+        user_emb, item_emb = branches.collaborative
+        num_users, is_cuda = user_emb.size(0), user_emb.is_cuda
+        if torch.is_grad_enabled() or is_cuda or num_users <= BLOCK:
+            return self._encode(data, branches)[:2]
+        every = torch.arange(num_users)
+        item_emb = self._encode(data, branches, every[:0]).item
+        user_emb = item_emb.new_empty(num_users, item_emb.size(1))
+        for user in every.split(BLOCK):
+            block = self._encode(data, branches, user, every[:0])
+            user_emb[user] = block.user
+        return user_emb, item_emb
+
+    def _branches(self, data: HeteroData) -> _Branches:
+        id_emb = self.id_embeddings(data)
+        source_id = self._source_embeddings(data, id_emb[1])
+        return _Branches(
+            id_emb,
+            self.propagation(*id_emb, data),
+            self.item_content(data, id_emb[1], source_id),
+        )
+
+    def _encode(
+        self,
+        data: HeteroData,
+        branches: _Branches,
+        user: Optional[Tensor] = None,
+        item: Optional[Tensor] = None,
+        exclude: Optional[Tensor] = None,
+    ) -> TMFUNEncoding:
+        out = self._fuse(data, branches, user, item, exclude)
         if self.content_score is None:
             return out
         scores = self.content_score(data, user, item, exclude)
@@ -285,6 +335,7 @@ class TMFUN(MultimodalModel):
     def _fuse(
         self,
         data: HeteroData,
+        branches: _Branches,
         user: Optional[Tensor],
         item: Optional[Tensor],
         exclude: Optional[Tensor],
@@ -292,10 +343,7 @@ class TMFUN(MultimodalModel):
         """Computes what :meth:`encode` returns without the columns of the
         content score.
         """
-        id_emb = self.id_embeddings(data)
-        user_emb, item_emb = self.propagation(*id_emb, data)
-        source_id = self._source_embeddings(data, id_emb[1])
-        sources = self.item_content(data, id_emb[1], source_id)
+        id_emb, (user_emb, item_emb), sources = branches
         users, user_mask = user_content(data, sources, user, exclude)
         items, item_mask = sources, data["item"].mask
         if user is not None:
@@ -383,6 +431,7 @@ class TMFUN(MultimodalModel):
             neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
         out = self._fuse(
             data,
+            self._branches(data),
             all_user,
             torch.cat([all_pos, neg.flatten()]),
             all_pos if self.leave_one_out else None,
