@@ -38,7 +38,11 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
         "weighting": ["equal", "alpha", "normalized"],
         "prune": [0.0, 0.2, 0.5, 0.8],
     },
-    "TMFUN": {**CONTRAST, "pair_weight": [0.0, 0.01]},
+    "TMFUN": {
+        **CONTRAST,
+        "pair_weight": [0.0, 0.01],
+        "neighbors": [0, 20, 100],
+    },
     "ItemKNN": {**NEIGHBORS, "shrinkage": [0.0, 1.0, 10.0, 100.0, 1000.0]},
     "RP3beta": {
         **NEIGHBORS,
