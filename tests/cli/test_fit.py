@@ -506,7 +506,10 @@ def test_resume_of_another_file(capsys: Any) -> None:
         (["--trainer.overfit_batches", "1"], "overfit_batches must be 0 (got"),
         (["--trainer.val_check_interval", "0"], "must be above 0"),
         (["--data.half", "true"], "--data.root must be given"),
-        (["--loader.num_workers", "2"], "'num_workers' must be 0 without"),
+        (["--loader.num_workers", "2"], "--loader.num_workers must be 0 w"),
+        (["--loader.num_similar", "2"], "must be 5 without --loader.num_ne"),
+        (["--model.channels", "0"], "--model.channels must be at least 1"),
+        (["--model.temperature", "0"], "--model.temperature must be pos"),
         (["--loader.val_users", "0"], "--loader.val_users must be at least 1"),
     ],
 )

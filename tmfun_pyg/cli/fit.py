@@ -35,6 +35,7 @@ from tmfun_pyg.cli.training_options import (
     check_trainer,
     instantiate,
     make_loader,
+    make_model,
     make_parser,
     make_trainer,
     parse,
@@ -162,7 +163,7 @@ def _make_checkpoint(
     """
     folder = kept.parent
     data = ToRecGraph()(dataset[0])
-    model = cls.from_data(data, **dict(config.model.get("init_args") or {}))
+    model = make_model(cls, data, dict(config.model.get("init_args") or {}))
     loader = make_loader(config, data)
     module = RecommenderModule(
         model, data, lr=config.lr, dataset=dataset, source=given.data

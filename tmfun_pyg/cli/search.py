@@ -21,6 +21,7 @@ from tmfun_pyg.cli.training_options import (
     check_trainer,
     instantiate,
     make_loader,
+    make_model,
     make_parser,
     make_trainer,
     parse,
@@ -151,7 +152,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         options = {**others, **tried}
         lr = options.pop("lr")
         seed_everything(config.seed_everything, workers=True, verbose=False)
-        model = cls.from_data(data, **options)
+        model = make_model(cls, data, options)
         if not any(True for _ in model.parameters()):
             warn_of_unread(parser, config, model)
             model.fit(data)

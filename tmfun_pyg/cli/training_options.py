@@ -2,6 +2,7 @@
 trainer, from the command line and from files.
 """
 
+import inspect
 import re
 import warnings
 from dataclasses import dataclass
@@ -236,6 +237,22 @@ def make_trainer(asked: Dict[str, Any]) -> Trainer:
         ) from err
 
 
+def make_model(
+    cls: Type[RankingModel], data: HeteroData, options: Dict[str, Any]
+) -> RankingModel:
+    """Makes a model.
+
+    Args:
+        cls: Its class.
+        data: The graph.
+        options: Its options.
+    """
+    try:
+        return cls.from_data(data, **options)
+    except ValueError as err:
+        raise ValueError(_in_options(str(err), "model", cls)) from err
+
+
 def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
     """Returns what makes batches.
 
@@ -243,9 +260,25 @@ def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
         config: The options.
         data: The graph.
     """
-    return InteractionDataModule(
-        data, seed=config.seed_everything, **dict(config.loader)
+    cls = InteractionDataModule
+    try:
+        return cls(data, seed=config.seed_everything, **dict(config.loader))
+    except ValueError as err:
+        raise ValueError(_in_options(str(err), "loader", cls)) from err
+
+
+def _in_options(text: str, group: str, cls: Type[Any]) -> str:
+    """Takes the arguments of a class for the options that they are here. What
+    was found may be called anything.
+    """
+    said, got, found = text.partition(" (got ")
+    names = inspect.signature(cls).parameters.keys() - SIZES - {"data"}
+    said = re.sub(
+        r"(?<!be )(?<!or )'(\w+)'",  # No choices.
+        lambda x: f"--{group}.{x[1]}" if x[1] in names else x[0],
+        said,
     )
+    return f"{said}{got}{found}"
 
 
 def as_list(asked: Any) -> List[Any]:

@@ -168,7 +168,7 @@ class TMFUN(MultimodalModel):
         in_channels: Dict[str, int],
         channels: int = 64,
         num_layers: int = 4,
-        step_kind: str = "gate",
+        step_kind: Literal["gate", "attention"] = "gate",
         content_weight: float = 1 / 3,
         score_channels: int = 256,
         neighbors: int = 20,
