@@ -108,8 +108,8 @@ def test_a_closed_form_says_what_it_does_not_read(capsys: Any) -> None:
     unread = ["--lr", "0.1", "--trainer.max_epochs", "3"]
     assert main([*args, "b", *read, *unread]) == 0
     assert capsys.readouterr().err == (
-        "warning: EASE is a closed form, for which --lr, --trainer.max_epochs "
-        "are not read\n"
+        "warning: EASE is not trained by gradient descent: --lr, "
+        "--trainer.max_epochs have no effect\n"
     )
 
 
@@ -120,7 +120,13 @@ def test_options_that_make_no_trainer(command: str, capsys: Any) -> None:
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "a --trainer option has a value of the wrong type: `dev" in error
-    assert not Path("run/last.ckpt").exists()
+    assert not any(Path("run").glob("*.ckpt"))
+    assert not any(Path("run").glob("*.db"))
+
+
+def test_similar_items_are_for_sampled_neighborhoods(capsys: Any) -> None:
+    assert fit("run", 1, "--loader.num_similar", "2") == 0
+    assert capsys.readouterr().err.count("num_similar has no effect") == 1
 
 
 def test_fit_and_judge(capsys: Any) -> None:
@@ -507,7 +513,8 @@ def test_resume_of_another_file(capsys: Any) -> None:
         (["--trainer.val_check_interval", "0"], "must be above 0"),
         (["--data.half", "true"], "--data.root must be given"),
         (["--loader.num_workers", "2"], "--loader.num_workers must be 0 w"),
-        (["--loader.num_similar", "2"], "must be 5 without --loader.num_ne"),
+        (["--loader.num_neighbors", "[0]"], "--loader.num_neighbors must be p"),
+        (["--trainer.accumulate_grad_batches", "0"], "must be at least 1"),
         (["--model.channels", "0"], "--model.channels must be at least 1"),
         (["--model.temperature", "0"], "--model.temperature must be pos"),
         (["--loader.val_users", "0"], "--loader.val_users must be at least 1"),

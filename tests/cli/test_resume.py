@@ -218,7 +218,7 @@ def test_damaged_run(folder: Path, capsys: Any) -> None:
     assert "must hold the users of validation" in told()
     sample = {"val_sample": torch.tensor([99])}
     change("run/last.ckpt", InteractionDataModule=sample)
-    assert "'val_users' must be 1 as in the checkpoint" in told()
+    assert "--loader.val_users must be 1 as in the check" in told()
     os.remove("run/best.ckpt")
     assert re.search("best.ckpt' does not exist", told())
     Path("run/best.ckpt").write_bytes(b"no checkpoint")

@@ -51,6 +51,8 @@ class IALS(RankingModel):
         super().__init__(num_users, num_items)
         check_at_least("channels", channels, 1)
         check_at_least("num_iterations", num_iterations, 1)
+        check_at_least("alpha", alpha, 0)
+        check_at_least("reg_weight", reg_weight, 0)
         self.alpha = alpha
         self.reg_weight = reg_weight
         self.num_iterations = num_iterations

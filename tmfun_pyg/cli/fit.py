@@ -34,6 +34,7 @@ from tmfun_pyg.cli.training_options import (
     check_trainable,
     check_trainer,
     instantiate,
+    loader_options,
     make_loader,
     make_model,
     make_parser,
@@ -234,7 +235,8 @@ def _train(
         print(f"Going on after epoch {last['epoch']} of {folder}")
     try:
         path = None if last is None else folder / LAST
-        trainer.fit(module, loader, ckpt_path=path)
+        with loader_options():
+            trainer.fit(module, loader, ckpt_path=path)
     except SystemExit:
         if not trainer.interrupted:
             raise

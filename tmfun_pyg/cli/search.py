@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from typing import Any, List
 
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg.cli.command import show
@@ -16,10 +16,12 @@ from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.run_folder import CONFIG, DATABASE, own_folder
 from tmfun_pyg.cli.training_options import (
+    OUTPUT,
     as_list,
     check_trainable,
     check_trainer,
     instantiate,
+    loader_options,
     make_loader,
     make_model,
     make_parser,
@@ -39,10 +41,6 @@ from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 from tmfun_pyg.utils.messages import check_at_least
-
-# Of the trainer, what makes no difference to the result:
-OUTPUT = {"enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
-OUTPUT |= {"logger", "enable_checkpointing", "default_root_dir", "profiler"}
 
 
 @dataclass
@@ -130,6 +128,14 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     dataset = objects.data.load()
     data = ToRecGraph()(dataset[0])
     cls.check_features(data)
+    # Refused before there is a study of it:
+    options = {key: value for key, value in given.items() if key != "lr"}
+    model, _ = make_model(cls, data, options), make_loader(config, data)
+    if is_trained := next(model.parameters(), None) is not None:
+        check_trainable(config, model, data, dataset)
+        _make_trainer([], objects)
+    else:
+        warn_of_unread(parser, config, model)
     settings = {key: config[key] for key in ("seed_everything", "patience")}
     for group in ("loader", "trainer"):
         for key, value in config[group].as_dict().items():
@@ -153,12 +159,10 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         lr = options.pop("lr")
         seed_everything(config.seed_everything, workers=True, verbose=False)
         model = make_model(cls, data, options)
-        if not any(True for _ in model.parameters()):
-            warn_of_unread(parser, config, model)
+        if not is_trained:
             model.fit(data)
             users = make_loader(config, data).val_sample
             return evaluate(model, data, "val", users=users)["recall@20"]
-        check_trainable(config, model, data, dataset)
         module = RecommenderModule(model, data, lr=lr)
         return _train(module, rule, config, objects)
 
@@ -179,23 +183,29 @@ def _train(
 ) -> float:
     """Trains until it stops, and returns the best Recall@20 on validation."""
     stopping: Any = default_callbacks(patience=config.patience)[0]
-    asked = copy.deepcopy(objects.trainer.as_dict())
-    callbacks = [stopping, rule, Progress(), *as_list(asked["callbacks"])]
-    asked |= {"callbacks": callbacks, "logger": False}
-    asked |= {"enable_checkpointing": False, "num_sanity_val_steps": 0}
-    trainer = make_trainer(asked)
-    if trainer.world_size > 1:
-        raise ValueError(
-            f"--trainer.devices must be 1 to search (got {trainer.world_size})"
-        )
+    trainer = _make_trainer([stopping, rule, Progress()], objects)
     try:
-        trainer.fit(module, make_loader(config, module.data))
+        with loader_options():
+            trainer.fit(module, make_loader(config, module.data))
     except SystemExit:
         if not trainer.interrupted:
             raise
     if trainer.interrupted:
         raise KeyboardInterrupt
     return float(stopping.best_score)
+
+
+def _make_trainer(callbacks: List[Callback], objects: Namespace) -> Trainer:
+    """Makes the trainer of a trial, with these and the given callbacks."""
+    asked = copy.deepcopy(objects.trainer.as_dict())
+    asked |= {"callbacks": [*callbacks, *as_list(asked["callbacks"])]}
+    asked |= {"logger": False, "num_sanity_val_steps": 0}
+    trainer = make_trainer(asked | {"enable_checkpointing": False})
+    if trainer.world_size > 1:
+        raise ValueError(
+            f"--trainer.devices must be 1 to search (got {trainer.world_size})"
+        )
+    return trainer
 
 
 def _write_config(

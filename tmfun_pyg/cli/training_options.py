@@ -5,9 +5,10 @@ trainer, from the command line and from files.
 import inspect
 import re
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Dict, List, Type
+from typing import Any, Dict, Iterator, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
@@ -30,6 +31,9 @@ from tmfun_pyg.utils.messages import check_at_least, check_positive
 
 # Arguments of models that are read from the data set:
 SIZES = {"num_users", "num_items", "in_channels"}
+# Of the trainer, what makes no difference to the result:
+OUTPUT = {"enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
+OUTPUT |= {"logger", "enable_checkpointing", "default_root_dir", "profiler"}
 TITLES = {"data": "data set", "model": "model", "loader": "batches"}
 
 
@@ -128,6 +132,13 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
         ("loader.val_users", 1 if val_users is None else val_users, 1),
     ):
         check_at_least(name, value, least)
+    num_similar = parser.get_defaults().loader.num_similar
+    is_whole = config.loader.num_neighbors is None
+    if is_whole and config.loader.num_similar != num_similar:
+        warnings.warn(
+            "--loader.num_similar has no effect without --loader.num_neighbors",
+            stacklevel=2,
+        )
     return config
 
 
@@ -165,6 +176,8 @@ def check_trainer(config: Namespace) -> None:
             f"{asked.overfit_batches}): it takes the place of what draws "
             f"batches"
         )
+    name = "trainer.accumulate_grad_batches"
+    check_at_least(name, asked.accumulate_grad_batches, 1)
     if asked.val_check_interval == 0:
         raise ValueError("--trainer.val_check_interval must be above 0 (got 0)")
     if asked.check_val_every_n_epoch is not None:
@@ -198,36 +211,35 @@ def check_trainable(
 def warn_of_unread(
     parser: ArgumentParser, config: Namespace, model: RankingModel
 ) -> None:
-    """Warns of options for training that a closed form does not read.
+    """Warns of options that have no effect on a model without weights to train.
 
     Args:
         parser: What :func:`make_parser` returned.
         config: The options.
         model: The model.
     """
-    read = {"loader.val_users", "trainer.fast_dev_run"}
+    read = OUTPUT | {"val_users", "fast_dev_run"}
     defaults = parser.get_defaults()
-    unread = [
-        f"--{key}"
-        for key, value in config.items()
-        if re.match(r"(lr|patience)$|(loader|trainer)\.", key)
-        and key not in read
-        and value != defaults.get(key)
-    ]
+    unread = [x for x in ("lr", "patience") if config[x] != defaults[x]]
+    for group in ("loader", "trainer"):
+        known = defaults[group].as_dict()
+        for name, value in config[group].as_dict().items():
+            if name not in read and value != known[name]:
+                unread.append(f"{group}.{name}")
     if unread:
-        verb = "is" if len(unread) == 1 else "are"
+        verb = "has" if len(unread) == 1 else "have"
         warnings.warn(
-            f"{type(model).__name__} is a closed form, for which "
-            f"{', '.join(unread)} {verb} not read",
+            f"{type(model).__name__} is not trained by gradient descent: "
+            f"{', '.join(f'--{x}' for x in unread)} {verb} no effect",
             stacklevel=2,
         )
 
 
 def make_trainer(asked: Dict[str, Any]) -> Trainer:
-    """Makes a trainer.
+    """Makes a trainer, or says in a line why it cannot be made.
 
     Args:
-        asked: Its options.
+        asked: The arguments of the trainer.
     """
     try:
         return Trainer(**asked)
@@ -240,16 +252,16 @@ def make_trainer(asked: Dict[str, Any]) -> Trainer:
 def make_model(
     cls: Type[RankingModel], data: HeteroData, options: Dict[str, Any]
 ) -> RankingModel:
-    """Makes a model.
+    """Makes a model. Errors name the options of the command line.
 
     Args:
-        cls: Its class.
+        cls: The class of the model.
         data: The graph.
-        options: Its options.
+        options: The options of the model.
     """
     try:
         return cls.from_data(data, **options)
-    except ValueError as err:
+    except (TypeError, ValueError) as err:
         raise ValueError(_in_options(str(err), "model", cls)) from err
 
 
@@ -260,21 +272,30 @@ def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
         config: The options.
         data: The graph.
     """
-    cls = InteractionDataModule
+    with loader_options():
+        return InteractionDataModule(
+            data, seed=config.seed_everything, **dict(config.loader)
+        )
+
+
+@contextmanager
+def loader_options() -> Iterator[None]:
+    """Lets errors of batches name the options of the command line."""
     try:
-        return cls(data, seed=config.seed_everything, **dict(config.loader))
+        yield
     except ValueError as err:
-        raise ValueError(_in_options(str(err), "loader", cls)) from err
+        text = _in_options(str(err), "loader", InteractionDataModule)
+        raise ValueError(text) from err
 
 
 def _in_options(text: str, group: str, cls: Type[Any]) -> str:
-    """Takes the arguments of a class for the options that they are here. What
-    was found may be called anything.
+    """Replaces the arguments of a class by options. What stands behind "(got"
+    is left as it is: a value may look like an argument.
     """
     said, got, found = text.partition(" (got ")
-    names = inspect.signature(cls).parameters.keys() - SIZES - {"data"}
+    names = inspect.signature(cls).parameters.keys() - SIZES - {"data", "seed"}
     said = re.sub(
-        r"(?<!be )(?<!or )'(\w+)'",  # No choices.
+        r"(?<!be )(?<!or )'(\w+)'",  # Behind these words, values are named.
         lambda x: f"--{group}.{x[1]}" if x[1] in names else x[0],
         said,
     )

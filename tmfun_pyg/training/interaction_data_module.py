@@ -19,7 +19,6 @@ from tmfun_pyg.utils.seeded import seeded
 # The default size of a batch, and the number of steps an epoch from which on
 # batches of the whole graph grow instead:
 BATCH_SIZE, MAX_STEPS = 2048, 128
-NUM_SIMILAR = 5
 
 
 class InteractionDataModule(LightningDataModule):
@@ -70,7 +69,7 @@ class InteractionDataModule(LightningDataModule):
         num_negatives: int = 1,
         seed: int = 0,
         num_neighbors: Optional[List[int]] = None,
-        num_similar: int = NUM_SIMILAR,
+        num_similar: int = 5,
         num_workers: int = 0,
         val_users: Optional[int] = 20_000,
     ) -> None:
@@ -78,15 +77,11 @@ class InteractionDataModule(LightningDataModule):
         check_at_least("num_workers", num_workers, 0)
         if val_users is not None:
             check_count("val_users", val_users)
-        for name, value, unread in (
-            ("num_workers", num_workers, 0),
-            ("num_similar", num_similar, NUM_SIMILAR),
-        ):
-            if num_neighbors is None and value != unread:
-                raise ValueError(
-                    f"'{name}' must be {unread} without 'num_neighbors', "
-                    f"since no neighborhoods are sampled (got {value})"
-                )
+        if num_workers > 0 and num_neighbors is None:
+            raise ValueError(
+                f"'num_workers' must be 0 without 'num_neighbors', which they "
+                f"sample (got {num_workers})"
+            )
         num_parts = 1
         if batch_size == "auto":
             if num_neighbors is None:

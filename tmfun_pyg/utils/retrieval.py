@@ -174,7 +174,7 @@ def check_rankable(what: str, x: Tensor) -> None:
     Raises:
         NotRankable: If one is NaN or infinite.
     """
-    # Its two ends are NaN if any number is. "isfinite" would copy all of it.
+    # Both ends are NaN if any number is. "isfinite" would copy the tensor.
     if x.numel() > 0 and not bool(torch.stack(x.aminmax()).isfinite().all()):
         raise NotRankable(
             f"The {what} hold NaN or infinity and cannot be ranked: {DIVERGED}"

@@ -23,7 +23,7 @@ from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.user_items import UserItems
 
-# How many users are fused at once where no gradient is asked for, on the CPU:
+# How many users are fused at once on the CPU when gradients are disabled:
 BLOCK = 2**16
 
 
@@ -286,25 +286,42 @@ class TMFUN(MultimodalModel):
         r"""Computes the representations of all users and items, or of the
         rows of a batch: propagation is for all, fusion for these alone.
         """
-        return self._encode(data, self._branches(data), user, item, exclude)
-
-    def forward(self, data: HeteroData) -> Pair:
-        r"""Returns the embeddings of all users and all items. On the CPU, where
-        no gradient is asked for, users are fused a block at a time.
-        """
-        data = self.prepare(data)
         branches = self._branches(data)
-        user_emb, item_emb = branches.collaborative
-        num_users, is_cuda = user_emb.size(0), user_emb.is_cuda
-        if torch.is_grad_enabled() or is_cuda or num_users <= BLOCK:
-            return self._encode(data, branches)[:2]
-        every = torch.arange(num_users)
-        item_emb = self._encode(data, branches, every[:0]).item
-        user_emb = item_emb.new_empty(num_users, item_emb.size(1))
-        for user in every.split(BLOCK):
-            block = self._encode(data, branches, user, every[:0])
-            user_emb[user] = block.user
-        return user_emb, item_emb
+        every = branches.collaborative[0]
+        if (
+            user is not None
+            or torch.is_grad_enabled()
+            or every.device.type != "cpu"
+            or every.size(0) <= BLOCK
+        ):
+            return self._encode(data, branches, user, item, exclude)
+        return self._encode_in_blocks(data, branches, item)
+
+    def _encode_in_blocks(
+        self, data: HeteroData, branches: _Branches, item: Optional[Tensor]
+    ) -> TMFUNEncoding:
+        """Computes the representations of all users a block at a time: the
+        fusion of all of them at once would take several times the memory of
+        its result.
+        """
+        every = torch.arange(branches.collaborative[0].size(0))
+        out = self._encode(data, branches, every[:0], item)
+        user, content, weight = (
+            x.new_empty(every.numel(), x.size(1))
+            for x in (out.user, out.content[0], out.weight[0])
+        )
+        for rows in every.split(BLOCK):
+            block = self._encode(data, branches, rows, every[:0])
+            user[rows] = block.user
+            content[rows] = block.content[0]
+            weight[rows] = block.weight[0]
+        return out._replace(
+            user=user,
+            collaborative=(branches.collaborative[0], out.collaborative[1]),
+            content=(content, out.content[1]),
+            mask=(data["user"].mask, out.mask[1]),
+            weight=(weight, out.weight[1]),
+        )
 
     def _branches(self, data: HeteroData) -> _Branches:
         id_emb = self.id_embeddings(data)
