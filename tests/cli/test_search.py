@@ -72,6 +72,13 @@ def test_config_is_taken_by_fit(capsys: Any) -> None:
     )
 
 
+def test_a_trial_that_diverges_does_not_end_the_search(capsys: Any) -> None:
+    assert search("found", 2, *LIGHTGCN, "--lr", "1e30") == 0
+    assert "lr 1e+30" in (out := capsys.readouterr().out)
+    assert ": diverged\n" in out
+    assert read_config("found")["lr"] < 1
+
+
 def test_closed_form() -> None:
     assert search("found", 100, "--model", "EASE") == 0
     config = read_config("found")

@@ -285,6 +285,8 @@ def loader_options() -> Iterator[None]:
         yield
     except ValueError as err:
         text = _in_options(str(err), "loader", InteractionDataModule)
+        if text == str(err):
+            raise  # Its type may matter, as that of NotRankable to a search.
         raise ValueError(text) from err
 
 
