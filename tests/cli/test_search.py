@@ -79,8 +79,10 @@ def test_a_trial_that_diverges_does_not_end_the_search(capsys: Any) -> None:
     assert read_config("found")["lr"] < 1
 
 
-def test_closed_form() -> None:
+def test_closed_form(capsys: Any) -> None:
     assert search("found", 100, "--model", "EASE") == 0
+    told = "EASE is not trained by gradient descent: --loader.batch_size, "
+    assert capsys.readouterr().err.count(told) == 1
     config = read_config("found")
     best = max(trials("found"), key=lambda trial: trial.value)
     assert len(trials("found")) == 9

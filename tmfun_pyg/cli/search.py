@@ -130,12 +130,11 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     cls.check_features(data)
     # Refused before there is a study of it:
     options = {key: value for key, value in given.items() if key != "lr"}
-    model, _ = make_model(cls, data, options), make_loader(config, data)
+    make_loader(config, data)
+    model = make_model(cls, data, options)
     if is_trained := next(model.parameters(), None) is not None:
         check_trainable(config, model, data, dataset)
         _make_trainer([], objects)
-    else:
-        warn_of_unread(parser, config, model)
     settings = {key: config[key] for key in ("seed_everything", "patience")}
     for group in ("loader", "trainer"):
         for key, value in config[group].as_dict().items():
@@ -160,6 +159,8 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
         seed_everything(config.seed_everything, workers=True, verbose=False)
         model = make_model(cls, data, options)
         if not is_trained:
+            if number == 0:
+                warn_of_unread(parser, config, model)
             model.fit(data)
             users = make_loader(config, data).val_sample
             return evaluate(model, data, "val", users=users)["recall@20"]
