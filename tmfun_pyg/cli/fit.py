@@ -30,11 +30,11 @@ from tmfun_pyg.cli.run_folder import (
 )
 from tmfun_pyg.cli.run_log import Begin, RunLog
 from tmfun_pyg.cli.training_options import (
+    ARGUMENTS,  # noqa: F401 (for errors, see main)
     as_list,
     check_trainable,
     check_trainer,
     instantiate,
-    loader_options,
     make_loader,
     make_model,
     make_parser,
@@ -235,8 +235,7 @@ def _train(
         print(f"Going on after epoch {last['epoch']} of {folder}")
     try:
         path = None if last is None else folder / LAST
-        with loader_options():
-            trainer.fit(module, loader, ckpt_path=path)
+        trainer.fit(module, loader, ckpt_path=path)
     except SystemExit:
         if not trainer.interrupted:
             raise

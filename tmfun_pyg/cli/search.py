@@ -16,12 +16,12 @@ from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.run_folder import CONFIG, DATABASE, own_folder
 from tmfun_pyg.cli.training_options import (
+    ARGUMENTS,  # noqa: F401 (for errors, see main)
     OUTPUT,
     as_list,
     check_trainable,
     check_trainer,
     instantiate,
-    loader_options,
     make_loader,
     make_model,
     make_parser,
@@ -186,8 +186,7 @@ def _train(
     stopping: Any = default_callbacks(patience=config.patience)[0]
     trainer = _make_trainer([stopping, rule, Progress()], objects)
     try:
-        with loader_options():
-            trainer.fit(module, make_loader(config, module.data))
+        trainer.fit(module, make_loader(config, module.data))
     except SystemExit:
         if not trainer.interrupted:
             raise

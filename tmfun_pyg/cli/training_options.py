@@ -5,10 +5,9 @@ trainer, from the command line and from files.
 import inspect
 import re
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Dict, Iterator, List, Type
+from typing import Any, Dict, List, Type
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lightning.pytorch import Trainer
@@ -34,6 +33,12 @@ SIZES = {"num_users", "num_items", "in_channels"}
 # Of the trainer, what makes no difference to the result:
 OUTPUT = {"enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 OUTPUT |= {"logger", "enable_checkpointing", "default_root_dir", "profiler"}
+# What errors name as in Python, and the options that these are here:
+ARGUMENTS = {
+    name: f"--loader.{name}"
+    for name in inspect.signature(InteractionDataModule).parameters
+    if name not in ("data", "seed")
+}
 TITLES = {"data": "data set", "model": "model", "loader": "batches"}
 
 
@@ -262,7 +267,7 @@ def make_model(
     try:
         return cls.from_data(data, **options)
     except (TypeError, ValueError) as err:
-        raise ValueError(_in_options(str(err), "model", cls)) from err
+        raise ValueError(_in_options(str(err), cls)) from err
 
 
 def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
@@ -272,33 +277,20 @@ def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
         config: The options.
         data: The graph.
     """
-    with loader_options():
-        return InteractionDataModule(
-            data, seed=config.seed_everything, **dict(config.loader)
-        )
+    return InteractionDataModule(
+        data, seed=config.seed_everything, **dict(config.loader)
+    )
 
 
-@contextmanager
-def loader_options() -> Iterator[None]:
-    """Lets errors of batches name the options of the command line."""
-    try:
-        yield
-    except ValueError as err:
-        text = _in_options(str(err), "loader", InteractionDataModule)
-        if text == str(err):
-            raise  # Its type may matter, as that of NotRankable to a search.
-        raise ValueError(text) from err
-
-
-def _in_options(text: str, group: str, cls: Type[Any]) -> str:
-    """Replaces the arguments of a class by options. What stands behind "(got"
+def _in_options(text: str, cls: Type[RankingModel]) -> str:
+    """Replaces the arguments of a model by options. What stands behind "(got"
     is left as it is: a value may look like an argument.
     """
     said, got, found = text.partition(" (got ")
-    names = inspect.signature(cls).parameters.keys() - SIZES - {"data", "seed"}
+    names = inspect.signature(cls).parameters.keys() - SIZES
     said = re.sub(
         r"(?<!be )(?<!or )'(\w+)'",  # Behind these words, values are named.
-        lambda x: f"--{group}.{x[1]}" if x[1] in names else x[0],
+        lambda x: f"--model.{x[1]}" if x[1] in names else x[0],
         said,
     )
     return f"{said}{got}{found}"
