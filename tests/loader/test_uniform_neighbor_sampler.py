@@ -266,6 +266,24 @@ def test_the_seed_decides():
     assert not all(map(torch.equal, first, other))
 
 
+def test_repeated_seeds():
+    """Each place of a seed has the neighbors of its node, as loaders that
+    draw with replacement ask for.
+    """
+    data, seeds = make_graph(), torch.tensor([1, 2, 1, 1, 5])
+    sampler = UniformNeighborSampler(data, [-1, -1])
+    batch = next(iter(NodeLoader(data, sampler, ("user", seeds), batch_size=5)))
+    n_id = batch["user"].n_id
+    assert n_id[:5].tolist() == seeds.tolist()
+    assert len(n_id[4:].unique()) == len(n_id[4:])
+    row, col = batch[REVERSE].edge_index
+    for place in range(5):
+        found = batch["item"].n_id[row[col == place]]
+        user, item = data[INTERACTS].edge_index
+        owned = item[user == seeds[place]]
+        assert found.sort().values.tolist() == owned.sort().values.tolist()
+
+
 def test_errors():
     data = make_graph()
     with pytest.raises(ValueError, match=r"'num_neighbors' .* \(got -2\)"):

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from tmfun_pyg.datasets import SyntheticMultimodal
-from tmfun_pyg.transforms import AddItems, FeatureGraph, ToRecGraph
+from tmfun_pyg.transforms import (
+    AddItems,
+    FeatureGraph,
+    HoldOutItems,
+    ToRecGraph,
+)
 
 
 def make() -> "tuple":
@@ -46,6 +51,16 @@ def test_edges() -> None:
         assert torch.allclose(after.edge_weight[num_old:], torch.tensor(1 / 3))
     edges = ("user", "interacts", "item")
     assert data[edges].edge_index is old[edges].edge_index
+
+
+def test_items_beside_those_held_out() -> None:
+    _, features = make()
+    data = SyntheticMultimodal(60, 40, {"visual": 8, "text": 5})[0]
+    data = FeatureGraph(k=3)(HoldOutItems(0.2)(data))
+    is_cold = data["item"].is_cold
+    assert 0 < int(is_cold.sum()) < 40
+    data = AddItems(features, k=3)(data)
+    assert data["item"].is_cold.tolist() == [*is_cold.tolist(), *4 * [True]]
 
 
 def test_known_item() -> None:

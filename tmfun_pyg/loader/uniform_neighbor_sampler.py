@@ -193,10 +193,11 @@ def _add_nodes(node: Tensor, found: Tensor) -> Tuple[Tensor, Tensor]:
     """Appends new nodes, and returns where among all those found are."""
     unique, inverse = torch.cat([node, found]).unique(return_inverse=True)
     size = node.numel()
-    local = torch.full_like(unique, -1)
-    local[inverse[:size]] = torch.arange(size)
-    is_new = local < 0
-    local[is_new] = torch.arange(size, unique.numel())
+    # The first place of each, since seeds may be repeated:
+    local = torch.full_like(unique, size)
+    local.scatter_reduce_(0, inverse[:size], torch.arange(size), "amin")
+    is_new = local == size
+    local[is_new] = torch.arange(int(is_new.sum())) + size
     return torch.cat([node, unique[is_new]]), local[inverse[size:]]
 
 

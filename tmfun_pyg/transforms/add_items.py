@@ -89,6 +89,9 @@ class AddItems(BaseTransform):
             if not mask.all():
                 item[f"mask_{name}"] = mask
         item.num_nodes = num_items + self.num_new
+        if "is_cold" in item:  # Of a data set that HoldOutItems() split.
+            is_cold = item.is_cold.new_ones(self.num_new)
+            item.is_cold = torch.cat([item.is_cold, is_cold])
         return data
 
     def _check(self, data: HeteroData, modalities: List[str]) -> None:

@@ -24,11 +24,12 @@ def check_at_least(
     r"""Checks an argument.
 
     Raises:
-        ValueError: If the value is less than :obj:`least`, or more than
-            :obj:`most`.
+        ValueError: If the value is less than :obj:`least`, more than
+            :obj:`most`, or infinite.
     """
-    if not least <= value <= most:
+    if not least <= value <= most or value == inf:
         bound = f"at most {most}" if value > most else f"at least {least}"
+        bound = "finite" if value == inf == most else bound
         raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 

@@ -22,8 +22,8 @@ def spmm(
     :meth:`torch_geometric.EdgeIndex.matmul` fails for bipartite graphs.
 
     The product is computed in the precision of the weights, at least single
-    precision if there are none, also under :class:`torch.autocast`: sums over
-    neighbors lose digits in half precision, and few sparse kernels offer it.
+    precision, also under :class:`torch.autocast`: sums over neighbors lose
+    digits in half precision, and few sparse kernels offer it.
 
     Args:
         edge_index (EdgeIndex): The places of the entries of :math:`\mathbf{A}`
@@ -38,8 +38,10 @@ def spmm(
             transposed matrix. (default: :obj:`False`)
     """
     if edge_weight is None:
-        dtype = torch.promote_types(x.dtype, torch.float)
-        edge_weight = x.new_ones(edge_index.size(1), dtype=dtype)
+        edge_weight = x.new_ones(edge_index.size(1))
+    edge_weight = edge_weight.to(
+        torch.promote_types(edge_weight.dtype, torch.float)
+    )
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(edge_weight.dtype)
         return _SpMM.apply(edge_weight, x, edge_index, transpose)

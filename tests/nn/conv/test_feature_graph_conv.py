@@ -86,6 +86,71 @@ def test_dense_reference_in_all_layouts(graph, gated):
         torch.testing.assert_close(conv(x, ei, weight, feat), expected)
 
 
+@pytest.mark.parametrize("order", ["unsorted", "row", "col"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_edge_index_without_its_size(order, normalize):
+    """The last nodes have no edges, from which PyG derives a size."""
+    edge_index = torch.tensor([[0, 1, 2, 2], [1, 0, 1, 0]])
+    perm = torch.arange(4)
+    if order != "unsorted":
+        perm = edge_index[["row", "col"].index(order)].argsort()
+    conv, x = FeatureGraphConv(3, normalize=normalize), torch.randn(5, 3)
+    for target, size in ((x, None), (torch.randn(4, 3), None), (None, (5, 7))):
+        index = EdgeIndex(
+            edge_index[:, perm],
+            sort_order=None if order == "unsorted" else order,
+        )
+        expected = conv((x, target), edge_index, size=size)
+        assert len(expected) == (7 if target is None else len(target))
+        for _ in range(2):  # The second time, PyG has derived a size.
+            out = conv((x, target), index, size=size)
+            torch.testing.assert_close(out, expected)
+            index.get_sparse_size()
+    with pytest.raises(ValueError, match=r"at most 2 source nodes.*\(got 3\)"):
+        conv(x[:2], index)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("gated", [False, True])
+def test_static_graph_in_all_layouts(graph, normalize, gated):
+    edge_index, edge_weight, _ = graph
+    conv = FeatureGraphConv(4, 3 if gated else None, normalize=normalize)
+    x, feat = torch.randn(2, 6, 4), torch.randn(6, 3) if gated else None
+    expected = torch.stack(
+        [conv(part, edge_index, edge_weight, feat) for part in x]
+    )
+    found = [conv(x, edge_index, edge_weight, feat)]
+    for index, weight in edge_indices(edge_index, edge_weight, (6, 6)).values():
+        found.append(conv(x, index, weight, feat))
+    for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
+        found.append(conv(x, adj_t, feat=feat))
+    for out in found:
+        torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16])
+def test_half_precision_is_that_of_the_input(graph, dtype):
+    edge_index, edge_weight, dense = graph
+    x, conv = torch.randn(6, 4).to(dtype), FeatureGraphConv(4)
+    ones = torch.ones_like(edge_weight)
+    for matrix, weight in (
+        (dense.ne(0).float(), None),
+        (dense, edge_weight),
+        (dense, edge_weight.to(dtype)),
+    ):
+        of_weight = dtype if weight is None else weight.dtype
+        expected = (matrix @ x.float()).to(
+            torch.promote_types(dtype, of_weight)
+        )
+        out = conv(x, edge_index, weight)
+        torch.testing.assert_close(out, expected, rtol=0.02, atol=0.02)
+        given = ones if weight is None else weight
+        for index, w in edge_indices(edge_index, given, (6, 6)).values():
+            out = conv(x, index, None if weight is None else w)
+            near = 0.0 if index.is_sorted_by_col else 0.02
+            torch.testing.assert_close(out, expected, rtol=near, atol=near)
+
+
 def test_without_weights_all_edges_count_one(graph):
     edge_index, edge_weight, dense = graph
     x = torch.randn(6, 4)
@@ -356,8 +421,8 @@ def test_bf16_autocast_sums_in_full_precision(graph, weighted):
         weight, dense = None, dense.ne(0).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = conv(x, ei, weight)
-    assert out.dtype == torch.float
-    torch.testing.assert_close(out, dense @ x.float())
+    assert out.dtype == (torch.float if weighted else torch.bfloat16)
+    torch.testing.assert_close(out, (dense @ x.float()).to(out.dtype))
 
 
 def test_bf16_autocast_with_a_gate_is_near(graph):

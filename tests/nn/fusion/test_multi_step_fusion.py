@@ -105,6 +105,9 @@ def test_errors():
     x = torch.randn(5, 8)
     with pytest.raises(ValueError, match=r"'sources' must .* 2 steps"):
         MultiStepFusion(8, 2)(x, [x])
+    for source in (x[:1], x[:, :1]):
+        with pytest.raises(ValueError, match=r"'sources' .* 'x', \[5, 8\] \("):
+            MultiStepFusion(8, 1)(x, [source])
     with pytest.raises(ValueError, match="'masks' must have one entry"):
         MultiStepFusion(8, 1)(x, [x], masks=[])
     with pytest.raises(ValueError, match="'query' must not be given"):

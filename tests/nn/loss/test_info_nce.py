@@ -187,3 +187,6 @@ def test_errors(views):
         info_nce(x, y, mask=torch.ones(5, dtype=torch.bool))
     with pytest.raises(ValueError, match="'temperature' must be positive"):
         info_nce(x, y, temperature=0)
+    for max_rows in (0, -1):
+        with pytest.raises(ValueError, match="'max_rows' must be at least 1"):
+            info_nce(x, y, max_rows=max_rows)

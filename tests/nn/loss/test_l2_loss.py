@@ -9,3 +9,4 @@ def test_by_hand():
     loss = L2Loss(0.5)
     expected = 0.5 * ((2 + 4) / 2 + (1 + 9 + 2 + 9) / 2)
     assert loss(pos_emb, neg_emb).item() == expected
+    assert str(loss) == "L2Loss(weight=0.5)"

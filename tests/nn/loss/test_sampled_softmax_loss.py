@@ -25,3 +25,10 @@ def test_large_scores():
     user = torch.full((1, 1), 1e4)
     loss = SampledSoftmaxLoss(1)(user, user, user.view(1, 1, 1))
     torch.testing.assert_close(loss, torch.tensor(2.0).log())
+
+
+def test_number_of_negatives():
+    assert str(SampledSoftmaxLoss(4)) == "SampledSoftmaxLoss(num_negatives=4)"
+    for number in (0, -1):
+        with pytest.raises(ValueError, match="'num_negatives' must be at leas"):
+            SampledSoftmaxLoss(number)

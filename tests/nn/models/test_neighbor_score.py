@@ -38,7 +38,6 @@ def resident_mib():
 
 def fitted(graph, k):
     module = NeighborScore(graph["item"].num_nodes, k)
-    module.reset_parameters()
     module.fit(graph)
     torch.nn.init.constant_(module.log_weight, 0.7)
     return module
@@ -120,6 +119,23 @@ def test_users_are_no_witness_of_their_own_choice(k, shared):
     torch.testing.assert_close(found, scores * torch.tensor(0.7).exp())
     (grad,) = torch.autograd.grad(found.sum(), module.log_weight)
     torch.testing.assert_close(grad, found.sum().view(1))
+
+
+@pytest.mark.parametrize("num_rows", [0, 1])
+@pytest.mark.parametrize("num_users", [0, 1])
+def test_few_rows(num_rows, num_users):
+    """A process may have one user of a batch, or none, and negatives that all
+    share in one row, or none of its own.
+    """
+    _, graph = draw()
+    module = fitted(graph, 3)
+    edge_index = graph["user", "interacts", "item"].edge_index.as_tensor()
+    user, pos_item = edge_index[:, :num_users]
+    neg_item = torch.arange(5).expand(max(num_rows, num_users), -1)
+    found = module(graph, user, pos_item, neg_item)
+    assert found.shape == (num_users, 6)
+    every = module(graph, *edge_index, torch.arange(5).view(1, -1))
+    torch.testing.assert_close(found, every[:num_users])
 
 
 def test_sampled_users_stand_for_all_they_have():

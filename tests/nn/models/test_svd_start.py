@@ -91,6 +91,23 @@ def test_start_is_made_once(data):
     assert added_by_fit(model, graph)[0].abs().max() > 0
 
 
+def test_scores_are_fitted_once(data):
+    """Neither what has been trained, nor what is loaded is fitted anew."""
+    graph = ToRecGraph()(data)
+    model = TMFUN.from_data(graph, channels=2)
+    other = copy.deepcopy(model)
+    model.fit(graph)
+    weights = [model.content_score.log_weight, model.neighbor_score.log_weight]
+    assert all(weight.ne(0).all() for weight in weights)
+    for weight in weights:
+        torch.nn.init.constant_(weight, 0.5)
+    other.load_state_dict(model.state_dict())
+    for known in (model, other):
+        known.fit(graph)
+        assert known.content_score.log_weight.eq(0.5).all()
+        assert known.neighbor_score.log_weight.eq(0.5).all()
+
+
 def test_automatic_start(data, monkeypatch):
     """It begins with a number of interactions."""
     graph = ToRecGraph()(data)

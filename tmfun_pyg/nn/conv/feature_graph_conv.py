@@ -71,17 +71,19 @@ class FeatureGraphConv(MessagePassing):
 
     Shapes:
         - **input:**
-          node representations :math:`(|\mathcal{V}|, F)` or
-          :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))` if bipartite,
+          node representations :math:`(*, |\mathcal{V}|, F)` or
+          :math:`((*, |\mathcal{V_s}|, F), (*, |\mathcal{V_t}|, F))` if
+          bipartite,
           edge indices :math:`(2, |\mathcal{E}|)` or a sparse adjacency matrix
           of shape :math:`(|\mathcal{V_t}|, |\mathcal{V_s}|)`,
           edge weights :math:`(|\mathcal{E}|)` *(optional)*,
           features :math:`(|\mathcal{V_s}|, F_f)` *(with a gate)*
-        - **output:** node representations :math:`(|\mathcal{V}|, F)` or
-          :math:`(|\mathcal{V_t}|, F)` if bipartite
+        - **output:** node representations :math:`(*, |\mathcal{V}|, F)` or
+          :math:`(*, |\mathcal{V_t}|, F)` if bipartite
 
     Raises:
-        ValueError: If a size is not positive, or :obj:`flow` is another.
+        ValueError: If a size is not positive, or :obj:`flow` is not
+            :obj:`"source_to_target"`.
     """
 
     SUPPORTS_FUSED_EDGE_INDEX: Final[bool] = True
@@ -148,7 +150,9 @@ class FeatureGraphConv(MessagePassing):
         Raises:
             ValueError: If :obj:`feat` is missing with a gate or given without
                 one, or if :obj:`edge_weight` comes beside a sparse matrix,
-                which holds its weights itself.
+                which holds its weights itself, or if an
+                :class:`~torch_geometric.EdgeIndex` has another number of
+                nodes.
         """
         if edge_weight is not None and is_sparse(edge_index):
             raise ValueError(
@@ -156,10 +160,14 @@ class FeatureGraphConv(MessagePassing):
                 "the weights into the matrix"
             )
         pair: OptPairTensor = (x, x) if isinstance(x, Tensor) else x
-        is_weighted = edge_weight is not None
+        dtype = pair[0].dtype
+        if edge_weight is not None:
+            dtype = torch.promote_types(dtype, edge_weight.dtype)
+        if isinstance(edge_index, EdgeIndex):
+            edge_index = _sized(edge_index, pair, size, self.node_dim)
         if self.normalize:
             if size is None:
-                size = _size(edge_index, pair)
+                size = _size(edge_index, pair, self.node_dim)
             edge_index, edge_weight = _normalize(
                 edge_index, edge_weight, size, pair[0].dtype
             )
@@ -169,9 +177,8 @@ class FeatureGraphConv(MessagePassing):
         out = self.propagate(
             edge_index, x=pair, edge_weight=edge_weight, size=size
         )
-        # Weights that were made here are of single precision at least.
-        made = self.normalize and not is_weighted
-        return out.to(pair[0].dtype) if made else out
+        # Sums and degrees are of single precision at least.
+        return out if is_sparse(edge_index) else out.to(dtype)
 
     def apply_gate(
         self, x: Tensor, feat: Union[Tensor, OptPairTensor, None] = None
@@ -201,9 +208,13 @@ class FeatureGraphConv(MessagePassing):
         self, edge_index: Adj, x: OptPairTensor, edge_weight: OptTensor
     ) -> Tensor:
         """Propagates as one sparse product."""
+        by_node = x[0].movedim(self.node_dim, 0)
+        columns = by_node.flatten(1)
         if isinstance(edge_index, EdgeIndex):
-            return spmm(edge_index, x[0], edge_weight, transpose=True)
-        return pyg_spmm(edge_index, x[0], reduce="sum")
+            out = spmm(edge_index, columns, edge_weight, transpose=True)
+        else:
+            out = pyg_spmm(edge_index, columns, reduce="sum")
+        return out.unflatten(1, by_node.shape[1:]).movedim(0, self.node_dim)
 
     def __repr__(self) -> str:
         return (
@@ -212,12 +223,36 @@ class FeatureGraphConv(MessagePassing):
         )
 
 
-def _size(edge_index: Adj, x: OptPairTensor) -> Tuple[int, int]:
+def _sized(
+    edge_index: EdgeIndex, x: OptPairTensor, size: Size, dim: int
+) -> EdgeIndex:
+    """Returns the graph with as many nodes as the input has. What PyG derives
+    from the edges, if no size is given, leaves out the last isolated nodes.
+    """
+    known = edge_index.sparse_size()
+    dst = known[1] if size is None else size[1]
+    asked = x[0].size(dim), dst if x[1] is None else x[1].size(dim)
+    if asked == known:
+        return edge_index
+    for name, most, num in zip(("source", "target"), asked, known, strict=True):
+        if None not in (most, num) and num > most:
+            raise ValueError(
+                f"'edge_index' must have at most {most} {name} nodes, as 'x' "
+                f"or 'size' has (got {num})"
+            )
+    return EdgeIndex(
+        edge_index.as_tensor(),
+        sparse_size=asked,
+        sort_order=edge_index.sort_order,
+    )
+
+
+def _size(edge_index: Adj, x: OptPairTensor, dim: int) -> Tuple[int, int]:
     if is_sparse(edge_index):
         return edge_index.size(1), edge_index.size(0)
-    num_src = x[0].size(0)
+    num_src = x[0].size(dim)
     if x[1] is not None:
-        return num_src, x[1].size(0)
+        return num_src, x[1].size(dim)
     if (
         isinstance(edge_index, EdgeIndex)
         and None not in edge_index.sparse_size()
@@ -267,6 +302,7 @@ def _normalized_weight(
 ) -> Tensor:
     if weight is None:
         weight = torch.ones(src.numel(), dtype=dtype, device=src.device)
+    weight = weight.to(torch.promote_types(dtype, weight.dtype))
     out_degree = scatter(weight, src, dim_size=size[0], reduce="sum")
     in_degree = scatter(weight, dst, dim_size=size[1], reduce="sum")
     return (

@@ -41,7 +41,8 @@ class MultiStepFusion(torch.nn.Module):
             attention does without. (default: :obj:`None`)
         gate_bias (float or List[float], optional): The initial bias
             :math:`\mathbf{b}` of all gates or of each step's: negative values
-            begin with gates that are nearly closed. (default: :obj:`0.0`)
+            begin with gates that are nearly closed. Attention has none.
+            (default: :obj:`0.0`)
 
     Shapes:
         - **input:**
@@ -129,6 +130,11 @@ class MultiStepFusion(torch.nn.Module):
                 additionally return the share :math:`\mathbf{w}^{(t)}_n` of
                 each step, zero where a node lacks the source.
                 (default: :obj:`False`)
+
+        Raises:
+            ValueError: If there is not one source and mask for each step, a
+                source is of another shape than :obj:`x`, or :obj:`query` is
+                missing or not expected.
         """
         if masks is None:
             masks = [None] * self.num_steps
@@ -144,6 +150,11 @@ class MultiStepFusion(torch.nn.Module):
         gates = self._gates_of_query(query)
         shares: List[Tensor] = []
         for step, source, mask in zip(self.steps, sources, masks, strict=True):
+            if source.shape != x.shape:
+                raise ValueError(
+                    f"'sources' must be of the shape of 'x', {list(x.shape)} "
+                    f"(got {list(source.shape)})"
+                )
             if mask is not None:  # Merged with itself, a node stays as it is.
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):

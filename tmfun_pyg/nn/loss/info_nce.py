@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tmfun_pyg.utils.messages import check_positive
+from tmfun_pyg.utils.messages import check_count, check_positive
 
 # How many rows of a batch are contrasted at most: the cost grows with the
 # square.
@@ -57,7 +57,7 @@ def info_nce(
 
     Raises:
         ValueError: If the shapes differ, the views are empty, or
-            :obj:`temperature` is not positive.
+            :obj:`temperature` or :obj:`max_rows` is not positive.
         RuntimeError: If second derivatives are asked for.
     """
     if x.dim() != 2 or x.shape != y.shape or x.size(0) == 0:
@@ -73,6 +73,8 @@ def info_nce(
                 f"(got {list(tensor.shape)})"
             )
     check_positive("temperature", temperature)
+    if max_rows is not None:
+        check_count("max_rows", max_rows)
 
     part = slice(max_rows)
     x, y, same = x[part], y[part], [group[part] for group in same]

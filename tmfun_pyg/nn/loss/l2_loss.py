@@ -25,3 +25,7 @@ class L2Loss(torch.nn.Module):
         """
         parts = [emb.pow(2).sum() / emb.size(0) for emb in embeddings]
         return self.weight * torch.stack(parts).sum()
+
+    def extra_repr(self) -> str:
+        """Shows the options."""
+        return f"weight={self.weight}"

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tmfun_pyg.utils.messages import check_count
+
 
 class SampledSoftmaxLoss(torch.nn.Module):
     r"""The softmax over the positive item and :math:`N` negatives that all
@@ -23,12 +25,16 @@ class SampledSoftmaxLoss(torch.nn.Module):
     Args:
         num_negatives (int): The number :math:`N` of negatives: the first ones
             of a batch, or all of them if there are fewer.
+
+    Raises:
+        ValueError: If :obj:`num_negatives` is less than one.
     """
 
     name = "softmax"
 
     def __init__(self, num_negatives: int) -> None:
         super().__init__()
+        check_count("num_negatives", num_negatives)
         self.num_negatives = num_negatives
 
     def forward(
@@ -58,3 +64,7 @@ class SampledSoftmaxLoss(torch.nn.Module):
         if bias is not None:
             score = score + bias
         return -F.log_softmax(score, dim=1)[:, 0].mean()
+
+    def extra_repr(self) -> str:
+        """Shows the options."""
+        return f"num_negatives={self.num_negatives}"

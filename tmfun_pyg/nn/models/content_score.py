@@ -53,6 +53,7 @@ class ContentScore(torch.nn.Module):
             self.register_buffer(f"basis_{name}", torch.zeros(size, width))
             self.channels += width
         self.log_weight = torch.nn.Parameter(torch.empty(len(in_channels)))
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets the weights to one."""

@@ -54,7 +54,7 @@ class ItemContent(torch.nn.Module):
         )
         if item_graph:
             self.item_conv = FeatureGraphConv(channels)
-            self.graph_logit = torch.nn.Parameter(torch.empty(len(in_channels)))
+            self.graph_logit = torch.nn.Parameter(torch.zeros(len(in_channels)))
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""

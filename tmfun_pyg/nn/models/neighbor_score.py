@@ -52,6 +52,7 @@ class NeighborScore(torch.nn.Module):
         self.register_buffer("similarity", torch.zeros(size))
         self.register_buffer("similarity_to_others", torch.zeros(size))
         self.log_weight = torch.nn.Parameter(torch.empty(1))
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets the weight to one."""
@@ -127,7 +128,7 @@ class NeighborScore(torch.nn.Module):
         of_pos = graph.sums_of(
             user, pos_item, self.neighbor, self.similarity_to_others
         )
-        if neg_item.size(0) == 1 < user.numel():
+        if neg_item.size(0) == 1 != user.numel():
             of_neg = self._of_shared(graph, user, pos_item, neg_item[0], is_own)
         else:
             of_neg = self._of_own(graph, user, pos_item, neg_item)

@@ -248,9 +248,13 @@ class TMFUN(MultimodalModel):
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
         interactions best, without the embeddings. What :obj:`svd_start` asks
-        for is added to these.
+        for is added to these. A model that was fitted or loaded before stays
+        as it is.
         """
+        is_drawn = self.is_drawn
         super().fit(data)
+        if not is_drawn:
+            return
         parts = [self.content_score, self.neighbor_score]
         found = [part for part in parts if part is not None]
         for part in found:
