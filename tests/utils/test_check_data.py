@@ -105,7 +105,7 @@ def drop_pairs(data: HeteroData) -> None:
         ),
         (
             set_similar("edge_index", torch.tensor([[0, 0, 2], [1, 1, 3]])),
-            f"{SIMILAR}.edge_index must hold each pair once (got 1 more)",
+            f"{SIMILAR}.edge_index must hold each pair once (got 1 repeated)",
         ),
         (
             set_similar("edge_weight", torch.ones(2)),

@@ -28,7 +28,7 @@ class ContentKNN(RankingModel):
 
     The features come standardized item by item, as
     :class:`~tmfun_pyg.transforms.ToRecGraph` leaves them. A modality is
-    centred over the warm items that have it.
+    centered over the warm items that have it.
 
     The baseline for cold items. It has no
     parameters and needs no training. The score is the inner product of the
@@ -78,7 +78,7 @@ class ContentKNN(RankingModel):
 
 
 def unit_features(data: HeteroData) -> List[Tensor]:
-    r"""Returns the features of all items by modality, centred over the warm
+    r"""Returns the features of all items by modality, centered over the warm
     items and brought to length 1, zero where an item lacks them.
 
     Args:

@@ -30,7 +30,7 @@ class ContentRidge(RankingModel):
 
     where :math:`\mathbf{r}_u` are the interactions of user :math:`u` with the
     warm items, and the rows :math:`\mathbf{f}_i` of :math:`\mathbf{F}` hold
-    the features of all modalities side by side, each centred over the warm
+    the features of all modalities side by side, each centered over the warm
     items and brought to unit length as in
     :class:`~tmfun_pyg.baselines.ContentKNN`.
 

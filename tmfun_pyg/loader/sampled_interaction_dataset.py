@@ -41,7 +41,8 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             loss = sum(model.loss(batch, user.src_index, *index).values())
 
     A batch is a :class:`~torch_geometric.data.HeteroData` of the sampled users
-    and items (:obj:`n_id`), their features, and the edges drawn by PyG's
+    and items (:obj:`n_id`), their features, and the edges drawn by
+    :class:`~tmfun_pyg.loader.UniformNeighborSampler`, in the format of PyG's
     :class:`~torch_geometric.loader.LinkNeighborLoader`. Items drawn from
     feature graphs are nodes of type :obj:`"similar_item"`. As in PyG,
     :obj:`src_index` of the users, :obj:`dst_pos_index` and

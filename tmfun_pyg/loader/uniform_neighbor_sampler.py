@@ -204,6 +204,6 @@ def _add_nodes(node: Tensor, found: Tensor) -> Tuple[Tensor, Tensor]:
 def _refuse_times(index: Union[NodeSamplerInput, EdgeSamplerInput]) -> None:
     if index.time is not None:
         raise ValueError(
-            f"UniformNeighborSampler knows no times: leave out the time of "
+            f"UniformNeighborSampler ignores time: leave out the time of "
             f"the {'nodes' if isinstance(index, NodeSamplerInput) else 'edges'}"
         )

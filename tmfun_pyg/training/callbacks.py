@@ -20,8 +20,8 @@ def default_callbacks(
             of the trainer's logger if not given. (default: :obj:`None`)
         patience (int, optional): The number of validations without a better
             result after which training ends. Those of the first epochs, as
-            many, do not count: what is fitted before training can stay ahead
-            of what is learned for some time. (default: :obj:`20`)
+            many as that, do not count: what is fitted before training can stay
+            ahead of what is learned for some time. (default: :obj:`20`)
     """
     return [
         _LateStopping(MONITOR, patience=patience, mode="max"),
@@ -48,7 +48,7 @@ def keep_last(dirpath: str) -> List[Callback]:
 
 
 class _LateStopping(EarlyStopping):
-    """Counts from the epoch on that is the patience."""
+    """Starts to count after as many epochs as the patience."""
 
     def on_train_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule

@@ -79,8 +79,8 @@ class InteractionDataModule(LightningDataModule):
             check_count("val_users", val_users)
         if num_workers > 0 and num_neighbors is None:
             raise ValueError(
-                f"'num_workers' must be 0 without 'num_neighbors', which they "
-                f"sample (got {num_workers})"
+                f"'num_workers' must be 0 without 'num_neighbors': workers "
+                f"only sample neighborhoods (got {num_workers})"
             )
         num_parts = 1
         if batch_size == "auto":

@@ -100,7 +100,7 @@ def find_best(
     if len(complete) == 0:
         raise ValueError(
             f"{path}: {name}: at least one of {budget} trials must not "
-            f"diverge (got none): is a rate too high?"
+            f"diverge (got none): try lower learning rates"
         )
     # The first of equals:
     return dict(max(complete, key=lambda trial: trial.value).params)

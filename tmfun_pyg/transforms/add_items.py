@@ -45,7 +45,7 @@ class AddItems(BaseTransform):
         sizes = {name: x.size(0) for name, x in features.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(
-                f"'features' must have as many rows for each modality (got "
+                f"'features' must have the same rows for all modalities (got "
                 f"{sizes})"
             )
         self.features = dict(features)

@@ -71,7 +71,9 @@ class AddUsers(BaseTransform):
     def forward(self, data: HeteroData) -> HeteroData:
         r"""Adds the users to :obj:`data`."""
         if not is_rec_graph(data) or is_sampled_batch(data):
-            raise ValueError("Apply AddUsers() after ToRecGraph(), to a whole")
+            raise ValueError(
+                "Apply AddUsers() after ToRecGraph(), to the whole graph"
+            )
         if "added" in data["user"]:
             raise ValueError("'data' has users of AddUsers() already")
         num_users, num_items = data["user"].num_nodes, data["item"].num_nodes

@@ -57,8 +57,8 @@ class FeatureGraph(BaseTransform):
     as the last of them counts as found). What it finds is compared without
     rounding errors. Features without any structure are too much for an
     index: if a search of a quarter of it does not find enough, there is a
-    warning, and the search is exact. So it is for up to 1,000 items. The same
-    items are drawn and the same index is built in each run.
+    warning, and the search is exact. Up to 1,000 items are always searched
+    exactly. The same items are drawn and the same index is built in each run.
 
     Args:
         k (int, optional): The number of neighbors. (default: :obj:`10`)

@@ -53,10 +53,10 @@ class ToRecGraph(BaseTransform):
     * :obj:`data['user'].mask` says which users have an item with content, and
       :obj:`data['user'].scale` is what turns normalized sums over such items
       into means.
-    * :obj:`data.is_complete` says whether nobody lacks any content, and
-      :obj:`data.has_cold` whether there are items without a training
-      interaction. Both are plain booleans, so that a step need not wait for
-      the device to know.
+    * :obj:`data.is_complete` says whether all users and items have all
+      modalities, and :obj:`data.has_cold` whether there are items without a
+      training interaction. Both are plain booleans, so that a step need not
+      wait for the device to know.
 
     In a batch of :class:`~tmfun_pyg.loader.SampledInteractionDataset`, the
     sources of the feature graphs are nodes of the type :obj:`'similar_item'`.

@@ -127,7 +127,7 @@ def check_pairs(name: str, pairs: Tensor, size: Tuple[int, int]) -> Tensor:
     repeated = pairs.size(1) - (pairs[0] * size[1] + pairs[1]).unique().numel()
     if repeated > 0:
         raise ValueError(
-            f"{name} must hold each pair once (got {repeated} more): "
-            f"torch_geometric.utils.coalesce leaves one of each"
+            f"{name} must hold each pair once (got {repeated} repeated): "
+            f"torch_geometric.utils.coalesce removes them"
         )
     return pairs

@@ -77,11 +77,11 @@ def exact_neighbors(
         return _search_in_float64(q, square, rows, k, block_size)
 
     # Another origin leaves distances as they are and lessens rounding errors.
-    centred = q - q.mean(dim=0)
-    norm = _square(centred)
+    centered = q - q.mean(dim=0)
+    norm = _square(centered)
     bound = _bound_error(q.size(1), norm)
-    y, norm = centred.float(), norm.float()
-    del centred
+    y, norm = centered.float(), norm.float()
+    del centered
 
     found, proven = [], []
     # Memory for a new block of scores costs more than what is written to it.

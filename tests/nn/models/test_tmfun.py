@@ -388,6 +388,8 @@ def test_errors(data, graph, batch):
         match = rf"'{name}_weight' must be at least 0 \(got -0.1\)"
         with pytest.raises(ValueError, match=match):
             TMFUN.from_data(data, **{f"{name}_weight": -0.1})
+        with pytest.raises(ValueError, match=rf"{name}_weight. must be finite"):
+            TMFUN.from_data(data, **{f"{name}_weight": float("inf")})
     for value in (0.0, float("nan")):
         with pytest.raises(ValueError, match="'temperature' must be positive"):
             TMFUN.from_data(data, temperature=value)

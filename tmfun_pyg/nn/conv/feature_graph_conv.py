@@ -51,8 +51,8 @@ class FeatureGraphConv(MessagePassing):
         d^{\textrm{in}}_i = \sum_j a_{ji}
 
     An :class:`~torch_geometric.EdgeIndex` sorted by column is multiplied as
-    one sparse product, forward and backward. :meth:`torch.compile` takes the
-    layer whole where the graph is a plain :obj:`edge_index`.
+    one sparse product, forward and backward. :meth:`torch.compile` has
+    no graph breaks if the graph is a plain :obj:`edge_index`.
 
     Args:
         channels (int): Size of the node representations.
@@ -135,7 +135,7 @@ class FeatureGraphConv(MessagePassing):
         Args:
             x (torch.Tensor or (torch.Tensor, torch.Tensor)): The node
                 representations, or those of source and target nodes, where the
-                latter are only read for their number and may be :obj:`None`.
+                latter only tell how many there are, and may be :obj:`None`.
             edge_index (torch.Tensor or SparseTensor): The graph, in any
                 layout of PyG. Sparse matrices are transposed, as PyG has it.
             edge_weight (torch.Tensor, optional): The edge weights
@@ -178,7 +178,7 @@ class FeatureGraphConv(MessagePassing):
             edge_index, x=pair, edge_weight=edge_weight, size=size
         )
         # Sums and degrees are of single precision at least.
-        return out if is_sparse(edge_index) else out.to(dtype)
+        return out.to(dtype)
 
     def apply_gate(
         self, x: Tensor, feat: Union[Tensor, OptPairTensor, None] = None

@@ -107,9 +107,9 @@ class ContentFusion(torch.nn.Module):
     def source_weights(
         self, sources: Sequence[Tensor], query: Tensor, mask: OptTensor = None
     ) -> Tensor:
-        r"""Returns what :meth:`forward` multiplies each channel of each source
-        with in all, of shape :math:`(N, S, F)`: the sum over the sources of
-        these times the sources is the fused representation.
+        r"""Returns the total weight that :meth:`forward` gives to each channel
+        of each source, of shape :math:`(N, S, F)`: the sum over the sources
+        of these times the sources is the fused representation.
 
         Args:
             sources (List[torch.Tensor]): As in :meth:`forward`.

@@ -163,10 +163,11 @@ class _InfoNCE(torch.autograd.Function):
     def backward(
         ctx: Any, grad: Tensor
     ) -> Tuple[Tensor, Tensor, None, None, None]:
-        # "once_differentiable" lets pass what a constant gradient comes into:
+        # "once_differentiable" misses the case of a constant gradient:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "info_nce has no second derivatives: leave out 'create_graph'"
+                "info_nce cannot be differentiated twice: leave out "
+                "'create_graph'"
             )
         x_grad, y_grad = ctx.saved_tensors
         return grad * x_grad, grad * y_grad, None, None, None

@@ -42,8 +42,8 @@ class ColdItems:
         c_{ij} = \sum_{u \in \mathcal{N}_i \cap \mathcal{N}_j} \frac{1}{d_u}
         \ \ (i \neq j), \qquad c_{ii} = 0
 
-    Items are left out of their own account, since a cold one has to be found
-    by others. Of :math:`\mathbf{M}`, the largest positive eigenvalues
+    An item does not count towards its own estimate, since a cold one has to be
+    found by others. Of :math:`\mathbf{M}`, the largest positive eigenvalues
     are kept, :math:`\mathbf{M} \approx \mathbf{B} \mathbf{B}^{\top}`, which
     gives all items and users a profile:
 
@@ -200,7 +200,7 @@ class ColdItems:
         return zip(self.data.modalities, masks, strict=False)
 
     def _content(self) -> Tensor:
-        """Returns the centred features of all items, in double precision."""
+        """Returns the centered features of all items, in double precision."""
         parts = [
             (self.data["item"][f"x_{name}"] - mean) * mask.view(-1, 1)
             for (name, mask), mean in zip(

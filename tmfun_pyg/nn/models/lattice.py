@@ -48,7 +48,7 @@ class LATTICE(LearnedGraphModel):
     The loss is that of BPR with an L2 term. Our reading: the :math:`k` items
     are searched once an epoch, exactly and without a matrix of all pairs, and
     their cosines computed in each step, so that they have gradients in all of
-    them. An item is none of its own neighbors, cosines below zero count as
+    them. An item is never its own neighbor, cosines below zero count as
     zero, the feature graphs have the weights that
     :class:`tmfun_pyg.transforms.FeatureGraph` gave them, and the L2 term is
     on the ID embeddings of a batch. Features are constants, brought to zero

@@ -42,7 +42,7 @@ class LearnedGraph(torch.nn.Module):
 
     Our reading: who is similar to whom is found by :meth:`search`, exactly
     and block by block, and kept as state; how similar they are is computed in
-    each step, with gradients. An item is none of its own neighbors, as in
+    each step, with gradients. An item is never its own neighbor, as in
     :class:`tmfun_pyg.transforms.FeatureGraph`, and similarities below zero,
     for which there is no square root of a degree, count as zero.
 

@@ -32,7 +32,7 @@ class NeighborScore(torch.nn.Module):
     :math:`s_{ji}` with one user less in common; those that a single user
     chose come last.
 
-    In training, a user is no witness of the own choice: for the positive item
+    In training, a user's own choice is no evidence: for the positive item
     of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one less, and it
     is no item of :math:`\mathcal{N}_u`.
 
