@@ -13,15 +13,12 @@ from tmfun_pyg.loader.uniform_neighbor_sampler import UniformNeighborSampler
 from tmfun_pyg.transforms.to_rec_graph import (
     INTERACTS,
     REVERSE,
+    SIMILAR,
     ToRecGraph,
     is_rec_graph,
 )
 from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.seeded import seeded
-
-# Similar items are read, but not what is around them in turn. As nodes of a
-# type of their own, into which no edges lead, they end the sampling.
-SIMILAR = "similar_item"
 
 
 class SampledInteractionDataset(Dataset[HeteroData]):

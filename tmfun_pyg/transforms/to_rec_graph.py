@@ -19,6 +19,9 @@ from tmfun_pyg.utils.spmm import spmm
 from tmfun_pyg.utils.standard_rows import standard_rows
 
 REVERSE = ("item", "rev_interacts", "user")
+# Similar items of a sample. What is around them in turn is not read: as nodes
+# of a type of their own, into which no edges lead, they end the sampling.
+SIMILAR = "similar_item"
 
 
 @functional_transform("to_rec_graph")
@@ -75,8 +78,7 @@ class ToRecGraph(BaseTransform):
         r"""Writes what models read."""
         if is_rec_graph(data):
             raise ValueError("'data' is a graph of ToRecGraph() already")
-        is_sampled = is_sampled_batch(data)
-        source = "similar_item" if is_sampled else "item"
+        is_sampled, source = is_sampled_batch(data), similar_source(data)
         if is_sampled:
             _weigh_drawn_interactions(data)
         else:
@@ -126,6 +128,15 @@ def is_sampled_batch(data: HeteroData) -> bool:
         data (HeteroData): The graph.
     """
     return "n_id" in data["item"]
+
+
+def similar_source(data: HeteroData) -> str:
+    r"""Returns the type of the nodes that feature graphs lead from.
+
+    Args:
+        data (HeteroData): The graph.
+    """
+    return SIMILAR if is_sampled_batch(data) else "item"
 
 
 def set_interactions(

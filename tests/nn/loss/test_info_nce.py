@@ -171,7 +171,9 @@ def test_second_derivatives_are_refused(views):
     x = views[0].clone().requires_grad_()
     for scale in (1.0, torch.ones((), requires_grad=True)):
         loss = scale * info_nce(x, views[1])
-        with pytest.raises(RuntimeError, match="cannot be differentiated twice"):
+        with pytest.raises(
+            RuntimeError, match="cannot be differentiated twice"
+        ):
             torch.autograd.grad(loss, x, create_graph=True)
 
 

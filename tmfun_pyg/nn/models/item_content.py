@@ -7,7 +7,7 @@ from torch_geometric.nn.inits import reset, zeros
 
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.models.similar import similar
-from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.transforms.to_rec_graph import similar_source
 
 
 class ItemContent(torch.nn.Module):
@@ -75,7 +75,7 @@ class ItemContent(torch.nn.Module):
             source_id (torch.Tensor): Those of the sources of the feature
                 graphs, the items themselves but in a sampled batch.
         """
-        source = data["similar_item" if is_sampled_batch(data) else "item"]
+        source = data[similar_source(data)]
         pair = (source_id, None)
         out: List[Tensor] = []
         for name, conv in self.convs.items():

@@ -4,7 +4,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import EdgeStorage
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
-from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch, modalities_of
+from tmfun_pyg.transforms.to_rec_graph import modalities_of, similar_source
 from tmfun_pyg.utils.messages import check_at_least
 
 
@@ -105,8 +105,7 @@ class MultimodalModel(EmbeddingModel):
                     f"read features of {x.dtype}: train in the precision "
                     f"'bf16-mixed', '32-true' or '64-true'"
                 )
-            source = "similar_item" if is_sampled_batch(data) else "item"
-            edge_type = (source, f"similar_{name}", "item")
+            edge_type = (similar_source(data), f"similar_{name}", "item")
             if self.reads_feature_graphs and edge_type not in data.edge_types:
                 raise ValueError(
                     f"'data' has no edges {edge_type}: apply "

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.transforms.to_rec_graph import similar_source
 
 
 class Similar(NamedTuple):
@@ -28,6 +28,5 @@ def similar(data: HeteroData, modality: str) -> Similar:
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
         modality (str): The modality.
     """
-    source = "similar_item" if is_sampled_batch(data) else "item"
-    store = data[source, f"similar_{modality}", "item"]
+    store = data[similar_source(data), f"similar_{modality}", "item"]
     return Similar(store.edge_index, store.edge_weight)

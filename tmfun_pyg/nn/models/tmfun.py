@@ -17,7 +17,7 @@ from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import fit_weights
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
-from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.transforms.to_rec_graph import SIMILAR, is_sampled_batch
 from tmfun_pyg.utils.messages import check_at_least, check_positive
 from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
@@ -433,8 +433,8 @@ class TMFUN(MultimodalModel):
         """Returns the ID embeddings of the sources of the feature graphs."""
         if not is_sampled_batch(data) or not self.reads_feature_graphs:
             return item_id
-        source_id = rows_of(self.item_embedding, data["similar_item"].n_id)
-        return _without_cold(source_id, data, "similar_item")
+        source_id = rows_of(self.item_embedding, data[SIMILAR].n_id)
+        return _without_cold(source_id, data, SIMILAR)
 
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
