@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,20 @@ def test_known_scores(make_recommender: Any, features: Any) -> None:
     found, expected = more.recommend(items=old), recommender.recommend()
     assert (found.item_id == expected.item_id).all()
     assert (found.score == expected.score).all()
+
+
+def test_items_that_were_cold(make_recommender: Any, features: Any) -> None:
+    """They get the estimates of ColdItems, and warm items keep their scores."""
+    ids = ["i90", "i91", "i92"]
+    recommender = make_recommender(cold=(ids, features))
+    one = {name: x[:1] for name, x in features.items()}
+    more = recommender.add_items(["x"], one)
+    estimated = replace(recommender, cold_items=True)
+    before, after = all_scores(recommender), all_scores(more)
+    assert torch.equal(after[:, :NUM_ITEMS], before[:, :NUM_ITEMS])
+    cold = after[:, NUM_ITEMS:-1]
+    assert torch.allclose(cold, all_scores(estimated)[:, NUM_ITEMS:], rtol=1e-4)
+    assert not torch.allclose(cold, before[:, NUM_ITEMS:], rtol=0.1)
 
 
 @pytest.mark.parametrize("cls", [TMFUN, ContentKNN, ContentRidge])
