@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from tmfun_pyg.cli.main import main
+from tmfun_pyg.nn import TMFUN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
+from tmfun_pyg.training import DatasetOptions
 
 NUM_USERS = 60
 pytestmark = pytest.mark.usefixtures("recommender")
@@ -92,6 +94,27 @@ def test_recommend(recommender: Recommender, capsys: Any) -> None:
     Path("users.txt").write_text("3\n\n4\n", encoding="utf-8")
     assert main(args) == 1
     assert "'users.txt', line 2 must be an id" in capsys.readouterr().err
+
+
+def test_checkpoint_without_source(folder: Path, capsys: Any) -> None:
+    """Is read with --root; rows of zeros are of items without the modality."""
+    features = np.load("toy/visual_feat.npy")
+    features[3] = 0
+    np.save("toy/visual_feat.npy", features)
+    source = DatasetOptions("toy", zero_rows="mask")
+    model = TMFUN.from_data(source.load()[0], channels=8)
+    recommender = Recommender(model, source.load())
+    recommender.save("a.ckpt")
+    args = ["recommend", "--ckpt", "a.ckpt", "--out", "out.csv", "--k", "3"]
+    assert main(args) == 1
+    assert "has no source: pass --root\n" in capsys.readouterr().err
+    assert main([*args, "--root", "toy"]) == 0
+    items = [int(row["item_id"]) for row in read_rows()]
+    assert items == recommender.recommend(k=3).item_id.ravel().tolist()
+    # An option that the command does not have is no advice:
+    assert main([*args, "--ckpt", "c.ckpt"]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("all-zero rows (got 1 item(s): 3)\n")
 
 
 def test_history(recommender: Recommender, capsys: Any) -> None:

@@ -1,5 +1,6 @@
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +127,27 @@ def test_saved(tmp_path: Path, source: DatasetOptions, cls: Any) -> None:
 def test_cold_items(
     tmp_path: Path, make_recommender: Any, features: Any
 ) -> None:
-    more = make_recommender().add_items(["x", "y", "z"], features)
-    more.save(tmp_path / "a.ckpt")
+    """Are saved if they are in the data set, not if they were added."""
+    recommender = replace(make_recommender(), cold_items=True)
+    recommender.save(tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"a\.ckpt' .*give 'dataset'"):
         Recommender.load(tmp_path / "a.ckpt")
-    loaded = Recommender.load(tmp_path / "a.ckpt", more.dataset)
+    loaded = Recommender.load(tmp_path / "a.ckpt", recommender.dataset)
     assert loaded.cold_items
     assert loaded.source is None
-    found, expected = loaded.recommend(), more.recommend()
+    found, expected = loaded.recommend(), recommender.recommend()
     assert (found.item_id == expected.item_id).all()
     np.testing.assert_allclose(found.score, expected.score, rtol=1e-5)
+    one = {name: x[:1] for name, x in features.items()}
+    two = {name: x[1:] for name, x in features.items()}
+    more = recommender.add_items(["x"], one).add_items(["y", "z"], two)
+    more = replace(more, fallback="popular")
+    for larger in (more, Recommender(more.model, more.dataset)):
+        with pytest.raises(ValueError, match="export it, or prepare") as err:
+            larger.save(tmp_path / "b.ckpt")
+        assert "(got 3 item(s): x, y, z)" in str(err.value)
+    assert not (tmp_path / "b.ckpt").exists()
+    recommender.save(tmp_path / "b.ckpt")
 
 
 def test_other_data(tmp_path: Path, source: DatasetOptions) -> None:

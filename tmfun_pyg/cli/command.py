@@ -109,8 +109,9 @@ def load(
         raise ValueError("--name must come with --root")
     if root is not None:
         source = read_checkpoint(ckpt)["recommender"]["source"]
-        options = DatasetOptions(**(source or {}))
-        dataset = replace(options, root=root, name=name).load()
+        # Without one, rows of zeros can only mean that items lack a modality.
+        options = {**(source or {"zero_rows": "mask"}), "root": root}
+        dataset = DatasetOptions(**{**options, "name": name}).load()
     recommender = Recommender.load(ckpt, dataset)
     if torch.cuda.is_available():
         recommender.model.cuda()

@@ -32,6 +32,8 @@ class RecDataset(InMemoryDataset):
             seconds from 1970 on of each interaction of the log, of shape
             :obj:`[3, num_interactions]`, if its times are dates or numbers in
             one known unit.
+        num_added (int): The number of items at the end that were added in
+            memory, and that no file holds.
     """
 
     modalities: List[str]
@@ -41,6 +43,7 @@ class RecDataset(InMemoryDataset):
     item_table: pd.DataFrame
     projections: Dict[str, Tensor]
     interaction_times: Optional[Tensor] = None
+    num_added: int = 0
     _fingerprint: Optional[str] = None
 
     @property
@@ -68,6 +71,7 @@ class RecDataset(InMemoryDataset):
         """
         out = copy.copy(self)
         out.data, out.item_ids, out._fingerprint = data, item_ids, None
+        out.num_added += len(item_ids) - len(self.item_ids)
         out.item_table = self.item_table.reindex(
             range(len(item_ids)), fill_value=""
         )

@@ -494,8 +494,12 @@ class Recommender:
         self, item_ids: Sequence[Any], features: Dict[str, Any], k: int = 10
     ) -> "Recommender":
         r"""Returns a recommender that knows further items, cold ones, which
-        are scored by their content. The scores of all others are what they
-        were.
+        are scored by their content. The scores of warm items are what they
+        were; items that were cold before are from now on scored by the
+        estimates of :class:`~tmfun_pyg.nn.ColdItems`, as with
+        :obj:`cold_items=True`, where the model has such. The added items are
+        in no data set: :meth:`save` refuses such a recommender, and
+        :meth:`export` writes them.
 
         Args:
             item_ids (Sequence[int or str]): The raw ids of the cold items.
@@ -591,14 +595,25 @@ class Recommender:
         )
 
     def save(self, path: Any) -> None:
-        r"""Writes a checkpoint, as training does.
+        r"""Writes a checkpoint, as training does. It names the data set, which
+        therefore has to hold all items: those of :meth:`add_items` are in
+        none.
 
         Args:
             path (str): The file to write.
 
         Raises:
+            ValueError: If there are items of :meth:`add_items`.
             OSError: If the file cannot be written.
         """
+        num_added = self.dataset.num_added
+        if num_added > 0:
+            added = name_items(self.dataset.item_ids[-num_added:])
+            raise ValueError(
+                f"A recommender with added items cannot be saved, as no data "
+                f"set holds them (got {added}): export it, or prepare the data "
+                f"set again with them and train"
+            )
         weights = self.model.state_dict().items()
         checkpoint = {
             **describe_run(self.model, self.dataset, self.source),
