@@ -62,6 +62,44 @@ def test_items_without_the_modality() -> None:
         recommender.similar_items([3], by="c")
 
 
+@pytest.mark.parametrize("by", ["embedding", "a", "content"])
+def test_equal_items(by: str) -> None:
+    """Each is the first of its own list, of k entries."""
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    log = {"user_id": np.arange(240) // 6, "item_id": np.arange(240) % 30}
+    x = {"a": rng.normal(size=(5, 7)).repeat(6, 0), "b": np.ones((30, 3))}
+    dataset = MultimodalRecDataset.from_interactions(pandas.DataFrame(log), x)
+    recommender = Recommender(LightGCN.from_data(dataset[0]), dataset)
+    item_emb = recommender.scorer.item_emb
+    item_emb[:] = item_emb[:5].repeat_interleave(6, 0)
+    found, score = recommender.similar_items(range(30), 4, by)
+    assert found[:, 0].tolist() == [*range(30)]
+    assert (found // 6 == np.arange(30)[:, None] // 6).all()
+    assert (np.diff(score) <= 0).all()
+    np.testing.assert_allclose(score, 0.5 if by == "content" else 1, atol=1e-6)
+    # Where it may be: 7 is of those allowed, 8 is not, and 20 is left out.
+    found, _ = recommender.similar_items(
+        [7, 8, 20], 2, by, items=[6, 7, 18, 19, 20], exclude_items=[20]
+    )
+    assert found.tolist() == [[7, 6], [6, 7], [18, 19]]
+    groups = {item: item // 6 for item in range(30)}
+    found, _ = recommender.similar_items(
+        range(30), 3, by, max_per_group=1, groups=groups
+    )
+    assert found[:, 0].tolist() == [*range(30)]
+    assert [len({*row // 6}) for row in found] == [3] * 30
+
+
+def test_equal_users(make_recommender: Any) -> None:
+    recommender = make_recommender(LightGCN)
+    recommender.scorer.user_emb[:] = recommender.scorer.user_emb[3]
+    users = recommender.dataset.user_ids
+    found, score = recommender.similar_users(users, 2)
+    assert found[:, 0].tolist() == users.tolist()
+    np.testing.assert_allclose(score, 1, atol=1e-6)
+
+
 @pytest.mark.parametrize("by", ["embedding", "content"])
 def test_filters(make_recommender: Any, by: str) -> None:
     recommender = make_recommender(TMFUN)

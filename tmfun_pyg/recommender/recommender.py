@@ -381,12 +381,13 @@ class Recommender:
         groups: Optional[Mapping[Any, Any]] = None,
     ) -> Tuple[np.ndarray, np.ndarray]:
         r"""Finds the items that are most similar to some items, by the cosine
-        of embeddings or of features. Each item is in its own list. An item
-        whose embedding or features are zero, as of items that lack the
-        modality, is similar to none: it is in no list, and its own is empty.
-        In a model that reads no features, the embedding of an item without a
-        training interaction means nothing. By embedding, such items are in no
-        list, after one warning.
+        of embeddings or of features. Each item that may be in a list is the
+        first of its own, also beside items of equal vectors. An item whose
+        embedding or features are zero, as of items that lack the modality, is
+        similar to none: it is in no list, and its own is empty. In a model
+        that reads no features, the embedding of an item without a training
+        interaction means nothing. By embedding, such items are in no list,
+        after one warning.
 
         Embeddings of one channel, as of
         :class:`~tmfun_pyg.baselines.MostPopular`, are refused: they are all
@@ -437,7 +438,7 @@ class Recommender:
         self, ids: Iterable[Any], k: int = 10
     ) -> Tuple[np.ndarray, np.ndarray]:
         r"""Finds the users whose embeddings have the largest cosine
-        similarity with those of some users. Each user is in the own list.
+        similarity with those of some users. Each is the first of the own list.
         Users without a training interaction, of whom the model knows
         nothing, are in no list, and their own are empty.
 

@@ -16,18 +16,22 @@ from tmfun_pyg.utils.messages import check_count, name_items
 
 
 class SimilarityScorer:
-    r"""Scores by inner product, with :obj:`-inf` where either vector is zero:
-    a :class:`~tmfun_pyg.utils.retrieval.Scorer`.
+    r"""Scores by inner product, with :obj:`-inf` where either vector is zero,
+    and :obj:`inf` for each with itself, so that it is the first of its own
+    list, also beside equal vectors: a
+    :class:`~tmfun_pyg.utils.retrieval.Scorer`.
 
     Args:
-        query (torch.Tensor): The vectors of those who ask, of shape
+        query (torch.Tensor): The vectors of all who may ask, of shape
             :obj:`[num_users, channels]`.
         vector (torch.Tensor): The vectors of those found, of shape
             :obj:`[num_items, channels]`.
+        index (torch.Tensor): Which of all these are, of shape
+            :obj:`[num_items]`.
     """
 
-    def __init__(self, query: Tensor, vector: Tensor) -> None:
-        self.query, self.vector = query, vector
+    def __init__(self, query: Tensor, vector: Tensor, index: Tensor) -> None:
+        self.query, self.vector, self.index = query, vector, index
         self.is_zero = ~vector.any(dim=1)
         self.num_users, self.num_items = len(query), len(vector)
         self.device = vector.device
@@ -36,11 +40,13 @@ class SimilarityScorer:
         r"""Returns the scores of all items for some users."""
         query = self.query[user]
         nothing = ~query.any(dim=1, keepdim=True) | self.is_zero
-        return (query @ self.vector.t()).masked_fill(nothing, -torch.inf)
+        score = query @ self.vector.t()
+        score.masked_fill_(user.view(-1, 1) == self.index, torch.inf)
+        return score.masked_fill_(nothing, -torch.inf)
 
     def select(self, item: Tensor) -> "SimilarityScorer":
         r"""Returns what scores some of the items only."""
-        return SimilarityScorer(self.query, self.vector[item])
+        return SimilarityScorer(self.query, self.vector[item], self.index[item])
 
 
 @torch.no_grad()
@@ -52,7 +58,8 @@ def most_similar(
     item_filter: Optional[ItemFilter] = None,
 ) -> Tuple[np.ndarray, np.ndarray]:
     r"""Returns the raw ids and the scores of those whose vectors have the
-    largest inner products, both of shape :obj:`[num_ids, k]`.
+    largest inner products, both of shape :obj:`[num_ids, k]`, each first in
+    its own list if it may be there.
 
     Args:
         vector (torch.Tensor): The vectors of all, zero of those that are in
@@ -67,13 +74,19 @@ def most_similar(
     check_list("ids", ids)
     asked = ids_as_text("ids", ids)
     index = torch.from_numpy(raw_ids.find_some("ids", asked))
+    every = torch.arange(len(vector), device=vector.device)
     ranking = FilteredRanking(
-        SimilarityScorer(vector, vector), item_filter or ItemFilter(raw_ids)
+        SimilarityScorer(vector, vector, every),
+        item_filter or ItemFilter(raw_ids),
     )
     k = min(k, ranking.scorer.num_items)
     is_unknown = index < 0
     index = index.clamp(min=0).to(vector.device)
     score, found = ranking.topk(k, index, asked)
+    # At least the score of the next, whatever rounding makes of equal vectors:
+    own = vector[index].square().sum(dim=1)
+    own = own.maximum(score[:, 1]) if k > 1 else own
+    score[:, 0] = own.where(score[:, 0] == torch.inf, score[:, 0])
     score[is_unknown], found[is_unknown] = -torch.inf, -1
     return ids_or_none(raw_ids.ids, found.cpu().numpy()), score.cpu().numpy()
 
