@@ -51,6 +51,21 @@ def title(raw: Any) -> str:
     return "" if int(raw) == 3 else f"Song ♪{raw}"
 
 
+def test_ids_given_twice(recommender: Recommender, capsys: Any) -> None:
+    """Count once, where they come first."""
+    write_ids("ids.txt", [7, 3, 7, 12, 3, 7])
+    assert run("recommend", "--users", "ids.txt", "--k", "2") == 0
+    assert capsys.readouterr().out == "out.csv: 3 users\n"
+    users = [row["user_id"] for row in read_rows()]
+    assert users == ["7", "7", "3", "3", "12", "12"]
+    assert run("similar", "--items", "ids.txt", "--k", "2") == 0
+    assert capsys.readouterr().out == "out.csv: 3 items\n"
+    rows = read_rows()
+    assert [row["item_id"] for row in rows] == users
+    found, _ = recommender.similar_items([7, 3, 12], 2)
+    assert [int(row["similar_id"]) for row in rows] == found.ravel().tolist()
+
+
 def test_recommend(recommender: Recommender, capsys: Any) -> None:
     write_ids("stock.txt", range(3, 30))
     write_ids("not.txt", [7, 9])

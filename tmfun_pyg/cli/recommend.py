@@ -101,7 +101,9 @@ def recommend(
     if history is None and replace:
         raise ValueError("--replace must come with --history")
     titles = recommender.titles if with_titles else None
-    asked = None if users == "all" else read_ids(users)
+    asked = None
+    if users != "all":
+        asked = [*dict.fromkeys(read_ids(users))]  # Each once.
     found = None
     if history is not None:
         if sep is not None:

@@ -50,7 +50,7 @@ def similar(
     titles = recommender.titles if with_titles else None
     every = recommender.dataset.item_ids
     if items != "all":
-        asked = np.array(read_ids(items))
+        asked = np.array([*dict.fromkeys(read_ids(items))])  # Each once.
     elif by == "embedding":
         asked = every[recommender.known_items.cpu().numpy()]
     else:
