@@ -190,13 +190,24 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     warn = ["--unknown", "warn"]
     args = ["recommend", "--ckpt", "c.ckpt", "--out", "out.csv"]
     args += ["--k", "3", "--history", "log.csv", "--exclude-items", "out.txt"]
+    advice = "; pass --unknown warn to go on without them\n"
+    assert main([*args[:-4], *args[-2:]]) == 1
+    error = capsys.readouterr().err
+    assert "'out.txt' must hold items of the data set, with ids su" in error
+    assert error.endswith(f"(got y){advice}")
     assert main(args) == 1
-    assert "(got 6 others: x, y, z, p, q, ...)" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "tmfun recommend: error: 'log.csv', column 'item_id' must hold items "
+        "of the data set, with ids such as 0 (got 6 others: x, y, z, p, q, "
+        f"...){advice}"
+    )
+    assert main([*args[:-4], "--items", "some.txt"]) == 1
+    assert "'some.txt' must hold items of the" in capsys.readouterr().err
     assert main([*args, *warn]) == 0
     err = capsys.readouterr().err
-    assert "warning: --history holds what is not in the data set" in err
+    assert "warning: 'log.csv', column 'item_id' holds what is not in th" in err
     assert "(got 6 others: x, y, z, p, q, ...)" in err
-    assert "warning: --exclude_items holds" in err
+    assert "warning: 'out.txt' holds what is not in the data set" in err
     history = {"a": [7], "b": []}
     found = recommender.recommend(k=3, history=history, exclude_items=[5])
     items = [int(row["item_id"]) for row in read_rows()]
@@ -205,11 +216,14 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     args = ["similar", "--ckpt", "c.ckpt", "--out", "out.csv", "--k", "2"]
     args += ["--items", "some.txt"]
     assert main(args) == 1
-    assert "error: --items must be in" in capsys.readouterr().err
-    assert main([*args[:-2], "--candidates", "some.txt"]) == 1
-    assert "error: --candidates must be in" in capsys.readouterr().err
+    assert "error: 'some.txt' must hold" in capsys.readouterr().err
+    for option in ("--candidates", "--exclude-items"):
+        assert main([*args[:-2], option, "some.txt"]) == 1
+        error = capsys.readouterr().err
+        assert "error: 'some.txt' must hold items of the data set" in error
+        assert error.endswith(f"(got x){advice}")
     assert main([*args, *warn]) == 0
-    assert "warning: --items holds" in capsys.readouterr().err
+    assert "warning: 'some.txt' holds" in capsys.readouterr().err
     rows = read_rows()
     similar, _ = recommender.similar_items([7, 5, 9], 2)
     assert [int(row["similar_id"]) for row in rows] == similar.ravel().tolist()
@@ -219,7 +233,10 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     args = ["score", "--ckpt", "c.ckpt", "--pairs", "pairs.csv"]
     args += ["--out", "out.csv"]
     assert main(args) == 1
-    assert "(got x)" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "tmfun score: error: 'pairs.csv', column 'item_id' must hold items of "
+        f"the data set, with ids such as 0 (got x){advice}"
+    )
     assert main([*args, *warn]) == 0
     rows = read_rows()
     assert [row["source"] for row in rows] == ["model", "", "model"]

@@ -235,7 +235,11 @@ def test_bad_histories(make_recommender: Any) -> None:
         ({"a": "i01"}, r"'history\[a\]' must be a list of ids \(got 'i01'\)"),
         ({"a": [1.5]}, r"'history\[a\]' must hold integers or strings"),
         ({1: ["i01"], "1": ["i02"]}, r"user once \(got twice, as text, 1\)"),
-        (unknown, r"such as i00 \(got 6 others: p, q, r, s, t, \.\.\.\)"),
+        (
+            unknown,
+            r"'items of history' must be in the data set, with ids such "
+            r"as i00 \(got 6 others: p, q, r, s, t, \.\.\.\)",
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             recommender.recommend(history=history)

@@ -4,6 +4,7 @@ from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple
 from tqdm import tqdm
 
 from tmfun_pyg.cli.command import with_options
+from tmfun_pyg.cli.unknown_ids import unknown_by_file
 from tmfun_pyg.datasets.features import read_features
 from tmfun_pyg.datasets.histories import read_histories
 from tmfun_pyg.datasets.id_files import read_ids, read_ids_of_rows
@@ -135,7 +136,12 @@ def recommend(
                     strangers.extend(chunk.user_id[~chunk.known].tolist())
                 bar.update(len(chunk.user_id))
 
-        count = write_recommendations(out, shown(), titles, k)
+        with unknown_by_file(
+            items=f"'{items}'",
+            exclude_items=f"'{exclude_items}'",
+            history=f"'{history}', column 'item_id'",
+        ):
+            count = write_recommendations(out, shown(), titles, k)
     print(f"{out}: {count['users']} users")
     if count["unknown"] > 0:
         print(

@@ -5,6 +5,7 @@ from typing import Dict, Iterator, Literal, Optional
 import numpy as np
 
 from tmfun_pyg.cli.command import with_options
+from tmfun_pyg.cli.unknown_ids import unknown_by_file
 from tmfun_pyg.datasets.pair_files import read_pairs
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
@@ -46,14 +47,11 @@ def score(
                     f"'{pairs}' must not have the column(s) "
                     f"{', '.join(taken)}, which are written"
                 )
-            try:
-                with warnings.catch_warnings():  # Told once, of all rows.
-                    warnings.simplefilter("ignore", UserWarning)
-                    found = recommender.score(
-                        frame["user_id"], frame["item_id"]
-                    )
-            except ValueError as err:
-                raise ValueError(f"'{pairs}': {err}") from err
+            where = f"'{pairs}', column 'item_id'"
+            with unknown_by_file(items=where), warnings.catch_warnings():
+                # Told once, of all rows.
+                warnings.simplefilter("ignore", UserWarning)
+                found = recommender.score(frame["user_id"], frame["item_id"])
             count["pairs"] += len(frame)
             count["unknown"] += int((~found.known).sum())
             users = frame["user_id"][~found.known].unique()

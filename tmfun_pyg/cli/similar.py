@@ -4,6 +4,7 @@ from typing import Literal, Optional
 import numpy as np
 
 from tmfun_pyg.cli.command import with_options
+from tmfun_pyg.cli.unknown_ids import unknown_by_file
 from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.tables import write_table
@@ -57,9 +58,14 @@ def similar(
         asked = every
     allowed = None if candidates is None else read_ids(candidates)
     excluded = None if exclude_items is None else read_ids(exclude_items)
-    found, score = recommender.similar_items(
-        asked, k, by, allowed, excluded, max_per_group
-    )
+    with unknown_by_file(
+        ids=f"'{items}'",
+        items=f"'{candidates}'",
+        exclude_items=f"'{exclude_items}'",
+    ):
+        found, score = recommender.similar_items(
+            asked, k, by, allowed, excluded, max_per_group
+        )
     row, place = np.isfinite(score).nonzero()
     columns = {
         "item_id": asked[row].astype(every.dtype),

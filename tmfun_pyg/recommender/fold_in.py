@@ -155,7 +155,8 @@ def _read(history: Any, item_ids: RawIds) -> Tuple[List[str], Tensor]:
         check_list(f"history[{user}]", items)
     lists = [*map(list, history.values())]
     try:
-        index = item_ids.find_some("history", [*chain.from_iterable(lists)])
+        items_of_all = [*chain.from_iterable(lists)]
+        index = item_ids.find_some("items of history", items_of_all)
     except ValueError:
         for user, items in zip(users, lists, strict=True):
             ids_as_text(f"history[{user}]", items)  # To name the user.
