@@ -290,6 +290,8 @@ def test_numbers_of_the_report(tmp_path):
             "test can judge only 2 users (fewer than 100)",
             "1 user(s) with all 2 items of training, such as 'a': leave them "
             "out to train with negatives",
+            "modality 'm': only 2 column(s) (fewer than 3); of rows, which are "
+            "standardized, a sign is left",
         ],
     }
     text = str(report)
@@ -322,8 +324,13 @@ def test_suspicious_features_are_told(tmp_path):
     constant[:, [1, 3]] = 0.5
     twins = plain.copy()
     twins[[9, 20, 21]] = twins[5]
+    flat = plain.copy()
+    flat[[4, 6]] = [[2.5], [-1]]
     values = {
         "constant": constant,
+        "flat": flat,
+        "one": plain[:, :1],
+        "two": plain[:, :2],
         "narrow": plain + 20,
         "plain": plain,
         "twins": twins,
@@ -341,6 +348,12 @@ def test_suspicious_features_are_told(tmp_path):
     cosine = (unit @ unit.T)[~np.eye(30, dtype=bool)].mean()
     assert report.suspicious[2:] == [
         "modality 'constant': 2 of 4 features are constant, such as feature 1",
+        f"modality 'flat': 2 of 30 items have the same number in all columns, "
+        f"such as '{known[4]}'; of such rows, standardized, nothing is left",
+        "modality 'one': only 1 column(s) (fewer than 3); of rows, which are "
+        "standardized, nothing is left",
+        "modality 'two': only 2 column(s) (fewer than 3); of rows, which are "
+        "standardized, a sign is left",
         f"modality 'narrow': the mean cosine of two items is {cosine:.3f}",
         f"modality 'twins': 4 of 30 items have the features of another, such "
         f"as '{known[5]}' and '{known[9]}'",

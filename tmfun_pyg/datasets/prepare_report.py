@@ -10,11 +10,13 @@ from tmfun_pyg.datasets._times import suspect_times
 
 # Suspicious are a split that can judge fewer users, whose metrics would be
 # noisy, users with more than so many times the median number of interactions,
-# a larger mean cosine of items, and features of a smaller share of the items.
+# a larger mean cosine of items, features of a smaller share of the items, and
+# fewer columns of features: standardized, a row of two is a sign.
 FEW_USERS = 100
 MANY_TIMES = 100
 LARGE_COSINE = 0.9
 SMALL_SHARE = 0.5
+FEW_COLUMNS = 3
 TEXT = """\
 {name} ({settings})
 {users:,} users, {items:,} items, {interactions:,} interactions ({splits}), \
@@ -308,6 +310,19 @@ def suspect_features(
     out: List[str] = []
     if num_items == 1:
         return out
+    if num_features < FEW_COLUMNS:
+        out.append(
+            f"modality '{modality}': only {num_features} column(s) (fewer than "
+            f"{FEW_COLUMNS}); of rows, which are standardized, "
+            f"{'nothing' if num_features == 1 else 'a sign'} is left"
+        )
+    flat = np.flatnonzero(matrix.min(axis=1) == matrix.max(axis=1))
+    if len(flat) > 0 and num_features > 1:
+        out.append(
+            f"modality '{modality}': {len(flat)} of {num_items} items have the "
+            f"same number in all columns, such as '{item_ids[flat[0]]}'; of "
+            f"such rows, standardized, nothing is left"
+        )
     constant = np.flatnonzero(matrix.min(axis=0) == matrix.max(axis=0))
     if len(constant) > 0:
         out.append(
