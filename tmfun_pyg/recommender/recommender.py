@@ -400,7 +400,8 @@ class Recommender:
             by (str, optional): :obj:`"embedding"`, a modality, or
                 :obj:`"content"` for the mean over all modalities, where one
                 that either item lacks counts as a cosine of zero. Features
-                are centred as by :class:`~tmfun_pyg.baselines.ContentKNN`.
+                are standardized and centred as by
+                :class:`~tmfun_pyg.baselines.ContentKNN`.
                 (default: :obj:`"embedding"`)
             items (List or Dict, optional): The only items to be found, by
                 the ids asked for if it is a dictionary, see
