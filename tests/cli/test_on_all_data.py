@@ -131,7 +131,10 @@ def test_what_is_no_finished_run(capsys: Any) -> None:
     for options, message in (
         (["--lr", "0.5"], "--lr must be 0.002 to repeat the run in 'run'"),
         (["--trainer.max_epochs", "9"], "--trainer.max_epochs must be 3 to"),
-        (["--model.channels", "9"], "--model must be {"),
+        (
+            ["--model.channels", "9"],
+            "--model.channels must be 64 to repeat the run in 'run' (got 9)",
+        ),
         (["--out", "run"], "--out must be a folder without a run"),
     ):
         assert main([*ON_ALL, *options]) == 1

@@ -1,7 +1,7 @@
 """Options that must be those of a run that goes on, or is repeated."""
 
 from pathlib import Path
-from typing import Any, Collection, Dict
+from typing import Any, Collection, Dict, Tuple
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -45,12 +45,31 @@ def check_options(
         )
     now = _flat(yaml.safe_load(parser.dump(config)))
     then = _flat(read_config(path))
-    for key, found in now.items():
-        if key not in may_change and found != then.get(key):
+    for key, value in now.items():
+        if key not in may_change and value != then.get(key):
+            key, expected, found = first_other(key, then.get(key), value)
             raise ValueError(
-                f"--{key} must be {then.get(key)} to {purpose} the run in "
+                f"--{key} must be {expected} to {purpose} the run in "
                 f"'{folder}' (got {found})"
             )
+
+
+def first_other(key: str, expected: Any, found: Any) -> Tuple[str, Any, Any]:
+    """Returns which option of a class is the first that differs, with its
+    values, or the class, and what has no options of its own as it is.
+
+    Args:
+        key: What has the options, such as model.
+        expected: The value that it must have.
+        found: The one that it has, which differs.
+    """
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name in {**expected, **found}:
+            values = expected.get(name), found.get(name)
+            if values[0] != values[1]:
+                is_part = name in ("class_path", "init_args")
+                return first_other(key if is_part else f"{key}.{name}", *values)
+    return key, expected, found
 
 
 def _flat(config: Dict[str, Any]) -> Dict[str, Any]:

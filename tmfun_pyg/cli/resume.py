@@ -6,6 +6,7 @@ from typing import Any, Dict
 from lightning.pytorch import Trainer
 
 from tmfun_pyg.cli.command import read_metrics
+from tmfun_pyg.cli.kept_options import first_other
 from tmfun_pyg.cli.run_folder import BEST, LAST
 from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.training.checkpoint import load_weights, read_checkpoint
@@ -34,12 +35,13 @@ def read_last(folder: Path, description: Dict[str, Any]) -> Dict[str, Any]:
     for checkpoint in checkpoints:
         for key, name in (
             ("model", "--model"),
-            ("options", "the options of --model"),
+            ("options", "--model"),
             ("fingerprint", "the fingerprint of the data set"),
         ):
             found = checkpoint["recommender"][key]
             own = description["recommender"][key]
             if found != own:
+                name, found, own = first_other(name, found, own)
                 raise ValueError(
                     f"{name} must be {found} to go on with the run in "
                     f"'{folder}' (got {own})"
