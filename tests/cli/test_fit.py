@@ -21,7 +21,7 @@ from tmfun_pyg.cli.main import main
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
-from tmfun_pyg.training import RecommenderModule
+from tmfun_pyg.training import DatasetOptions, RecommenderModule
 from tmfun_pyg.utils.locked import locked
 
 FAST = [
@@ -327,8 +327,27 @@ def test_other_data(capsys: Any) -> None:
     np.save("toy/visual_feat.npy", x + 1)
     assert main(["test", "--ckpt", "run/best.ckpt"]) == 1
     error = capsys.readouterr().err
-    assert mine in error
-    assert "Traceback" not in error
+    other = DatasetOptions("toy", k=3).load().fingerprint
+    toy = Path("toy").absolute()
+    assert error == (
+        f"tmfun test: error: '{toy}' must hold the data set as it was in "
+        f"training, of the fingerprint {mine} (got {other}); if it has changed "
+        f"since, train again, and prepare changed data under another name to "
+        f"keep both\n"
+    )
+    Path("toy").rename("there")
+    moved = ["--root", "there", "--name", "toy"]
+    assert main(["test", "--ckpt", "run/best.ckpt", *moved]) == 1
+    there = Path("there").absolute()
+    assert f"error: '{there}' must hold the" in capsys.readouterr().err
+    Path("there").rename("toy")
+    assert fit("run", 2, "--resume") == 1
+    error = capsys.readouterr().err
+    assert error.endswith(
+        f"the fingerprint of the data set in '{toy}' must be {mine} to go on "
+        f"with the run in '{Path('run').absolute()}' (got {other}); it has "
+        f"changed since: train again, with another --out to keep the run\n"
+    )
     np.save("toy/visual_feat.npy", x)
     Path("toy").rename("moved")
     assert main(["test", "--ckpt", "run/best.ckpt"]) == 1

@@ -32,11 +32,15 @@ def read_last(folder: Path, description: Dict[str, Any]) -> Dict[str, Any]:
         )
     if any(x.get("best_model_path") for x in last["callbacks"].values()):
         checkpoints.append(read_checkpoint(folder / BEST))
+    source = description["recommender"]["source"]
+    data = f"the fingerprint of the data set in '{source['root']}'"
+    changed = "; it has changed since: train again, with another --out to keep "
+    changed += "the run"
     for checkpoint in checkpoints:
-        for key, name in (
-            ("model", "--model"),
-            ("options", "--model"),
-            ("fingerprint", "the fingerprint of the data set"),
+        for key, name, advice in (
+            ("model", "--model", ""),
+            ("options", "--model", ""),
+            ("fingerprint", data, changed),
         ):
             found = checkpoint["recommender"][key]
             own = description["recommender"][key]
@@ -44,7 +48,7 @@ def read_last(folder: Path, description: Dict[str, Any]) -> Dict[str, Any]:
                 name, found, own = first_other(name, found, own)
                 raise ValueError(
                     f"{name} must be {found} to go on with the run in "
-                    f"'{folder}' (got {own})"
+                    f"'{folder}' (got {own}){advice}"
                 )
     return last
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
@@ -658,6 +659,7 @@ class Recommender:
                 raise ValueError(f"'{path}' has no source: give 'dataset'")
             dataset = source.load()
         _check_dataset(dataset)
+        _check_unchanged(checkpoint["recommender"]["fingerprint"], dataset)
         model = restore_model(checkpoint, dataset, model_cls)
         return cls(
             model,
@@ -810,4 +812,16 @@ def _check_dataset(dataset: Any) -> None:
         raise ValueError(
             f"'dataset' must be a data set of tmfun_pyg.datasets, with its ids "
             f"(got a {type(dataset).__name__})"
+        )
+
+
+def _check_unchanged(expected: str, dataset: Dataset) -> None:
+    """Names the folder of a data set that is not that of training."""
+    folder = isinstance(dataset, MultimodalRecDataset) and dataset.raw_dir
+    if folder and dataset.fingerprint != expected:
+        raise ValueError(
+            f"'{folder}' must hold the data set as it was in training, of the "
+            f"fingerprint {expected} (got {dataset.fingerprint}); if it has "
+            f"changed since, train again, and prepare changed data under "
+            f"another name to keep both"
         )
