@@ -537,6 +537,7 @@ def test_resume_of_another_file(capsys: Any) -> None:
         (["--loader.num_workers", "2"], "--loader.num_workers must be 0 w"),
         (["--loader.num_neighbors", "[0]"], "--loader.num_neighbors must be p"),
         (["--trainer.accumulate_grad_batches", "0"], "must be at least 1"),
+        (["--trainer.gradient_clip_val", "-1"], "must be at least 0"),
         (["--model.channels", "0"], "--model.channels must be at least 1"),
         (["--model.temperature", "0"], "--model.temperature must be pos"),
         (["--loader.val_users", "0"], "--loader.val_users must be at least 1"),

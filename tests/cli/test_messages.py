@@ -338,6 +338,7 @@ def test_own_model(tmp_path: Path, monkeypatch: Any) -> None:
         ("prepare", "'a', column 'items' has", "'a', column 'items' has"),
         ("prepare", "with item_col='sku'", "with --item_col sku"),
         ("recommend", "with time_col=...", "with --time_col ..."),
+        ("fit", "`Timer(duration='x')` is bad", "`Timer(duration='x')` is bad"),
         ("fit", "'model' and 'k' (got 3)", "'model' and 'k' (got 3)"),
     ],
 )

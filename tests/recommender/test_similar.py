@@ -18,7 +18,7 @@ ITEMS = [f"i{item:02}" for item in range(25)]
 
 
 def unit(data: HeteroData, modality: str) -> np.ndarray:
-    """Unit vectors of features, standardized and centred as documented."""
+    """Unit vectors of features, standardized and centered as documented."""
     x = data["item"][f"x_{modality}"].double().numpy()
     x = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
     warm = np.unique(data["user", "item"].edge_index[1])

@@ -119,11 +119,11 @@ def test_error_bound(num_rows, dim):
     # Terms of one sign, whose rounding errors are the largest.
     size = int(2**25 / dim**0.5)
     q = draw(num_rows, dim, size).abs().double()
-    centred = q - q.mean(dim=0)
-    norm = centred.square().sum(dim=1)
-    y = centred.float()
+    centered = q - q.mean(dim=0)
+    norm = centered.square().sum(dim=1)
+    y = centered.float()
     score = torch.addmm(norm.float(), y, y.t(), beta=-1, alpha=2)
-    error = score - (2 * centred @ centred.t() - norm)
+    error = score - (2 * centered @ centered.t() - norm)
     bound = _neighbors._bound_error(dim, norm)
     assert float(error.abs().max()) < float(bound)
 

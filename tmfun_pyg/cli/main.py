@@ -122,7 +122,8 @@ def in_options(text: str, command: str) -> str:
     if said.startswith("the ") and text.startswith("'"):
         said = f"T{said[1:]}"
     text = f"{said}{got}{found}"
-    return re.sub(r"\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)
+    # Behind a bracket, it is what Lightning was called with.
+    return re.sub(r"(?<!\()\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)
 
 
 def _options_of(command: str) -> Dict[str, str]:

@@ -183,6 +183,9 @@ def check_trainer(config: Namespace) -> None:
         )
     name = "trainer.accumulate_grad_batches"
     check_at_least(name, asked.accumulate_grad_batches, 1)
+    if asked.gradient_clip_val is not None:
+        name = "trainer.gradient_clip_val"
+        check_at_least(name, asked.gradient_clip_val, 0)
     if asked.val_check_interval == 0:
         raise ValueError("--trainer.val_check_interval must be above 0 (got 0)")
     if asked.check_val_every_n_epoch is not None:

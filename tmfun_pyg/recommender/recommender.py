@@ -401,7 +401,7 @@ class Recommender:
             by (str, optional): :obj:`"embedding"`, a modality, or
                 :obj:`"content"` for the mean over all modalities, where one
                 that either item lacks counts as a cosine of zero. Features
-                are standardized and centred as by
+                are standardized and centered as by
                 :class:`~tmfun_pyg.baselines.ContentKNN`.
                 (default: :obj:`"embedding"`)
             items (List or Dict, optional): The only items to be found, by
