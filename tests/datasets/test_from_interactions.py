@@ -501,11 +501,12 @@ IDS = [f"B{i:03}" for i in range(30)]
     [
         (
             np.ones((29, 2)),
-            "must have 30 rows, as many as 'interactions' has items .*29",
+            r"must have 30 rows, as many as 'interactions' has items \(got "
+            r"29\); if rows .* other items, pass a pair \(item_ids, matrix\)$",
         ),
         (
             (IDS, np.ones((29, 2))),
-            r"must have 30 rows, as many as item_ids \(got 29\)",
+            r"must have 30 rows, as many as item_ids \(got 29\)$",
         ),
         ((IDS, np.ones((30, 2)), 1), "a tuple of 3"),
         ([[1.0]] * 29 + [[1.0, 2.0]], r"dense matrix \(got a list: "),

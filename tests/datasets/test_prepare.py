@@ -573,7 +573,9 @@ LISTS = [[1.0, 2.0]] * 29
         (lambda f: f / "texts", "existing folders of .txt or .npy files"),
         (
             lambda f: npy(f, rows=29),
-            r"must have 30 rows, .*log.csv' has items \(got 29\)",
+            r"must have 30 rows, .*log.csv' has items \(got 29\); if rows "
+            r"are those of other items, list the item id of each row in "
+            r"'.*/m_ids\.txt'$",
         ),
         (
             lambda f: npy(f, IDS[1:]),

@@ -1,3 +1,4 @@
+import os.path as osp
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
@@ -6,6 +7,7 @@ from torch import Tensor
 
 from tmfun_pyg.datasets import _content
 from tmfun_pyg.datasets._content import Content, Features, Interactions, timed
+from tmfun_pyg.datasets._feature_files import IDS_SUFFIXES
 from tmfun_pyg.datasets._ids import IdType, distinct_ids
 from tmfun_pyg.datasets._log import Log, keep_k_core
 from tmfun_pyg.datasets._order import index_type
@@ -37,7 +39,13 @@ def content_from_log(
     """
     sources = {m: f"'features', modality '{m}'" for m in features}
     sources |= {m: f"'{path}'" for m, path in (files or {}).items()}
-    full_log, values = _read_values(features, full_log, sources, id_type)
+    remedies = dict.fromkeys(features, "pass a pair (item_ids, matrix)")
+    for modality, path in (files or {}).items():
+        listed = osp.splitext(path)[0] + IDS_SUFFIXES[0]
+        remedies[modality] = f"list the item id of each row in '{listed}'"
+    full_log, values = _read_values(
+        features, full_log, sources, remedies, id_type
+    )
     log = keep_k_core(full_log, k_core)
     item_ids, tables, projections = _align_features(
         values, full_log, log, sources, zero_rows, feature_channels
@@ -69,6 +77,7 @@ def _read_values(
     features: Mapping[str, Any],
     log: Log,
     sources: Mapping[str, str],
+    remedies: Mapping[str, str],
     id_type: IdType,
 ) -> Tuple[Log, Dict[str, Tuple[np.ndarray, np.ndarray]]]:
     """Reads features, and gives all item ids the same type: integers if all
@@ -78,7 +87,9 @@ def _read_values(
         The log, and the item ids and the matrix of each modality.
     """
     values = {
-        modality: _read_value(value, log, sources[modality], id_type)
+        modality: _read_value(
+            value, log, sources[modality], remedies[modality], id_type
+        )
         for modality, value in features.items()
     }
     every = [log.item_ids, *(ids for ids, _ in values.values())]
@@ -150,11 +161,12 @@ def _align_features(
 
 
 def _read_value(
-    value: Any, full_log: Log, source: str, id_type: IdType
+    value: Any, full_log: Log, source: str, remedy: str, id_type: IdType
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the item ids of features, each once, and their matrix."""
     ids, matrix = full_log.item_ids, value
     expected = f"as many as {full_log.source} has items"
+    advice = f"; if rows are those of other items, {remedy}"
     if isinstance(value, tuple):
         if len(value) != 2:
             raise ValueError(
@@ -163,11 +175,11 @@ def _read_value(
             )
         matrix = value[1]
         ids = distinct_ids(value[0], f"{source}, item_ids", id_type)
-        expected = "as many as item_ids"
+        expected, advice = "as many as item_ids", ""
     matrix = as_matrix(matrix, source)
     if matrix.ndim > 0 and len(ids) != len(matrix):
         raise ValueError(
             f"{source} must have {len(ids)} rows, {expected} (got "
-            f"{len(matrix)})"
+            f"{len(matrix)}){advice}"
         )
     return ids, matrix
