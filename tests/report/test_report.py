@@ -473,7 +473,7 @@ def test_runs_with_data_of_their_own(
             report(runs)
         shutil.rmtree(runs / "g")
     write_files(tmp_path / "log0", seed=1)
-    message = r"'.*/a_visual/best\.ckpt': The data set must be the one"
+    message = r"'.*/a_visual/best\.ckpt': '.*/log0' must hold the data"
     with pytest.raises(ValueError, match=message):
         report(runs)
 
