@@ -101,7 +101,7 @@ def test_checkpoint_without_source(folder: Path, capsys: Any) -> None:
     features = np.load("toy/visual_feat.npy")
     features[3] = 0
     np.save("toy/visual_feat.npy", features)
-    source = DatasetOptions("toy", zero_rows="mask")
+    source = DatasetOptions("toy", zero_rows="mask", k=3)
     model = TMFUN.from_data(source.load()[0], channels=8)
     recommender = Recommender(model, source.load())
     recommender.save("a.ckpt")

@@ -28,7 +28,7 @@ def test_none():
         (torch.tensor([[0, 1], [0, -1]]), r"x\[1\] .* 0 to 2 \(got -1\)"),
         (
             torch.tensor([[0, 1, 0, 0], [2, 2, 2, 2]]),
-            r"each pair once \(got 2 more\): torch_geometric",
+            r"each pair once \(got 2 repeated\): torch_geometric",
         ),
     ],
 )

@@ -108,9 +108,10 @@ def load(
     if name is not None and root is None:
         raise ValueError("--name must come with --root")
     if root is not None:
-        source = read_checkpoint(ckpt)["recommender"]["source"]
-        # Without one, rows of zeros can only mean that items lack a modality.
-        options = {**(source or {"zero_rows": "mask"}), "root": root}
+        about = read_checkpoint(ckpt)["recommender"]
+        # Without a source, rows of zeros can only mean that items lack it.
+        made = {"zero_rows": "mask", "k": about["graph_k"] or 10}
+        options = {**(about["source"] or made), "root": root}
         dataset = DatasetOptions(**{**options, "name": name}).load()
     recommender = Recommender.load(ckpt, dataset)
     if torch.cuda.is_available():

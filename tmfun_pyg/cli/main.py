@@ -100,7 +100,8 @@ def in_options(text: str, command: str) -> str:
     """Takes what is an argument in Python for the option that it is here."""
     data = "--data." if command in TRAINING else "--"
     if command not in ("prepare", *TRAINING):  # They have no such option.
-        text = re.sub(r"(;| and) pass zero_rows='mask'.*", "", text)
+        option = "pass zero_rows='mask'"
+        text = re.sub(f"; {option}.*| and {option}", "", text)
     for argument, option in (
         ("overwrite=True", "--overwrite"),
         ("zero_rows='mask'", f"{data}zero_rows mask"),

@@ -31,7 +31,10 @@ def unknown_by_file(**files: str) -> Iterator[None]:
         shown = warnings.showwarning
 
         def show(message: Any, *args: Any, **kwargs: Any) -> None:
-            shown(type(message)(retold(str(message))), *args, **kwargs)
+            text = retold(str(message))
+            if text != str(message):
+                message = type(message)(text)
+            shown(message, *args, **kwargs)
 
         warnings.showwarning = show
         try:

@@ -817,11 +817,13 @@ def _check_dataset(dataset: Any) -> None:
 
 def _check_unchanged(expected: str, dataset: Dataset) -> None:
     """Names the folder of a data set that is not that of training."""
-    folder = isinstance(dataset, MultimodalRecDataset) and dataset.raw_dir
-    if folder and dataset.fingerprint != expected:
+    is_file = isinstance(dataset, MultimodalRecDataset)
+    if not is_file or dataset.num_added > 0:
+        return
+    if dataset.fingerprint != expected:
         raise ValueError(
-            f"'{folder}' must hold the data set as it was in training, of the "
-            f"fingerprint {expected} (got {dataset.fingerprint}); if it has "
-            f"changed since, train again, and prepare changed data under "
-            f"another name to keep both"
+            f"'{dataset.raw_dir}' must hold the data set as it was in "
+            f"training, of the fingerprint {expected} (got "
+            f"{dataset.fingerprint}); if it has changed since, train again, "
+            f"and prepare changed data under another name to keep both"
         )

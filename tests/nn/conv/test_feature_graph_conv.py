@@ -108,6 +108,12 @@ def test_edge_index_without_its_size(order, normalize):
             index.get_sparse_size()
     with pytest.raises(ValueError, match=r"at most 2 source nodes.*\(got 3\)"):
         conv(x[:2], index)
+    # What no size tells is not read out of bounds:
+    for source, target, name in ((9, 1, "source"), (1, 9, "target")):
+        far = torch.tensor([[0, source], [0, target]])
+        index = EdgeIndex(far, sort_order=index.sort_order)
+        with pytest.raises(ValueError, match=rf"5 {name} .* \(got 10\)"):
+            conv((x, x), index)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -598,6 +604,8 @@ def test_errors(graph):
             FeatureGraphConv(4, 3)(x, edge_index, feat=missing)
     with pytest.raises(ValueError, match="'feat' must not be given"):
         FeatureGraphConv(4)(x, edge_index, feat=feat)
+    with pytest.raises(ValueError, match=r"'node_dim' must be -2 \(got 0\)"):
+        FeatureGraphConv(4, node_dim=0)
     with pytest.raises(ValueError, match="'flow' must be"):
         FeatureGraphConv(4, flow="target_to_source")
     with pytest.raises(ValueError, match=r"'channels' .* 1 \(got 0\)"):

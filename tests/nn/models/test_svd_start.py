@@ -106,6 +106,16 @@ def test_scores_are_fitted_once(data):
         known.fit(graph)
         assert known.content_score.log_weight.eq(0.5).all()
         assert known.neighbor_score.log_weight.eq(0.5).all()
+    # Other weights alone leave them to be fitted:
+    light = LightGCN.from_data(graph, channels=2).state_dict()
+    fresh = TMFUN.from_data(graph, channels=2)
+    fresh.load_state_dict(light, strict=False)
+    fresh.fit(graph)
+    assert fresh.neighbor_score.similarity.any()
+    assert fresh.content_score.log_weight.ne(0).all()
+    model.reset_parameters()
+    model.fit(graph)
+    assert model.neighbor_score.log_weight.ne(0.5).all()
 
 
 def test_automatic_start(data, monkeypatch):

@@ -67,7 +67,7 @@ class FeatureGraphConv(MessagePassing):
             (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`, but no other
-            :obj:`flow`.
+            :obj:`flow` or :obj:`node_dim`.
 
     Shapes:
         - **input:**
@@ -82,8 +82,8 @@ class FeatureGraphConv(MessagePassing):
           :math:`(*, |\mathcal{V_t}|, F)` if bipartite
 
     Raises:
-        ValueError: If a size is not positive, or :obj:`flow` is not
-            :obj:`"source_to_target"`.
+        ValueError: If a size is not positive, :obj:`flow` is not
+            :obj:`"source_to_target"`, or :obj:`node_dim` not :obj:`-2`.
     """
 
     SUPPORTS_FUSED_EDGE_INDEX: Final[bool] = True
@@ -101,6 +101,8 @@ class FeatureGraphConv(MessagePassing):
             raise ValueError(
                 f"'flow' must be 'source_to_target' (got {self.flow!r})"
             )
+        if self.node_dim != -2:
+            raise ValueError(f"'node_dim' must be -2 (got {self.node_dim})")
         check_at_least("channels", channels, 1)
         if feat_channels is not None and feat_channels != -1:
             check_at_least("feat_channels", feat_channels, 1)
@@ -234,8 +236,9 @@ def _sized(
     asked = x[0].size(dim), dst if x[1] is None else x[1].size(dim)
     if asked == known:
         return edge_index
+    known = tuple(edge_index.get_sparse_size())  # No edge leads out of these.
     for name, most, num in zip(("source", "target"), asked, known, strict=True):
-        if None not in (most, num) and num > most:
+        if most is not None and num > most:
             raise ValueError(
                 f"'edge_index' must have at most {most} {name} nodes, as 'x' "
                 f"or 'size' has (got {num})"

@@ -59,6 +59,11 @@ class ContentScore(torch.nn.Module):
         r"""Resets the weights to one."""
         torch.nn.init.zeros_(self.log_weight)
 
+    @property
+    def is_fitted(self) -> bool:
+        r"""Whether there are singular vectors."""
+        return any(bool(self._state(x)[1].any()) for x in self.modalities)
+
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:
         r"""Computes means and singular vectors.

@@ -69,6 +69,11 @@ class NeighborScore(torch.nn.Module):
                 f"{low if low < 0 else high})"
             )
 
+    @property
+    def is_fitted(self) -> bool:
+        r"""Whether any item has neighbors."""
+        return bool(self.similarity.any())
+
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:
         r"""Finds the neighbors of each item.

@@ -1,4 +1,4 @@
-from typing import Dict, List, Literal, NamedTuple, Optional, Union
+from typing import Any, Dict, List, Literal, NamedTuple, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -232,11 +232,13 @@ class TMFUN(MultimodalModel):
             pair_weight * contrastive,
             temperature,
         )
+        self.register_load_state_dict_post_hook(_were_scores_loaded)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
+        self.is_fitted = False
         self.item_content.reset_parameters()
         self.fusion.reset_parameters()
         if self.content_score is not None:
@@ -248,12 +250,10 @@ class TMFUN(MultimodalModel):
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
         interactions best, without the embeddings. What :obj:`svd_start` asks
-        for is added to these. A model that was fitted or loaded before stays
-        as it is.
+        for is added to these. What was fitted or loaded before stays as it is.
         """
-        is_drawn = self.is_drawn
         super().fit(data)
-        if not is_drawn:
+        if self.is_fitted:
             return
         parts = [self.content_score, self.neighbor_score]
         found = [part for part in parts if part is not None]
@@ -265,6 +265,7 @@ class TMFUN(MultimodalModel):
                 [part.rows for part in found],
                 [part.log_weight for part in found],
             )
+        self.is_fitted = True
 
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None
@@ -514,3 +515,9 @@ def _without_cold(item_id: Tensor, data: HeteroData, node_type: str) -> Tensor:
         return item_id
     is_cold = data[node_type].degree == 0
     return item_id.masked_fill(is_cold.view(-1, 1), 0.0)
+
+
+def _were_scores_loaded(model: TMFUN, _: Any) -> None:
+    """Other weights can be loaded alone."""
+    parts = [model.content_score, model.neighbor_score]
+    model.is_fitted = all(part.is_fitted for part in parts if part is not None)
