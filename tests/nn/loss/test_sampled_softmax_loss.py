@@ -30,5 +30,5 @@ def test_large_scores():
 def test_number_of_negatives():
     assert str(SampledSoftmaxLoss(4)) == "SampledSoftmaxLoss(num_negatives=4)"
     for number in (0, -1):
-        with pytest.raises(ValueError, match="'num_negatives' must be at leas"):
+        with pytest.raises(ValueError, match="'num_negatives' must be at"):
             SampledSoftmaxLoss(number)
