@@ -109,10 +109,12 @@ def load(
         raise ValueError("--name must come with --root")
     if root is not None:
         about = read_checkpoint(ckpt)["recommender"]
-        # Without a source, rows of zeros can only mean that items lack it.
-        made = {"zero_rows": "mask", "k": about["graph_k"] or 10}
-        options = {**(about["source"] or made), "root": root}
-        dataset = DatasetOptions(**{**options, "name": name}).load()
+        # Without a source, rows of zeros are of items without the modality.
+        k = about["graph_k"] or DatasetOptions.k
+        source = about["source"] or {"zero_rows": "mask", "k": k}
+        dataset = DatasetOptions(
+            **{**source, "root": root, "name": name}
+        ).load()
     recommender = Recommender.load(ckpt, dataset)
     if torch.cuda.is_available():
         recommender.model.cuda()

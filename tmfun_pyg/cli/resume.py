@@ -34,8 +34,10 @@ def read_last(folder: Path, description: Dict[str, Any]) -> Dict[str, Any]:
         checkpoints.append(read_checkpoint(folder / BEST))
     source = description["recommender"]["source"]
     data = f"the fingerprint of the data set in '{source['root']}'"
-    changed = "; it has changed since: train again, with another --out to keep "
-    changed += "the run"
+    changed = (
+        "; it has changed since: train again, with another --out to keep "
+        "the run"
+    )
     for checkpoint in checkpoints:
         for key, name, advice in (
             ("model", "--model", ""),

@@ -204,6 +204,7 @@ def _add_nodes(node: Tensor, found: Tensor) -> Tuple[Tensor, Tensor]:
 def _refuse_times(index: Union[NodeSamplerInput, EdgeSamplerInput]) -> None:
     if index.time is not None:
         raise ValueError(
-            f"UniformNeighborSampler ignores time: leave out the time of "
-            f"the {'nodes' if isinstance(index, NodeSamplerInput) else 'edges'}"
+            f"UniformNeighborSampler cannot sample by time: leave out the time "
+            f"of the "
+            f"{'nodes' if isinstance(index, NodeSamplerInput) else 'edges'}"
         )

@@ -19,9 +19,10 @@ def default_callbacks(
         dirpath (str, optional): The folder of the checkpoints, in the folder
             of the trainer's logger if not given. (default: :obj:`None`)
         patience (int, optional): The number of validations without a better
-            result after which training ends. Those of the first epochs, as
-            many as that, do not count: what is fitted before training can stay
-            ahead of what is learned for some time. (default: :obj:`20`)
+            result after which training ends. Those of the first
+            :obj:`patience` epochs do not count: what is fitted before training
+            can stay ahead of what is learned for some time.
+            (default: :obj:`20`)
     """
     return [
         _LateStopping(MONITOR, patience=patience, mode="max"),
@@ -48,7 +49,7 @@ def keep_last(dirpath: str) -> List[Callback]:
 
 
 class _LateStopping(EarlyStopping):
-    """Starts to count after as many epochs as the patience."""
+    """Starts counting after as many epochs as the patience."""
 
     def on_train_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule

@@ -45,8 +45,8 @@ class AddItems(BaseTransform):
         sizes = {name: x.size(0) for name, x in features.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(
-                f"'features' must have the same rows for all modalities (got "
-                f"{sizes})"
+                f"'features' must have the same number of rows for every "
+                f"modality (got {sizes})"
             )
         self.features = dict(features)
         self.k = k

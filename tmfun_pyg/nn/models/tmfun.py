@@ -518,6 +518,6 @@ def _without_cold(item_id: Tensor, data: HeteroData, node_type: str) -> Tensor:
 
 
 def _were_scores_loaded(model: TMFUN, _: Any) -> None:
-    """Other weights can be loaded alone."""
+    """Weights that are loaded need not hold those of the direct scores."""
     parts = [model.content_score, model.neighbor_score]
     model.is_fitted = all(part.is_fitted for part in parts if part is not None)
