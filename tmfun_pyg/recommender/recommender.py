@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
 from tmfun_pyg.nn import ColdItems, RankingModel
@@ -659,7 +658,6 @@ class Recommender:
                 raise ValueError(f"'{path}' has no source: give 'dataset'")
             dataset = source.load()
         _check_dataset(dataset)
-        _check_unchanged(checkpoint["recommender"]["fingerprint"], dataset)
         model = restore_model(checkpoint, dataset, model_cls)
         return cls(
             model,
@@ -812,18 +810,4 @@ def _check_dataset(dataset: Any) -> None:
         raise ValueError(
             f"'dataset' must be a data set of tmfun_pyg.datasets, with its ids "
             f"(got a {type(dataset).__name__})"
-        )
-
-
-def _check_unchanged(expected: str, dataset: Dataset) -> None:
-    """Names the folder of a data set that is not that of training."""
-    is_file = isinstance(dataset, MultimodalRecDataset)
-    if not is_file or dataset.num_added > 0:
-        return
-    if dataset.fingerprint != expected:
-        raise ValueError(
-            f"'{dataset.raw_dir}' must hold the data set as it was in "
-            f"training, of the fingerprint {expected} (got "
-            f"{dataset.fingerprint}); if it has changed since, train again, "
-            f"and prepare changed data under another name to keep both"
         )

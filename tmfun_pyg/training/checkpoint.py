@@ -266,11 +266,18 @@ def check_fingerprint(expected: Optional[str], dataset: Dataset) -> None:
     Raises:
         ValueError: If it is another one.
     """
-    if expected is not None and dataset.fingerprint != expected:
+    if expected in (None, dataset.fingerprint):
+        return
+    found = f"of the fingerprint {expected} (got {dataset.fingerprint})"
+    if isinstance(dataset, MultimodalRecDataset) and dataset.num_added == 0:
         raise ValueError(
-            f"The data set must be the one that the model was trained with, "
-            f"of the fingerprint {expected} (got {dataset.fingerprint})"
+            f"'{dataset.raw_dir}' must hold the data set as it was in "
+            f"training, {found}; if it has changed since, train again, and "
+            f"prepare changed data under another name to keep both"
         )
+    raise ValueError(
+        f"The data set must be the one that the model was trained with, {found}"
+    )
 
 
 def _find_class(

@@ -1,9 +1,11 @@
+from typing import Tuple
+
 import torch
 from torch import Tensor
 
 
 class PairIndex:
-    r"""Tells which pairs of users and items are there.
+    r"""Finds pairs of users and items.
 
     Args:
         user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
@@ -17,11 +19,25 @@ class PairIndex:
         self, user: Tensor, item: Tensor, num_items: int, is_sorted: bool = True
     ) -> None:
         self.num_items = num_items
-        key = user * num_items + item
-        key = key if is_sorted else key.sort().values
         # One more is behind all pairs, so that each search ends at some key:
-        behind_all = key.new_full((1,), torch.iinfo(key.dtype).max)
-        self.key = torch.cat([key, behind_all])
+        self.key = user.new_empty(user.numel() + 1)
+        self.key[-1] = torch.iinfo(self.key.dtype).max
+        key = torch.mul(user, num_items, out=self.key[:-1]).add_(item)
+        if not is_sorted:
+            key.copy_(key.sort().values)
+
+    def find(self, user: Tensor, item: Tensor) -> Tuple[Tensor, Tensor]:
+        r"""Returns the places of pairs among the sorted ones, of any where a
+        pair is not there, and whether it is.
+
+        Args:
+            user (torch.Tensor): The users, of any shape.
+            item (torch.Tensor): The items, of a shape that fits.
+        """
+        wanted = user * self.num_items + item
+        place = torch.searchsorted(self.key, wanted)
+        is_there = self.key[place] == wanted
+        return place.where(is_there, 0), is_there
 
     def holds(self, user: Tensor, item: Tensor) -> Tensor:
         r"""Returns whether pairs are there.
@@ -30,5 +46,4 @@ class PairIndex:
             user (torch.Tensor): The users, of any shape.
             item (torch.Tensor): The items, of a shape that fits.
         """
-        wanted = user * self.num_items + item
-        return self.key[torch.searchsorted(self.key, wanted)] == wanted
+        return self.find(user, item)[1]

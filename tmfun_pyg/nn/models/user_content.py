@@ -10,6 +10,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import item_weight
 from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.spmm import spmm
 
 
@@ -132,11 +133,8 @@ def _share_of(data: HeteroData, user: Tensor, item: Tensor) -> Tensor:
     """Returns the share of an item in the means of a user."""
     store = data["user", "interacts", "item"]
     row, col = store.edge_index.as_tensor()
-    num_items = data["item"].num_nodes
-    key = row * num_items + col  # Ascending.
-    wanted = user * num_items + item
-    place = torch.searchsorted(key, wanted).clamp(max=key.numel() - 1)
-    is_there = key.index_select(0, place) == wanted
+    pairs = PairIndex(row, col, data["item"].num_nodes)
+    place, is_there = pairs.find(user, item)
     weight = store.edge_weight.index_select(0, place) * is_there
     share = F.embedding(user, data["user"].scale)
     share = share * item_weight(data, item)
