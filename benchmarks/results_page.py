@@ -124,7 +124,10 @@ def trials_of(rows: List[Row]) -> str:
         labels.setdefault(trials, []).append(row["label"])
     parts = [f"{n} for {', '.join(labels[n])}" for n in sorted(labels)]
     shown = "; ".join(parts)
-    return f"Trials in the search for options (0: the defaults): {shown}."
+    return (
+        f"Trials in the search for options, at most (0: none, so the defaults "
+        f"or what the command of the run sets): {shown}."
+    )
 
 
 def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
