@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tmfun_pyg.datasets.features import read_features
+from tmfun_pyg.datasets.features import check_modalities, read_features
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,9 @@ def test_memory_map(tmp_path: Path) -> None:
     message = r"plain numbers \(got Python objects, or another kind of file\)"
     with pytest.raises(ValueError, match=message):
         read_features(str(path))
+
+
+@pytest.mark.parametrize("name", ["embedding", "content"])
+def test_names_that_stand_for_more_than_a_modality(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"must not .*\(got '{name}'\)"):
+        check_modalities(["image", name])

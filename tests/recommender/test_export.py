@@ -310,6 +310,8 @@ def test_bad_arguments(recommender, folder):
         ({"index": "tree"}, r"'index' must be one of flat.*tree"),
         ({"formats": ["scorer"], "k": 7}, r"'k' must be from 1 to the 6"),
         ({"formats": ["scorer"], "k": 0}, "got 0"),
+        ({"k": 3.5}, r"'k' must be a whole number \(got 3.5\)"),
+        ({"index": "hnsw"}, r"'index' must come with 'faiss' .*got 'hnsw'"),
     ):
         with pytest.raises(ValueError, match=match):
             recommender.export(folder, **kwargs)

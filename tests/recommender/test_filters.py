@@ -1,5 +1,7 @@
 """Which items may be in a list, for all models and those who ask."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from tmfun_pyg.baselines import ItemKNN
-from tmfun_pyg.nn import LightGCN
+from tmfun_pyg.nn import TMFUN, LightGCN
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.export import load_exported
 
@@ -209,6 +211,53 @@ def test_unknown_ids(make_recommender: Any) -> None:
     assert ids[1, 0] == "i03"
     with pytest.raises(ValueError, match=r"'item' must be .*got x"):
         recommender.explain("ü1", "x")
-    other = Recommender(model, dataset, unknown="skip")
     with pytest.raises(ValueError, match=r"error, warn \(got 'skip'\)"):
-        other.recommend(items=["i03"])
+        Recommender(model, dataset, unknown="skip")
+
+
+def test_lists_for_nobody(make_recommender: Any) -> None:
+    """A mistyped id must not lift a restriction."""
+    recommender = make_recommender(LightGCN)
+    # Someone who did not ask, and someone who did and is not known:
+    lists = {"ü3": ITEMS[:2], "new": ITEMS[3:5]}
+    for option in ("items", "exclude_items"):
+        found = recommender.recommend(["ü1", "new"], k=2, **{option: lists})
+        is_in = set(found.lists()[1]) <= set(ITEMS[3:5])
+        assert is_in == (option == "items")
+        match = rf"'{option}' must have keys .*got 1 other\(s\): new\)"
+        with pytest.raises(ValueError, match=match):
+            recommender.recommend(["ü1"], k=2, **{option: lists})
+        other = replace(recommender, unknown="warn")
+        with pytest.warns(UserWarning, match=match):
+            other.recommend(["ü1"], k=2, **{option: lists})
+
+
+def test_groups_by_keys_of_one_text(make_recommender: Any) -> None:
+    recommender = make_recommender(LightGCN, names=False)
+    groups = {1: "a", "1": "b"}
+    with pytest.raises(ValueError, match=r"'groups' .*2 keys, but 1 texts"):
+        recommender.recommend(max_per_group=1, groups=groups)
+
+
+@pytest.mark.parametrize("model", [LightGCN, TMFUN])
+def test_scores_of_items_that_nobody_chose(
+    make_recommender: Any, model: Any
+) -> None:
+    """They mean nothing in a model of IDs alone."""
+    x = {"visual": np.ones((2, 8)), "text": np.ones((2, 5))}
+    recommender = make_recommender(model, cold=(["new1", "new2"], x))
+    calls = (
+        (True, lambda: recommender.recommend(["ü1"])),
+        (False, lambda: recommender.recommend(["ü1"], items=ITEMS[:5])),
+        (False, lambda: recommender.recommend(exclude_items=["new1", "new2"])),
+        (True, lambda: recommender.score(["ü1"], ["new1"])),
+        (False, lambda: recommender.score(["ü1"], ["i01"])),
+    )
+    for concerns_them, call in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        texts = [str(x.message) for x in caught]
+        told = [text for text in texts if "mean nothing" in text]
+        assert len(told) == (concerns_them and model is LightGCN)
+        assert all("LightGCN" in text and "new1" in text for text in told)

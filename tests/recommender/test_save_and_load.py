@@ -212,3 +212,16 @@ def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         Recommender.load(tmp_path / "bad.ckpt")
     assert not (tmp_path / "made").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    make_recommender: Any, tmp_path: Path
+) -> None:
+    recommender = make_recommender(LightGCN)
+    recommender.save(tmp_path / "a.ckpt")
+    before = (tmp_path / "a.ckpt").read_bytes()
+    with torch.no_grad():
+        recommender.model.user_embedding.weight[1] = torch.inf
+    with pytest.raises(ValueError, match=r"finite .*user_embedding\.weight"):
+        recommender.save(tmp_path / "a.ckpt")
+    assert (tmp_path / "a.ckpt").read_bytes() == before

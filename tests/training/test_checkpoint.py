@@ -329,7 +329,9 @@ def test_odd_entries(
 def test_weights_that_are_not_finite(
     tmp_path: Path, source: DatasetOptions, cls: Any, value: float
 ) -> None:
-    model = cls.from_data(source.load()[0])
+    data = ToRecGraph()(source.load()[0])
+    model = cls.from_data(data)
+    model.fit(data)
     Recommender(model, source.load(), source).save(tmp_path / "a.ckpt")
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
     name = [key for key in checkpoint["state_dict"] if "weight" in key][-1]

@@ -11,6 +11,8 @@ from tmfun_pyg.transforms import (
     ToRecGraph,
 )
 
+MODALITIES = ("visual", "text")
+
 
 def make() -> "tuple":
     data = SyntheticMultimodal(
@@ -105,3 +107,21 @@ def test_features_beside_those_in_float16(dtype: torch.dtype) -> None:
     assert data["item"].x_visual.dtype == dtype
     assert torch.equal(data["item"].x_visual[:40], old.to(dtype))
     assert torch.equal(data["item"].x_visual[40:], added)
+
+
+def test_neighbors_of_a_cold_item() -> None:
+    """Added once more, it has the neighbors that it has in the data set,
+    whatever was added before: none that is cold.
+    """
+    data = SyntheticMultimodal(60, 40, {"visual": 8, "text": 5})[0]
+    data = FeatureGraph(k=3)(HoldOutItems(0.2)(data))
+    cold = data["item"].is_cold.nonzero().view(-1)
+    features = {name: data["item"][f"x_{name}"][cold] for name in MODALITIES}
+    for _ in range(2):
+        num_items = data["item"].num_nodes
+        data = AddItems(features, k=3)(data)
+        for name in MODALITIES:
+            source, target = data["item", f"similar_{name}", "item"].edge_index
+            for place, item in enumerate(cold):
+                found = source[target == num_items + place].tolist()
+                assert set(found) == set(source[target == item].tolist())

@@ -4,6 +4,9 @@ from typing import Optional
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.utils.files import atomic_write
 
+# What a picture can be:
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def explain(
     recommender: Recommender,
@@ -24,10 +27,14 @@ def explain(
         json: A file to write the whole explanation into, as JSON.
         plot: A picture to write, .png, .svg or .pdf.
     """
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise ValueError(
+            f"--plot must end in {', '.join(PICTURES)} (got '{plot}')"
+        )
     explanation = recommender.explain(user, item)
-    print(explanation.to_text(num_items))
+    if plot is not None:  # First, as it is what may fail.
+        explanation.plot(str(plot), num_items)
     if json is not None:
         with atomic_write(json) as part:
             part.write_text(explanation.to_json() + "\n", encoding="utf-8")
-    if plot is not None:
-        explanation.plot(str(plot), num_items)
+    print(explanation.to_text(num_items))

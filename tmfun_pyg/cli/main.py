@@ -6,11 +6,14 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.resources import files
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from tmfun_pyg._version import __version__
 from tmfun_pyg.cli.find_files import find_files
@@ -75,7 +78,8 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         else:
             from tmfun_pyg.cli.command import run
 
-            run(command, function, args, getattr(module, "SEVERAL", {}))
+            with _tidied_up():
+                run(command, function, args, getattr(module, "SEVERAL", {}))
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -94,6 +98,30 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         text = str(error) if is_usage else in_options(str(error), command)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return USAGE if is_usage else FAILURE
+
+
+@contextmanager
+def _tidied_up() -> Iterator[None]:
+    """Lets signals that end the process end it by an exception, after which
+    half-written files are removed. (Training has Lightning's handlers.)
+    """
+
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    names = ("SIGTERM", "SIGHUP")  # Windows lacks the second.
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        # What is ignored stays so, as by nohup.
+        ours = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def in_options(text: str, command: str) -> str:

@@ -1,17 +1,20 @@
 """Files that options name, to be read and to be written."""
 
 import os
-from typing import Any, Iterator, Mapping, Tuple
+from typing import Any, Iterable, Iterator, Mapping, Tuple
 
 from tmfun_pyg.cli.find_files import READ
+from tmfun_pyg.cli.run_folder import BEST, CONFIG, DATABASE, LAST, LOG, METRICS
 
 WRITTEN = ("--out", "--json", "--plot")
 # Beside those of READ, options with several files:
 SEVERAL = ("--config", "--cold_items", "--features", "--feature_ids")
+OF_RUN = (CONFIG, LOG, METRICS, LAST, BEST, DATABASE)
 
 
 def check_written(options: Mapping[str, Any]) -> None:
-    """Checks that what is written is no file that another option names.
+    """Checks that what is written is no file that another option names, and
+    none of the run that a checkpoint is of.
 
     Args:
         options: The values of the options, by name.
@@ -20,6 +23,9 @@ def check_written(options: Mapping[str, Any]) -> None:
         ValueError: If it is.
     """
     named = list(_named(options))
+    if options.get("ckpt") is not None:
+        run = os.path.dirname(os.path.expanduser(str(options["ckpt"])))
+        check_kept(options, [os.path.join(run, name) for name in OF_RUN], "run")
     for place, (option, path) in enumerate(named):
         if option not in WRITTEN or os.path.isdir(path):
             continue
@@ -28,6 +34,28 @@ def check_written(options: Mapping[str, Any]) -> None:
                 raise ValueError(
                     f"{option} must be another file than {other} (got '{path}')"
                 )
+
+
+def check_kept(
+    options: Mapping[str, Any], files: Iterable[str], what: str
+) -> None:
+    """Checks that what is written replaces no file of something else.
+
+    Args:
+        options: The values of the options, by name.
+        files: The files, which need not exist.
+        what: What they are of.
+
+    Raises:
+        ValueError: If it does.
+    """
+    files = [path for path in files if os.path.isfile(path)]
+    for option, path in _named(options):
+        if option in WRITTEN and any(_is_same(path, x) for x in files):
+            raise ValueError(
+                f"{option} must be another file than those of the {what} (got "
+                f"'{path}')"
+            )
 
 
 def _named(options: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:

@@ -23,6 +23,8 @@ from tmfun_pyg.utils.messages import name_items
 ZeroRows = Literal["error", "mask"]
 # The kinds of types that features may have: booleans, integers and floats.
 NUMBERS = "biuf"
+# What similar items are found by beside modalities:
+RESERVED = ("embedding", "content")
 BLOCK = 2**23  # Numbers of a matrix that are handled at once.
 
 
@@ -120,6 +122,12 @@ def check_modalities(
                 f"'{name}' must have names of letters, digits, '_' and '-' "
                 f"(got {modality!r})"
             )
+    taken = [x for x in modalities if x in RESERVED]
+    if taken:
+        raise ValueError(
+            f"'{name}' must not have the names {', '.join(RESERVED)}, which "
+            f"stand for more than a modality (got '{taken[0]}')"
+        )
     if len(set(modalities)) < len(modalities):
         raise ValueError(
             f"'{name}' must have each name once (got {list(modalities)})"

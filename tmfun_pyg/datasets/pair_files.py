@@ -69,7 +69,12 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
 def _read_chunks(path: str, sep: str) -> Iterator[pd.DataFrame]:
     with _reading(path):
         header = pd.read_csv(path, sep=sep, **FIRST_ROW).iloc[0]
-    check_columns(f"'{path}'", [name for name in header if name])
+    header = list(header)
+    if "" in header:
+        raise ValueError(
+            f"'{path}' must have columns with names (got {header})"
+        )
+    check_columns(f"'{path}'", header)
     options = {"dtype": str, "na_filter": False, "chunksize": CHUNK}
     with _reading(path), pd.read_csv(path, sep=sep, **options) as chunks:
         yield from chunks

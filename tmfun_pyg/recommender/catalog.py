@@ -34,6 +34,8 @@ class Catalog:
         r"""Keeps items under a name, see
         :meth:`tmfun_pyg.recommender.Recommender.name_items`.
         """
+        if not isinstance(name, str):
+            raise ValueError(f"'name' must be a text (got {name!r})")
         found = self.ids.find_some("items", items)
         index = torch.from_numpy(found[found >= 0]).unique()
         self.named[name] = NamedItems(index)

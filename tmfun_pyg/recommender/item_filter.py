@@ -1,5 +1,6 @@
 """Which items may be in the lists of a request."""
 
+import warnings
 from dataclasses import dataclass
 from itertools import chain
 from typing import (
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from tmfun_pyg.utils.ids import RawIds, check_list, ids_as_text
-from tmfun_pyg.utils.messages import check_count
+from tmfun_pyg.utils.messages import check_count, name_first
 from tmfun_pyg.utils.topk import GroupLimit
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -123,6 +124,46 @@ class ItemFilter:
             if self.allowed is not None or 2 * len(left) <= len(every):
                 self.allowed, self.excluded = left, None
         self.limit = _read_limit(item_ids, max_per_group, groups, table)
+        self.num_items = len(item_ids)
+
+    def left(self) -> Tensor:
+        r"""Returns the items that are left for all, ascending."""
+        if self.allowed is not None:
+            return self.allowed
+        is_left = torch.ones(self.num_items, dtype=torch.bool)
+        if self.excluded is not None:
+            is_left[self.excluded] = False
+        return is_left.nonzero().view(-1)
+
+    def check_keys(self, ids: RawIds, asked: List[str]) -> None:
+        r"""Checks that lists for some are for ids of the data set, or for those
+        who ask: what a mistyped id should restrict would not be.
+
+        Args:
+            ids (RawIds): The raw ids of those who may ask.
+            asked (List[str]): Those who ask, as text.
+
+        Raises:
+            ValueError: If there is a list for another id, unless a warning
+                will do, see :class:`RawIds`.
+        """
+        for name, lists in (
+            ("items", self.allowed_of),
+            ("exclude_items", self.excluded_of),
+        ):
+            if lists is None:
+                continue
+            keys = lists.row_of.keys() - set(asked)
+            other = sorted(key for key in keys if key not in ids.place_of)
+            if not other:
+                continue
+            text = (
+                f"'{name}' must have keys of the data set, or of those who ask "
+                f"(got {len(other)} other(s): {name_first(other)})"
+            )
+            if ids.unknown == "error":
+                raise ValueError(text)
+            warnings.warn(text, stacklevel=4)
 
 
 def _read(
@@ -138,20 +179,28 @@ def _read(
     if not isinstance(ids, Mapping):
         found = torch.from_numpy(item_ids.find_some(name, ids))
         return found[found >= 0].unique(), None
-    row_of = {who: row for row, who in enumerate(ids_as_text(name, [*ids]))}
+    names = _check_texts(name, ids)
+    row_of = {who: row for row, who in enumerate(names)}
     for who, of_one in ids.items():
         check_list(f"{name} of {who}", of_one)
     lists = [*map(list, ids.values())]
-    if len(row_of) < len(lists):
-        raise ValueError(
-            f"'{name}' must have keys that differ as text (got {len(lists)} "
-            f"keys, but {len(row_of)} texts)"
-        )
     row = np.repeat(range(len(lists)), [*map(len, lists)]).astype(np.int64)
     item = item_ids.find_some(name, [*chain.from_iterable(lists)])
     edge_index = torch.from_numpy(np.stack([row, item])[:, item >= 0])
     lists_of = UserItems.from_edge_index(edge_index, len(row_of) + 1)
     return None, ItemLists(row_of, lists_of)
+
+
+def _check_texts(name: str, by_id: Mapping[Any, Any]) -> List[str]:
+    """Returns the keys as text, after checking that they differ."""
+    names = ids_as_text(name, [*by_id])
+    num_texts = len(set(names))
+    if num_texts < len(names):
+        raise ValueError(
+            f"'{name}' must have keys that differ as text (got {len(names)} "
+            f"keys, but {num_texts} texts)"
+        )
+    return names
 
 
 def _read_limit(
@@ -177,6 +226,7 @@ def _read_limit(
                     f"'groups' must give each item one group (got {group!r} "
                     f"for {item})"
                 )
+        _check_texts("groups", groups)
         code = np.full(len(item_ids), -1)
         of_item = pd.Series([*groups.values()], dtype=object)
         found = item_ids.find_some("groups", [*groups])

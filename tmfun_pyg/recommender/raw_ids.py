@@ -13,7 +13,7 @@ from tmfun_pyg.recommender.indexed_ranking import IndexedRanking
 from tmfun_pyg.recommender.item_filter import ItemFilter
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.utils.ids import RawIds, ids_as_text, ids_like
-from tmfun_pyg.utils.messages import check_count
+from tmfun_pyg.utils.messages import check_count, check_flag
 from tmfun_pyg.utils.user_items import UserItems
 
 CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
@@ -61,9 +61,12 @@ def recommend_ids(
             users whom the model knows. (default: :obj:`None`)
     """
     check_count("k", k)
+    check_flag("exclude_seen", exclude_seen)
     ids = user_ids.ids
     if users is not None:
         ids = ids_like(ids_as_text("users", users), ids)
+    if item_filter is not None:
+        item_filter.check_keys(user_ids, ids.astype(np.str_).tolist())
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
     cold = None

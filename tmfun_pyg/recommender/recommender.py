@@ -21,7 +21,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.explain import Explanation, explain
-from tmfun_pyg.nn import ColdItems, RankingModel
+from tmfun_pyg.nn import ColdItems, EmbeddingModel, RankingModel
 from tmfun_pyg.recommender.add_items import add_items
 from tmfun_pyg.recommender.catalog import Catalog
 from tmfun_pyg.recommender.cold_slots import check_share
@@ -46,14 +46,15 @@ from tmfun_pyg.training.checkpoint import (
     describe_run,
     read_checkpoint,
     restore_model,
+    tensors_of,
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.edges import all_interactions, check_graph_k, graph_k
 from tmfun_pyg.utils.ids import RawIds, ids_as_text
 from tmfun_pyg.utils.inference import inference
-from tmfun_pyg.utils.messages import name_items
+from tmfun_pyg.utils.messages import check_flag, name_items
 from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
-from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
+from tmfun_pyg.utils.retrieval import DIVERGED, EmbeddingScorer, Scorer
 from tmfun_pyg.utils.signatures import takes_arguments_of
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -125,7 +126,14 @@ class Recommender:
     unknown: str = "error"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, RankingModel):
+            raise ValueError(
+                f"'model' must be a RankingModel (got a "
+                f"{type(self.model).__name__})"
+            )
         _check_dataset(self.dataset)
+        check_flag("cold_items", self.cold_items)
+        RawIds(self.dataset.item_ids, self.unknown)  # Checks the latter.
         Fallback.parse(self.fallback).check(self.dataset)
         check_fingerprint(self.model.fingerprint, self.dataset)
         check_graph_k(self.model.graph_k, graph_k(self.dataset[0]))
@@ -234,6 +242,10 @@ class Recommender:
             if history is None
             else one._fold_in.users(history, one._users, replace)
         )
+        item_filter = self._items.filter(
+            items, exclude_items, max_per_group, groups
+        )
+        self._warn_of_unknown(item_filter.left())
         yield from recommend_ids(
             self._with_fallback(found.scorer, found.known),
             found.seen,
@@ -241,7 +253,7 @@ class Recommender:
             self._items.ids,
             users,
             k,
-            self._items.filter(items, exclude_items, max_per_group, groups),
+            item_filter,
             exclude_seen,
             folded_in=history is not None,
             cold_share=cold_share,
@@ -263,8 +275,8 @@ class Recommender:
             items (List, Dict or str, optional): The raw ids of the only items
                 to be recommended: a list for all users, a name of
                 :meth:`name_items`, or a list for each of some users, by their
-                raw ids; the others get any items. An
-                item that is given twice counts once. A user with an empty
+                raw ids, of the data set or of those who ask; the others get
+                any items. An item that is given twice counts once. A user with an empty
                 list, or with fewer than :obj:`k` items left, has a shorter
                 row, see :class:`Recommendations`. (default: :obj:`None`)
             exclude_seen (bool, optional): If set to :obj:`False`, what a
@@ -473,6 +485,7 @@ class Recommender:
                 item is unknown.
         """
         found = self._items.ids.find_some("items", items)
+        self._warn_of_unknown(torch.from_numpy(found[found >= 0]).unique())
         item = torch.from_numpy(found).to(self.scorer.device)
         user = index_of_users(users, self._user_ids).to(item.device)
         if len(user) != len(item):
@@ -605,7 +618,8 @@ class Recommender:
             path (str): The file to write.
 
         Raises:
-            ValueError: If there are items of :meth:`add_items`.
+            ValueError: If there are items of :meth:`add_items`, or a weight
+                is not finite.
             OSError: If the file cannot be written.
         """
         num_added = self.dataset.num_added
@@ -617,6 +631,12 @@ class Recommender:
                 f"set again with them and train"
             )
         weights = self.model.state_dict().items()
+        for name, weight in tensors_of(dict(weights)):
+            if not bool(weight.isfinite().all()):
+                raise ValueError(
+                    f"The model must have finite weights to be saved (got NaN "
+                    f"or infinity in '{name}'): {DIVERGED}"
+                )
         checkpoint = {
             **describe_run(self.model, self.dataset, self.source),
             "state_dict": {PREFIX + key: value for key, value in weights},
@@ -765,6 +785,19 @@ class Recommender:
             ValueError: If an item is unknown.
         """
         self._items.name_items(name, items)
+
+    def _warn_of_unknown(self, item: Tensor) -> None:
+        """Warns of those items whose scores mean nothing."""
+        if not isinstance(self.model, EmbeddingModel):
+            return
+        item = item[~self.known_items.cpu()[item]]
+        if item.numel() > 0:
+            warnings.warn(
+                f"Scores of items without a training interaction mean nothing "
+                f"in {type(self.model).__name__}, which reads no features: "
+                f"{name_items(self.dataset.item_ids[item.numpy()])}",
+                stacklevel=4,
+            )
 
     @cached_property
     def _item_directions(self) -> Tensor:

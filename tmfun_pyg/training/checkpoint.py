@@ -120,8 +120,8 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         )
     if not isinstance(checkpoint, dict) or "recommender" not in checkpoint:
         raise ValueError(
-            f"'{path}' must be a checkpoint of RecommenderModule(..., "
-            f"dataset=...) or Recommender.save()"
+            f"'{path}' must be a checkpoint of training or of "
+            f"Recommender.save() (got one without 'recommender')"
         )
     found = checkpoint.get("format_version")
     if type(found) is not int or found != FORMAT_VERSION:
@@ -148,7 +148,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
             f"'{path}' must hold 'recommender', 'vocabulary', 'state_dict' and "
             f"'epoch' as RecommenderModule and Recommender.save() write them"
         )
-    for name, weight in _tensors(state):
+    for name, weight in tensors_of(state):
         if (
             not isinstance(weight, Tensor)
             or weight.layout != torch.strided
@@ -167,7 +167,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
     return checkpoint
 
 
-def _tensors(state: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:
+def tensors_of(state: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:
     """Names weights, and what a module keeps beside them, such as learned
     neighbors.
     """
@@ -239,8 +239,8 @@ def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
     try:
         if other:
             raise RuntimeError(f"Unexpected key(s): {other}")
-        expected = dict(_tensors(own))
-        for name, weight in _tensors(model.state_dict()):
+        expected = dict(tensors_of(own))
+        for name, weight in tensors_of(model.state_dict()):
             # Precisions may differ.
             found = expected.get(name, weight).dtype
             if found != weight.dtype and not (
@@ -266,7 +266,7 @@ def check_fingerprint(expected: Optional[str], dataset: Dataset) -> None:
     Raises:
         ValueError: If it is another one.
     """
-    if expected in (None, dataset.fingerprint):
+    if expected is None or dataset.fingerprint == expected:
         return
     found = f"of the fingerprint {expected} (got {dataset.fingerprint})"
     if isinstance(dataset, MultimodalRecDataset) and dataset.num_added == 0:

@@ -6,8 +6,10 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import degree
 
 from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
+from tmfun_pyg.utils.check_data import INTERACTS
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.neighbors import nearest_rows
 
@@ -18,11 +20,11 @@ class AddItems(BaseTransform):
     (functional name: :obj:`add_items`).
 
     In the graph of each modality that :obj:`data` has, a new item :math:`i`
-    gets edges from the :math:`k` items of :obj:`data` whose features have the
-    largest cosine similarity with its own, of weight :math:`1 / k`, as
-    :class:`~tmfun_pyg.transforms.FeatureGraph` weighs them where all items
-    have :math:`k` edges. There are no edges from new items: all that was
-    known stays as it is.
+    gets edges from the :math:`k` warm items of :obj:`data` whose features have
+    the largest cosine similarity with its own, of weight :math:`1 / k`, those
+    that it would have from :class:`~tmfun_pyg.transforms.FeatureGraph` as a
+    cold item of :obj:`data`. There are no edges from new items: all that was
+    known stays as it is, and it does not matter in which order items are added.
 
     Args:
         features (Dict[str, torch.Tensor]): The features of the new items, of
@@ -60,6 +62,10 @@ class AddItems(BaseTransform):
         item, modalities = data["item"], modalities_of(data)
         num_items = item.num_nodes
         self._check(data, modalities)
+        is_warm = torch.ones(num_items, dtype=torch.bool)
+        if INTERACTS in data.edge_types:
+            target = data[INTERACTS].edge_index[1]
+            is_warm = degree(target, num_items) > 0
         for name in modalities:
             known = item[f"x_{name}"]
             x = known.new_zeros((self.num_new, known.size(1)))
@@ -73,7 +79,9 @@ class AddItems(BaseTransform):
                 is_known = is_new.new_ones(num_items)
             edge_type = ("item", f"similar_{name}", "item")
             if edge_type in data.edge_types:
-                source = self._nearest(x, known, is_known, is_new)
+                source = self._nearest(
+                    x, known, is_known & is_warm.to(x.device), is_new
+                )
                 k = source.size(1)
                 target = num_items + is_new.nonzero().view(-1)
                 edges = torch.stack(
@@ -121,10 +129,10 @@ class AddItems(BaseTransform):
             )
 
     def _nearest(
-        self, x: Tensor, known: Tensor, is_known: Tensor, is_new: Tensor
+        self, x: Tensor, known: Tensor, is_source: Tensor, is_new: Tensor
     ) -> Tensor:
-        """Returns the nearest known items of each new one."""
-        candidates = is_known.nonzero().view(-1)
+        """Returns the nearest of the sources to each new item."""
+        candidates = is_source.nonzero().view(-1)
         old = F.normalize(known[candidates].double())
         new = F.normalize(x[is_new].double())
         k = min(self.k, candidates.numel())

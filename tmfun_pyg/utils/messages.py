@@ -44,6 +44,16 @@ def check_count(name: str, value: Any) -> None:
     check_at_least(name, int(value), 1)
 
 
+def check_flag(name: str, value: Any) -> None:
+    r"""Checks what is either true or false.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"'{name}' must be True or False (got {value!r})")
+
+
 def check_positive(name: str, value: float) -> None:
     r"""Checks an argument.
 

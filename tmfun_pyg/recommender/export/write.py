@@ -26,6 +26,7 @@ from tmfun_pyg.recommender.item_index import (
 )
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_folder, check_replaceable
+from tmfun_pyg.utils.messages import check_count
 
 FILES = {
     "user_embedding.npy": "the embeddings of the users, a row each",
@@ -92,7 +93,13 @@ def write_export(
         )
     modules = {name: import_extra(*FORMATS[name]) for name in formats}
     check_kind(index)
-    if "scorer" in formats and not 1 <= k <= num_items:
+    check_count("k", k)
+    if index != "flat" and "faiss" not in formats:
+        raise ValueError(
+            f"'index' must come with 'faiss' in 'formats' (got '{index}' "
+            f"without)"
+        )
+    if "scorer" in formats and k > num_items:
         raise ValueError(
             f"'k' must be from 1 to the {num_items} items (got {k})"
         )
