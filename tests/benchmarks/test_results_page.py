@@ -100,8 +100,9 @@ def test_page(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
     lines = section(text, "a")
     assert (
         "1,000 users, 20 items, 70 / 8 / 9 interactions for training / "
-        "validation / test. Trials in the search for options (0: the "
-        "defaults): 0 for TMFUN; 4 for LightGCN; 16 for EASE."
+        "validation / test. Trials in the search for options, at most (0: "
+        "none, so the defaults or what the command of the run sets): 0 for "
+        "TMFUN; 4 for LightGCN; 16 for EASE."
     ) in lines
     rows = [line for line in lines if line.startswith("| ")]
     labels = [row.split(" | ")[0] for row in rows[2:]]

@@ -9,6 +9,7 @@ from typing import Any, List
 
 import pytest
 
+import tmfun_pyg
 from tmfun_pyg.cli.main import main
 from tmfun_pyg.recommender import Recommender
 
@@ -87,6 +88,11 @@ def test_end_by_a_signal(tmp_path: Path, name: str) -> None:
         "sys.modules['tmfun_pyg.cli.score'] = command\n"
         "sys.exit(cli.main(['score']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+    root = str(Path(tmfun_pyg.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+    )
     assert done.returncode == 128 + getattr(signal, name)
     assert os.listdir(tmp_path) == []

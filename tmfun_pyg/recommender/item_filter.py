@@ -135,13 +135,13 @@ class ItemFilter:
             is_left[self.excluded] = False
         return is_left.nonzero().view(-1)
 
-    def check_keys(self, ids: RawIds, asked: List[str]) -> None:
+    def check_keys(self, ids: RawIds, asked: np.ndarray) -> None:
         r"""Checks that lists for some are for ids of the data set, or for those
         who ask: what a mistyped id should restrict would not be.
 
         Args:
             ids (RawIds): The raw ids of those who may ask.
-            asked (List[str]): Those who ask, as text.
+            asked (np.ndarray): The raw ids of those who ask.
 
         Raises:
             ValueError: If there is a list for another id, unless a warning
@@ -153,8 +153,10 @@ class ItemFilter:
         ):
             if lists is None:
                 continue
-            keys = lists.row_of.keys() - set(asked)
-            other = sorted(key for key in keys if key not in ids.place_of)
+            other = [key for key in lists.row_of if key not in ids.place_of]
+            if other:
+                names = set(asked.astype(np.str_).tolist())
+                other = sorted(key for key in other if key not in names)
             if not other:
                 continue
             text = (

@@ -66,7 +66,7 @@ def recommend_ids(
     if users is not None:
         ids = ids_like(ids_as_text("users", users), ids)
     if item_filter is not None:
-        item_filter.check_keys(user_ids, ids.astype(np.str_).tolist())
+        item_filter.check_keys(user_ids, ids)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
     cold = None

@@ -245,7 +245,8 @@ class Recommender:
         item_filter = self._items.filter(
             items, exclude_items, max_per_group, groups
         )
-        self._warn_of_unknown(item_filter.left())
+        if self._unknown_items.numel() > 0:
+            self._warn_of_unknown(item_filter.left())
         yield from recommend_ids(
             self._with_fallback(found.scorer, found.known),
             found.seen,
@@ -276,9 +277,10 @@ class Recommender:
                 to be recommended: a list for all users, a name of
                 :meth:`name_items`, or a list for each of some users, by their
                 raw ids, of the data set or of those who ask; the others get
-                any items. An item that is given twice counts once. A user with an empty
-                list, or with fewer than :obj:`k` items left, has a shorter
-                row, see :class:`Recommendations`. (default: :obj:`None`)
+                any items. An item that is given twice counts once. A user
+                with an empty list, or with fewer than :obj:`k` items left, has
+                a shorter row, see :class:`Recommendations`.
+                (default: :obj:`None`)
             exclude_seen (bool, optional): If set to :obj:`False`, what a
                 user has already, in training, validation, test or
                 :obj:`history`, is recommended as well. (default: :obj:`True`)
@@ -485,7 +487,8 @@ class Recommender:
                 item is unknown.
         """
         found = self._items.ids.find_some("items", items)
-        self._warn_of_unknown(torch.from_numpy(found[found >= 0]).unique())
+        if self._unknown_items.numel() > 0:
+            self._warn_of_unknown(torch.from_numpy(found))
         item = torch.from_numpy(found).to(self.scorer.device)
         user = index_of_users(users, self._user_ids).to(item.device)
         if len(user) != len(item):
@@ -786,11 +789,18 @@ class Recommender:
         """
         self._items.name_items(name, items)
 
-    def _warn_of_unknown(self, item: Tensor) -> None:
-        """Warns of those items whose scores mean nothing."""
+    @cached_property
+    def _unknown_items(self) -> Tensor:
+        """The items whose embeddings are as they were drawn."""
+        is_unknown = ~self.known_items.cpu()
         if not isinstance(self.model, EmbeddingModel):
-            return
-        item = item[~self.known_items.cpu()[item]]
+            is_unknown[:] = False
+        return is_unknown.nonzero().view(-1)
+
+    def _warn_of_unknown(self, asked: Tensor) -> None:
+        """Warns of those items whose scores mean nothing."""
+        unknown = self._unknown_items
+        item = unknown[torch.isin(unknown, asked)]
         if item.numel() > 0:
             warnings.warn(
                 f"Scores of items without a training interaction mean nothing "
