@@ -72,13 +72,16 @@ def test_column_without_a_name(recommender: Recommender, capsys: Any) -> None:
     assert not Path("scores.csv").exists()
 
 
+@pytest.mark.parametrize("before", ["SIG_DFL", "SIG_IGN"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_end_by_a_signal(tmp_path: Path, name: str) -> None:
+def test_end_by_a_signal(tmp_path: Path, name: str, before: str) -> None:
+    """What is ignored, as by nohup, stays so."""
     if not hasattr(signal, name):
         pytest.skip(f"no {name} here")
     code = (
         "import os, signal, sys, types; from tmfun_pyg.cli import main as cli; "
         "from tmfun_pyg.utils.files import atomic_write\n"
+        f"signal.signal(signal.{name}, signal.{before})\n"
         "def score() -> None:\n"
         "    'Writes a file.'\n"
         "    with atomic_write('a.csv') as part:\n"
@@ -94,5 +97,6 @@ def test_end_by_a_signal(tmp_path: Path, name: str) -> None:
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": root},
     )
-    assert done.returncode == 128 + getattr(signal, name)
-    assert os.listdir(tmp_path) == []
+    ends = before == "SIG_DFL"
+    assert done.returncode == (128 + getattr(signal, name) if ends else 0)
+    assert os.listdir(tmp_path) == ([] if ends else ["a.csv"])
