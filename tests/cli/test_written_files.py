@@ -11,7 +11,9 @@ import pytest
 
 import tmfun_pyg
 from tmfun_pyg.cli.main import main
+from tmfun_pyg.nn import LightGCN
 from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.training import DatasetOptions
 
 RECOMMEND = ["recommend", "--ckpt", "c.ckpt", "--out"]
 EXPLAIN = ["explain", "--ckpt", "c.ckpt", "--user", "3", "--item", "7"]
@@ -50,6 +52,16 @@ def test_files_of_a_run_and_its_data_set(
 def test_other_files_beside_them(recommender: Recommender) -> None:
     for _ in range(2):  # The second time, it replaces its own.
         assert main([*RECOMMEND, "lists.csv"]) == 0
+
+
+def test_synthetic_data_set(tmp_path: Path, monkeypatch: Any) -> None:
+    """It has no files."""
+    monkeypatch.chdir(tmp_path)
+    source = DatasetOptions()
+    dataset = source.load()
+    model = LightGCN.from_data(dataset[0], channels=4)
+    Recommender(model, dataset, source).save("c.ckpt")
+    assert main([*RECOMMEND, "lists.csv"]) == 0
 
 
 def test_type_of_a_picture(recommender: Recommender, capsys: Any) -> None:

@@ -16,6 +16,7 @@ from tmfun_pyg.cli.help_formatter import HelpFormatter
 from tmfun_pyg.cli.options import parse_options
 from tmfun_pyg.cli.run_folder import METRICS
 from tmfun_pyg.cli.written_files import check_kept, check_written
+from tmfun_pyg.datasets import MultimodalRecDataset
 from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.evaluation.list_metrics import LIST_METRICS
 from tmfun_pyg.loader import HeldOutDataset
@@ -54,9 +55,9 @@ def run(
     if "recommender" in asked:
         where = {key: options.pop(key) for key in ("ckpt", "root", "name")}
         options["recommender"] = load(**where)
-        folder = getattr(options["recommender"].dataset, "raw_dir", None)
-        if folder is not None:
-            files = map(str, Path(folder).iterdir())
+        dataset = options["recommender"].dataset
+        if isinstance(dataset, MultimodalRecDataset):
+            files = map(str, Path(dataset.raw_dir).iterdir())
             check_kept(options, files, "data set")
         if "ckpt" in asked:
             options["ckpt"] = where["ckpt"]
