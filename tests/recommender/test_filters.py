@@ -227,6 +227,10 @@ def test_lists_for_nobody(make_recommender: Any) -> None:
         match = rf"'{option}' must have keys .*got 1 other\(s\): new\)"
         with pytest.raises(ValueError, match=match):
             recommender.recommend(["ü1"], k=2, **{option: lists})
+        history = {"new": ["i07"]}  # Asked for, and not in the data set.
+        recommender.recommend(history=history, k=2, **{option: lists})
+        with pytest.raises(ValueError, match="got 1 other"):
+            recommender.similar_items(["i01"], **{option: {"i0l": ITEMS[:9]}})
         other = replace(recommender, unknown="warn")
         with pytest.warns(UserWarning, match=match):
             other.recommend(["ü1"], k=2, **{option: lists})
@@ -247,7 +251,9 @@ def test_scores_of_items_that_nobody_chose(
     x = {"visual": np.ones((2, 8)), "text": np.ones((2, 5))}
     recommender = make_recommender(model, cold=(["new1", "new2"], x))
     calls = (
-        (True, lambda: recommender.recommend(["ü1"])),
+        (True, lambda: recommender.recommend(["ü1"], k=30)),
+        (False, lambda: recommender.recommend(["nobody"], k=30)),
+        (False, lambda: recommender.score(["nobody"], ["new1"])),
         (False, lambda: recommender.recommend(["ü1"], items=ITEMS[:5])),
         (False, lambda: recommender.recommend(exclude_items=["new1", "new2"])),
         (True, lambda: recommender.score(["ü1"], ["new1"])),

@@ -24,8 +24,10 @@ def check_written(options: Mapping[str, Any]) -> None:
     """
     named = list(_named(options))
     if options.get("ckpt") is not None:
-        run = os.path.dirname(os.path.expanduser(str(options["ckpt"])))
-        check_kept(options, [os.path.join(run, name) for name in OF_RUN], "run")
+        path = os.path.expanduser(str(options["ckpt"]))
+        runs = {os.path.dirname(x) for x in (path, os.path.realpath(path))}
+        files = [os.path.join(run, name) for run in runs for name in OF_RUN]
+        check_kept(options, files, "run")
     for place, (option, path) in enumerate(named):
         if option not in WRITTEN or os.path.isdir(path):
             continue

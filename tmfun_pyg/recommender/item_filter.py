@@ -124,16 +124,6 @@ class ItemFilter:
             if self.allowed is not None or 2 * len(left) <= len(every):
                 self.allowed, self.excluded = left, None
         self.limit = _read_limit(item_ids, max_per_group, groups, table)
-        self.num_items = len(item_ids)
-
-    def left(self) -> Tensor:
-        r"""Returns the items that are left for all, ascending."""
-        if self.allowed is not None:
-            return self.allowed
-        is_left = torch.ones(self.num_items, dtype=torch.bool)
-        if self.excluded is not None:
-            is_left[self.excluded] = False
-        return is_left.nonzero().view(-1)
 
     def check_keys(self, ids: RawIds, asked: np.ndarray) -> None:
         r"""Checks that lists for some are for ids of the data set, or for those

@@ -33,6 +33,7 @@ def recommend_ids(
     cold_share: float = 0.0,
     popularity: Optional[Tensor] = None,
     index: Optional[Any] = None,
+    may_ask: Optional[RawIds] = None,
 ) -> Iterator[Recommendations]:
     r"""Recommends the items of highest score to users, some thousand at a
     time.
@@ -59,6 +60,8 @@ def recommend_ids(
             (default: :obj:`None`)
         index (faiss.Index, optional): The index that finds the items of
             users whom the model knows. (default: :obj:`None`)
+        may_ask (RawIds, optional): The raw ids that lists for some users may
+            be for, those of the users if not given. (default: :obj:`None`)
     """
     check_count("k", k)
     check_flag("exclude_seen", exclude_seen)
@@ -66,7 +69,7 @@ def recommend_ids(
     if users is not None:
         ids = ids_like(ids_as_text("users", users), ids)
     if item_filter is not None:
-        item_filter.check_keys(user_ids, ids)
+        item_filter.check_keys(may_ask or user_ids, ids)
     # With a row more for the user who is not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
     cold = None

@@ -237,7 +237,7 @@ class Recommender:
                 "asked for"
             )
         one = self if cold_share == 0 else self._with_estimates
-        found = (
+        users_of = (
             one._users
             if history is None
             else one._fold_in.users(history, one._users, replace)
@@ -245,12 +245,10 @@ class Recommender:
         item_filter = self._items.filter(
             items, exclude_items, max_per_group, groups
         )
-        if self._unknown_items.numel() > 0:
-            self._warn_of_unknown(item_filter.left())
-        yield from recommend_ids(
-            self._with_fallback(found.scorer, found.known),
-            found.seen,
-            found.ids,
+        for found in recommend_ids(
+            self._with_fallback(users_of.scorer, users_of.known),
+            users_of.seen,
+            users_of.ids,
             self._items.ids,
             users,
             k,
@@ -259,7 +257,10 @@ class Recommender:
             folded_in=history is not None,
             cold_share=cold_share,
             popularity=self.popularity,
-        )
+            may_ask=self._user_ids,
+        ):
+            self._warn_of_unknown(found.item_id[found.known])
+            yield found
 
     @takes_arguments_of(recommend_iter)
     def recommend(self, *args: Any, **kwargs: Any) -> Recommendations:  # noqa: D417
@@ -487,8 +488,6 @@ class Recommender:
                 item is unknown.
         """
         found = self._items.ids.find_some("items", items)
-        if self._unknown_items.numel() > 0:
-            self._warn_of_unknown(torch.from_numpy(found))
         item = torch.from_numpy(found).to(self.scorer.device)
         user = index_of_users(users, self._user_ids).to(item.device)
         if len(user) != len(item):
@@ -497,6 +496,10 @@ class Recommender:
                 f"and {len(item)})"
             )
         scorer = self._with_fallback(self.scorer, self.known)
+        known = scorer.known[user].cpu().numpy()
+        self._warn_of_unknown(
+            self.dataset.item_ids[found[known & (found >= 0)]]
+        )
         return score_pairs(scorer, user, item)
 
     @property
@@ -790,22 +793,23 @@ class Recommender:
         self._items.name_items(name, items)
 
     @cached_property
-    def _unknown_items(self) -> Tensor:
-        """The items whose embeddings are as they were drawn."""
-        is_unknown = ~self.known_items.cpu()
+    def _unknown_items(self) -> np.ndarray:
+        """The ids of items whose embeddings are as they were drawn."""
+        is_unknown = ~self.known_items.cpu().numpy()
         if not isinstance(self.model, EmbeddingModel):
             is_unknown[:] = False
-        return is_unknown.nonzero().view(-1)
+        return self.dataset.item_ids[is_unknown]
 
-    def _warn_of_unknown(self, asked: Tensor) -> None:
+    def _warn_of_unknown(self, asked: np.ndarray) -> None:
         """Warns of those items whose scores mean nothing."""
         unknown = self._unknown_items
-        item = unknown[torch.isin(unknown, asked)]
-        if item.numel() > 0:
+        if unknown.size > 0:
+            unknown = unknown[np.isin(unknown, asked)]
+        if unknown.size > 0:
             warnings.warn(
                 f"Scores of items without a training interaction mean nothing "
                 f"in {type(self.model).__name__}, which reads no features: "
-                f"{name_items(self.dataset.item_ids[item.numpy()])}",
+                f"{name_items(unknown)}",
                 stacklevel=4,
             )
 

@@ -73,6 +73,8 @@ def most_similar(
     check_count("k", k)
     check_list("ids", ids)
     asked = ids_as_text("ids", ids)
+    if item_filter is not None:
+        item_filter.check_keys(raw_ids, np.array(asked, dtype=np.str_))
     index = torch.from_numpy(raw_ids.find_some("ids", asked))
     every = torch.arange(len(vector), device=vector.device)
     ranking = FilteredRanking(

@@ -107,11 +107,12 @@ def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
             if not folder.exists():
                 os.replace(part, folder)
                 return
-            os.replace(folder, old)
             try:
+                os.replace(folder, old)
                 os.replace(part, folder)
-            except OSError:
-                os.replace(old, folder)
+            except BaseException:  # Of a signal, too.
+                if old.exists() and not folder.exists():
+                    os.replace(old, folder)
                 raise
             shutil.rmtree(old)
     finally:

@@ -50,7 +50,7 @@ def check_flag(name: str, value: Any) -> None:
     Raises:
         ValueError: If it is something else.
     """
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"'{name}' must be True or False (got {value!r})")
 
 
