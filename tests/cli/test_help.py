@@ -13,8 +13,9 @@ import pytest
 
 import tmfun_pyg.cli
 from tmfun_pyg.cli.command import make_parser
+from tmfun_pyg.cli.commands import COMMANDS
 from tmfun_pyg.cli.fit import fit_parser
-from tmfun_pyg.cli.main import COMMANDS, main
+from tmfun_pyg.cli.main import main
 from tmfun_pyg.cli.options import model_names
 from tmfun_pyg.cli.search import search_parser
 

@@ -13,7 +13,8 @@ from tmfun_pyg.cli import prepare
 from tmfun_pyg.cli.command import make_parser
 from tmfun_pyg.cli.find_files import find_files
 from tmfun_pyg.cli.fit import fit_parser
-from tmfun_pyg.cli.main import in_options, main
+from tmfun_pyg.cli.main import main
+from tmfun_pyg.cli.option_names import in_options
 from tmfun_pyg.cli.options import parse_options
 
 MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "

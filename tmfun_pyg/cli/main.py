@@ -2,43 +2,22 @@
 
 import argparse
 import importlib
-import inspect
 import logging
 import os
-import re
-import signal
 import sys
-import threading
 import warnings
-from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.resources import files
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 from tmfun_pyg._version import __version__
+from tmfun_pyg.cli.commands import COMMANDS, TRAINING, module_of
 from tmfun_pyg.cli.find_files import find_files
+from tmfun_pyg.cli.option_names import in_options
+from tmfun_pyg.cli.signals import ended_by_exceptions
 
-# Where each is, imported when called, so that --help does not wait for torch,
-# and what it is for.
-COMMANDS = {
-    "prepare": ("prepare", "make a data set of a log and feature files"),
-    "search": ("search", "find options of a model on validation"),
-    "fit": ("fit", "train a model"),
-    "validate": ("judge", "rank the validation split with a trained model"),
-    "test": ("judge", "rank the test split with a trained model"),
-    "recommend": ("recommend", "write the best items for users"),
-    "similar": ("similar", "write the most similar items of items"),
-    "score": ("score", "write the scores of given users and items"),
-    "explain": ("explain", "say why an item is recommended to a user"),
-    "export": ("export", "write embeddings, indices, a scorer for serving"),
-    "report": ("report", "make a page with figures of training runs"),
-}
-TRAINING = ("search", "fit")
 # Options whose parts are modalities, which may hold a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
-# Arguments that are options of the same name.
-OF_TRAINING = r"(?:loader|trainer)\.\w+|lr|patience|seed_everything|budget|"
-OF_TRAINING += r"data\.(?:root|name|modalities|zero_rows|half|k|recall)"
 FAILURE, USAGE, INTERRUPT, CLOSED_PIPE = 1, 2, 130, 141
 
 
@@ -66,9 +45,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         return 0
     try:
         args = find_files(command, args)
-        module = importlib.import_module(
-            f"tmfun_pyg.cli.{COMMANDS[command][0]}"
-        )
+        module = importlib.import_module(module_of(command))
         if not debug:
             # Lightning sets its loggers up when it is imported:
             _quiet(command)
@@ -78,7 +55,7 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         else:
             from tmfun_pyg.cli.command import run
 
-            with _tidied_up():
+            with ended_by_exceptions():
                 run(command, function, args, getattr(module, "SEVERAL", {}))
         sys.stdout.flush()
         return status
@@ -98,75 +75,6 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         text = str(error) if is_usage else in_options(str(error), command)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return USAGE if is_usage else FAILURE
-
-
-@contextmanager
-def _tidied_up() -> Iterator[None]:
-    """Lets signals that end the process end it by an exception, after which
-    half-written files are removed. (Training has Lightning's handlers.)
-    """
-
-    def end(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    names = ("SIGTERM", "SIGHUP")  # Windows lacks the second.
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    ours = []
-    if threading.current_thread() is threading.main_thread():
-        # What is ignored stays so, as by nohup.
-        ours = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def in_options(text: str, command: str) -> str:
-    """Takes what is an argument in Python for the option that it is here."""
-    data = "--data." if command in TRAINING else "--"
-    if command not in ("prepare", *TRAINING):  # They have no such option.
-        option = "pass zero_rows='mask'"
-        text = re.sub(f"; {option}.*| and {option}", "", text)
-    for argument, option in (
-        ("overwrite=True", "--overwrite"),
-        ("zero_rows='mask'", f"{data}zero_rows mask"),
-        ("modalities=[]", f"{data}modalities []"),
-        ("give 'dataset'", "pass --root"),
-        ("give its class as 'model_cls'", "load it in Python"),
-    ):
-        text = text.replace(argument, option)
-    if command in TRAINING:
-        text = re.sub(rf"'({OF_TRAINING})'(?= must| is )", r"--\1", text)
-    names = _options_of(command)
-    # What was found may be called anything.
-    said, got, found = text.partition(" (got ")
-    said = re.sub(
-        r"(?<!column )(?<!modality )'([a-z_]+)'",
-        lambda match: names.get(match[1], match[0]),
-        said,
-    )
-    if said.startswith("the ") and text.startswith("'"):
-        said = f"T{said[1:]}"
-    text = f"{said}{got}{found}"
-    # Behind a bracket, it is what Lightning was called with.
-    return re.sub(r"(?<!\()\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)
-
-
-def _options_of(command: str) -> Dict[str, str]:
-    """Returns what the arguments of Python are called in a command."""
-    module = sys.modules.get(f"tmfun_pyg.cli.{COMMANDS[command][0]}")
-    asked = inspect.signature(getattr(module, command, main)).parameters
-    names = {name: f"--{name}" for name in asked}
-    if "recommender" in asked:
-        names |= {"model": "the model", "dataset": "the data set"}
-    return {**names, **getattr(module, "ARGUMENTS", {})}
-
-
-def _as_option(match: "re.Match[str]") -> str:
-    return f"--{match[1]} {match[3] or match[2]}"
 
 
 def _parse_command(words: List[str]) -> str:

@@ -43,10 +43,10 @@ from tmfun_pyg.training.checkpoint import (
     PREFIX,
     Dataset,
     check_fingerprint,
+    check_finite,
     describe_run,
     read_checkpoint,
     restore_model,
-    tensors_of,
 )
 from tmfun_pyg.transforms import ToRecGraph
 from tmfun_pyg.utils.edges import all_interactions, check_graph_k, graph_k
@@ -54,7 +54,7 @@ from tmfun_pyg.utils.ids import RawIds, ids_as_text
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_flag, name_items
 from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
-from tmfun_pyg.utils.retrieval import DIVERGED, EmbeddingScorer, Scorer
+from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.signatures import takes_arguments_of
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -636,16 +636,11 @@ class Recommender:
                 f"set holds them (got {added}): export it, or prepare the data "
                 f"set again with them and train"
             )
-        weights = self.model.state_dict().items()
-        for name, weight in tensors_of(dict(weights)):
-            if not bool(weight.isfinite().all()):
-                raise ValueError(
-                    f"The model must have finite weights to be saved (got NaN "
-                    f"or infinity in '{name}'): {DIVERGED}"
-                )
+        weights = self.model.state_dict()
+        check_finite(weights, "A model to be saved")
         checkpoint = {
             **describe_run(self.model, self.dataset, self.source),
-            "state_dict": {PREFIX + key: value for key, value in weights},
+            "state_dict": {PREFIX + k: v for k, v in weights.items()},
             "epoch": self.epoch,
             "cold_items": self.cold_items,
             "fallback": self.fallback,

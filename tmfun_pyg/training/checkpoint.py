@@ -159,12 +159,26 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
                 f"'{path}' must hold weights in dense tensors of real numbers "
                 f"(got another '{name}')"
             )
+    check_finite(state, f"'{path}'")
+    return checkpoint
+
+
+def check_finite(state: Dict[str, Any], source: str) -> None:
+    """Checks that weights are finite.
+
+    Args:
+        state (Dict[str, Any]): The weights, by name.
+        source (str): What holds them, for the message.
+
+    Raises:
+        ValueError: If a number is not.
+    """
+    for name, weight in tensors_of(state):
         if not bool(weight.isfinite().all()):
             raise ValueError(
-                f"'{path}' must hold finite weights (got NaN or infinity in "
+                f"{source} must hold finite weights (got NaN or infinity in "
                 f"'{name}'): {DIVERGED}"
             )
-    return checkpoint
 
 
 def tensors_of(state: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:
