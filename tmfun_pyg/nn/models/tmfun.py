@@ -1,3 +1,4 @@
+import math
 from typing import Any, Dict, List, Literal, NamedTuple, Optional, Union
 
 import torch
@@ -14,7 +15,12 @@ from tmfun_pyg.nn.models.embedding_model import rows_of, user_rows
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.neighbor_score import NeighborScore
-from tmfun_pyg.nn.models.score_weights import fit_weights
+from tmfun_pyg.nn.models.score_weights import (
+    LEAST,
+    LEAST_GAIN,
+    fit_weights,
+    gain_by_user,
+)
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import SIMILAR, is_sampled_batch
@@ -249,8 +255,10 @@ class TMFUN(MultimodalModel):
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
-        interactions best, without the embeddings. What :obj:`svd_start` asks
-        for is added to these. What was fitted or loaded before stays as it is.
+        interactions best, without the embeddings. A neighbor score that tells
+        no more of the choices of most users than the popularity of items does
+        begins with a weight of 0.1. What :obj:`svd_start` asks for is added to
+        the embeddings. What was fitted or loaded before stays as it is.
         """
         super().fit(data)
         if self.is_fitted:
@@ -259,6 +267,10 @@ class TMFUN(MultimodalModel):
         found = [part for part in parts if part is not None]
         for part in found:
             part.fit(data)
+        near = self.neighbor_score
+        if near is not None and gain_by_user(data, near.rows) < LEAST_GAIN:
+            torch.nn.init.constant_(near.log_weight, math.log(LEAST))
+            found.remove(near)
         if found:
             fit_weights(
                 data,
