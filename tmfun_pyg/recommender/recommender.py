@@ -314,7 +314,9 @@ class Recommender:
         Raises:
             ValueError: If :obj:`k` or :obj:`max_per_group` is not positive,
                 if an item is unknown, if :obj:`items` is an empty list, if
-                :obj:`exclude_items` leaves no item, if there are no groups
+                :obj:`exclude_items` leaves no item, if one of the two has a
+                list for an id that is neither a user of the data set nor
+                asked for in this call, if there are no groups
                 for :obj:`max_per_group`, if :obj:`users` is given beside
                 :obj:`history`, if :obj:`cold_share` is no share, or the model
                 does not score cold items, or as in :meth:`fold_in`.

@@ -255,10 +255,12 @@ class TMFUN(MultimodalModel):
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
-        interactions best, without the embeddings. A neighbor score that tells
-        no more of the choices of most users than the popularity of items does
-        begins with a weight of 0.1. What :obj:`svd_start` asks for is added to
-        the embeddings. What was fitted or loaded before stays as it is.
+        interactions best, without the embeddings. Where a few users have most
+        of the interactions, the neighbor score may say nothing to the others:
+        if the mean user's choice is explained by less than 0.07 nats better
+        than by the popularity of items, its weight begins at 0.1. What
+        :obj:`svd_start` asks for is added to the embeddings. What was fitted
+        or loaded before stays as it is.
         """
         super().fit(data)
         if self.is_fitted:
