@@ -267,11 +267,16 @@ def alter(function: Any) -> Any:
             lambda c: c["state_dict"].update(
                 {"model.user_embedding.weight": "x"}
             ),
-            "must hold weights in dense tensors of real numbers .got another",
+            "weights in dense tensors of real numbers",
         ),
         (alter(torch.Tensor.cfloat), "weights in dense tensors of real"),
         (alter(torch.Tensor.to_sparse), "weights in dense tensors of real"),
         (alter(lambda x: x.to("meta")), "weights in dense tensors of real"),
+        (
+            alter(lambda x: x.to(torch.float8_e4m3fn)),
+            "real numbers .'model.user_embedding.weight' is none",
+        ),
+        (lambda c: c["state_dict"].update({3: torch.ones(1)}), "'state_dict'"),
         (alter(torch.Tensor.long), "user_embedding.weight' must not be of"),
         (lambda c: c["recommender"].update(fingerprint=None), "must hold 'rec"),
         (lambda c: c["recommender"].update(model=5), "must hold 'recommender"),

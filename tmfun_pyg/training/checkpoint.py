@@ -21,6 +21,8 @@ from tmfun_pyg.utils.retrieval import DIVERGED
 
 Dataset = Union[MultimodalRecDataset, SyntheticMultimodal]
 FORMAT_VERSION = 1
+DTYPES = {torch.half, torch.bfloat16, torch.float, torch.double, torch.bool}
+DTYPES |= {torch.uint8, torch.int8, torch.short, torch.int, torch.long}
 PREFIX = "model."  # Of the weights of a RecommenderModule.
 
 
@@ -142,6 +144,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         or not isinstance(about.get("graph_k"), (int, type(None)))
         or not _is_source(about["source"])
         or not isinstance(state, dict)
+        or not all(isinstance(name, str) for name in state)
         or not isinstance(checkpoint.get("epoch", ""), (int, type(None)))
     ):
         raise ValueError(
@@ -153,11 +156,11 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
             not isinstance(weight, Tensor)
             or weight.layout != torch.strided
             or weight.device.type != "cpu"
-            or weight.is_complex()
+            or weight.dtype not in DTYPES
         ):
             raise ValueError(
                 f"'{path}' must hold weights in dense tensors of real numbers "
-                f"(got another '{name}')"
+                f"('{name}' is none)"
             )
     check_finite(state, f"'{path}'")
     return checkpoint
