@@ -7,9 +7,9 @@ from dense_tmfun import dense_neighbor_scores
 from torch_geometric.data import HeteroData
 from toy_data import dense_interactions, make_data
 
-from tmfun_pyg.nn import TMFUN, ContentScore, NeighborScore
+from tmfun_pyg.nn import ContentScore, NeighborScore
 from tmfun_pyg.nn.models import score_weights
-from tmfun_pyg.nn.models.score_weights import fit_weights, gain_by_user
+from tmfun_pyg.nn.models.score_weights import fit_weights
 from tmfun_pyg.transforms import ToRecGraph
 
 SIZES = {"m0": 3, "m1": 4}
@@ -152,107 +152,3 @@ def test_scores_that_are_much_the_same():
     assert 0 < is_bound.sum() < 6
     assert slope[is_bound].min() > -1e-4
     assert slope[~is_bound].abs().max() < 1e-4
-
-
-def graph_of(*items_of_users):
-    pairs = [(u, i) for u, items in enumerate(items_of_users) for i in items]
-    data = make_data(1, False)
-    data["user"].num_nodes = len(items_of_users)
-    data["user", "interacts", "item"].edge_index = torch.tensor(pairs).t()
-    return ToRecGraph()(data)
-
-
-def gain_by_hand(rows, popularity):
-    """Tries weights of the score, with the one of popularity."""
-    weight = torch.arange(0.1, 12, 1e-3, dtype=torch.double).view(-1, 1, 1)
-    logit = popularity + weight * rows
-    loss = -logit.log_softmax(dim=2)[:, :, 0].mean(dim=1).max()
-    alone = -popularity.expand_as(rows).log_softmax(dim=1)[:, 0].mean()
-    return float(alone - loss)
-
-
-def test_gain_is_a_mean_over_users(monkeypatch):
-    """However many items one of them has. One user alone has no other item,
-    and is not asked.
-    """
-    monkeypatch.setattr(score_weights, "NUM_NEGATIVES", 5)
-    graph = graph_of([0, 1, 2, 3, 4, 5], [0, 1], [2, 3], [4, 5], [0])
-    asked = []
-
-    def score(_, user, item, other):
-        asked.append(user.sort().values.tolist())
-        assert other.numel() == 5
-        out = torch.zeros(1, len(user), 6)
-        out[0, user == 0, 0] = 1.0  # Tells what one user chose,
-        out[0, user == 1, 1] = 1.0  # and misleads about another.
-        return out
-
-    graph["item"].degree.fill_(2)
-    found = gain_by_user(graph, score)
-    assert asked == [[0, 1, 2, 3]]
-    rows = torch.zeros(4, 6, dtype=torch.double)
-    rows[0, 0] = rows[1, 1] = 1.0
-    # Of others, no user is left out:
-    two, three = math.log(2), math.log(3)
-    popularity = 0.1 * torch.tensor([[two, *[three] * 5]], dtype=torch.double)
-    assert found == pytest.approx(gain_by_hand(rows, popularity), abs=1e-6)
-
-
-def test_gain_is_beyond_popularity(monkeypatch):
-    """What popularity says is no gain."""
-    monkeypatch.setattr(score_weights, "NUM_NEGATIVES", 30)
-    users = [[0, 1]] * 20 + [[0, 2]] * 10 + [[0, 3], [0, 4], [0, 5]]
-    graph = graph_of(*users)
-    degree = graph["item"].degree.double()
-
-    def score(_, user, item, other):
-        own = degree[item].log().view(-1, 1)
-        rest = degree[other].log1p().expand(len(item), -1)
-        return torch.cat([own, rest], dim=1).unsqueeze(0)
-
-    assert gain_by_user(graph, score) == pytest.approx(0.0, abs=1e-5)
-    exact = gain_by_user(graph, lambda *args: score(*args) - 5 * own(*args))
-    assert exact > 1.0
-
-
-def own(_, user, item, other):
-    out = torch.ones(1, len(user), 1 + len(other))
-    out[:, :, 0] = 0.0
-    return out
-
-
-def test_no_user_of_two_items():
-    graph = graph_of([0], [1], [1])
-    assert gain_by_user(graph, own) == 0.0
-
-
-@pytest.mark.parametrize("is_told", [False, True])
-def test_a_score_that_tells_users_nothing(is_told):
-    """Begins with the least weight, and the others as if it were not there."""
-    generator = torch.Generator().manual_seed(0)
-    items = torch.rand(300, 40, generator=generator)
-    if is_told:  # Two items of the same block of four.
-        block = torch.arange(300).view(-1, 1) % 10
-        items += (torch.arange(40) // 4 == block).float()
-    users = items.topk(2, dim=1).indices.tolist()
-    data = make_data(1, False)
-    data["item"].num_nodes = 40
-    data["item"].x_m0 = torch.rand(40, 5, generator=generator)
-    del data["item", "similar_m0", "item"]
-    data["user"].num_nodes = 300
-    pairs = [(u, i) for u, row in enumerate(users) for i in row]
-    data["user", "interacts", "item"].edge_index = torch.tensor(pairs).t()
-    options = {"modality_graphs": False, "item_graph": False}
-    graph = ToRecGraph()(data)
-    model, without = (
-        TMFUN.from_data(graph, neighbors=k, **options) for k in (5, 0)
-    )
-    for each in (model, without):
-        each.fit(graph)
-    weight = model.neighbor_score.log_weight.exp().item()
-    content = [x.content_score.log_weight.item() for x in (model, without)]
-    if is_told:
-        assert weight > 1.0
-    else:
-        assert weight == pytest.approx(0.1)
-        assert content[0] == content[1]

@@ -34,7 +34,8 @@ class NeighborScore(torch.nn.Module):
 
     In training, a user's own choice is no evidence: for the positive item
     of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one less, and it
-    is no item of :math:`\mathcal{N}_u`.
+    is no item of :math:`\mathcal{N}_u`. The neighbors themselves are those of
+    all users, so that the choice may have made :math:`j` one of them.
 
     Args:
         num_items (int): The number of items.
@@ -47,6 +48,7 @@ class NeighborScore(torch.nn.Module):
 
     def __init__(self, num_items: int, k: int) -> None:
         super().__init__()
+        self.k = k
         size = num_items, k
         self.register_buffer("neighbor", torch.zeros(size, dtype=torch.long))
         self.register_buffer("similarity", torch.zeros(size))

@@ -14,13 +14,9 @@ from tmfun_pyg.nn.models.contrasts import Contrasts
 from tmfun_pyg.nn.models.embedding_model import rows_of, user_rows
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
+from tmfun_pyg.nn.models.neighbor_gain import neighbor_gain
 from tmfun_pyg.nn.models.neighbor_score import NeighborScore
-from tmfun_pyg.nn.models.score_weights import (
-    LEAST,
-    LEAST_GAIN,
-    fit_weights,
-    gain_by_user,
-)
+from tmfun_pyg.nn.models.score_weights import LEAST, fit_weights
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.transforms.to_rec_graph import SIMILAR, is_sampled_batch
@@ -31,6 +27,8 @@ from tmfun_pyg.utils.user_items import UserItems
 
 # How many users are fused at once on the CPU when gradients are disabled:
 BLOCK = 2**16
+# Nats a user, below which the neighbor score begins with the least weight:
+LEAST_GAIN = 0.04
 
 
 class _Branches(NamedTuple):
@@ -120,8 +118,8 @@ class TMFUN(MultimodalModel):
             :class:`~tmfun_pyg.nn.ContentScore` of a modality, at most; none
             leave it out. (default: :obj:`256`)
         neighbors (int, optional): How many neighbors of an item the
-            :class:`~tmfun_pyg.nn.NeighborScore` has; none leave it out.
-            (default: :obj:`20`)
+            :class:`~tmfun_pyg.nn.NeighborScore` has; none leave it out. See
+            :meth:`fit` for the weight it begins with. (default: :obj:`20`)
         softmax_negatives (int, optional): If positive, the ranking loss is a
             softmax over so many of a batch's negatives, BPR otherwise.
             (default: :obj:`128`)
@@ -255,12 +253,12 @@ class TMFUN(MultimodalModel):
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
-        interactions best, without the embeddings. Where a few users have most
-        of the interactions, the neighbor score may say nothing to the others:
-        if the mean user's choice is explained by less than 0.07 nats better
-        than by the popularity of items, its weight begins at 0.1. What
-        :obj:`svd_start` asks for is added to the embeddings. What was fitted
-        or loaded before stays as it is.
+        interactions best, without the embeddings. If the neighbor score
+        explains the choices of the mean user by less than 0.04 nats better
+        than popularity does, see
+        :func:`~tmfun_pyg.nn.models.neighbor_gain.neighbor_gain`, its weight
+        begins at 0.1. What :obj:`svd_start` asks for is added to the
+        embeddings. What was fitted or loaded before stays as it is.
         """
         super().fit(data)
         if self.is_fitted:
@@ -270,7 +268,7 @@ class TMFUN(MultimodalModel):
         for part in found:
             part.fit(data)
         near = self.neighbor_score
-        if near is not None and gain_by_user(data, near.rows) < LEAST_GAIN:
+        if near is not None and neighbor_gain(data, near.k) < LEAST_GAIN:
             torch.nn.init.constant_(near.log_weight, math.log(LEAST))
             found.remove(near)
         if found:
