@@ -1,9 +1,10 @@
 import torch
+from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import fit_softmax, softmax_loss
-from tmfun_pyg.transforms.to_rec_graph import INTERACTS, set_interactions
+from tmfun_pyg.transforms.to_rec_graph import INTERACTS
 from tmfun_pyg.utils.pair_index import PairIndex
 
 # How many users are asked, and items to compare each one's choice with:
@@ -61,25 +62,30 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
     is_left = torch.ones_like(col, dtype=torch.bool)
     is_left[held] = False
 
+    # Neither sorted again, nor weighted as in ToRecGraph():
     rest = HeteroData()
-    for name in ("user", "item"):
-        rest[name].num_nodes = data[name].num_nodes
-    set_interactions(rest, edge_index.as_tensor()[:, is_left])
+    left = EdgeIndex(
+        edge_index.as_tensor()[:, is_left],
+        sparse_size=edge_index.sparse_size(),
+        sort_order="row",
+    )
+    rest[INTERACTS].edge_index = left.fill_cache_()
+    for name, (ptr, _) in (
+        ("user", left.get_csr()[0]),
+        ("item", left.get_csc()[0]),
+    ):
+        rest[name].degree = ptr.diff()
     warm = (rest["item"].degree > 0).nonzero().view(-1)
     other = torch.randint(
         warm.numel(), (user.numel(), NUM_OTHERS), generator=generator
     )
     item = torch.cat([col[held].view(-1, 1), warm[other.to(device)]], dim=1)
 
-    num_items = rest["item"].num_nodes
-    row, column = rest[INTERACTS].edge_index.as_tensor()
-    pairs = PairIndex(row, column, num_items)
-    is_own = pairs.holds(user.view(-1, 1), item) | (item == item[:, :1])
-    is_own[:, 0] = False
-    popularity = rest["item"].degree.double().log1p()[item]
-    popularity.masked_fill_(is_own, NEVER)
+    num_items = edge_index.get_sparse_size(1)
     near = NeighborScore(num_items, k).to(device)
     near.fit(rest)
+    row, column = left.as_tensor()
+    pairs = PairIndex(row, column, num_items)
     scores = [
         (near.similarity[i] * pairs.holds(u, near.neighbor[i])).sum(dim=2)
         for u, i in zip(
@@ -87,6 +93,10 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
         )
     ]
     score = torch.cat(scores) / rest["user"].degree[user].sqrt().view(-1, 1)
+    is_own = pairs.holds(user.view(-1, 1), item) | (item == item[:, :1])
+    is_own[:, 0] = False
+    popularity = rest["item"].degree.double().log1p()[item]
+    popularity.masked_fill_(is_own, NEVER)
 
     alone = popularity.unsqueeze(0)
     both = torch.stack([popularity, score.double()])
