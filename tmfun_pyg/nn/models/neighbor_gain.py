@@ -62,7 +62,7 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
     is_left = torch.ones_like(col, dtype=torch.bool)
     is_left[held] = False
 
-    # Neither sorted again, nor weighted as in ToRecGraph():
+    # What is left stays sorted, and needs no weights:
     rest = HeteroData()
     left = EdgeIndex(
         edge_index.as_tensor()[:, is_left],
