@@ -43,9 +43,12 @@ def _summarize(label: str, runs: List[Row], metrics: Metrics) -> Row:
         title: over_seeds([run[split][metric] for run in runs])
         for title, (split, metric) in metrics.items()
     }
-    for key in ("epochs", "seconds"):
-        row[key] = mean(run[key] for run in runs)
-    row["to_best"] = mean(_seconds_to_best(run) for run in runs)
+    row["epochs"] = mean(run["epochs"] for run in runs)
+    # Seconds of a CPU and of a GPU have no mean:
+    is_on_gpu = "gpu" in runs[0]["hardware"]
+    timed = [run for run in runs if ("gpu" in run["hardware"]) == is_on_gpu]
+    row["seconds"] = mean(run["seconds"] for run in timed)
+    row["to_best"] = mean(_seconds_to_best(run) for run in timed)
     for key in ("model", "data", "parameters", *FIRST):
         row[key] = first[key]
     for key in ALL:

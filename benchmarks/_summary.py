@@ -102,7 +102,8 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
         "",
         "The seconds of a run, times the share of its epochs up to the one "
         "whose weights are kept; those of the fit for closed forms. On the "
-        "CPU unless marked (GPU). Other work may have run at the same time.",
+        "CPU unless marked (GPU), where that of the first seed counts. Other "
+        "work may have run at the same time.",
         "",
         *_table(names, _map(rows, _seconds)),
     ]
@@ -110,7 +111,7 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
 
 
 def _seconds(row: Row) -> str:
-    is_on_gpu = any("gpu" in hardware for hardware in row["hardware"])
+    is_on_gpu = "gpu" in row["hardware"][0]
     return f"{row['to_best']:.0f}{' (GPU)' if is_on_gpu else ''}"
 
 

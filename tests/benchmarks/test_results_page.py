@@ -81,6 +81,8 @@ def section(text: str, title: str) -> List[str]:
 def test_seconds(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
     """Up to the second of three epochs, each of a second, on a GPU or not."""
     write_run(runs, "b/TMFUN", 0.4, 0.2, hardware={"gpu": "one"})
+    # One of another kind has no part in the mean:
+    write_run(runs, "b/TMFUN", 0.4, 0.2, seed=1, seconds=90)
     write_run(runs, "b/EASE", 0.3, 0.1, epochs=0, best_epoch=None)
     text = make(page, monkeypatch, runs)
     lines = section(text, "Seconds to the best epoch")

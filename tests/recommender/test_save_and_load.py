@@ -63,7 +63,7 @@ def test_learned_graphs(
     checkpoint = torch.load(path, weights_only=True)
     state = checkpoint["state_dict"]["model.learned.visual._extra_state"]
     for bad, match in (
-        ([1], r"'model.*_state\.neighbors'\)"),
+        ([1], r"'model.*_state\.neighbors' is none\)"),
         (neighbors.double(), r"neighbors must not be of torch\.float64"),
     ):
         state["neighbors"] = bad

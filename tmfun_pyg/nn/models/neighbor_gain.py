@@ -26,10 +26,11 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
         \frac{\exp(s_{ui})}{\exp(s_{ui}) + \sum_j \exp(s_{uj})}, \qquad
         s_{ui} = w \, \hat{y}_{ui} + b \log(1 + |\mathcal{U}_i|)
 
-    with 64 items :math:`j` drawn for each user, without the user's own, and
-    :math:`\hat{y}` of weight one. The gain is
-    :math:`\min_b \ell(0, b) - \min_{w, b} \ell(w, b)`, :math:`w` and
-    :math:`b` being at least 0.1.
+    where :math:`\mathcal{U}` are these users, :math:`\hat{y}` has weight one,
+    and 64 items :math:`j` are drawn for each, of which the user's own do not
+    count. The gain is :math:`\min_b \ell(0, b) - \min_{w, b} \ell(w, b)`, with
+    :math:`b \geq 0.1` in both and :math:`w \geq 0.1` in the second, so that it
+    may be slightly negative.
 
     It is a mean over users, as metrics are. Over interactions, a few very
     active users can make a score look useful that says nothing to the others.
@@ -41,8 +42,8 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
 
     Returns:
         The gain in nats, over up to 16,384 of the users with two items or
-        more, and no more than a tenth of the interactions; zero if there is
-        no such user.
+        more, and no more than a tenth of the interactions; zero if nobody is
+        left to ask.
     """
     edge_index = data[INTERACTS].edge_index
     device = edge_index.device

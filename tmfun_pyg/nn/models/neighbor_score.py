@@ -29,13 +29,14 @@ class NeighborScore(torch.nn.Module):
         {\sqrt{|\mathcal{U}_i| \, |\mathcal{U}_j|}}
 
     The neighbors :math:`\mathcal{N}_k(i)` are the :math:`k` items of highest
-    :math:`s_{ji}` with one user less in common; those that a single user
+    :math:`s_{ji}` computed with one common user fewer; those that a single user
     chose come last.
 
     In training, a user's own choice is no evidence: for the positive item
-    of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one less, and it
-    is no item of :math:`\mathcal{N}_u`. The neighbors themselves are those of
-    all users, so that the choice may have made :math:`j` one of them.
+    of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one less, and
+    :math:`\mathcal{N}_u` lacks it for all items of the row. The neighbors
+    themselves are those of all users, so that the choice may have made
+    :math:`j` one of them.
 
     Args:
         num_items (int): The number of items.

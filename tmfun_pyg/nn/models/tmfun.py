@@ -253,9 +253,9 @@ class TMFUN(MultimodalModel):
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
         interactions, and brings their weights to where they explain the
-        interactions best, without the embeddings. If the neighbor score
-        explains the choices of the mean user by less than 0.04 nats better
-        than popularity does, see
+        interactions best, without the embeddings. If adding the neighbor score
+        to popularity improves the mean log-likelihood of users' held-out
+        choices by less than 0.04 nats, see
         :func:`~tmfun_pyg.nn.models.neighbor_gain.neighbor_gain`, its weight
         begins at 0.1. What :obj:`svd_start` asks for is added to the
         embeddings. What was fitted or loaded before stays as it is.
