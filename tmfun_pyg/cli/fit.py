@@ -16,7 +16,6 @@ from tmfun_pyg.cli.command import judge, show
 from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
 from tmfun_pyg.cli.forecast import Forecast
 from tmfun_pyg.cli.kept_options import MAY_CHANGE, check_options
-from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.resume import check_state, read_last
 from tmfun_pyg.cli.run_folder import (
@@ -29,6 +28,7 @@ from tmfun_pyg.cli.run_folder import (
     own_folder,
 )
 from tmfun_pyg.cli.run_log import Begin, RunLog
+from tmfun_pyg.cli.signals import INTERRUPT
 from tmfun_pyg.cli.training_options import (
     ARGUMENTS,  # noqa: F401 (for errors, see main)
     as_list,

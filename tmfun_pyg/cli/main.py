@@ -14,11 +14,11 @@ from tmfun_pyg._version import __version__
 from tmfun_pyg.cli.commands import COMMANDS, TRAINING, module_of
 from tmfun_pyg.cli.find_files import find_files
 from tmfun_pyg.cli.option_names import in_options
-from tmfun_pyg.cli.signals import ended_by_exceptions
+from tmfun_pyg.cli.signals import INTERRUPT, ended_by_exceptions
 
 # Options whose parts are modalities, which may hold a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
-FAILURE, USAGE, INTERRUPT, CLOSED_PIPE = 1, 2, 130, 141
+FAILURE, USAGE, CLOSED_PIPE = 1, 2, 141
 
 
 def main(args: Optional[Sequence[str]] = None) -> int:

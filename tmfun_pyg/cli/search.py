@@ -12,9 +12,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tmfun_pyg.cli.command import show
 from tmfun_pyg.cli.fit import fit_parser
-from tmfun_pyg.cli.main import INTERRUPT
 from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.cli.run_folder import CONFIG, DATABASE, own_folder
+from tmfun_pyg.cli.signals import INTERRUPT
 from tmfun_pyg.cli.training_options import (
     ARGUMENTS,  # noqa: F401 (for errors, see main)
     OUTPUT,

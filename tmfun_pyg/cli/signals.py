@@ -5,6 +5,8 @@ import threading
 from contextlib import contextmanager
 from typing import Any, Iterator
 
+INTERRUPT = 130  # The exit status after Ctrl-C.
+
 
 @contextmanager
 def ended_by_exceptions() -> Iterator[None]:

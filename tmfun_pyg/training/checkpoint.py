@@ -21,6 +21,7 @@ from tmfun_pyg.utils.retrieval import DIVERGED
 
 Dataset = Union[MultimodalRecDataset, SyntheticMultimodal]
 FORMAT_VERSION = 1
+# Of weights:
 DTYPES = {torch.half, torch.bfloat16, torch.float, torch.double, torch.bool}
 DTYPES |= {torch.uint8, torch.int8, torch.short, torch.int, torch.long}
 PREFIX = "model."  # Of the weights of a RecommenderModule.

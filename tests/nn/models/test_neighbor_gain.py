@@ -12,12 +12,12 @@ K = 5
 NUM_USERS, NUM_ITEMS = 300, 40
 
 
-def graph_of(users, num_items=NUM_ITEMS):
+def graph_of(users):
     """A graph of users who have the items that are listed."""
     data = make_data(1, False)
-    data["item"].num_nodes = num_items
+    data["item"].num_nodes = NUM_ITEMS
     generator = torch.Generator().manual_seed(0)
-    data["item"].x_m0 = torch.rand(num_items, 5, generator=generator)
+    data["item"].x_m0 = torch.rand(NUM_ITEMS, 5, generator=generator)
     del data["item", "similar_m0", "item"]
     data["user"].num_nodes = len(users)
     pairs = [(u, i) for u, items in enumerate(users) for i in items]
