@@ -8,9 +8,9 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.content_knn import unit_features
 from tmfun_pyg.transforms import ToRecGraph
-from tmfun_pyg.transforms.to_rec_graph import is_rec_graph
 from tmfun_pyg.utils.edges import plain_edges
 from tmfun_pyg.utils.retrieval import candidate_items, default_batch_size
+from tmfun_pyg.utils.schema import is_rec_graph
 
 LIST_METRICS = (
     "coverage",

@@ -10,14 +10,9 @@ from torch_geometric.utils import degree
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
 from tmfun_pyg.loader.uniform_neighbor_sampler import UniformNeighborSampler
-from tmfun_pyg.transforms.to_rec_graph import (
-    INTERACTS,
-    REVERSE,
-    SIMILAR,
-    ToRecGraph,
-    is_rec_graph,
-)
+from tmfun_pyg.transforms.to_rec_graph import ToRecGraph
 from tmfun_pyg.utils.messages import check_at_least, check_count
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE, SIMILAR, is_rec_graph
 from tmfun_pyg.utils.seeded import seeded
 
 

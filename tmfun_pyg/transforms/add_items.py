@@ -8,10 +8,9 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from tmfun_pyg.transforms.to_rec_graph import is_rec_graph, modalities_of
-from tmfun_pyg.utils.check_data import INTERACTS
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.neighbors import nearest_rows
+from tmfun_pyg.utils.schema import INTERACTS, is_rec_graph, modalities_of
 
 
 @functional_transform("add_items")

@@ -6,14 +6,14 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from tmfun_pyg.transforms.to_rec_graph import (
+from tmfun_pyg.transforms.to_rec_graph import describe_content
+from tmfun_pyg.utils.edges import check_pairs
+from tmfun_pyg.utils.schema import (
     INTERACTS,
     REVERSE,
-    describe_content,
     is_rec_graph,
     is_sampled_batch,
 )
-from tmfun_pyg.utils.edges import check_pairs
 
 
 @functional_transform("add_users")

@@ -7,11 +7,6 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from tmfun_pyg.transforms.to_rec_graph import (
-    INTERACTS,
-    is_rec_graph,
-    modalities_of,
-)
 from tmfun_pyg.utils.check_data import (
     check_data,
     check_finite,
@@ -24,6 +19,7 @@ from tmfun_pyg.utils.neighbors import (
     nearest_rows,
     round_features,
 )
+from tmfun_pyg.utils.schema import INTERACTS, is_rec_graph, modalities_of
 
 
 @functional_transform("feature_graph")

@@ -4,7 +4,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from tmfun_pyg.transforms.to_rec_graph import is_rec_graph
+from tmfun_pyg.utils.schema import is_rec_graph
 
 
 @functional_transform("hold_out_items")

@@ -2,8 +2,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE, is_rec_graph
 from tmfun_pyg.utils.edges import all_interactions
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE, is_rec_graph
 
 
 @functional_transform("merge_splits")

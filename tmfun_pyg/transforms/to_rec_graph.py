@@ -1,4 +1,4 @@
-from typing import List, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -9,19 +9,21 @@ from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
 from tmfun_pyg.utils.check_data import (
-    INTERACTS,
     check_data,
     check_finite,
     check_interactions,
 )
 from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.schema import (
+    INTERACTS,
+    REVERSE,
+    is_rec_graph,
+    is_sampled_batch,
+    modalities_of,
+    similar_source,
+)
 from tmfun_pyg.utils.spmm import spmm
 from tmfun_pyg.utils.standard_rows import standard_rows
-
-REVERSE = ("item", "rev_interacts", "user")
-# Similar items of a sample. What is around them in turn is not read: as nodes
-# of a type of their own, into which no edges lead, they end the sampling.
-SIMILAR = "similar_item"
 
 
 @functional_transform("to_rec_graph")
@@ -93,50 +95,6 @@ class ToRecGraph(BaseTransform):
         describe_content(data)
         data.has_cold = bool((data[source].degree == 0).any())
         return data
-
-
-def modalities_of(data: HeteroData) -> List[str]:
-    r"""Returns the names of the modalities of a data set.
-
-    Args:
-        data (HeteroData): The data set.
-    """
-    names = data["item"].to_dict()
-    return [name[2:] for name in names if name.startswith("x_")]
-
-
-def is_rec_graph(data: HeteroData) -> bool:
-    r"""Whether :class:`ToRecGraph` has been applied.
-
-    Args:
-        data (HeteroData): The graph.
-    """
-    if INTERACTS not in data.edge_types:
-        return False
-    store = data[INTERACTS]
-    # PyG's own data sets may hold an EdgeIndex, too, but without weights:
-    return (
-        isinstance(store.get("edge_index"), EdgeIndex)
-        and "edge_weight" in store
-    )
-
-
-def is_sampled_batch(data: HeteroData) -> bool:
-    r"""Whether a graph is a sample of a larger one.
-
-    Args:
-        data (HeteroData): The graph.
-    """
-    return "n_id" in data["item"]
-
-
-def similar_source(data: HeteroData) -> str:
-    r"""Returns the type of the nodes that feature graphs lead from.
-
-    Args:
-        data (HeteroData): The graph.
-    """
-    return SIMILAR if is_sampled_batch(data) else "item"
 
 
 def set_interactions(

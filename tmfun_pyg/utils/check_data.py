@@ -9,8 +9,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.edges import check_pairs
 from tmfun_pyg.utils.messages import name_items
-
-INTERACTS = ("user", "interacts", "item")
+from tmfun_pyg.utils.schema import INTERACTS
 
 
 def check_data(data: HeteroData) -> None:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.spmm import spmm, to_csr
 
 Pair = Tuple[Tensor, Tensor]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.user_content import user_content
-from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
+from tmfun_pyg.utils.schema import is_sampled_batch
 
 # The means of all users are kept up to this many numbers, 256 MiB in single
 # precision. Those of a batch cost far less than the rest of its step.

@@ -7,7 +7,7 @@ from torch_geometric.nn.inits import reset, zeros
 
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.models.similar import similar
-from tmfun_pyg.transforms.to_rec_graph import similar_source
+from tmfun_pyg.utils.schema import similar_source
 
 
 class ItemContent(torch.nn.Module):

@@ -9,8 +9,8 @@ from torch_geometric.nn.inits import glorot, reset
 from tmfun_pyg.nn.models.embedding_model import user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
-from tmfun_pyg.transforms.to_rec_graph import INTERACTS, REVERSE
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]

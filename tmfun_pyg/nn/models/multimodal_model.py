@@ -4,8 +4,8 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import EdgeStorage
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
-from tmfun_pyg.transforms.to_rec_graph import modalities_of, similar_source
 from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.schema import modalities_of, similar_source
 
 
 class MultimodalModel(EmbeddingModel):

@@ -4,8 +4,8 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import fit_softmax, softmax_loss
-from tmfun_pyg.transforms.to_rec_graph import INTERACTS
 from tmfun_pyg.utils.pair_index import PairIndex
+from tmfun_pyg.utils.schema import INTERACTS
 
 # How many users are asked, and items to compare each one's choice with:
 NUM_USERS, NUM_OTHERS = 2**14, 64

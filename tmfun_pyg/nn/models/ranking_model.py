@@ -7,15 +7,11 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.add_users import AddUsers
-from tmfun_pyg.transforms.to_rec_graph import (
-    is_rec_graph,
-    is_sampled_batch,
-    modalities_of,
-)
 from tmfun_pyg.utils.edges import check_graph, graph_k, plain_edges
 from tmfun_pyg.utils.inference import inference
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
+from tmfun_pyg.utils.schema import is_rec_graph, is_sampled_batch, modalities_of
 
 ModelType = TypeVar("ModelType", bound="RankingModel")
 

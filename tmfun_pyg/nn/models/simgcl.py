@@ -10,8 +10,8 @@ from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
-from tmfun_pyg.transforms.to_rec_graph import is_sampled_batch
 from tmfun_pyg.utils.messages import check_at_least, check_positive
+from tmfun_pyg.utils.schema import is_sampled_batch
 from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.transforms.to_rec_graph import similar_source
+from tmfun_pyg.utils.schema import similar_source
 
 
 class Similar(NamedTuple):

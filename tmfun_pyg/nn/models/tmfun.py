@@ -19,10 +19,10 @@ from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import LEAST, fit_weights
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
-from tmfun_pyg.transforms.to_rec_graph import SIMILAR, is_sampled_batch
 from tmfun_pyg.utils.messages import check_at_least, check_positive
 from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
+from tmfun_pyg.utils.schema import SIMILAR, is_sampled_batch
 from tmfun_pyg.utils.user_items import UserItems
 
 # How many users are fused at once on the CPU when gradients are disabled:
