@@ -24,10 +24,19 @@ def dense_similar(data, name):
 
 
 def dense_ranking_loss(
-    model, user_emb, item_emb, user, pos_item, neg_item, row_emb=None, bias=None
+    model,
+    user_emb,
+    item_emb,
+    user,
+    pos_item,
+    neg_item,
+    row_emb=None,
+    bias=None,
+    degree=None,
 ):
     """The ranking loss and L2, pair by pair. A row's own embedding of its user
-    may be given, and what is added to the scores.
+    may be given, and what is added to the scores, and how many items users
+    have.
     """
     if bias is None:
         bias = torch.zeros(len(user), 1 + neg_item.numel())
@@ -45,7 +54,10 @@ def dense_ranking_loss(
                 rank = rank - F.logsigmoid(difference) / neg_item.size(1)
         if model.softmax_negatives:
             total = positive.exp()
-            for m, j in enumerate(shared, 1):
+            counted = len(shared)
+            if model.limits_negatives:
+                counted = 4 * int(degree[user[n]]) ** 2
+            for m, j in enumerate(shared[:counted], 1):
                 total = total + (row_emb[n] @ item_emb[j] + bias[n, m]).exp()
             rank = rank - (positive.exp() / total).log()
     name = "softmax" if model.softmax_negatives else "bpr"

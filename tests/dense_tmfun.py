@@ -216,7 +216,8 @@ def dense_parts(model, data, user, pos_item, neg_item, ratio=50.0):
         is_half = torch.arange(len(user)).view(-1, 1) % 2 == 0
         bias = scores * is_half * model.neighbor_score.log_weight.exp()
     parts = dense_ranking_loss(
-        *(model, None, item_emb, user, pos_item, neg_item, user_emb, bias)
+        *(model, None, item_emb, user, pos_item, neg_item, user_emb, bias),
+        degree=dense_interactions(data).sum(dim=1),
     )
     if model.contrasts.alignment is not None:
         _, sources, present = dense_sources(model, data)

@@ -411,7 +411,7 @@ def test_defaults_are_those_of_the_model(capsys: Any) -> None:
     for name, option, value in (
         ("LightGCN", "num_layers", 3),
         ("EASE", "reg_weight", 200.0),
-        ("TMFUN", "softmax_negatives", 128),
+        ("TMFUN", "softmax_negatives", "auto"),
     ):
         with pytest.raises(SystemExit):
             main(["fit", "--model", name, "--print-config"])

@@ -49,3 +49,11 @@ def test_what_is_given_is_a_choice():
         "lr": [1e-3, 2e-3, 4e-3, 0.01],
         "reg_weight": [1e-4, 1e-3, 1e-2],
     }
+
+
+def test_words_come_after_numbers():
+    choices = space_of("BPRMF", {"softmax_negatives": 128})
+    assert choices == {"softmax_negatives": [0, 16, 64, 128, 256, 1024, "auto"]}
+    assert space_of("BPRMF", {"softmax_negatives": "auto"}) == {
+        "softmax_negatives": [0, 16, 64, 256, 1024, "auto"]
+    }

@@ -1,10 +1,10 @@
 """What is searched for each model, and where a search begins."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 # A model that is trained has a learning rate; what is in closed form has none.
 RATE: Dict[str, List[Any]] = {"lr": [1e-3, 2e-3, 4e-3], "channels": [64, 128]}
-LOSS = {**RATE, "softmax_negatives": [0, 16, 64, 256, 1024]}
+LOSS = {**RATE, "softmax_negatives": [0, 16, 64, 256, 1024, "auto"]}
 FACTORS = {**LOSS, "reg_weight": [1e-4, 1e-3, 1e-2]}
 LAYERS = {**LOSS, "reg_weight": [1e-4, 1e-3], "num_layers": [2, 3, 4]}
 CONTRAST = {**LAYERS, "contrastive_weight": [0.003, 0.01, 0.03, 0.1]}
@@ -72,15 +72,19 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
 
 
 def space_of(model: str, given: Mapping[str, Any]) -> Dict[str, List[Any]]:
-    """Returns the choices of the given options, in ascending order. What is
-    given is a choice, too.
+    """Returns the choices of the given options, numbers first, in
+    ascending order. What is given is a choice, too.
 
     Args:
         model: The class of the model.
         given: What is tried first, of options that may be others.
     """
     return {
-        option: sorted({given[option], *choices})
+        option: sorted({given[option], *choices}, key=_numbers_first)
         for option, choices in SPACES[model].items()
         if option in given
     }
+
+
+def _numbers_first(choice: Any) -> Tuple[bool, Any]:
+    return isinstance(choice, str), choice

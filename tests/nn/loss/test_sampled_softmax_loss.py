@@ -21,6 +21,27 @@ def test_row_by_row(num_negatives):
     )
 
 
+def test_rows_that_count_fewer_negatives():
+    user, pos = torch.randn(4, 3), torch.randn(4, 3, requires_grad=True)
+    neg = torch.randn(5, 1, 3, requires_grad=True)
+    bias = torch.randn(4, 6, requires_grad=True)
+    count = torch.tensor([1.0, 3.0, 5.0, 400.0])
+    loss = SampledSoftmaxLoss(5)(user, pos, neg, bias, count)
+    total = 0.0
+    for n, num_counted in enumerate((1, 3, 5, 5)):
+        score = (user[n] @ pos[n] + bias[n, 0]).exp()
+        others = sum(
+            (user[n] @ neg[k, 0] + bias[n, 1 + k]).exp()
+            for k in range(num_counted)
+        )
+        total = total - (score / (score + others)).log() / 4
+    torch.testing.assert_close(loss, total)
+    inputs = [pos, neg, bias]
+    torch.testing.assert_close(
+        *(torch.autograd.grad(x, inputs) for x in (loss, total))
+    )
+
+
 def test_large_scores():
     user = torch.full((1, 1), 1e4)
     loss = SampledSoftmaxLoss(1)(user, user, user.view(1, 1, 1))

@@ -6,6 +6,8 @@ import pytest
 import torch
 from every_model import MODELS
 
+from tmfun_pyg.nn.models.embedding_model import Negatives
+
 # The least that each option may be; bounds on both sides are tested with
 # their models.
 LEAST = {
@@ -30,7 +32,7 @@ CASES = [
     (model_cls, name)
     for model_cls in MODELS
     for name, parameter in inspect.signature(model_cls).parameters.items()
-    if parameter.annotation in (int, float)
+    if parameter.annotation in (int, float, Negatives)
 ]
 
 
@@ -57,6 +59,13 @@ def test_numbers(model_cls, name):
         message = rf"^'{name}' must be at least [01] \(got {value}\)$"
         with pytest.raises(ValueError, match=message):
             build(model_cls, **{name: value})
+
+
+def test_negatives_are_a_number_or_auto():
+    for model_cls in MODELS:
+        if "softmax_negatives" in inspect.signature(model_cls).parameters:
+            with pytest.raises(ValueError, match="number or 'auto' .*'all'"):
+                build(model_cls, softmax_negatives="all")
 
 
 @pytest.mark.parametrize("model_cls", MODELS)

@@ -206,7 +206,8 @@ class Reference:
         size = len(user)
         neg_rows = neg
         if options["softmax_negatives"]:
-            shared = neg.flatten()[: options["softmax_negatives"]]
+            most = options["softmax_negatives"]
+            shared = neg.flatten()[: 128 if most == "auto" else most]
             neg_rows = shared.expand(size, -1)
         bias = dense_neighbor_scores(
             self.r, options["neighbors"], user, pos, neg_rows
@@ -216,9 +217,13 @@ class Reference:
         positive = (wide_user * wide_item[pos]).sum(dim=1) + bias[:, 0]
         out = {}
         if options["softmax_negatives"]:
-            total = positive.exp() + (
-                wide_user @ wide_item[shared].t() + bias[:, 1:]
-            ).exp().sum(dim=1)
+            others = (wide_user @ wide_item[shared].t() + bias[:, 1:]).exp()
+            if most == "auto":
+                counted = 4 * self.r.sum(dim=1)[user] ** 2
+                place = torch.arange(len(shared))
+                assert 0 < (place < counted.view(-1, 1)).sum() < others.numel()
+                others = others * (place < counted.view(-1, 1))
+            total = positive.exp() + others.sum(dim=1)
             out["softmax"] = -(positive.exp() / total).log().sum() / size
         else:
             difference = positive.view(-1, 1) - torch.einsum(
@@ -265,6 +270,7 @@ class Reference:
         {"softmax_negatives": 0},
         {"leave_one_out": False},
         {"step_kind": "attention"},
+        {"softmax_negatives": "auto"},
     ],
 )
 def test_all_gradients(missing, bounded, options):

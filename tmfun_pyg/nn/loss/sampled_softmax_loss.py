@@ -43,6 +43,7 @@ class SampledSoftmaxLoss(torch.nn.Module):
         pos_emb: Tensor,
         neg_emb: Tensor,
         bias: Optional[Tensor] = None,
+        count: Optional[Tensor] = None,
     ) -> Tensor:
         r"""Computes the loss.
 
@@ -57,12 +58,19 @@ class SampledSoftmaxLoss(torch.nn.Module):
             bias (torch.Tensor, optional): What is added to the scores of the
                 positive item and the negatives that count, of shape
                 :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
+            count (torch.Tensor, optional): How many of the negatives count in
+                each row, the first ones, of shape :obj:`[batch_size]`; all of
+                them if not given. (default: :obj:`None`)
         """
         neg_emb = neg_emb.flatten(0, 1)[: self.num_negatives]
         positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
         score = torch.cat([positive, user_emb @ neg_emb.t()], dim=1)
         if bias is not None:
             score = score + bias
+        if count is not None:
+            place = torch.arange(score.size(1), device=score.device)
+            is_out = place > count.view(-1, 1)
+            score = score.masked_fill(is_out, float("-inf"))
         return -F.log_softmax(score, dim=1)[:, 0].mean()
 
     def extra_repr(self) -> str:

@@ -3,7 +3,7 @@ from typing import Dict, Optional
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, Negatives
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
 
@@ -28,7 +28,7 @@ class BPRMF(EmbeddingModel):
             (default: :obj:`64`)
         reg_weight (float, optional): The weight :math:`\lambda` of the L2 term
             on the embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
@@ -44,7 +44,7 @@ class BPRMF(EmbeddingModel):
         num_items: int,
         channels: int = 64,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
         sparse: bool = False,
     ) -> None:
         super().__init__(

@@ -13,6 +13,11 @@ from tmfun_pyg.utils.singular_vectors import singular_vectors
 # From how many interactions on ``svd_start="auto"`` begins with singular
 # vectors, and the root mean square of the norms of their rows:
 LARGE, START_NORM = 2**18, 3.0
+# The negatives of ``softmax_negatives="auto"`` at most, and those in the row of
+# a user of a single training item:
+MOST_NEGATIVES, FEWEST_NEGATIVES = 128, 4
+
+Negatives = Union[int, Literal["auto"]]
 
 
 class EmbeddingModel(RankingModel):
@@ -29,9 +34,12 @@ class EmbeddingModel(RankingModel):
             asked for are sparse, see :class:`torch.nn.Embedding`. Only
             training on sampled neighborhoods asks for rows.
             (default: :obj:`False`)
-        softmax_negatives (int, optional): If positive, the ranking loss is
-            :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over so many of a
-            batch's negatives, :class:`~tmfun_pyg.nn.BPRLoss` otherwise.
+        softmax_negatives (int or str, optional): If positive, the ranking loss
+            is :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over so many of a
+            batch's negatives, :class:`~tmfun_pyg.nn.BPRLoss` otherwise. With
+            :obj:`"auto"`, a row counts :math:`\min(4 n^2, 128)` of them, for
+            a user of :math:`n` training items: the less is known of a user,
+            the fewer items can be told from the chosen one (our reading).
             (default: :obj:`0`)
         svd_start (bool or str, optional): If set to :obj:`True`, :meth:`fit`
             adds the leading singular vectors of the normalized interactions to
@@ -51,7 +59,7 @@ class EmbeddingModel(RankingModel):
         num_layers: int,
         reg_weight: float,
         sparse: bool = False,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
         svd_start: Union[bool, Literal["auto"]] = False,
     ) -> None:
         super().__init__(num_users, num_items)
@@ -65,6 +73,14 @@ class EmbeddingModel(RankingModel):
         self.sparse = sparse
         self.user_embedding = self.embedding(num_users, channels)
         self.item_embedding = self.embedding(num_items, channels)
+        self.limits_negatives = isinstance(softmax_negatives, str)
+        if isinstance(softmax_negatives, str):
+            if softmax_negatives != "auto":
+                raise ValueError(
+                    f"'softmax_negatives' must be a number or 'auto' (got "
+                    f"{softmax_negatives!r})"
+                )
+            softmax_negatives = MOST_NEGATIVES
         check_at_least("softmax_negatives", softmax_negatives, 0)
         self.softmax_negatives = softmax_negatives
         self.rank_loss = (
@@ -189,9 +205,25 @@ class EmbeddingModel(RankingModel):
             F.embedding(user, emb[0]),
             F.embedding(pos_item, emb[1]),
             F.embedding(neg_item, emb[1]),
+            **self.limit_negatives(data, user),
         )
         reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
         return {self.rank_loss.name: rank, "reg": reg}
+
+    def limit_negatives(
+        self, data: HeteroData, user: Tensor
+    ) -> Dict[str, Tensor]:
+        r"""Returns the argument of the ranking loss that says how many
+        negatives count in each row, as :obj:`softmax_negatives` has it.
+
+        Args:
+            data (HeteroData): The graph.
+            user (torch.Tensor): The users of the batch.
+        """
+        if not self.limits_negatives:
+            return {}
+        count = data["user"].degree.index_select(0, user)
+        return {"count": FEWEST_NEGATIVES * count.square()}
 
     def id_rows(
         self, data: HeteroData, user: Tensor, *items: Tensor

@@ -11,6 +11,7 @@ from torch_geometric.utils import coalesce
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
+from tmfun_pyg.nn.models.embedding_model import Negatives
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
@@ -74,7 +75,7 @@ class FREEDOM(PropagationModel, MultimodalModel):
             loss on features. (default: :obj:`1e-3`)
         reg_weight (float, optional): The weight of the L2 term on the ID
             embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -91,7 +92,7 @@ class FREEDOM(PropagationModel, MultimodalModel):
         prune: float = 0.8,
         feature_weight: float = 1e-3,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,

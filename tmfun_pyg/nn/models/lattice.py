@@ -5,6 +5,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import zeros
 
+from tmfun_pyg.nn.models.embedding_model import Negatives
 from tmfun_pyg.nn.models.learned_graph import LearnedGraphModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
@@ -69,7 +70,7 @@ class LATTICE(LearnedGraphModel):
             feature graphs. (default: :obj:`0.9`)
         reg_weight (float, optional): The weight of the L2 term.
             (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -86,7 +87,7 @@ class LATTICE(LearnedGraphModel):
         k: int = 10,
         skip_weight: float = 0.9,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,

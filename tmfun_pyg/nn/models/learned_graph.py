@@ -9,6 +9,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
+from tmfun_pyg.nn.models.embedding_model import Negatives
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
@@ -147,7 +148,8 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
             against that of the learned ones.
         reg_weight (float): The weight of the L2 term on the ID embeddings of
             a batch.
-        softmax_negatives (int): See :class:`~tmfun_pyg.nn.EmbeddingModel`.
+        softmax_negatives (int or str): See
+            :class:`~tmfun_pyg.nn.EmbeddingModel`.
 
     Raises:
         ValueError: If an option is out of range, or there is no modality.
@@ -163,7 +165,7 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
         k: int,
         skip_weight: float,
         reg_weight: float,
-        softmax_negatives: int,
+        softmax_negatives: Negatives,
     ) -> None:
         super().__init__(
             num_users,

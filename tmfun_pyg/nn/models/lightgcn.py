@@ -4,6 +4,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.conv import InteractionPropagation
+from tmfun_pyg.nn.models.embedding_model import Negatives
 from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
@@ -24,7 +25,7 @@ class LightGCN(PropagationModel):
             (default: :obj:`3`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
@@ -46,7 +47,7 @@ class LightGCN(PropagationModel):
         channels: int = 64,
         num_layers: int = 3,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
         sparse: bool = False,
         svd_start: Union[bool, Literal["auto"]] = "auto",
     ) -> None:

@@ -10,7 +10,7 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.embedding_model import user_rows
+from tmfun_pyg.nn.models.embedding_model import Negatives, user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
@@ -103,7 +103,7 @@ class MGCN(MultimodalModel):
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -120,7 +120,7 @@ class MGCN(MultimodalModel):
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,

@@ -8,6 +8,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
+from tmfun_pyg.nn.models.embedding_model import Negatives
 from tmfun_pyg.nn.models.learned_graph import LearnedGraphModel
 from tmfun_pyg.utils.messages import check_at_least, check_positive
 
@@ -82,7 +83,7 @@ class MICRO(LearnedGraphModel):
             loss. (default: :obj:`0.5`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the ID embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -101,7 +102,7 @@ class MICRO(LearnedGraphModel):
         contrastive_weight: float = 0.03,
         temperature: float = 0.5,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,

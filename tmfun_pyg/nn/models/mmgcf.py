@@ -8,6 +8,7 @@ from torch_geometric.nn.inits import reset
 
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
+from tmfun_pyg.nn.models.embedding_model import Negatives
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
@@ -79,7 +80,7 @@ class MMGCF(PropagationModel, MultimodalModel):
             epoch leaves out. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight of the L2 term on the ID
             embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -99,7 +100,7 @@ class MMGCF(PropagationModel, MultimodalModel):
         weighting: str = "equal",
         prune: float = 0.2,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,

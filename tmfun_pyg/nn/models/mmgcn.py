@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, reset
 
-from tmfun_pyg.nn.models.embedding_model import user_rows
+from tmfun_pyg.nn.models.embedding_model import Negatives, user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.utils.messages import check_at_least
@@ -59,7 +59,7 @@ class MMGCN(MultimodalModel):
             (default: :obj:`2`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -77,7 +77,7 @@ class MMGCN(MultimodalModel):
         channels: int = 64,
         num_layers: int = 2,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,

@@ -3,7 +3,7 @@ from typing import Any, Dict, Literal, Union
 from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import EdgeStorage
 
-from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, Negatives
 from tmfun_pyg.utils.messages import check_at_least
 from tmfun_pyg.utils.schema import modalities_of, similar_source
 
@@ -22,7 +22,7 @@ class MultimodalModel(EmbeddingModel):
             batch.
         sparse (bool, optional): As in :class:`~tmfun_pyg.nn.EmbeddingModel`.
             (default: :obj:`False`)
-        softmax_negatives (int, optional): As there. (default: :obj:`0`)
+        softmax_negatives (int or str, optional): As there. (default: :obj:`0`)
         svd_start (bool or str, optional): As there. (default: :obj:`False`)
 
     Raises:
@@ -40,7 +40,7 @@ class MultimodalModel(EmbeddingModel):
         num_layers: int,
         reg_weight: float,
         sparse: bool = False,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
         svd_start: Union[bool, Literal["auto"]] = False,
     ) -> None:
         super().__init__(

@@ -8,7 +8,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
-from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
+from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, Negatives
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.utils.messages import check_at_least, check_positive
 from tmfun_pyg.utils.schema import is_sampled_batch
@@ -66,7 +66,7 @@ class SimGCL(EmbeddingModel):
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
         sparse (bool, optional): If set to :obj:`True`, training on sampled
             neighborhoods makes sparse gradients of the ID embeddings.
@@ -89,7 +89,7 @@ class SimGCL(EmbeddingModel):
         contrastive_weight: float = 0.01,
         temperature: float = 0.2,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
         sparse: bool = False,
     ) -> None:
         super().__init__(

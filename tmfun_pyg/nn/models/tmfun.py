@@ -11,7 +11,7 @@ from tmfun_pyg.nn.distributed import gather_rows, own_rows
 from tmfun_pyg.nn.fusion import ContentFusion
 from tmfun_pyg.nn.models.content_score import ContentScore
 from tmfun_pyg.nn.models.contrasts import Contrasts
-from tmfun_pyg.nn.models.embedding_model import rows_of, user_rows
+from tmfun_pyg.nn.models.embedding_model import Negatives, rows_of, user_rows
 from tmfun_pyg.nn.models.item_content import ItemContent
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.neighbor_gain import neighbor_gain
@@ -120,9 +120,10 @@ class TMFUN(MultimodalModel):
         neighbors (int, optional): How many neighbors of an item the
             :class:`~tmfun_pyg.nn.NeighborScore` has; none leave it out. See
             :meth:`fit` for the weight it begins with. (default: :obj:`20`)
-        softmax_negatives (int, optional): If positive, the ranking loss is a
-            softmax over so many of a batch's negatives, BPR otherwise.
-            (default: :obj:`128`)
+        softmax_negatives (int or str, optional): If positive, the ranking loss
+            is a softmax over so many of a batch's negatives, BPR otherwise.
+            With :obj:`"auto"`, a row counts :math:`\min(4 n^2, 128)` of them,
+            for a user of :math:`n` training items. (default: :obj:`"auto"`)
         alignment_weight (float, optional): The weight :math:`\lambda_a`.
             (default: :obj:`0.0`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c`.
@@ -176,7 +177,7 @@ class TMFUN(MultimodalModel):
         content_weight: float = 1 / 3,
         score_channels: int = 256,
         neighbors: int = 20,
-        softmax_negatives: int = 128,
+        softmax_negatives: Negatives = "auto",
         alignment_weight: float = 0.0,
         contrastive_weight: float = 0.01,
         pair_weight: float = 0.01,
@@ -475,7 +476,11 @@ class TMFUN(MultimodalModel):
         pos_emb, neg_emb = out.item[:num_pos], out.item[num_pos:]
         parts = {
             self.rank_loss.name: self.rank_loss(
-                out.user[own], pos_emb[own], neg_emb.view(*neg.shape, -1), bias
+                out.user[own],
+                pos_emb[own],
+                neg_emb.view(*neg.shape, -1),
+                bias,
+                **self.limit_negatives(data, user),
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, zeros
 
-from tmfun_pyg.nn.models.embedding_model import rows_of
+from tmfun_pyg.nn.models.embedding_model import Negatives, rows_of
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 
@@ -46,7 +46,7 @@ class VBPR(MultimodalModel):
             :math:`\boldsymbol{\theta}`. (default: :obj:`64`)
         reg_weight (float, optional): The weight of the L2 term on the
             embeddings of a batch. (default: :obj:`1e-4`)
-        softmax_negatives (int, optional): See
+        softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
 
     Raises:
@@ -62,7 +62,7 @@ class VBPR(MultimodalModel):
         in_channels: Dict[str, int],
         channels: int = 64,
         reg_weight: float = 1e-4,
-        softmax_negatives: int = 0,
+        softmax_negatives: Negatives = 0,
     ) -> None:
         super().__init__(
             num_users,
