@@ -64,7 +64,7 @@ def test_numbers(model_cls, name):
 def test_negatives_are_a_number_or_auto():
     for model_cls in MODELS:
         if "softmax_negatives" in inspect.signature(model_cls).parameters:
-            with pytest.raises(ValueError, match="number or 'auto' .*'all'"):
+            with pytest.raises(ValueError, match=r"number or 'auto' .*'all'"):
                 build(model_cls, softmax_negatives="all")
 
 
