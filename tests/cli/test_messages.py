@@ -82,8 +82,17 @@ MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
         ),
         (
             ["--loader.batch_size", "big"],
-            "--loader.batch_size must be one of auto, or of type int (got "
-            "'big')",
+            "--loader.batch_size must be auto, or of type int (got 'big')",
+        ),
+        (
+            ["--model.softmax_negatives", "many"],
+            "--model.softmax_negatives must be auto, or of type int (got "
+            "'many')",
+        ),
+        (
+            ["--model.softmax_negatives", "true"],
+            "--model.softmax_negatives must be auto, or of type int (got "
+            "'true')",
         ),
         (
             ["--loader.val_users", "few"],

@@ -65,6 +65,25 @@ def test_switch_of_three_positions(
     assert loaded.model.svd_start == svd_start
 
 
+@pytest.mark.parametrize("softmax_negatives", [0, 16, "auto"])
+@pytest.mark.parametrize("model_cls", [TMFUN, LightGCN])
+def test_number_or_word(
+    tmp_path: Path,
+    source: DatasetOptions,
+    model_cls: Any,
+    softmax_negatives: Any,
+) -> None:
+    dataset = source.load()
+    model = model_cls.from_data(
+        ToRecGraph()(dataset[0]), softmax_negatives=softmax_negatives
+    )
+    Recommender(model, dataset).save(tmp_path / "a.ckpt")
+    loaded = Recommender.load(tmp_path / "a.ckpt", dataset).model
+    assert loaded.limits_negatives == (softmax_negatives == "auto")
+    expected = 128 if softmax_negatives == "auto" else softmax_negatives
+    assert loaded.softmax_negatives == expected
+
+
 def test_what_a_checkpoint_holds(
     tmp_path: Path, source: DatasetOptions
 ) -> None:

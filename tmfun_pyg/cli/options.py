@@ -95,6 +95,12 @@ def _tell(text: str, parser: ArgumentParser) -> str:
     elif keys == "model":
         got = re.search(r"Given value: (.*)", text)
         return no_model(got[1] if got else "")
+    union = re.search(
+        r"(?s).*Subtypes: \[(.*)\]\s+Errors:.*?Given value: ([^\n]*)", text
+    )
+    # Of an option of a model, the inner one: its value is told first.
+    if union and "Literal[" in union[1]:
+        return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
     if wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", text):
         expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong[1])
         if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
@@ -102,10 +108,7 @@ def _tell(text: str, parser: ArgumentParser) -> str:
         else:
             expected = f"of type {expected}"
         return f"--{keys} must be {expected} (got '{wrong[2]}')"
-    # Of an option of a model, the inner one: its value is told first.
-    if union := re.search(
-        r"(?s).*Subtypes: \[(.*)\]\s+Errors:.*?Given value: ([^\n]*)", text
-    ):
+    if union:
         return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
     return " ".join(text.split())
 
@@ -121,7 +124,9 @@ def _any_of(kinds: str, keys: str) -> str:
     if values and "bool" in types:
         types.remove("bool")
         values = ["true", "false", *values]
-    words = [f"one of {', '.join(dict.fromkeys(values))}"] if values else []
+    values = list(dict.fromkeys(values))
+    few = "one of " if len(values) > 1 else ""
+    words = [f"{few}{', '.join(values)}"] if values else []
     # Sorted, since which order of a Union is kept depends on who asked first.
     words += [f"of type {' or '.join(sorted(types))}"] if types else []
     return ", or ".join(words)

@@ -3,7 +3,19 @@
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple, Type, Union, get_args
+from typing import (
+    Any,
+    Dict,
+    Iterator,
+    Literal,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+    get_args,
+    get_origin,
+)
 from zipfile import ZipFile
 
 import torch
@@ -323,8 +335,8 @@ def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
     for name, parameter in signature(cls).parameters.items():
         default = parameter.default
         value = options.get(name, default)
-        if bool in get_args(parameter.annotation) and isinstance(value, bool):
-            continue  # A switch of more than two positions.
+        if _is_one_of(value, get_args(parameter.annotation)):
+            continue
         kinds = (int, float) if type(default) is float else type(default)
         if isinstance(default, (bool, int, float, str)) and (
             not isinstance(value, kinds)
@@ -334,6 +346,13 @@ def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
                 f"The option '{name}' of {cls.__name__} must be of type "
                 f"{type(default).__name__} in the checkpoint (got {value!r})"
             )
+
+
+def _is_one_of(value: Any, kinds: Sequence[Any]) -> bool:
+    """Whether a value is of one of the types of a Union, or a word of its."""
+    return type(value) in kinds or any(
+        value in get_args(kind) for kind in kinds if get_origin(kind) is Literal
+    )
 
 
 def _is_of_model(key: Any) -> bool:

@@ -86,5 +86,6 @@ def space_of(model: str, given: Mapping[str, Any]) -> Dict[str, List[Any]]:
     }
 
 
-def _numbers_first(choice: Any) -> Tuple[bool, Any]:
-    return isinstance(choice, str), choice
+def _numbers_first(choice: Any) -> Tuple[bool, float, str]:
+    is_number = isinstance(choice, (int, float))
+    return not is_number, choice if is_number else 0, str(choice)

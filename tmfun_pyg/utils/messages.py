@@ -39,9 +39,14 @@ def check_count(name: str, value: Any) -> None:
     Raises:
         ValueError: If the value is no whole number, or less than one.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if not is_whole(value):
         raise ValueError(f"'{name}' must be a whole number (got {value!r})")
     check_at_least(name, int(value), 1)
+
+
+def is_whole(value: Any) -> bool:
+    r"""Whether a value is a whole number."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -49,7 +49,8 @@ def test_what_is_left_is_normalized_anew(graph):
     user, item = torch.tensor(sorted(edges_of(pruned))).t()
     left[user, item] = 1.0
     degree = left.sum(dim=1), left.sum(dim=0)
-    assert torch.equal(pruned["item"].degree, degree[1])
+    for node_type in ("user", "item"):  # Those of the whole graph.
+        assert torch.equal(pruned[node_type].degree, graph[node_type].degree)
     store = pruned["user", "interacts", "item"]
     user, item = store.edge_index.as_tensor()
     torch.testing.assert_close(

@@ -5,8 +5,10 @@ import inspect
 import pytest
 import torch
 from every_model import MODELS
+from toy_data import dense_interactions, make_data
 
 from tmfun_pyg.nn.models.embedding_model import Negatives
+from tmfun_pyg.transforms import ToRecGraph
 
 # The least that each option may be; bounds on both sides are tested with
 # their models.
@@ -34,6 +36,11 @@ CASES = [
     for name, parameter in inspect.signature(model_cls).parameters.items()
     if parameter.annotation in (int, float, Negatives)
 ]
+WITH_NEGATIVES = [
+    model_cls
+    for model_cls in MODELS
+    if "softmax_negatives" in inspect.signature(model_cls).parameters
+]
 
 
 def build(model_cls, **options):
@@ -55,17 +62,44 @@ def test_numbers(model_cls, name):
             with pytest.raises(ValueError, match=f"'{name}' must be .*{value}"):
                 build(model_cls, **{name: value})
         return
-    for value in (LEAST[name] - 1, float("nan")):
+    whole = name == "softmax_negatives"
+    for value in (LEAST[name] - 1, *([] if whole else [float("nan")])):
         message = rf"^'{name}' must be at least [01] \(got {value}\)$"
         with pytest.raises(ValueError, match=message):
             build(model_cls, **{name: value})
 
 
-def test_negatives_are_a_number_or_auto():
-    for model_cls in MODELS:
-        if "softmax_negatives" in inspect.signature(model_cls).parameters:
-            with pytest.raises(ValueError, match=r"number or 'auto' .*'all'"):
-                build(model_cls, softmax_negatives="all")
+@pytest.mark.parametrize("model_cls", WITH_NEGATIVES)
+@pytest.mark.parametrize("value", ["all", None, 3.5, True])
+def test_negatives_are_a_number_or_auto(model_cls, value):
+    message = f"'softmax_negatives' must be a whole number or 'auto'.*{value!r}"
+    with pytest.raises(ValueError, match=message):
+        build(model_cls, softmax_negatives=value)
+
+
+@pytest.mark.parametrize("model_cls", WITH_NEGATIVES)
+def test_no_model_forgets_to_limit_negatives(model_cls):
+    """Where interactions are pruned, they count as well."""
+    torch.manual_seed(0)
+    data = make_data(3, missing=False)
+    graph = ToRecGraph()(data)
+    options = {"softmax_negatives": "auto", "prune": 0.8}
+    known = inspect.signature(model_cls).parameters
+    options = {k: v for k, v in options.items() if k in known}
+    model = model_cls.from_data(graph, channels=4, **options)
+    user, pos_item = graph["user", "interacts", "item"].edge_index.as_tensor()
+    neg_item = (pos_item.view(-1, 1) + torch.arange(10)) % model.num_items
+    assert neg_item.numel() > 128
+    counted = 4 * dense_interactions(data).sum(dim=1)[user] ** 2
+    found = []
+    model.rank_loss.register_forward_pre_hook(
+        lambda _, args: found.append((args[2], args[4]))
+    )
+    parts = model.loss(model.prepare(graph, epoch=0), user, pos_item, neg_item)
+    assert "softmax" in parts
+    ((neg_emb, count),) = found
+    assert neg_emb.flatten(0, 1)[: model.rank_loss.num_negatives].size(0) == 128
+    assert torch.equal(count, counted)
 
 
 @pytest.mark.parametrize("model_cls", MODELS)

@@ -56,7 +56,7 @@ class SampledSoftmaxLoss(torch.nn.Module):
                 :obj:`[num_rows, num_columns, channels]`, in any number of
                 rows and columns.
             bias (torch.Tensor, optional): What is added to the scores of the
-                positive item and the negatives that count, of shape
+                positive item and the first :math:`N` negatives, of shape
                 :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
             count (torch.Tensor, optional): How many of the negatives count in
                 each row, the first ones, of shape :obj:`[batch_size]`; all of

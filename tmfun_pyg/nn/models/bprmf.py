@@ -75,6 +75,6 @@ class BPRMF(EmbeddingModel):
         self.check_data(data)
         rows = self.id_rows(data, user, pos_item, neg_item)
         return {
-            self.rank_loss.name: self.rank_loss(*rows),
+            self.rank_loss.name: self.rank_rows(data, user, *rows),
             "reg": self.l2_loss(*rows),
         }

@@ -9,7 +9,8 @@ from tmfun_pyg.transforms.to_rec_graph import set_interactions
 class EdgePruning(torch.nn.Module):
     r"""Leaves out a share of the interactions, others in each epoch. Those
     that stay are drawn without replacement, with probability proportional to
-    :math:`1 / \sqrt{d_u d_i}`, and normalized by the degrees that are left.
+    :math:`1 / \sqrt{d_u d_i}`, and normalized by the degrees that are left;
+    :obj:`degree` stays that of the whole graph, as in a sample.
 
     Args:
         share (float): The share of the interactions that is left out.
@@ -47,6 +48,8 @@ class EdgePruning(torch.nn.Module):
         clock /= weight
         kept = clock.topk(max(1, num_kept), largest=False).indices
         edge_index = store.edge_index.as_tensor()[:, kept]
+        degrees = data["user"].degree, data["item"].degree
         data = copy.copy(data)
-        set_interactions(data, edge_index, data["item"].degree.dtype)
+        set_interactions(data, edge_index, degrees[1].dtype)
+        data["user"].degree, data["item"].degree = degrees
         return data

@@ -7,7 +7,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.loss import BPRLoss, L2Loss, SampledSoftmaxLoss
 from tmfun_pyg.nn.models.ranking_model import RankingModel
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, is_whole
 from tmfun_pyg.utils.singular_vectors import singular_vectors
 
 # From how many interactions on ``svd_start="auto"`` begins with singular
@@ -73,14 +73,14 @@ class EmbeddingModel(RankingModel):
         self.sparse = sparse
         self.user_embedding = self.embedding(num_users, channels)
         self.item_embedding = self.embedding(num_items, channels)
-        self.limits_negatives = isinstance(softmax_negatives, str)
-        if isinstance(softmax_negatives, str):
-            if softmax_negatives != "auto":
-                raise ValueError(
-                    f"'softmax_negatives' must be a number or 'auto' (got "
-                    f"{softmax_negatives!r})"
-                )
+        self.limits_negatives = softmax_negatives == "auto"
+        if softmax_negatives == "auto":
             softmax_negatives = MOST_NEGATIVES
+        elif not is_whole(softmax_negatives):
+            raise ValueError(
+                f"'softmax_negatives' must be a whole number or 'auto' (got "
+                f"{softmax_negatives!r})"
+            )
         check_at_least("softmax_negatives", softmax_negatives, 0)
         self.softmax_negatives = softmax_negatives
         self.rank_loss = (
@@ -201,29 +201,43 @@ class EmbeddingModel(RankingModel):
             pos_item (torch.Tensor): Their positive items.
             neg_item (torch.Tensor): Their negative items.
         """
-        rank = self.rank_loss(
+        rank = self.rank_rows(
+            data,
+            user,
             F.embedding(user, emb[0]),
             F.embedding(pos_item, emb[1]),
             F.embedding(neg_item, emb[1]),
-            **self.limit_negatives(data, user),
         )
         reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
         return {self.rank_loss.name: rank, "reg": reg}
 
-    def limit_negatives(
-        self, data: HeteroData, user: Tensor
-    ) -> Dict[str, Tensor]:
-        r"""Returns the argument of the ranking loss that says how many
-        negatives count in each row, as :obj:`softmax_negatives` has it.
+    def rank_rows(
+        self,
+        data: HeteroData,
+        user: Tensor,
+        user_emb: Tensor,
+        pos_emb: Tensor,
+        neg_emb: Tensor,
+        bias: Optional[Tensor] = None,
+    ) -> Tensor:
+        r"""Computes the ranking loss of the rows of a batch, over as many
+        negatives as :obj:`softmax_negatives` says.
 
         Args:
             data (HeteroData): The graph.
-            user (torch.Tensor): The users of the batch.
+            user (torch.Tensor): The users of the rows.
+            user_emb (torch.Tensor): Their embeddings.
+            pos_emb (torch.Tensor): Those of their positive items.
+            neg_emb (torch.Tensor): Those of negative items.
+            bias (torch.Tensor, optional): What is added to the scores, see
+                :class:`~tmfun_pyg.nn.SampledSoftmaxLoss`.
+                (default: :obj:`None`)
         """
+        rows = user_emb, pos_emb, neg_emb, bias
         if not self.limits_negatives:
-            return {}
-        count = data["user"].degree.index_select(0, user)
-        return {"count": FEWEST_NEGATIVES * count.square()}
+            return self.rank_loss(*rows)
+        num_items = data["user"].degree.index_select(0, user)
+        return self.rank_loss(*rows, FEWEST_NEGATIVES * num_items.square())
 
     def id_rows(
         self, data: HeteroData, user: Tensor, *items: Tensor

@@ -233,8 +233,8 @@ class MGCN(MultimodalModel):
         )
         neg_emb = out.item[num_pos:].view(*neg_item.shape, -1)
         parts = {
-            self.rank_loss.name: self.rank_loss(
-                out.user[own], out.item[:num_pos][own], neg_emb
+            self.rank_loss.name: self.rank_rows(
+                data, user, out.user[own], out.item[:num_pos][own], neg_emb
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }

@@ -189,7 +189,9 @@ class MMGCN(MultimodalModel):
     ) -> Dict[str, Tensor]:
         r"""Computes the BPR loss and the L2 term."""
         user_emb, item_emb = self.encode(data)
-        rank = self.rank_loss(
+        rank = self.rank_rows(
+            data,
+            user,
             F.embedding(user, user_emb),
             F.embedding(pos_item, item_emb),
             F.embedding(neg_item, item_emb),

@@ -475,12 +475,13 @@ class TMFUN(MultimodalModel):
         num_pos = all_pos.numel()
         pos_emb, neg_emb = out.item[:num_pos], out.item[num_pos:]
         parts = {
-            self.rank_loss.name: self.rank_loss(
+            self.rank_loss.name: self.rank_rows(
+                data,
+                user,
                 out.user[own],
                 pos_emb[own],
                 neg_emb.view(*neg.shape, -1),
                 bias,
-                **self.limit_negatives(data, user),
             ),
             "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
         }

@@ -122,8 +122,8 @@ class VBPR(MultimodalModel):
         item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
         user_emb, item_emb = self.encode(data, user, item)
         return {
-            self.rank_loss.name: self.rank_loss(
-                user_emb, item_emb[:, 0], item_emb[:, 1:]
+            self.rank_loss.name: self.rank_rows(
+                data, user, user_emb, item_emb[:, 0], item_emb[:, 1:]
             ),
             "reg": self.l2_loss(
                 *(self.user_embedding(user), self.user_content(user)),
