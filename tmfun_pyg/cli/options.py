@@ -98,16 +98,16 @@ def _tell(text: str, parser: ArgumentParser) -> str:
     union = re.search(
         r"(?s).*Subtypes: \[(.*)\]\s+Errors:.*?Given value: ([^\n]*)", text
     )
-    # Of an option of a model, the inner one: its value is told first.
-    if union and "Literal[" in union[1]:
-        return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
-    if wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", text):
+    wrong = re.search(r"Expected an? (.+?)\. Got value: (.*)", text)
+    has_words = union is not None and "Literal[" in union[1]
+    if wrong and not has_words:
         expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong[1])
         if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
             expected = f"one of {choices[1]}"
         else:
             expected = f"of type {expected}"
         return f"--{keys} must be {expected} (got '{wrong[2]}')"
+    # Of an option of a model, the inner one: its value is told first.
     if union:
         return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
     return " ".join(text.split())

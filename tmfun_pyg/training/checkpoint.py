@@ -349,7 +349,7 @@ def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
 
 
 def _is_one_of(value: Any, kinds: Sequence[Any]) -> bool:
-    """Whether a value is of one of the types of a Union, or a word of its."""
+    """Whether a value is of a type of a Union, or one of its words."""
     return type(value) in kinds or any(
         value in get_args(kind) for kind in kinds if get_origin(kind) is Literal
     )

@@ -72,8 +72,8 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
 
 
 def space_of(model: str, given: Mapping[str, Any]) -> Dict[str, List[Any]]:
-    """Returns the choices of the given options, numbers first, in
-    ascending order. What is given is a choice, too.
+    """Returns the choices of the given options, in ascending order,
+    words last. What is given is a choice, too.
 
     Args:
         model: The class of the model.

@@ -85,7 +85,8 @@ class ToRecGraph(BaseTransform):
             _weigh_drawn_interactions(data)
         else:
             check_data(data)
-            set_interactions(data, check_interactions(data))
+            degrees = set_interactions(data, check_interactions(data))
+            data["user"].degree, data["item"].degree = degrees
         data.modalities = modalities_of(data)
         if not is_sampled:  # A sample has what the whole graph had.
             _standardize(data)
@@ -99,9 +100,9 @@ class ToRecGraph(BaseTransform):
 
 def set_interactions(
     data: HeteroData, edge_index: Tensor, dtype: Optional[torch.dtype] = None
-) -> None:
-    r"""Writes both directions of the interactions, normalized, and the
-    degrees.
+) -> Tuple[Tensor, Tensor]:
+    r"""Writes both directions of the interactions, normalized, and returns
+    the degrees of users and items.
 
     Args:
         data (HeteroData): The graph to write to.
@@ -112,18 +113,19 @@ def set_interactions(
     """
     user, item = edge_index
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
-    data["user"].degree = degree(user, num_users, dtype)
-    data["item"].degree = degree(item, num_items, dtype)
-    for edge_type, row, col, size in (
-        (INTERACTS, user, item, (num_users, num_items)),
-        (REVERSE, item, user, (num_items, num_users)),
+    of_user = degree(user, num_users, dtype)
+    of_item = degree(item, num_items, dtype)
+    for edge_type, row, col, degrees in (
+        (INTERACTS, user, item, (of_user, of_item)),
+        (REVERSE, item, user, (of_item, of_user)),
     ):
+        size = degrees[0].numel(), degrees[1].numel()
         index, _ = _sorted_edges(row, col, size, "row")
         row, col = index.as_tensor()
-        degrees = data[edge_type[0]].degree, data[edge_type[2]].degree
         weight = (degrees[0][row] * degrees[1][col]).rsqrt()
         data[edge_type].edge_index = index
         data[edge_type].edge_weight = weight
+    return of_user, of_item
 
 
 def _weigh_drawn_interactions(data: HeteroData) -> None:

@@ -70,7 +70,7 @@ def test_numbers(model_cls, name):
 
 
 @pytest.mark.parametrize("model_cls", WITH_NEGATIVES)
-@pytest.mark.parametrize("value", ["all", None, 3.5, True])
+@pytest.mark.parametrize("value", ["all", None, 3.5, True, float("nan")])
 def test_negatives_are_a_number_or_auto(model_cls, value):
     message = f"'softmax_negatives' must be a whole number or 'auto'.*{value!r}"
     with pytest.raises(ValueError, match=message):

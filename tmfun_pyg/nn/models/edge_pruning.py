@@ -48,8 +48,6 @@ class EdgePruning(torch.nn.Module):
         clock /= weight
         kept = clock.topk(max(1, num_kept), largest=False).indices
         edge_index = store.edge_index.as_tensor()[:, kept]
-        degrees = data["user"].degree, data["item"].degree
         data = copy.copy(data)
-        set_interactions(data, edge_index, degrees[1].dtype)
-        data["user"].degree, data["item"].degree = degrees
+        set_interactions(data, edge_index, data["item"].degree.dtype)
         return data

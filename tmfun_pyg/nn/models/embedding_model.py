@@ -38,8 +38,8 @@ class EmbeddingModel(RankingModel):
             is :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over so many of a
             batch's negatives, :class:`~tmfun_pyg.nn.BPRLoss` otherwise. With
             :obj:`"auto"`, a row counts :math:`\min(4 n^2, 128)` of them, for
-            a user of :math:`n` training items: the less is known of a user,
-            the fewer items can be told from the chosen one (our reading).
+            a user of :math:`n` training items: the less is known about a
+            user, the fewer items the chosen one has to beat (our reading).
             (default: :obj:`0`)
         svd_start (bool or str, optional): If set to :obj:`True`, :meth:`fit`
             adds the leading singular vectors of the normalized interactions to
