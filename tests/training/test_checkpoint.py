@@ -262,16 +262,19 @@ def alter(function: Any) -> Any:
         (lambda c: c["recommender"].update(options=[1]), "must hold 'recomm"),
         (
             lambda c: c["recommender"].update(options={"width": 4}),
-            "options of the checkpoint must be those of LightGCN .*width",
+            "options of .*ckpt' must be those of LightGCN .*width",
         ),
-        (lambda c: c["recommender"].update(model="BPRLoss"), "a 'BPRLoss', wh"),
+        (
+            lambda c: c["recommender"].update(model="BPRLoss"),
+            "ckpt' holds a 'BPRL",
+        ),
         (
             lambda c: c["state_dict"].update(
                 {"user_embedding.weight": torch.ones(1)}
             ),
             "must be those of the LightGCN .*user_embedding",
         ),
-        (lambda c: c["state_dict"].popitem(), "must be those of the LightGCN"),
+        (lambda c: c["state_dict"].popitem(), "ckpt' must be those of the L"),
         (
             lambda c: c["state_dict"].update({"model.more": torch.ones(1)}),
             "must be those of the LightGCN",
@@ -315,7 +318,10 @@ def alter(function: Any) -> Any:
             )
             for option, message in (
                 ({"channels": 10**13}, "must be those of LightGCN"),
-                ({"num_layers": 1.5}, "'num_layers' of LightGCN must be of ty"),
+                (
+                    {"num_layers": 1.5},
+                    "'num_layers' of LightGCN .* in '.*ckpt'",
+                ),
                 ({"sparse": 1}, "'sparse' of LightGCN must be of type bool"),
             )
         ),

@@ -99,7 +99,8 @@ def describe_run(
 
 
 def read_checkpoint(path: Any) -> Dict[str, Any]:
-    r"""Reads a checkpoint, and checks that it says what it belongs to.
+    r"""Reads a checkpoint, and checks that it says what it belongs to. Messages
+    about it name its :obj:`"path"`, which is added.
 
     Args:
         path (str): The checkpoint.
@@ -176,6 +177,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
                 f"('{name}' is none)"
             )
     check_finite(state, f"'{path}'")
+    checkpoint["path"] = str(path)
     return checkpoint
 
 
@@ -228,15 +230,15 @@ def restore_model(
             another one than in training, or if the checkpoint does not say how
             its model was made.
     """
-    about = checkpoint["recommender"]
+    path, about = checkpoint["path"], checkpoint["recommender"]
     check_fingerprint(about["fingerprint"], dataset)
     if about["options"] is None:
         raise ValueError(
-            f"The model of the checkpoint must have been made by "
+            f"The model of '{path}' must have been made by "
             f"{about['model']}.from_data() with options of plain values"
         )
-    cls = _find_class(about["model"], model_cls)
-    _check_options(cls, about["options"])
+    cls = _find_class(path, about["model"], model_cls)
+    _check_options(path, cls, about["options"])
     try:
         model = cls.from_data(dataset[0], **about["options"])
     except ValueError:
@@ -244,7 +246,7 @@ def restore_model(
     # What is raised for options of another model depends on the model.
     except Exception as err:
         raise ValueError(
-            f"The options of the checkpoint must be those of {about['model']} "
+            f"The options of '{path}' must be those of {about['model']} "
             f"({' '.join(str(err).split())})"
         ) from err
     check_graph_k(about.get("graph_k"), model.graph_k)
@@ -281,7 +283,7 @@ def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
     except (AttributeError, RuntimeError, TypeError) as err:
         cause = " ".join(str(err).split())
         raise ValueError(
-            f"The weights of the checkpoint must be those of the "
+            f"The weights of '{checkpoint['path']}' must be those of the "
             f"{type(model).__name__} it describes ({cause})"
         ) from err
 
@@ -311,7 +313,7 @@ def check_fingerprint(expected: Optional[str], dataset: Dataset) -> None:
 
 
 def _find_class(
-    name: str, model_cls: Optional[Type[RankingModel]]
+    path: str, name: str, model_cls: Optional[Type[RankingModel]]
 ) -> Type[RankingModel]:
     if model_cls is None:
         # Never imported by name from elsewhere: the file may be anyone's.
@@ -320,17 +322,19 @@ def _find_class(
             if isinstance(cls, type) and issubclass(cls, RankingModel):
                 return cls
         raise ValueError(
-            f"The checkpoint holds a '{name}', which is not in tmfun_pyg: "
-            f"give its class as 'model_cls'"
+            f"'{path}' holds a '{name}', which is not in tmfun_pyg: give its "
+            f"class as 'model_cls'"
         )
     if model_cls.__name__ != name:
         raise ValueError(
-            f"The checkpoint holds a '{name}', not a '{model_cls.__name__}'"
+            f"'{path}' holds a '{name}', not a '{model_cls.__name__}'"
         )
     return model_cls
 
 
-def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
+def _check_options(
+    path: str, cls: Type[RankingModel], options: Dict[str, Any]
+) -> None:
     """Checks the types of options by those of their defaults."""
     for name, parameter in signature(cls).parameters.items():
         default = parameter.default
@@ -344,7 +348,7 @@ def _check_options(cls: Type[RankingModel], options: Dict[str, Any]) -> None:
         ):
             raise ValueError(
                 f"The option '{name}' of {cls.__name__} must be of type "
-                f"{type(default).__name__} in the checkpoint (got {value!r})"
+                f"{type(default).__name__} in '{path}' (got {value!r})"
             )
 
 
