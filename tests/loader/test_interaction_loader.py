@@ -113,6 +113,15 @@ def test_graph_of_models() -> None:
     assert parts[1].tolist() == [3, 4]
 
 
+def test_workers_are_refused() -> None:
+    sampler = make_loader().sampler
+    loader = DataLoader(
+        sampler.dataset, batch_size=None, sampler=sampler, num_workers=1
+    )
+    with pytest.raises(ValueError, match="'num_workers' must be 0"):
+        next(iter(loader))
+
+
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match=r"by their number 2 \(got 3\)"):
         make_loader(num_replicas=2)

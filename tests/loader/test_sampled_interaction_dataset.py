@@ -433,6 +433,29 @@ def test_workers_draw_apart(data):
             assert not torch.equal(drawn[i], drawn[j])
 
 
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_draw_what_the_process_itself_would(data, context):
+    if context not in torch.multiprocessing.get_all_start_methods():
+        pytest.skip(f"{context} is not available")
+    drawn = []
+    for num_workers in (0, 2):
+        dataset = SampledInteractionDataset(data, [2])
+        sampler = InteractionSampler(dataset, batch_size=5, seed=3)
+        loader = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=num_workers,
+            multiprocessing_context=context if num_workers else None,
+        )
+        drawn.append([in_whole_graph(batch) for batch in loader])
+    alone, shared = drawn
+    assert len(alone) == len(shared) > 2
+    for expected, found in zip(alone, shared, strict=True):
+        for a, b in zip(expected, found, strict=True):
+            assert torch.equal(a, b)
+
+
 def test_data_set_is_left_alone(raw, data):
     before = {store._key: set(store.keys()) for store in data.stores}
     batch = SampledInteractionDataset(data, [1])[torch.arange(2)]

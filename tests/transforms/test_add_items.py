@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.datasets import SyntheticMultimodal
 from tmfun_pyg.transforms import (
@@ -125,3 +126,26 @@ def test_neighbors_of_a_cold_item() -> None:
             for place, item in enumerate(cold):
                 found = source[target == num_items + place].tolist()
                 assert set(found) == set(source[target == item].tolist())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-200, 1e200])
+def test_ties_up_to_scale(scale: float) -> None:
+    """An added copy has the neighbors that it would have had as a cold item,
+    also among items that are as near.
+    """
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(4, 8, generator=generator, dtype=torch.double)
+    length = torch.rand(6, 1, 1, generator=generator, dtype=torch.double) + 0.5
+    x = (length * direction).view(24, 8) * scale
+    data = HeteroData()
+    data["user"].num_nodes, data["item"].num_nodes = 1, 24
+    data["item"].x_visual = x
+    warm = torch.arange(20)
+    pairs = torch.stack([torch.zeros_like(warm), warm])
+    data["user", "interacts", "item"].edge_index = pairs
+    data = FeatureGraph(k=7)(data)
+    data = AddItems({"visual": x[20:]}, k=7)(data)
+    source, target = data["item", "similar_visual", "item"].edge_index
+    for item in range(20, 24):
+        found = source[target == item + 4].sort().values
+        assert torch.equal(found, source[target == item].sort().values)

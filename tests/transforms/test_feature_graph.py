@@ -91,6 +91,8 @@ def test_scale_does_not_matter(x):
     scale = 2.0 ** torch.arange(-41, 42).unsqueeze(1)
     expected, _ = connect(x, k=5)
     assert torch.equal(connect(x * scale, k=5)[0], expected)
+    for scale in (2.0**-1000, 2.0**1000):
+        assert torch.equal(connect(x.double() * scale, k=5)[0], expected)
 
 
 def test_any_number_of_rows_at_once(monkeypatch):

@@ -4,7 +4,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.singular_vectors import singular_vectors
 from tmfun_pyg.utils.spmm import spmm
 
@@ -48,7 +48,7 @@ class GFCF(RankingModel):
         alpha: float = 0.3,
     ) -> None:
         super().__init__(num_users, num_items)
-        check_at_least("channels", channels, 1)
+        check_count("channels", channels)
         check_at_least("alpha", alpha, 0)
         self.alpha = alpha
         channels = min(channels, num_users, num_items)

@@ -7,7 +7,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.ranking_model import Embeddings, RankingModel
 from tmfun_pyg.utils.extras import import_extra
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_count
 
 
 class IALS(RankingModel):
@@ -49,8 +49,8 @@ class IALS(RankingModel):
         num_iterations: int = 15,
     ) -> None:
         super().__init__(num_users, num_items)
-        check_at_least("channels", channels, 1)
-        check_at_least("num_iterations", num_iterations, 1)
+        check_count("channels", channels)
+        check_count("num_iterations", num_iterations)
         check_at_least("alpha", alpha, 0)
         check_at_least("reg_weight", reg_weight, 0)
         self.alpha = alpha

@@ -7,7 +7,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.sparse_rows import SparseRows, values_at
 from tmfun_pyg.utils.spmm import spmm
 
@@ -38,7 +38,7 @@ class NeighborhoodModel(RankingModel):
 
     def __init__(self, num_users: int, num_items: int, k: int) -> None:
         super().__init__(num_users, num_items)
-        check_at_least("k", k, 1)
+        check_count("k", k)
         size = num_items, min(k, num_items)
         self.register_buffer("neighbor", torch.zeros(size, dtype=torch.long))
         # NaN is refused by whatever ranks, until it is fitted:

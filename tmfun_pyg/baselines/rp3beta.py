@@ -4,7 +4,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.neighborhood_model import NeighborhoodModel
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.retrieval import user_blocks
 from tmfun_pyg.utils.shared_users import SharedUsers
 from tmfun_pyg.utils.sparse_rows import SparseRows
@@ -53,7 +53,7 @@ class RP3beta(NeighborhoodModel):
     ) -> None:
         super().__init__(num_users, num_items, k)
         check_at_least("alpha", alpha, 0)
-        check_at_least("num_hops", num_hops, 3)
+        check_count("num_hops", num_hops, 3)
         if num_hops % 2 == 0:
             raise ValueError(f"'num_hops' must be odd (got {num_hops})")
         self.alpha = alpha

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tmfun_pyg.datasets.features import row_blocks
-from tmfun_pyg.utils.messages import check_at_least, check_count
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.standard_rows import standard_rows
 
 LARGE = 2**28  # Numbers of a matrix: 1 GiB in single precision.
@@ -31,7 +31,7 @@ def check_channels(channels: Optional[int]) -> None:
     """Checks the argument ``feature_channels``."""
     if channels is not None:
         check_count("feature_channels", channels)
-        check_at_least("feature_channels", channels, 2)
+        check_count("feature_channels", channels, 2)
 
 
 def channels_of(matrix: np.ndarray, channels: Optional[int]) -> int:

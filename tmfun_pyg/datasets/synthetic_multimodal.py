@@ -6,7 +6,7 @@ from tmfun_pyg.datasets._content import Features, Interactions, build_content
 from tmfun_pyg.datasets._split import random_split
 from tmfun_pyg.datasets.features import check_modalities
 from tmfun_pyg.datasets.rec_dataset import RecDataset
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_at_least, check_count
 
 NUM_FACTORS = 16
 # The number of factors that all modalities share.
@@ -115,14 +115,14 @@ class SyntheticMultimodal(RecDataset):
                 f"{unknown})"
             )
         low, high = MIN_INTERACTIONS + 1, num_items / 2
-        check_at_least("num_users", num_users, 2)
-        check_at_least("num_items", num_items, 2 * MIN_INTERACTIONS)
+        check_count("num_users", num_users, 2)
+        check_count("num_items", num_items, 2 * MIN_INTERACTIONS)
         check_at_least("mean_interactions", mean_interactions, low, high)
         check_at_least("popularity", popularity, 0)
         check_at_least("signal", signal, 0, 1)
         check_at_least("noise", noise, 0)
         for name in names:
-            check_at_least(f"modalities['{name}']", modalities[name], 1)
+            check_count(f"modalities['{name}']", modalities[name])
             check_at_least(f"missing['{name}']", missing.get(name, 0), 0, 0.99)
 
         # A random stream for the interactions and one for each modality, so

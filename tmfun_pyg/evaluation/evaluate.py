@@ -185,7 +185,7 @@ def evaluate(
         :obj:`cold_share` and, of items with content, :obj:`diversity`.
 
     Raises:
-        ValueError: If :obj:`data` is no graph or lacks the split, if the
+        ValueError: If :obj:`data` is not a graph or lacks the split, if the
             model is for other numbers of users and items than :obj:`data`
             holds, if its embeddings are not finite, if the split holds items
             that are not in :obj:`items`, if :obj:`users` holds others than can
@@ -300,7 +300,7 @@ def to_scorer(model: Ranker, data: HeteroData) -> Scorer:
         data (HeteroData): The graph that the model reads.
 
     Raises:
-        ValueError: If :obj:`data` is no graph.
+        ValueError: If :obj:`data` is not a graph.
     """
     check_graph(data)
     if isinstance(model, RankingModel):

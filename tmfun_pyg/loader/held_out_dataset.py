@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.edges import check_pairs, plain_edges
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.retrieval import candidate_items, user_blocks
 from tmfun_pyg.utils.user_items import UserItems
 
@@ -66,7 +66,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
         users: Optional[Tensor] = None,
     ) -> None:
         if batch_size is not None:
-            check_at_least("batch_size", batch_size, 1)
+            check_count("batch_size", batch_size)
         if not 0 <= rank < num_replicas:
             raise ValueError(
                 f"'rank' must be from 0 to {num_replicas - 1} (got {rank})"

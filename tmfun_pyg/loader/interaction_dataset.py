@@ -2,19 +2,20 @@ from typing import Tuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
 from tmfun_pyg.utils.edges import plain_edges
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 
 
 class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
     r"""Training interactions with freshly drawn negative items, read in whole
     batches: an index is a tensor of positions, not a single one.
 
-    Everything lives and happens on the device of :obj:`edge_index`. Use it
-    with an :class:`~tmfun_pyg.loader.InteractionSampler`:
+    Everything lives and happens on the device of :obj:`edge_index`, in the
+    process that trains, without workers. Use it with an
+    :class:`~tmfun_pyg.loader.InteractionSampler`:
 
     .. code-block:: python
 
@@ -32,14 +33,15 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
             interaction. (default: :obj:`1`)
 
     Raises:
-        ValueError: If :obj:`num_negatives` is not positive, or if a user has
-            interacted with every item that anybody has interacted with.
+        ValueError: If :obj:`num_negatives` is not positive, if a user has
+            interacted with every item that anybody has interacted with, or if
+            it is read by a worker.
     """
 
     def __init__(
         self, edge_index: Tensor, num_users: int, num_negatives: int = 1
     ) -> None:
-        check_at_least("num_negatives", num_negatives, 1)
+        check_count("num_negatives", num_negatives)
         edge_index = plain_edges(edge_index)
         self.edge_index = edge_index
         self.num_negatives = num_negatives
@@ -51,6 +53,10 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
         return self.edge_index.size(1)
 
     def __getitem__(self, index: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        if get_worker_info() is not None:  # A copy, which no sampler reaches.
+            raise ValueError(
+                "'num_workers' must be 0 for an InteractionDataset"
+            )
         user, pos_item = self.edge_index[:, index]
         neg_item = self.negative_sampler.sample(
             user, self.num_negatives, self.generator

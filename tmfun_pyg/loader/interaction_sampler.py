@@ -9,7 +9,7 @@ from tmfun_pyg.loader.interaction_dataset import InteractionDataset
 from tmfun_pyg.loader.sampled_interaction_dataset import (
     SampledInteractionDataset,
 )
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 
 Positions = Union[Tensor, Tuple[Tensor, int]]
 
@@ -56,8 +56,8 @@ class InteractionSampler(DistributedSampler[Positions]):
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
-        check_at_least("batch_size", batch_size, 1)
-        check_at_least("seed", seed, 0)
+        check_count("batch_size", batch_size)
+        check_count("seed", seed, 0)
         super().__init__(dataset, num_replicas, rank, seed=seed)
         if batch_size % num_replicas != 0:
             raise ValueError(
@@ -73,7 +73,9 @@ class InteractionSampler(DistributedSampler[Positions]):
         # Mixed, so that epoch 1 of seed 0 is not epoch 0 of seed 1:
         state = np.random.SeedSequence([self.seed, self.epoch])
         seeds = state.generate_state(1 + 2 * self.num_replicas).tolist()
-        self.dataset.generator.manual_seed(seeds[1 + self.rank])
+        dataset = self.dataset
+        if isinstance(dataset, InteractionDataset):
+            dataset.generator.manual_seed(seeds[1 + self.rank])
         # On the host, since devices of two kinds may shuffle differently:
         order = torch.randperm(
             len(self.dataset), generator=torch.Generator().manual_seed(seeds[0])
@@ -83,7 +85,7 @@ class InteractionSampler(DistributedSampler[Positions]):
             order = order[torch.arange(self.total_size) % len(order)]
         order = order.to(self.dataset.edge_index.device)
         seed = seeds[1 + self.num_replicas + self.rank]
-        is_sampled = isinstance(self.dataset, SampledInteractionDataset)
         for number, batch in enumerate(order.split(self.batch_size)):
             part = batch.view(self.num_replicas, -1)[self.rank]
-            yield (part, seed + number) if is_sampled else part
+            is_seeded = isinstance(dataset, InteractionDataset)
+            yield part if is_seeded else (part, seed + number)

@@ -2,7 +2,7 @@ from typing import List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 from torch_geometric.loader.utils import filter_hetero_data
 from torch_geometric.sampler import EdgeSamplerInput
@@ -11,7 +11,7 @@ from torch_geometric.utils import degree
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
 from tmfun_pyg.loader.uniform_neighbor_sampler import UniformNeighborSampler
 from tmfun_pyg.transforms.to_rec_graph import ToRecGraph
-from tmfun_pyg.utils.messages import check_at_least, check_count
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE, SIMILAR, is_rec_graph
 from tmfun_pyg.utils.seeded import seeded
 
@@ -91,7 +91,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
                 raise ValueError(
                     f"'{name}' must be positive or -1 for all (got {number})"
                 )
-        check_at_least("num_negatives", num_negatives, 1)
+        check_count("num_negatives", num_negatives)
         if max_negatives is not None:
             check_count("max_negatives", max_negatives)
         self.num_hops = len(num_neighbors)
@@ -101,10 +101,6 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         self.negative_sampler = NegativeSampler(
             self.edge_index, data["user"].num_nodes
         )
-        #: The source of negatives outside of workers; samplers start it anew
-        #: each epoch. All else comes from torch's own.
-        self.generator = torch.Generator()
-
         self.transform = ToRecGraph()
         self._graph = _graph(data)
         # Content is read of the items of a batch and, in the second hop, of
@@ -130,14 +126,10 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             with seeded(seed):
                 return self[index]
         user, pos_item = self.edge_index[:, index]
-        # Workers are copies, which no sampler reaches:
-        generator = self.generator if get_worker_info() is None else None
         rows = user.numel()
         if self.max_negatives is not None:
             rows = min(rows, -(-self.max_negatives // self.num_negatives))
-        neg_item = self.negative_sampler.sample(
-            user[:rows], self.num_negatives, generator
-        )
+        neg_item = self.negative_sampler.sample(user[:rows], self.num_negatives)
         neg_user = user[:rows].repeat_interleave(self.num_negatives)
         seeds = EdgeSamplerInput(
             input_id=None,

@@ -15,7 +15,7 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
 from torch_geometric.sampler.utils import to_hetero_csc
 from torch_geometric.typing import EdgeType
 
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 
 
 class UniformNeighborSampler(BaseSampler):
@@ -62,7 +62,7 @@ class UniformNeighborSampler(BaseSampler):
         self.num_neighbors = by_relation.get_values(data.edge_types)
         for numbers in self.num_neighbors.values():
             for number in numbers:
-                check_at_least("num_neighbors", number, -1)
+                check_count("num_neighbors", number, -1)
         self.num_nodes = {key: data[key].num_nodes for key in data.node_types}
         self._colptr, self._row, self._perm = to_hetero_csc(
             data, torch.device("cpu")

@@ -86,7 +86,7 @@ def recommend_ids(
         ranking = IndexedRanking(*asked_of, index, k)
     else:
         raise ValueError(
-            f"'cold_share' must be 0 beside 'index' (got {cold_share})"
+            f"'cold_share' must be 0 together with 'index' (got {cold_share})"
         )
     k = min(k, ranking.scorer.num_items)
     # An answer without users is one, too.

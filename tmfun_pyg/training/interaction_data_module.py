@@ -13,7 +13,7 @@ from tmfun_pyg.loader import (
     InteractionSampler,
     SampledInteractionDataset,
 )
-from tmfun_pyg.utils.messages import check_at_least, check_count
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.seeded import seeded
 
 # The default size of a batch, and the number of steps an epoch from which on
@@ -55,7 +55,7 @@ class InteractionDataModule(LightningDataModule):
         num_similar (int, optional): The number of similar items drawn for
             such a neighborhood. (default: :obj:`5`)
         num_workers (int, optional): The number of processes that sample
-            neighborhoods; none for this one to do it. (default: :obj:`0`)
+            neighborhoods; with 0, the main process does. (default: :obj:`0`)
         val_users (int, optional): The number of users that validation is on,
             drawn once from :obj:`seed` where the split has more; all of them
             for :obj:`None`. The test is on all users.
@@ -74,7 +74,7 @@ class InteractionDataModule(LightningDataModule):
         val_users: Optional[int] = 20_000,
     ) -> None:
         super().__init__()
-        check_at_least("num_workers", num_workers, 0)
+        check_count("num_workers", num_workers, 0)
         if val_users is not None:
             check_count("val_users", val_users)
         if num_workers > 0 and num_neighbors is None:

@@ -1,15 +1,14 @@
 from typing import List, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from tmfun_pyg.utils.messages import check_at_least
-from tmfun_pyg.utils.neighbors import nearest_rows
+from tmfun_pyg.utils.messages import check_count
+from tmfun_pyg.utils.neighbors import nearest_rows, round_features, unit_rows
 from tmfun_pyg.utils.schema import INTERACTS, is_rec_graph, modalities_of
 
 
@@ -40,7 +39,7 @@ class AddItems(BaseTransform):
     """
 
     def __init__(self, features: Mapping[str, Tensor], k: int = 10) -> None:
-        check_at_least("k", k, 1)
+        check_count("k", k)
         if len(features) == 0:
             raise ValueError("'features' must hold a modality (got none)")
         sizes = {name: x.size(0) for name, x in features.items()}
@@ -132,8 +131,8 @@ class AddItems(BaseTransform):
     ) -> Tensor:
         """Returns the nearest of the sources to each new item."""
         candidates = is_source.nonzero().view(-1)
-        old = F.normalize(known[candidates].double())
-        new = F.normalize(x[is_new].double())
+        old = round_features(unit_rows(known[candidates].double()))
+        new = round_features(unit_rows(x[is_new].double()))
         k = min(self.k, candidates.numel())
         return candidates[nearest_rows(new, old, k)]
 

@@ -12,12 +12,13 @@ from tmfun_pyg.utils.check_data import (
     check_finite,
     check_interactions,
 )
-from tmfun_pyg.utils.messages import check_at_least, name_items
+from tmfun_pyg.utils.messages import check_count, name_items
 from tmfun_pyg.utils.neighbors import (
     approximate_neighbors,
     exact_neighbors,
     nearest_rows,
     round_features,
+    unit_rows,
 )
 from tmfun_pyg.utils.schema import INTERACTS, is_rec_graph, modalities_of
 
@@ -25,15 +26,14 @@ from tmfun_pyg.utils.schema import INTERACTS, is_rec_graph, modalities_of
 @functional_transform("feature_graph")
 class FeatureGraph(BaseTransform):
     r"""Connects each item to the :math:`k` items with the most similar
-    features, in one graph a modality (functional name:
+    features, in one graph per modality (functional name:
     :obj:`feature_graph`).
 
     For each modality :math:`m` an edge type
     :obj:`('item', 'similar_<m>', 'item')` is added, with :obj:`edge_index`
     (from neighbor to item, sorted by item, then neighbor) and
-    :obj:`edge_weight`, :math:`1 / k` for each edge: the symmetric
-    normalization :math:`1 / \sqrt{d_j d_i}` where every item has :math:`k`
-    neighbors.
+    :obj:`edge_weight`, :math:`1 / k` for each edge, which makes
+    propagation a mean over the :math:`k` neighbors of an item.
 
     Cold items, without a training interaction, are connected to the
     :math:`k` nearest warm ones, and no item to them: what is learned of the
@@ -73,7 +73,7 @@ class FeatureGraph(BaseTransform):
     """
 
     def __init__(self, k: int = 10, recall: Optional[float] = None) -> None:
-        check_at_least("k", k, 1)
+        check_count("k", k)
         if recall is not None and not 0 < recall <= 1:
             raise ValueError(
                 f"'recall' must be above 0 and at most 1 (got {recall})"
@@ -115,8 +115,9 @@ class FeatureGraph(BaseTransform):
                 f"'k' must be less than the {len(warm)} warm items that have "
                 f"the modality '{modality}' (got {self.k})"
             )
-        x = _unit_rows(x[index].double(), index, modality)
-        q = round_features(x)
+        x = x[index]
+        _check_rows(x, index, modality)
+        q = round_features(unit_rows(x.double()))
         known, cold = q[is_warm], q[~is_warm]
         source = warm.new_empty((len(index), self.k))
         if self.recall is None:
@@ -133,16 +134,13 @@ class FeatureGraph(BaseTransform):
         return f"{self.__class__.__name__}(k={self.k}, recall={self.recall})"
 
 
-def _unit_rows(x: Tensor, index: Tensor, modality: str) -> Tensor:
-    """Scales the rows to unit length, in place."""
+def _check_rows(x: Tensor, index: Tensor, modality: str) -> None:
     source = f"data['item'].x_{modality}"
     check_finite(source, x, index)
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    zero = norm.squeeze(1) == 0
+    zero = ~x.any(dim=1)
     if zero.any():
         raise ValueError(
             f"{source} must not have all-zero rows (got all-zero rows for "
             f"{name_items(index[zero].cpu().numpy())}); mark items that lack "
             f"the modality in data['item'].mask_{modality}"
         )
-    return x.div_(norm)

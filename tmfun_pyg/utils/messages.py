@@ -33,15 +33,16 @@ def check_at_least(
         raise ValueError(f"'{name}' must be {bound} (got {value})")
 
 
-def check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: Any, least: int = 1) -> None:
     r"""Checks a number of things.
 
     Raises:
-        ValueError: If the value is no whole number, or less than one.
+        ValueError: If the value is not a whole number, or less than
+            :obj:`least`.
     """
     if not is_whole(value):
         raise ValueError(f"'{name}' must be a whole number (got {value!r})")
-    check_at_least(name, int(value), 1)
+    check_at_least(name, int(value), least)
 
 
 def is_whole(value: Any) -> bool:

@@ -35,6 +35,22 @@ BITS = 25
 T = TypeVar("T")
 
 
+def unit_rows(x: Tensor) -> Tensor:
+    r"""Scales rows to unit length, whatever their scale. Rows of zeros stay as
+    they are.
+
+    Args:
+        x (torch.Tensor): The rows (float64), of shape :obj:`[num_rows, dim]`.
+            They are overwritten.
+    """
+    largest = torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True)
+    # Powers of two are exact. Squares of the rest stay in range:
+    exponent = largest.frexp().exponent.clamp(min=-1000)
+    x.mul_(torch.exp2(-exponent.double()))
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x.div_(norm.masked_fill_(norm == 0, 1.0))
+
+
 def round_features(x: Tensor) -> Tensor:
     r"""Returns features as integers, held as float64, of which sums of
     products are exact.

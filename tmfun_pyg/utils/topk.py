@@ -65,7 +65,7 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 
 
 def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
-    r"""Does as :func:`torch.topk`, faster for rows of many times :obj:`k`
+    r"""Like :func:`torch.topk`, but faster for rows of many times :obj:`k`
     columns on the CPU.
 
     The :obj:`k` largest entries of a row are found in those :obj:`k` blocks
@@ -101,7 +101,7 @@ def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 def grouped_topk(
     scores: Tensor, k: int, limit: GroupLimit
 ) -> Tuple[Tensor, Tensor]:
-    r"""Does as :func:`stable_topk`, with few columns of each group: a column
+    r"""Like :func:`stable_topk`, but with few columns of each group: a column
     is passed over if the list holds as many of its group already as it may.
 
     Args:

@@ -126,7 +126,7 @@ def test_errors():
     att, x = ModalityAttention(8), torch.randn(5, 2, 8)
     with pytest.raises(ValueError, match=r"got \[5, 2, 4\]"):
         att(x[..., :4])
-    with pytest.raises(ValueError, match=r"'query' must be of shape None"):
+    with pytest.raises(ValueError, match="'query' must not be given without"):
         att(x, torch.randn(5, 8))
     with pytest.raises(ValueError, match=r"'query' must be .* \(got None\)"):
         ModalityAttention(8, 8)(x)

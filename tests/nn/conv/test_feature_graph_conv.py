@@ -248,8 +248,6 @@ def test_normalize_in_the_precision_of_the_nodes(graph, dtype):
         row, col = edge_index.flip(0)
         every.append(SparseTensor(row=row, col=col, sparse_sizes=(6, 6)))
     for graph in every:
-        if isinstance(graph, SparseTensor) and dtype == torch.bfloat16:
-            continue  # Its product wants one type on both sides.
         out = FeatureGraphConv(4, normalize=True)(x, graph)
         exact = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.double else {}
         torch.testing.assert_close(out, expected.to(dtype), **exact)
@@ -445,6 +443,35 @@ def test_bf16_autocast_with_a_gate_is_near(graph):
         out.sum().backward()
 
 
+@pytest.mark.parametrize("dtype", [torch.half, torch.bfloat16, torch.double])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_sparse_matrices_of_another_precision(graph, dtype, normalize):
+    edge_index, edge_weight, _ = graph
+    x, conv = torch.randn(6, 4).to(dtype), FeatureGraphConv(4, None, "relu")
+    conv.normalize = normalize
+    expected = conv(x.double(), edge_index, edge_weight).to(dtype)
+    near = {"rtol": 1e-6, "atol": 1e-6} if dtype == torch.double else {}
+    for adj_t in layouts(edge_index, edge_weight, (6, 6)).values():
+        torch.testing.assert_close(conv(x, adj_t), expected, **near)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(conv(x, adj_t), expected, **near)
+
+
+def test_gradients_of_sparse_values_of_another_precision(graph):
+    edge_index, edge_weight, _ = graph
+    x, conv = torch.randn(6, 4, dtype=torch.double), FeatureGraphConv(4)
+    weight = edge_weight.clone().requires_grad_()
+    conv(x, edge_index, weight).square().sum().backward()
+    csr = layouts(edge_index, edge_weight, (6, 6))["csr"]
+    value = csr.values().clone().requires_grad_()
+    parts = csr.crow_indices(), csr.col_indices(), value
+    adj_t = torch.sparse_csr_tensor(*parts, size=csr.shape)
+    conv(x, adj_t).square().sum().backward()
+    parts = csr.crow_indices(), csr.col_indices(), value.grad
+    dense = torch.sparse_csr_tensor(*parts, size=csr.shape).to_dense()
+    torch.testing.assert_close(dense[edge_index[1], edge_index[0]], weight.grad)
+
+
 @pytest.fixture
 def hetero_graph():
     """Users and items: features, edges, weights, and dense matrices."""
@@ -595,10 +622,36 @@ def test_errors(graph):
     edge_index, edge_weight, _ = graph
     x, feat = torch.randn(6, 4), torch.randn(6, 3)
     adj_t = to_torch_csr_tensor(edge_index, size=(6, 6))
-    with pytest.raises(ValueError, match="beside a sparse matrix"):
+    with pytest.raises(ValueError, match="together with a sparse matrix"):
         FeatureGraphConv(4)(x, adj_t, edge_weight)
     with pytest.raises(ValueError, match="'normalize' needs 'size'"):
         FeatureGraphConv(4, normalize=True)((x, None), edge_index)
+    num_edges = edge_weight.numel()
+    orders = edge_indices(edge_index, edge_weight, (6, 6)).values()
+    for index in (edge_index, *(index for index, _ in orders)):
+        for weight in (
+            edge_weight[:1],
+            edge_weight[0],
+            torch.cat([edge_weight, edge_weight]),
+            edge_weight.view(-1, 1),
+        ):
+            message = rf"'edge_weight' must be of shape \[{num_edges}\] \(got"
+            with pytest.raises(ValueError, match=message):
+                FeatureGraphConv(4)(x, index, weight)
+    for index, weight in orders:
+        for size in ((6, 7), (7, 6)):
+            with pytest.raises(ValueError, match=r"'size' .* and 6 nodes in"):
+                FeatureGraphConv(4)((x, x), index, weight, size=size)
+    for conv in (FeatureGraphConv(4), FeatureGraphConv(4, 3)):
+        given = None if conv.gate is None else feat
+        for channels in (1, 5):
+            wide = torch.randn(6, channels)
+            with pytest.raises(ValueError, match=r"'x' must have 4 channels"):
+                conv(wide, edge_index, feat=given)
+    with pytest.raises(ValueError, match=r"of the 6 source nodes \(got 1\)"):
+        FeatureGraphConv(4, 3)(x, edge_index, feat=feat[:1])
+    with pytest.raises(ValueError, match=r"'channels' .* whole .*\(got 2.5\)"):
+        FeatureGraphConv(2.5)
     for missing in (None, (None, feat)):
         with pytest.raises(ValueError, match=r"'feat' must be given .*=3"):
             FeatureGraphConv(4, 3)(x, edge_index, feat=missing)

@@ -120,8 +120,9 @@ def test_reset_parameters():
 
 
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf])
-def test_missing_sources_are_never_read(garbage):
-    fusion = ContentFusion(4, 2)
+@pytest.mark.parametrize("attention", [False, True])
+def test_missing_sources_are_never_read(garbage, attention):
+    fusion = ContentFusion(4, 2, attention=attention)
     sources, query, mask = draw(fusion, 3)
     expected = fusion(sources, query, mask)
     poisoned = [

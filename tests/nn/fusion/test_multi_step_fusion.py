@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,7 @@ def test_errors():
         MultiStepFusion(8, 2, "sum")
     with pytest.raises(ValueError, match="'gate_bias' must have one entry"):
         MultiStepFusion(8, 2, gate_bias=[0.0])
+    assert MultiStepFusion(8, 2, gate_bias=np.float32(1)).gate_biases == [1, 1]
     x = torch.randn(5, 8)
     with pytest.raises(ValueError, match=r"'sources' must .* 2 steps"):
         MultiStepFusion(8, 2)(x, [x])
@@ -112,8 +114,17 @@ def test_errors():
         MultiStepFusion(8, 1)(x, [x], masks=[])
     with pytest.raises(ValueError, match="'query' must not be given"):
         MultiStepFusion(8, 1)(x, [x], query=x)
-    with pytest.raises(ValueError, match="'query' must be given"):
-        MultiStepFusion(8, 1, query_channels=8)(x, [x])
+    for query in (None, x[:1], x[:, :1]):
+        for kind in ("gate", "attention"):
+            fusion = MultiStepFusion(8, 1, kind, query_channels=8)
+            with pytest.raises(ValueError, match=r"'query' .* shape \[5, 8\] "):
+                fusion(x, [x], query)
+    for wrong in (x[:, :1], x[0]):
+        with pytest.raises(ValueError, match=r"'x' must .* \[num_nodes, 8\] "):
+            MultiStepFusion(8, 1)(wrong, [wrong])
+    for mask in (torch.ones(5), x[:1, 0] > 0, x[:, :1] > 0):
+        with pytest.raises(ValueError, match=r"'masks' must be .* \[5\] "):
+            MultiStepFusion(8, 1)(x, [x], masks=[mask])
     for kind in ("gate", "attention"):
         with pytest.raises(ValueError, match=r"'channels' .* 1 \(got 0\)"):
             MultiStepFusion(0, 1, kind)

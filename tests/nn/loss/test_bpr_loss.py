@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch_geometric.nn.models.lightgcn import BPRLoss as PyGBPRLoss
 
-from tmfun_pyg.nn import BPRLoss
+from tmfun_pyg.nn import BPRLoss, SampledSoftmaxLoss
 
 
 def test_by_hand():
@@ -25,6 +26,13 @@ def test_equals_the_loss_of_pyg():
         BPRLoss()(user_emb, pos_emb, neg_emb.unsqueeze(1)),
         PyGBPRLoss(lambda_reg=0)(positive, negative),
     )
+
+
+@pytest.mark.parametrize("loss", [BPRLoss(), SampledSoftmaxLoss(4)])
+def test_negatives_without_a_dimension_of_their_own(loss):
+    user_emb, pos_emb, neg_emb = torch.randn(3, 8, 4)
+    with pytest.raises(ValueError, match=r"'neg_emb' .* \(got \[8, 4\]\)"):
+        loss(user_emb, pos_emb, neg_emb)
 
 
 def test_large_differences_are_finite():

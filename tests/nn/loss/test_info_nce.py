@@ -48,10 +48,13 @@ def test_repeated_nodes_count_once(views):
     torch.testing.assert_close(loss, reference(x[node], y[node], 0.2))
 
 
-def test_mask_equals_leaving_rows_out(views):
-    x, y = (view.clone().requires_grad_() for view in views)
+@pytest.mark.parametrize("garbage", [1.0, torch.nan])
+def test_mask_equals_leaving_rows_out(views, garbage):
     mask = torch.rand(23) < 0.5
     mask[0] = True
+    fill = garbage * torch.ones(23, 1).masked_fill(mask.view(-1, 1), 0.0)
+    fill = torch.where(mask.view(-1, 1), 0.0, fill)
+    x, y = ((view + fill).requires_grad_() for view in views)
     loss = info_nce(x, y, 0.2, mask=mask)
     torch.testing.assert_close(loss, reference(x[mask], y[mask], 0.2))
     loss.backward()

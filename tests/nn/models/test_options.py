@@ -62,10 +62,15 @@ def test_numbers(model_cls, name):
             with pytest.raises(ValueError, match=f"'{name}' must be .*{value}"):
                 build(model_cls, **{name: value})
         return
-    whole = name == "softmax_negatives"
-    for value in (LEAST[name] - 1, *([] if whole else [float("nan")])):
-        message = rf"^'{name}' must be at least [01] \(got {value}\)$"
-        with pytest.raises(ValueError, match=message):
+    least = LEAST[name]
+    message = rf"^'{name}' must be at least [01] \(got {least - 1}\)$"
+    with pytest.raises(ValueError, match=message):
+        build(model_cls, **{name: least - 1})
+    parameter = inspect.signature(model_cls).parameters[name]
+    whole = parameter.annotation is not float
+    kind = "a whole number" if whole else "at least 0"
+    for value in (float("nan"), *([2.5, True] if whole else [])):
+        with pytest.raises(ValueError, match=rf"^'{name}' must be {kind}"):
             build(model_cls, **{name: value})
 
 

@@ -5,7 +5,8 @@ from torch import Tensor
 from torch_geometric.nn.inits import glorot, zeros
 from torch_geometric.typing import OptTensor
 
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.nn.attention.check_query import check_query
+from tmfun_pyg.utils.messages import check_count
 
 
 class ModalityAttention(torch.nn.Module):
@@ -49,9 +50,9 @@ class ModalityAttention(torch.nn.Module):
         self, channels: int, query_channels: Optional[int] = None
     ) -> None:
         super().__init__()
-        check_at_least("channels", channels, 1)
+        check_count("channels", channels)
         if query_channels is not None:
-            check_at_least("query_channels", query_channels, 1)
+            check_count("query_channels", query_channels)
         self.channels = channels
         self.query_channels = query_channels
         self.lin_key = torch.nn.Linear(channels, channels)
@@ -120,14 +121,7 @@ class ModalityAttention(torch.nn.Module):
                 f"'x' must be of shape [num_nodes, num_modalities, "
                 f"{self.channels}] (got {list(x.shape)})"
             )
-        expected = None
-        if self.query_channels is not None:
-            expected = [x.size(0), self.query_channels]
-        found = None if query is None else list(query.shape)
-        if found != expected:
-            raise ValueError(
-                f"'query' must be of shape {expected} (got {found})"
-            )
+        check_query(query, x.size(0), self.query_channels)
         if mask is not None and (
             mask.shape != x.shape[:2] or mask.dtype != torch.bool
         ):

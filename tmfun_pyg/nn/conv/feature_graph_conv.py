@@ -1,4 +1,4 @@
-from typing import Any, Final, Optional, Tuple, Union
+from typing import Any, Callable, Final, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch_geometric.utils import is_sparse, scatter, to_edge_index
 from torch_geometric.utils import spmm as pyg_spmm
 from torch_geometric.utils.sparse import set_sparse_value
 
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.spmm import spmm
 
 
@@ -51,8 +51,10 @@ class FeatureGraphConv(MessagePassing):
         d^{\textrm{in}}_i = \sum_j a_{ji}
 
     An :class:`~torch_geometric.EdgeIndex` sorted by column is multiplied as
-    one sparse product, forward and backward. :meth:`torch.compile` has
-    no graph breaks if the graph is a plain :obj:`edge_index`.
+    one sparse product, forward and backward. Give its :obj:`sparse_size` and
+    fill its cache, or it is sorted anew in every call.
+    :meth:`torch.compile` has no graph breaks if the graph is a plain
+    :obj:`edge_index`.
 
     Args:
         channels (int): Size of the node representations.
@@ -64,10 +66,10 @@ class FeatureGraphConv(MessagePassing):
         normalize (bool, optional): If set to :obj:`True`, normalizes the edge
             weights as above in every call. Leave it off where the graph comes
             normalized, as from :class:`~tmfun_pyg.transforms.FeatureGraph`.
-            (default: :obj:`False`)
+            Degrees have to be positive, or zero. (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
-            :class:`torch_geometric.nn.conv.MessagePassing`, but no other
-            :obj:`flow` or :obj:`node_dim`.
+            :class:`torch_geometric.nn.conv.MessagePassing`, but no
+            :obj:`aggr`, and no other :obj:`flow` or :obj:`node_dim`.
 
     Shapes:
         - **input:**
@@ -103,9 +105,9 @@ class FeatureGraphConv(MessagePassing):
             )
         if self.node_dim != -2:
             raise ValueError(f"'node_dim' must be -2 (got {self.node_dim})")
-        check_at_least("channels", channels, 1)
+        check_count("channels", channels)
         if feat_channels is not None and feat_channels != -1:
-            check_at_least("feat_channels", feat_channels, 1)
+            check_count("feat_channels", feat_channels)
         self.channels = channels
         self.feat_channels = feat_channels
         self.normalize = normalize
@@ -151,16 +153,14 @@ class FeatureGraphConv(MessagePassing):
 
         Raises:
             ValueError: If :obj:`feat` is missing with a gate or given without
-                one, or if :obj:`edge_weight` comes beside a sparse matrix,
-                which holds its weights itself, or if an
-                :class:`~torch_geometric.EdgeIndex` has another number of
-                nodes.
+                one, if :obj:`edge_weight` comes together with a sparse matrix,
+                which holds its weights itself, if a shape does not fit, if an
+                :class:`~torch_geometric.EdgeIndex` has more nodes than
+                :obj:`x` or :obj:`size`, or if :obj:`normalize` does not know
+                the number of target nodes.
         """
-        if edge_weight is not None and is_sparse(edge_index):
-            raise ValueError(
-                "'edge_weight' cannot be given beside a sparse matrix: put "
-                "the weights into the matrix"
-            )
+        if edge_weight is not None:
+            _check_weight(edge_index, edge_weight)
         pair: OptPairTensor = (x, x) if isinstance(x, Tensor) else x
         dtype = pair[0].dtype
         if edge_weight is not None:
@@ -199,7 +199,18 @@ class FeatureGraphConv(MessagePassing):
                 f"'feat' must {'not ' if self.gate is None else ''}be given "
                 f"(feat_channels={self.feat_channels})"
             )
-        return x if self.gate is None else x * self.gate(feat).sigmoid()
+        if x.size(-1) != self.channels:
+            raise ValueError(
+                f"'x' must have {self.channels} channels (got {x.size(-1)})"
+            )
+        if self.gate is None or feat is None:
+            return x
+        if feat.size(-2) != x.size(-2):
+            raise ValueError(
+                f"'feat' must have a row for each of the {x.size(-2)} source "
+                f"nodes (got {feat.size(-2)})"
+            )
+        return x * self.gate(feat).sigmoid()
 
     def message(self, x_j: Tensor, edge_weight: OptTensor) -> Tensor:
         """Weighs the representations of the neighbors."""
@@ -215,7 +226,8 @@ class FeatureGraphConv(MessagePassing):
         if isinstance(edge_index, EdgeIndex):
             out = spmm(edge_index, columns, edge_weight, transpose=True)
         else:
-            out = pyg_spmm(edge_index, columns, reduce="sum")
+            with torch.autocast(x[0].device.type, enabled=False):
+                out = pyg_spmm(*_same_type(edge_index, columns), reduce="sum")
         return out.unflatten(1, by_node.shape[1:]).movedim(0, self.node_dim)
 
     def __repr__(self) -> str:
@@ -225,12 +237,60 @@ class FeatureGraphConv(MessagePassing):
         )
 
 
+def _check_weight(edge_index: Adj, edge_weight: Tensor) -> None:
+    if is_sparse(edge_index):
+        raise ValueError(
+            "'edge_weight' cannot be given together with a sparse matrix: put "
+            "the weights into the matrix"
+        )
+    if edge_weight.dim() != 1 or edge_weight.size(0) != edge_index.size(1):
+        raise ValueError(
+            f"'edge_weight' must be of shape [{edge_index.size(1)}] (got "
+            f"{list(edge_weight.shape)})"
+        )
+
+
+def _same_type(adj_t: Adj, x: Tensor) -> Tuple[Adj, Tensor]:
+    """Returns a sparse matrix and a dense one in the precision of both, at
+    least single: few sparse kernels offer half precision.
+    """
+    found = adj_t.dtype if isinstance(adj_t, Tensor) else adj_t.dtype()
+    dtype = torch.promote_types(x.dtype, found)
+    dtype = torch.promote_types(dtype, torch.float)
+    if found != dtype:
+        adj_t = _set_value(
+            adj_t,
+            lambda row, col, value: None if value is None else value.to(dtype),
+        )
+    return adj_t, x.to(dtype)
+
+
+def _set_value(
+    adj_t: Adj, function: Callable[[Tensor, Tensor, OptTensor], OptTensor]
+) -> Adj:
+    """Gives a sparse matrix what a function makes of its rows, columns and
+    weights for new weights.
+    """
+    if isinstance(adj_t, SparseTensor):
+        value = function(*adj_t.coo())
+        return adj_t.set_value(value, layout="coo")
+    (row, col), value = to_edge_index(adj_t)
+    return set_sparse_value(adj_t, function(row, col, value))
+
+
 def _sized(
     edge_index: EdgeIndex, x: OptPairTensor, size: Size, dim: int
 ) -> EdgeIndex:
     """Returns the graph with as many nodes as the input has. What PyG derives
     from the edges, if no size is given, leaves out the last isolated nodes.
     """
+    if size is not None:
+        for value, num in zip(x, size, strict=True):
+            if value is not None and value.size(dim) != num:
+                raise ValueError(
+                    f"'size' must be that of 'x' (got {tuple(size)}, and "
+                    f"{value.size(dim)} nodes in 'x')"
+                )
     known = edge_index.sparse_size()
     dst = known[1] if size is None else size[1]
     asked = x[0].size(dim), dst if x[1] is None else x[1].size(dim)
@@ -287,13 +347,12 @@ def _normalize(
 def _normalize_sparse(
     adj_t: Adj, size: Tuple[int, int], dtype: torch.dtype
 ) -> Adj:
-    if isinstance(adj_t, SparseTensor):
-        row, col, value = adj_t.coo()
-        value = _normalized_weight(col, row, value, size, dtype)
-        return adj_t.set_value(value, layout="coo")
-    (row, col), value = to_edge_index(adj_t)
-    value = _normalized_weight(col, row, value, size, dtype)
-    return set_sparse_value(adj_t, value)
+    return _set_value(
+        adj_t,
+        lambda row, col, value: _normalized_weight(
+            col, row, value, size, dtype
+        ),
+    )
 
 
 def _normalized_weight(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.spmm import spmm, to_csr
 
@@ -35,7 +35,7 @@ class InteractionPropagation(torch.nn.Module):
 
     def __init__(self, num_layers: int) -> None:
         super().__init__()
-        check_at_least("num_layers", num_layers, 0)
+        check_count("num_layers", num_layers, 0)
         self.num_layers = num_layers
 
     def forward(

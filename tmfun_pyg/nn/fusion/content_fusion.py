@@ -7,7 +7,7 @@ from torch_geometric.typing import OptTensor
 
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.fusion.multi_step_fusion import MultiStepFusion
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 
 # The item feature graph passes IDs on ungated: its gate begins nearly closed.
 ITEM_GRAPH_BIAS = -2.0
@@ -67,7 +67,7 @@ class ContentFusion(torch.nn.Module):
         later_steps: bool = True,
     ) -> None:
         super().__init__()
-        check_at_least("num_modalities", num_modalities, 1)
+        check_count("num_modalities", num_modalities)
         self.num_modalities = num_modalities
         self.weight = weight
         self.attention = (
@@ -141,6 +141,8 @@ class ContentFusion(torch.nn.Module):
             return self.attention(x, query, mask, True)
         if mask is None:
             mask = x.new_ones(x.shape[:2])
+        else:  # What an absent row holds, NaN perhaps, must not be read.
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         weight = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
         return (weight.unsqueeze(-1) * x).sum(dim=1), weight
 

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch_geometric.nn.inits import glorot, reset
 
 from tmfun_pyg.nn.attention import ModalityAttention
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.nn.attention.check_query import check_query
+from tmfun_pyg.utils.messages import check_count
 
 
 class MultiStepFusion(torch.nn.Module):
@@ -68,18 +69,18 @@ class MultiStepFusion(torch.nn.Module):
         gate_bias: Union[float, Sequence[float]] = 0.0,
     ) -> None:
         super().__init__()
-        check_at_least("channels", channels, 1)
-        check_at_least("num_steps", num_steps, 0)
+        check_count("channels", channels)
+        check_count("num_steps", num_steps, 0)
         if query_channels is not None:
-            check_at_least("query_channels", query_channels, 1)
+            check_count("query_channels", query_channels)
         if kind not in ("gate", "attention"):
             raise ValueError(
                 f"'kind' must be 'gate' or 'attention' (got {kind!r})"
             )
         biases = (
-            [float(gate_bias)] * num_steps
-            if isinstance(gate_bias, (int, float))
-            else list(gate_bias)
+            list(gate_bias)
+            if isinstance(gate_bias, Sequence)
+            else [float(gate_bias)] * num_steps
         )
         _check_length("gate_bias", len(biases), num_steps)
 
@@ -132,29 +133,16 @@ class MultiStepFusion(torch.nn.Module):
                 (default: :obj:`False`)
 
         Raises:
-            ValueError: If there is not one source and mask for each step, a
-                source is of another shape than :obj:`x`, or :obj:`query` is
-                missing or not expected.
+            ValueError: If there is not one source and mask for each step,
+                :obj:`query` is missing or not expected, or a shape or the type
+                of a mask does not fit.
         """
         if masks is None:
             masks = [None] * self.num_steps
-        _check_length("sources", len(sources), self.num_steps)
-        _check_length("masks", len(masks), self.num_steps)
-        if (query is None) != (self.query_channels is None):
-            raise ValueError(
-                f"'query' must "
-                f"{'not ' if self.query_channels is None else ''}be given "
-                f"(query_channels={self.query_channels})"
-            )
-
+        self._check(x, sources, query, masks)
         gates = self._gates_of_query(query)
         shares: List[Tensor] = []
         for step, source, mask in zip(self.steps, sources, masks, strict=True):
-            if source.shape != x.shape:
-                raise ValueError(
-                    f"'sources' must be of the shape of 'x', {list(x.shape)} "
-                    f"(got {list(source.shape)})"
-                )
             if mask is not None:  # Merged with itself, a node stays as it is.
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):
@@ -171,6 +159,36 @@ class MultiStepFusion(torch.nn.Module):
         if return_shares:
             return x, shares
         return x
+
+    def _check(
+        self,
+        x: Tensor,
+        sources: Sequence[Tensor],
+        query: Optional[Tensor],
+        masks: Sequence[Optional[Tensor]],
+    ) -> None:
+        _check_length("sources", len(sources), self.num_steps)
+        _check_length("masks", len(masks), self.num_steps)
+        if x.dim() != 2 or x.size(1) != self.channels:
+            raise ValueError(
+                f"'x' must be of shape [num_nodes, {self.channels}] (got "
+                f"{list(x.shape)})"
+            )
+        for source in sources:
+            if source.shape != x.shape:
+                raise ValueError(
+                    f"'sources' must be of the shape of 'x', {list(x.shape)} "
+                    f"(got {list(source.shape)})"
+                )
+        for mask in masks:
+            if mask is not None and (
+                mask.shape != x.shape[:1] or mask.dtype != torch.bool
+            ):
+                raise ValueError(
+                    f"'masks' must be boolean and of shape [{x.size(0)}] "
+                    f"(got {mask.dtype} and {list(mask.shape)})"
+                )
+        check_query(query, x.size(0), self.query_channels)
 
     def _gates_of_query(
         self, query: Optional[Tensor]

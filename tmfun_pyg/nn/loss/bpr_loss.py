@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tmfun_pyg.nn.loss.check_negatives import check_negatives
+
 
 class BPRLoss(torch.nn.Module):
     r"""The Bayesian personalized ranking loss of inner-product scores, from
@@ -16,7 +18,7 @@ class BPRLoss(torch.nn.Module):
         \mathbf{x}_{j_n} \right)
 
     As in :class:`torch_geometric.nn.models.lightgcn.BPRLoss`, but for several
-    negatives a positive, and without its L2 term, see
+    negatives per positive, and without its L2 term, see
     :class:`~tmfun_pyg.nn.L2Loss`.
     """
 
@@ -41,7 +43,11 @@ class BPRLoss(torch.nn.Module):
             bias (torch.Tensor, optional): What is added to the scores of the
                 positive item and the negatives, of shape
                 :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If :obj:`neg_emb` is of another number of dimensions.
         """
+        check_negatives(neg_emb)
         positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
         negative = (user_emb.unsqueeze(1) * neg_emb).sum(dim=-1)
         if bias is not None:

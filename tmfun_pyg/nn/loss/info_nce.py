@@ -79,7 +79,9 @@ def info_nce(
     part = slice(max_rows)
     x, y, same = x[part], y[part], [group[part] for group in same]
     index = None if index is None else index[part]
-    mask = None if mask is None else mask[part]
+    if mask is not None:  # Rows that do not take part may hold NaN.
+        mask = mask[part]
+        x, y = (v.masked_fill(~mask.view(-1, 1), 0.0) for v in (x, y))
     with torch.autocast(x.device.type, enabled=False):
         # Half precision is too coarse for exponents of 1 / temperature:
         dtype = torch.promote_types(x.dtype, torch.float)

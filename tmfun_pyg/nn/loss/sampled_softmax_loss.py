@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tmfun_pyg.nn.loss.check_negatives import check_negatives
 from tmfun_pyg.utils.messages import check_count
 
 
@@ -61,7 +62,11 @@ class SampledSoftmaxLoss(torch.nn.Module):
             count (torch.Tensor, optional): How many of the negatives count in
                 each row, the first ones, of shape :obj:`[batch_size]`; all of
                 them if not given. (default: :obj:`None`)
+
+        Raises:
+            ValueError: If :obj:`neg_emb` is of another number of dimensions.
         """
+        check_negatives(neg_emb)
         neg_emb = neg_emb.flatten(0, 1)[: self.num_negatives]
         positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)
         score = torch.cat([positive, user_emb @ neg_emb.t()], dim=1)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, zeros
+from torch_geometric.nn.module_dict import ModuleDict
 
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
@@ -123,7 +124,7 @@ class BM3(PropagationModel, MultimodalModel):
         self.dropout = dropout
         self.alignment_weight = alignment_weight
         self.propagation = InteractionPropagation(num_layers)
-        self.projections = torch.nn.ModuleDict(
+        self.projections = ModuleDict(
             {
                 name: torch.nn.Linear(size, channels)
                 for name, size in in_channels.items()

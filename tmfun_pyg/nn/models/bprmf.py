@@ -71,7 +71,7 @@ class BPRMF(EmbeddingModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term."""
+        r"""Computes the ranking loss and the L2 term."""
         self.check_data(data)
         rows = self.id_rows(data, user, pos_item, neg_item)
         return {

@@ -30,7 +30,7 @@ class ContentScore(torch.nn.Module):
         \mathcal{N}_{um}} \mathbf{f}_{jm}
 
     It is an inner product, and :meth:`forward` returns its factors. One
-    number a modality leaves little to overfit to, and a cold item has its
+    number per modality leaves little to overfit to, and a cold item has its
     score at once. The means :math:`\boldsymbol{\mu}_m` and leading singular
     vectors :math:`\mathbf{B}_m` are those of the warm items, and belong to the
     state of the module, so that an item added later is treated the same.
@@ -48,9 +48,10 @@ class ContentScore(torch.nn.Module):
         self.modalities = list(in_channels)
         self.channels = 0
         for name, size in in_channels.items():
-            self.register_buffer(f"mean_{name}", torch.zeros(size))
+            self.register_buffer(_named("mean", name), torch.zeros(size))
             width = min(size, max_channels)
-            self.register_buffer(f"basis_{name}", torch.zeros(size, width))
+            basis = torch.zeros(size, width)
+            self.register_buffer(_named("basis", name), basis)
             self.channels += width
         self.log_weight = torch.nn.Parameter(torch.empty(len(in_channels)))
         self.reset_parameters()
@@ -273,4 +274,12 @@ class ContentScore(torch.nn.Module):
         return user_content(data, unit, user, exclude, means)[0]
 
     def _state(self, name: str) -> Tuple[Tensor, Tensor]:
-        return getattr(self, f"mean_{name}"), getattr(self, f"basis_{name}")
+        return (
+            getattr(self, _named("mean", name)),
+            getattr(self, _named("basis", name)),
+        )
+
+
+def _named(what: str, modality: str) -> str:
+    """Names a buffer, without dots, as PyG's ModuleDict does."""
+    return f"{what}_{modality.replace('.', '#')}"

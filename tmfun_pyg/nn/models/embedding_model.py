@@ -7,7 +7,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.loss import BPRLoss, L2Loss, SampledSoftmaxLoss
 from tmfun_pyg.nn.models.ranking_model import RankingModel
-from tmfun_pyg.utils.messages import check_at_least, is_whole
+from tmfun_pyg.utils.messages import check_at_least, check_count, is_whole
 from tmfun_pyg.utils.singular_vectors import singular_vectors
 
 # From how many interactions on ``svd_start="auto"`` begins with singular
@@ -63,8 +63,8 @@ class EmbeddingModel(RankingModel):
         svd_start: Union[bool, Literal["auto"]] = False,
     ) -> None:
         super().__init__(num_users, num_items)
-        check_at_least("channels", channels, 1)
-        check_at_least("num_layers", num_layers, 0)
+        check_count("channels", channels)
+        check_count("num_layers", num_layers, 0)
         check_at_least("reg_weight", reg_weight, 0)
         # Without a layer, nothing of a user's items reaches the user:
         self.supports_fold_in = num_layers > 0
@@ -81,7 +81,7 @@ class EmbeddingModel(RankingModel):
                 f"'softmax_negatives' must be a whole number or 'auto' (got "
                 f"{softmax_negatives!r})"
             )
-        check_at_least("softmax_negatives", softmax_negatives, 0)
+        check_count("softmax_negatives", softmax_negatives, 0)
         self.softmax_negatives = softmax_negatives
         self.rank_loss = (
             SampledSoftmaxLoss(softmax_negatives)

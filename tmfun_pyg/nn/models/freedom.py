@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
+from torch_geometric.nn.module_dict import ModuleDict
 from torch_geometric.utils import coalesce
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
@@ -108,7 +109,7 @@ class FREEDOM(PropagationModel, MultimodalModel):
         self.feature_weight = feature_weight
         self.propagation = InteractionPropagation(num_layers)
         self.item_conv = FeatureGraphConv(channels)
-        self.projections = torch.nn.ModuleDict()
+        self.projections = ModuleDict()
         if feature_weight > 0:
             for name, size in in_channels.items():
                 self.projections[name] = torch.nn.Linear(size, channels)
@@ -164,7 +165,7 @@ class FREEDOM(PropagationModel, MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss, that on features, and the L2 term."""
+        r"""Computes the ranking loss, that on features, and the L2 term."""
         emb = self.encode(data)
         parts = self.ranking_loss(data, emb, user, pos_item, neg_item)
         if self.feature_weight > 0:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset, zeros
+from torch_geometric.nn.module_dict import ModuleDict
 
 from tmfun_pyg.nn.conv import FeatureGraphConv
 from tmfun_pyg.nn.models.similar import similar
@@ -46,7 +47,7 @@ class ItemContent(torch.nn.Module):
         super().__init__()
         self.modality_graphs = modality_graphs
         self.item_graph = item_graph
-        self.convs = torch.nn.ModuleDict(
+        self.convs = ModuleDict(
             {
                 name: FeatureGraphConv(channels, size)
                 for name, size in in_channels.items()
@@ -91,7 +92,7 @@ class ItemContent(torch.nn.Module):
             weighted = [
                 self.item_conv(pair, *similar(data, name)) * weight
                 for name, weight in zip(
-                    self.convs, beta.split(1, dim=1), strict=True
+                    self.convs.keys(), beta.split(1, dim=1), strict=True
                 )
             ]
             out.append(sum(weighted[1:], weighted[0]))

@@ -130,6 +130,6 @@ class LATTICE(LearnedGraphModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term."""
+        r"""Computes the ranking loss and the L2 term."""
         emb = self.encode(data)
         return self.ranking_loss(data, emb, user, pos_item, neg_item)

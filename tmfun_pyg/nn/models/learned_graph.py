@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
+from torch_geometric.nn.module_dict import ModuleDict
 
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
 from tmfun_pyg.nn.models.embedding_model import Negatives
@@ -14,7 +15,7 @@ from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.propagation_model import PropagationModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import Similar, similar
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.neighbors import exact_neighbors, round_features
 from tmfun_pyg.utils.spmm import sddmm, spmm
 
@@ -176,13 +177,13 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
             reg_weight,
             softmax_negatives=softmax_negatives,
         )
-        check_at_least("k", k, 1)
+        check_count("k", k)
         if not 0 <= skip_weight <= 1:
             raise ValueError(
                 f"'skip_weight' must be from 0 to 1 (got {skip_weight})"
             )
         self.propagation = InteractionPropagation(num_layers)
-        self.learned = torch.nn.ModuleDict(
+        self.learned = ModuleDict(
             {
                 name: LearnedGraph(size, channels, k, skip_weight)
                 for name, size in in_channels.items()

@@ -78,6 +78,6 @@ class LightGCN(PropagationModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term (Eq. 15 of the paper)."""
+        r"""Computes the ranking loss and the L2 term (Eq. 15 of the paper)."""
         emb = self.encode(data)
         return self.ranking_loss(data, emb, user, pos_item, neg_item)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
+from torch_geometric.nn.module_dict import ModuleDict
 
 from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.conv import FeatureGraphConv, InteractionPropagation
@@ -136,7 +137,7 @@ class MGCN(MultimodalModel):
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
         self.propagation = InteractionPropagation(num_layers)
-        self.convs = torch.nn.ModuleDict(
+        self.convs = ModuleDict(
             {
                 name: FeatureGraphConv(channels, size, act=None)
                 for name, size in in_channels.items()
@@ -221,7 +222,7 @@ class MGCN(MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss, the contrastive loss and the L2 term."""
+        r"""Computes the ranking loss, the contrastive loss and the L2 term."""
         # Contrast is between nodes of every process, the same on each.
         own, all_user, all_pos = slice(None), user, pos_item
         if self.contrastive_weight > 0:

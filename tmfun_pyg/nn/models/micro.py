@@ -146,7 +146,7 @@ class MICRO(LearnedGraphModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss, the contrastive loss and the L2 term."""
+        r"""Computes the ranking loss, the contrastive loss and the L2 term."""
         out = self.encode(data)
         parts = self.ranking_loss(data, out, user, pos_item, neg_item)
         if self.contrastive_weight > 0:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import reset
+from torch_geometric.nn.module_dict import ModuleDict
 
 from tmfun_pyg.nn.conv import InteractionPropagation
 from tmfun_pyg.nn.models.edge_pruning import EdgePruning
@@ -122,7 +123,7 @@ class MMGCF(PropagationModel, MultimodalModel):
         self.fusion, self.weighting = fusion, weighting
         self.pruning = EdgePruning(prune)
         self.propagation = InteractionPropagation(num_layers)
-        self.projections = torch.nn.ModuleDict(
+        self.projections = ModuleDict(
             {
                 name: torch.nn.Linear(size, channels)
                 for name, size in in_channels.items()
@@ -215,7 +216,7 @@ class MMGCF(PropagationModel, MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term."""
+        r"""Computes the ranking loss and the L2 term."""
         item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
         user_emb, item_emb = self.encode(data, user, item)
         return {

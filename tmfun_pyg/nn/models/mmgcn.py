@@ -5,11 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.nn.inits import glorot, reset
+from torch_geometric.nn.module_dict import ModuleDict
 
 from tmfun_pyg.nn.models.embedding_model import Negatives, user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.spmm import spmm
 
@@ -88,17 +89,17 @@ class MMGCN(MultimodalModel):
             reg_weight,
             softmax_negatives=softmax_negatives,
         )
-        check_at_least("num_layers", num_layers, 1)
-        self.preferences = torch.nn.ModuleDict(
+        check_count("num_layers", num_layers)
+        self.preferences = ModuleDict(
             {name: self.embedding(num_users, channels) for name in in_channels}
         )
-        self.projections = torch.nn.ModuleDict(
+        self.projections = ModuleDict(
             {
                 name: torch.nn.Linear(size, channels, bias=False)
                 for name, size in in_channels.items()
             }
         )
-        self.layers = torch.nn.ModuleDict(
+        self.layers = ModuleDict(
             {
                 name: torch.nn.ModuleList(
                     _Layer(channels) for _ in range(num_layers)
@@ -187,7 +188,7 @@ class MMGCN(MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term."""
+        r"""Computes the ranking loss and the L2 term."""
         user_emb, item_emb = self.encode(data)
         rank = self.rank_rows(
             data,

@@ -4,7 +4,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.storage import EdgeStorage
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, Negatives
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.schema import modalities_of, similar_source
 
 
@@ -59,7 +59,7 @@ class MultimodalModel(EmbeddingModel):
                 f"{type(self).__name__} (got none)"
             )
         for name, size in in_channels.items():
-            check_at_least(f"in_channels.{name}", size, 1)
+            check_count(f"in_channels.{name}", size)
         self.in_channels = dict(in_channels)
         self.modalities = list(in_channels)
 

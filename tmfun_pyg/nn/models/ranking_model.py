@@ -9,7 +9,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.transforms.add_users import AddUsers
 from tmfun_pyg.utils.edges import check_graph, graph_k, plain_edges
 from tmfun_pyg.utils.inference import inference
-from tmfun_pyg.utils.messages import check_at_least
+from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.schema import is_rec_graph, is_sampled_batch, modalities_of
 
@@ -97,7 +97,7 @@ class RankingModel(torch.nn.Module):
     def __init__(self, num_users: int, num_items: int) -> None:
         super().__init__()
         for name, size in (("num_users", num_users), ("num_items", num_items)):
-            check_at_least(name, size, 1)
+            check_count(name, size)
         self.num_users = num_users
         self.num_items = num_items
 
@@ -112,7 +112,7 @@ class RankingModel(torch.nn.Module):
             **kwargs (optional): Options of the constructor.
 
         Raises:
-            ValueError: If it is no graph, if it lacks the features that the
+            ValueError: If it is not a graph, if it lacks the features that the
                 model needs, or if an option is out of range.
         """
         check_graph(data)

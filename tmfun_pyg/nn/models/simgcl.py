@@ -10,7 +10,7 @@ from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, Negatives
 from tmfun_pyg.nn.models.ranking_model import Embeddings
-from tmfun_pyg.utils.messages import check_at_least, check_positive
+from tmfun_pyg.utils.messages import check_at_least, check_count, check_positive
 from tmfun_pyg.utils.schema import is_sampled_batch
 from tmfun_pyg.utils.spmm import spmm
 
@@ -101,7 +101,7 @@ class SimGCL(EmbeddingModel):
             sparse,
             softmax_negatives=softmax_negatives,
         )
-        check_at_least("num_layers", num_layers, 1)
+        check_count("num_layers", num_layers)
         check_at_least("eps", eps, 0)
         check_at_least("contrastive_weight", contrastive_weight, 0)
         check_positive("temperature", temperature)
@@ -153,7 +153,7 @@ class SimGCL(EmbeddingModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss, the contrastive loss and the L2 term."""
+        r"""Computes the ranking loss, the contrastive loss and the L2 term."""
         emb = self.encode(data)
         parts = self.ranking_loss(data, emb, user, pos_item, neg_item)
         if self.contrastive_weight > 0:

@@ -19,7 +19,7 @@ from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import LEAST, fit_weights
 from tmfun_pyg.nn.models.tmfun_encoding import Pair, TMFUNEncoding
 from tmfun_pyg.nn.models.user_content import user_content
-from tmfun_pyg.utils.messages import check_at_least, check_positive
+from tmfun_pyg.utils.messages import check_at_least, check_count, check_positive
 from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer
 from tmfun_pyg.utils.schema import SIMILAR, is_sampled_batch
@@ -115,10 +115,10 @@ class TMFUN(MultimodalModel):
         content_weight (float, optional): The weight :math:`w` of content.
             (default: :obj:`1 / 3`)
         score_channels (int, optional): The columns of the
-            :class:`~tmfun_pyg.nn.ContentScore` of a modality, at most; none
-            leave it out. (default: :obj:`256`)
+            :class:`~tmfun_pyg.nn.ContentScore` of a modality, at most; 0
+            leaves it out. (default: :obj:`256`)
         neighbors (int, optional): How many neighbors of an item the
-            :class:`~tmfun_pyg.nn.NeighborScore` has; none leave it out. See
+            :class:`~tmfun_pyg.nn.NeighborScore` has; 0 leaves it out. See
             :meth:`fit` for the weight it begins with. (default: :obj:`20`)
         softmax_negatives (int or str, optional): If positive, the ranking loss
             is a softmax over so many of a batch's negatives, BPR otherwise.
@@ -221,13 +221,13 @@ class TMFUN(MultimodalModel):
             attention,
             later_steps,
         )
-        check_at_least("score_channels", score_channels, 0)
+        check_count("score_channels", score_channels, 0)
         self.content_score = (
             ContentScore(in_channels, score_channels)
             if score_channels
             else None
         )
-        check_at_least("neighbors", neighbors, 0)
+        check_count("neighbors", neighbors, 0)
         self.neighbor_score = (
             NeighborScore(num_items, neighbors) if neighbors else None
         )

@@ -118,7 +118,7 @@ class VBPR(MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the BPR loss and the L2 term."""
+        r"""Computes the ranking loss and the L2 term."""
         item = torch.cat([pos_item.unsqueeze(1), neg_item], dim=1)
         user_emb, item_emb = self.encode(data, user, item)
         return {

@@ -1,0 +1,18 @@
+from torch import Tensor
+
+
+def check_negatives(neg_emb: Tensor) -> None:
+    r"""Checks that negatives come in rows, even a single one of each positive
+    item: without a dimension of their own they would be broadcast.
+
+    Args:
+        neg_emb (torch.Tensor): The embeddings of the negatives.
+
+    Raises:
+        ValueError: If they are not of three dimensions.
+    """
+    if neg_emb.dim() != 3:
+        raise ValueError(
+            f"'neg_emb' must be of shape [batch_size, num_negatives, channels] "
+            f"(got {list(neg_emb.shape)})"
+        )
