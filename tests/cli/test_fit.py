@@ -314,10 +314,36 @@ def test_existing_run(capsys: Any) -> None:
     assert fit("run", 1) == 1
     run = Path("run").absolute()
     assert (
-        f"--out must be a folder without a run (got '{run}')"
-        in capsys.readouterr().err
+        f"--out must be a folder without a run or a search (got '{run}', "
+        f"which holds best.ckpt); pass --resume" in capsys.readouterr().err
     )
     assert Path("run/last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "metrics.json"])
+def test_files_of_others_are_left_alone(name: str, capsys: Any) -> None:
+    Path("run").mkdir()
+    Path("run", name).write_text("mine")
+    for options in ([], ["--resume", "true"]):
+        assert fit("run", 1, *options) == 1
+        assert "--out must be" in capsys.readouterr().err
+        assert Path("run", name).read_text() == "mine"
+        assert sorted(os.listdir("run")) in ([name], sorted([name, "lock"]))
+
+
+def test_fewer_steps_than_an_epoch_has(capsys: Any) -> None:
+    assert fit("run", 1, "--trainer.max_steps", "1") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "no epoch was finished and validated" in error.splitlines()[-1]
+    assert not Path("run").exists()
+
+
+def test_among_the_files_of_the_data_set(capsys: Any) -> None:
+    before = sorted(os.listdir("toy"))
+    assert fit("toy", 1) == 1
+    assert "another folder than that of the data set" in capsys.readouterr().err
+    assert [x for x in sorted(os.listdir("toy")) if x != "lock"] == before
 
 
 def test_other_data(capsys: Any) -> None:
@@ -350,6 +376,9 @@ def test_other_data(capsys: Any) -> None:
     )
     np.save("toy/visual_feat.npy", x)
     Path("toy").rename("moved")
+    assert main(["test", "--ckpt", "run/best.ckpt"]) == 1
+    error = capsys.readouterr().err
+    assert "does not exist; if it has moved, pass --root" in error
     assert main(["test", "--ckpt", "run/best.ckpt"]) == 1
     assert "toy" in capsys.readouterr().err
     moved = ["--root", "moved", "--name", "toy"]

@@ -140,6 +140,30 @@ def test_misspelt_names(capsys: Any) -> None:
     assert capsys.readouterr().err.endswith(end)
 
 
+def test_prepare_options(tmp_path: Path, capsys: Any) -> None:
+    for name in ("log.csv", "a.npy", "b.npy"):
+        (tmp_path / name).touch()
+    log, a, b = (str(tmp_path / x) for x in ("log.csv", "a.npy", "b.npy"))
+    args = ["prepare", "--log", log, "--out", "out", "--name", "x"]
+    for options, message in (
+        (
+            ["--features.x", a, "--features.x", b],
+            "--features.x must be given once",
+        ),
+        (
+            [f"--features.x={a}", "--features.x", b],
+            "--features.x must be given once",
+        ),
+        (
+            ["--ratios", "0.8", "0.1", "0.1"],
+            "--ratios must be several values with commas between them (got "
+            "'0.8')",
+        ),
+    ):
+        assert main([*args, *options]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_choices(capsys: Any) -> None:
     for args, message in (
         (["--split", "loo"], "--split must be one of random, leave_last_out, "),

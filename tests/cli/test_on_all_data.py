@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -139,6 +140,18 @@ def test_what_is_no_finished_run(capsys: Any) -> None:
     ):
         assert main([*ON_ALL, *options]) == 1
         assert message in last_line(capsys)
+    config = Path("run/config.yaml")
+    text = config.read_text()
+    config.write_text(text.replace("num_layers: 3", "num_layers: 2"))
+    assert main(ON_ALL) == 1
+    best = Path("run/best.ckpt")
+    assert f"--model.num_layers must be 3, as in '{best}'" in last_line(capsys)
+    config.write_text(text)
+    x = np.load("toy/visual_feat.npy")
+    np.save("toy/visual_feat.npy", x + 1)
+    assert main(ON_ALL) == 1
+    assert "must hold the data set as it was in training" in last_line(capsys)
+    np.save("toy/visual_feat.npy", x)
     Path("run/metrics.json").write_text("{}")
     assert main(ON_ALL) == 1
     assert "no best epoch in metrics.json" in last_line(capsys)

@@ -189,8 +189,10 @@ def test_folder_without_a_run(folder: Path, capsys: Any) -> None:
 
 def test_killed_in_the_first_epoch(folder: Path, capsys: Any) -> None:
     before = files_of("run")
-    for name in ("last.ckpt", "best.ckpt", "metrics.csv", "metrics.json"):
+    for name in ("last.ckpt", "best.ckpt", "metrics.json"):
         (folder / "run" / name).unlink()
+    log = folder / "run" / "metrics.csv"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
     assert main(RESUME) == 0
     assert "no epoch is finished there" in capsys.readouterr().out
     for name in ("metrics.csv", "metrics.json"):

@@ -187,6 +187,22 @@ def test_test_split_does_not_choose() -> None:
     assert plain == poisoned
 
 
+def test_folder_of_a_run(capsys: Any) -> None:
+    assert search("found", 1, *LIGHTGCN) == 0
+    config = Path("found/config.yaml").read_text()
+    args = ["--config", "found/config.yaml", "--out"]
+    assert main(["fit", *args, "found"]) == 1
+    error = capsys.readouterr().err
+    assert "without a run or a search" in error
+    assert "--resume" not in error
+    assert Path("found/config.yaml").read_text() == config
+    assert main(["fit", *args, "run"]) == 0
+    before = Path("run/config.yaml").read_text()
+    assert search("run", 1, *LIGHTGCN) == 1
+    assert "run', which holds best.ckpt)" in capsys.readouterr().err
+    assert Path("run/config.yaml").read_text() == before
+
+
 def test_failures(monkeypatch: Any, capsys: Any) -> None:
     assert search("x", 1, "--model", "MostPopular") == 1
     assert "--model must be one of BPRMF, " in capsys.readouterr().err

@@ -113,13 +113,25 @@ def test_graph_of_models() -> None:
     assert parts[1].tolist() == [3, 4]
 
 
-def test_workers_are_refused() -> None:
-    sampler = make_loader().sampler
-    loader = DataLoader(
-        sampler.dataset, batch_size=None, sampler=sampler, num_workers=1
+def test_the_seed_of_a_batch_decides() -> None:
+    dataset = InteractionDataset(EDGE_INDEX, 4, num_negatives=50)
+    index = torch.arange(7)
+    (_, _, first), (_, _, again), (_, _, other) = (
+        dataset[index, seed] for seed in (1, 1, 2)
     )
-    with pytest.raises(ValueError, match="'num_workers' must be 0"):
-        next(iter(loader))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_workers_draw_what_the_process_itself_would() -> None:
+    alone = make_loader(num_negatives=50)
+    shared = DataLoader(
+        alone.dataset, batch_size=None, sampler=alone.sampler, num_workers=2
+    )
+    for epoch in range(2):
+        found, expected = read(shared, epoch), read(alone, epoch)
+        for a, b in zip(found, expected, strict=True):
+            assert torch.equal(a, b)
 
 
 def test_bad_arguments() -> None:

@@ -52,12 +52,15 @@ def test_items_without_the_modality() -> None:
     dataset = MultimodalRecDataset.from_interactions(log, x)
     model = LightGCN.from_data(dataset[0])
     recommender = Recommender(model, dataset)
-    found, score = recommender.similar_items([3, 7], 9, by="b")
+    found, score = recommender.similar_items([3], 9, by="b")
     assert found[0, 0] == 3
     assert sorted(found[0, :5]) == [0, 1, 2, 3, 4]
     assert found[0, 5:].tolist() == [-1] * 4
-    assert found[1].tolist() == [-1] * 9
-    assert np.isneginf(score[1]).all()
+    assert np.isneginf(score[0, 5:]).all()
+    message = r"'ids' must have the modality 'b' .* 2 item\(s\): 7, 9\)"
+    with pytest.raises(ValueError, match=message):
+        recommender.similar_items([3, 9, 7], 9, by="b")
+    assert recommender.similar_items([7], 9, by="content")[0][0, 0] == 7
     with pytest.raises(ValueError, match=r"embedding, content, a, b \(got 'c'"):
         recommender.similar_items([3], by="c")
 

@@ -62,13 +62,23 @@ def test_never_tries_the_same_twice(tmp_path: Path) -> None:
     tried += rest
     assert all(params not in tried[:i] for i, params in enumerate(tried))
     assert best == {"a": 3, "b": None}
-    # A smaller one takes what it would have found.
-    assert run("x", 1) == (defaults, [])
+    # A smaller one takes what it would have found, and says so.
+    with pytest.warns(UserWarning, match="6 trials .* best of the first 1 is"):
+        assert run("x", 1) == (defaults, [])
     # What comes next does not depend on what was killed before.
     for budget in (1, 2, 3, 4):
         with pytest.raises(Killed):
             run("y", budget, deadly=True)
         assert run("y", budget)[1] == [tried[budget - 1]]
+
+
+def test_damaged_database(tmp_path: Path) -> None:
+    path = tmp_path / "studies.db"
+    path.write_text("no database")
+    plan = {"params": {}, "space": {"a": [1]}}
+    with pytest.raises(ValueError, match=r"studies\.db' cannot be read as the"):
+        find_best(Stub(lambda p, _: p["a"]), path, "x", plan, {"a": 1}, 1)
+    assert path.read_text() == "no database"
 
 
 def test_bad_trials_are_stopped(tmp_path: Path, capsys: Any) -> None:

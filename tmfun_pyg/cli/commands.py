@@ -16,6 +16,8 @@ COMMANDS = {
     "report": ("report", "make a page with figures of training runs"),
 }
 TRAINING = ("search", "fit")
+# Options whose parts are modalities, which may hold a dash.
+NAMED_BY_USERS = ("features", "feature_ids")
 
 
 def module_of(command: str) -> str:

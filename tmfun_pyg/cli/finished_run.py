@@ -1,12 +1,15 @@
 """What a finished run says for training on all interactions."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 from jsonargparse import Namespace
 
 from tmfun_pyg.cli.command import read_metrics
-from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.cli.kept_options import first_other
+from tmfun_pyg.training import DatasetOptions
+from tmfun_pyg.training.checkpoint import check_fingerprint, read_checkpoint
 
 
 def run_of_config(config: Namespace) -> Path:
@@ -23,8 +26,8 @@ def run_of_config(config: Namespace) -> Path:
     return Path(str(config.config[-1])).parent
 
 
-def best_epoch(folder: Path) -> Optional[int]:
-    """Returns the best epoch of a finished run, none if it is of a model in
+def read_finished(folder: Path) -> Dict[str, Any]:
+    """Reads the best epoch of a finished run, none if it is of a model in
     closed form.
 
     Args:
@@ -36,10 +39,36 @@ def best_epoch(folder: Path) -> Optional[int]:
             f"--on_all_data must come with the --config of a finished run (got "
             f"one in '{folder}', which has no best epoch in metrics.json)"
         )
-    epoch = read_checkpoint(folder / "best.ckpt")["epoch"]
+    checkpoint = read_checkpoint(folder / "best.ckpt")
+    epoch = checkpoint["epoch"]
     if epoch != metrics["best_epoch"]:
         raise ValueError(
             f"'{folder}' must hold a finished run (got epoch {epoch} in "
             f"best.ckpt, and {metrics['best_epoch']} in metrics.json)"
         )
-    return epoch
+    return checkpoint
+
+
+def check_repeats(
+    finished: Dict[str, Any], model: Namespace, data: DatasetOptions
+) -> None:
+    """Refuses a model or data that are not those of a finished run.
+
+    Args:
+        finished: What :func:`read_finished` returned.
+        model: The class and options of the model.
+        data: The data set.
+    """
+    about = finished["recommender"]
+    expected = {"class_path": about["model"], "init_args": about["options"]}
+    found = {
+        "class_path": model.class_path.rpartition(".")[2],
+        "init_args": dict(model.get("init_args") or {}),
+    }
+    if found != expected:
+        key, wanted, got = first_other("model", expected, found)
+        raise ValueError(
+            f"--{key} must be {wanted}, as in '{finished['path']}' (got {got})"
+        )
+    dataset = replace(data, on_all_data=False).load()
+    check_fingerprint(about["fingerprint"], dataset)

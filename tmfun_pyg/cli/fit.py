@@ -13,7 +13,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from tmfun_pyg.cli.command import judge, show
-from tmfun_pyg.cli.finished_run import best_epoch, run_of_config
+from tmfun_pyg.cli.finished_run import (
+    check_repeats,
+    read_finished,
+    run_of_config,
+)
 from tmfun_pyg.cli.forecast import Forecast
 from tmfun_pyg.cli.kept_options import MAY_CHANGE, check_options
 from tmfun_pyg.cli.progress import Progress
@@ -23,6 +27,7 @@ from tmfun_pyg.cli.run_folder import (
     CONFIG,
     LAST,
     LOG,
+    check_apart,
     check_folder,
     find_folder,
     own_folder,
@@ -46,6 +51,7 @@ from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import (
     AtomicCheckpointIO,
+    DatasetOptions,
     InteractionDataModule,
     RecommenderModule,
     default_callbacks,
@@ -117,10 +123,11 @@ def _fit_in(
     if goes_on:
         check_options(parser, config, folder, "go on with")
     elif config.on_all_data:
-        _take_epochs(parser, config)
+        _take_epochs(parser, config, given.data)
         given.trainer.max_epochs = config.trainer.max_epochs
     seed_everything(config.seed_everything, workers=True)
     dataset = given.data.load()
+    check_apart(folder, dataset)
     cls = resolve_name(config.model.class_path)
     kept = folder / (LAST if config.on_all_data else BEST)
     status, users = _make_checkpoint(
@@ -191,6 +198,8 @@ def _make_checkpoint(
             config, given, folder, module, loader, last, save_config
         )
         if status is None and not kept.exists():
+            if last is None:  # Of a part of the first epoch.
+                (folder / LAST).unlink(missing_ok=True)
             raise ValueError(
                 "no epoch was finished and validated, so there is no best one: "
                 "training must last longer, see --trainer.max_epochs, "
@@ -245,14 +254,17 @@ def _train(
     return 0 if is_done else None
 
 
-def _take_epochs(parser: ArgumentParser, config: Namespace) -> None:
+def _take_epochs(
+    parser: ArgumentParser, config: Namespace, data: DatasetOptions
+) -> None:
     """Takes the number of epochs from the run that the options are of."""
     run = run_of_config(config)
-    epoch = best_epoch(run)
+    finished = read_finished(run)
     others = MAY_CHANGE - {"model", "trainer.max_epochs"} | {"on_all_data"}
     check_options(parser, config, run, "repeat", others)
-    if epoch is not None:
-        config.trainer.max_epochs = epoch + 1
+    check_repeats(finished, config.model, data)
+    if finished["epoch"] is not None:
+        config.trainer.max_epochs = finished["epoch"] + 1
 
 
 def _tell_interrupted(folder: Path) -> int:

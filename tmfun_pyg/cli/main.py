@@ -11,13 +11,11 @@ from importlib.resources import files
 from typing import List, Optional, Sequence
 
 from tmfun_pyg._version import __version__
-from tmfun_pyg.cli.commands import COMMANDS, TRAINING, module_of
+from tmfun_pyg.cli.commands import COMMANDS, NAMED_BY_USERS, TRAINING, module_of
 from tmfun_pyg.cli.find_files import find_files
 from tmfun_pyg.cli.option_names import in_options
 from tmfun_pyg.cli.signals import INTERRUPT, ended_by_exceptions
 
-# Options whose parts are modalities, which may hold a dash.
-NAMED_BY_USERS = ("features", "feature_ids")
 FAILURE, USAGE, CLOSED_PIPE = 1, 2, 141
 
 

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 import tmfun_pyg.baselines
 import tmfun_pyg.nn
+from tmfun_pyg.cli.commands import NAMED_BY_USERS
 
 
 class OptionError(ValueError):
@@ -27,6 +28,11 @@ def parse_options(parser: ArgumentParser, words: List[str]) -> Namespace:
     Raises:
         OptionError: If they are not understood.
     """
+    given = [word.partition("=")[0] for word in words]
+    prefixes = tuple(f"--{x}." for x in NAMED_BY_USERS)
+    for option in given:
+        if option.startswith(prefixes) and given.count(option) > 1:
+            raise OptionError(f"{option} must be given once")
     try:
         return parser.parse_args(_with_lists(parser, words))
     except ArgumentError as err:
@@ -104,6 +110,8 @@ def _tell(text: str, parser: ArgumentParser) -> str:
         expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong[1])
         if choices := re.fullmatch(r"Literal\[(.*)\]", expected):
             expected = f"one of {choices[1]}"
+        elif expected == "tuple":
+            expected = "several values with commas between them"
         else:
             expected = f"of type {expected}"
         return f"--{keys} must be {expected} (got '{wrong[2]}')"

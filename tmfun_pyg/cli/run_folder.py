@@ -3,12 +3,14 @@
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_only
 
 from tmfun_pyg.cli.config_file import read_config
-from tmfun_pyg.training.checkpoint import read_checkpoint
+from tmfun_pyg.datasets import MultimodalRecDataset
+from tmfun_pyg.training.checkpoint import Dataset, read_checkpoint
 from tmfun_pyg.utils.locked import locked
 
 CONFIG, LOG, METRICS, LOCK = (
@@ -16,6 +18,7 @@ CONFIG, LOG, METRICS, LOCK = (
 )
 LAST, BEST = "last.ckpt", "best.ckpt"
 DATABASE = "studies.db"  # Of a search.
+FILES = (CONFIG, LOG, METRICS, LAST, BEST, DATABASE)
 
 
 def find_folder(config: Namespace, default: str) -> Path:
@@ -81,10 +84,14 @@ def check_folder(folder: Path, resume: bool) -> bool:
         ValueError: If there is a run that is not to go on, or cannot.
     """
     has_last, has_best = (folder / LAST).exists(), (folder / BEST).exists()
-    if not resume and (has_last or has_best):
+    is_main: Any = rank_zero_only  # The others see what this one has written.
+    found = [name for name in FILES if (folder / name).exists()]
+    if not resume and found and is_main.rank == 0:
+        hint = "; pass --resume to go on with its run"
         raise ValueError(
-            f"--out must be a folder without a run (got '{folder}'); pass "
-            f"--resume to go on with its run"
+            f"--out must be a folder without a run or a search (got "
+            f"'{folder}', which holds {found[-1]})"
+            f"{'' if DATABASE in found else hint}"
         )
     if has_best and not has_last and not _is_first_epoch(folder):
         raise ValueError(
@@ -92,7 +99,8 @@ def check_folder(folder: Path, resume: bool) -> bool:
             f"alone)"
         )
     if resume and not has_last:
-        why = None if (folder / CONFIG).exists() else f"holds no {CONFIG}"
+        missing = [x for x in (CONFIG, LOG) if not (folder / x).exists()]
+        why = f"holds no {missing[0]}" if missing else None
         if (folder / DATABASE).exists():
             why = "is that of a search"
         if why is not None:
@@ -102,6 +110,24 @@ def check_folder(folder: Path, resume: bool) -> bool:
             )
         print(f"{folder}: no epoch is finished there, starting anew")
     return has_last
+
+
+def check_apart(folder: Path, dataset: Dataset) -> None:
+    """Checks that a run is not kept among the files of its data set.
+
+    Args:
+        folder: The folder of the run.
+        dataset: The data set.
+
+    Raises:
+        ValueError: If it is.
+    """
+    is_of_files = isinstance(dataset, MultimodalRecDataset)
+    if is_of_files and folder.exists() and folder.samefile(dataset.raw_dir):
+        raise ValueError(
+            f"--out must be another folder than that of the data set (got "
+            f"'{folder}')"
+        )
 
 
 def _is_first_epoch(folder: Path) -> bool:

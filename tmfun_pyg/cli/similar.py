@@ -7,6 +7,7 @@ from tmfun_pyg.cli.command import with_options
 from tmfun_pyg.cli.unknown_ids import unknown_by_file
 from tmfun_pyg.datasets.id_files import read_ids
 from tmfun_pyg.recommender import Recommender
+from tmfun_pyg.recommender.similarity import content_vectors
 from tmfun_pyg.recommender.tables import write_table
 
 # What names of Python are called here.
@@ -55,7 +56,8 @@ def similar(
     elif by == "embedding":
         asked = every[recommender.known_items.cpu().numpy()]
     else:
-        asked = every
+        has_any = content_vectors(recommender.data, by).any(dim=1)
+        asked = every[has_any.cpu().numpy()]
     allowed = None if candidates is None else read_ids(candidates)
     excluded = None if exclude_items is None else read_ids(exclude_items)
     with unknown_by_file(
@@ -78,6 +80,8 @@ def similar(
         columns["similar_title"] = titles.loc[columns["similar_id"]].to_numpy()
     write_table(out, [columns])
     print(f"{out}: {len(asked)} items")
+    if items == "all" and by != "embedding" and len(asked) < len(every):
+        print(f"{len(every) - len(asked)} have no {by}, and no list")
     num_short = int((np.isfinite(score).sum(axis=1) < k).sum())
     if num_short > 0:
         print(f"{num_short} have fewer than {k} similar items left")

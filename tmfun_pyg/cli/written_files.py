@@ -4,12 +4,11 @@ import os
 from typing import Any, Iterable, Iterator, Mapping, Tuple
 
 from tmfun_pyg.cli.find_files import READ
-from tmfun_pyg.cli.run_folder import BEST, CONFIG, DATABASE, LAST, LOG, METRICS
+from tmfun_pyg.cli.run_folder import FILES
 
 WRITTEN = ("--out", "--json", "--plot")
 # Beside those of READ, options with several files:
 SEVERAL = ("--config", "--cold_items", "--features", "--feature_ids")
-OF_RUN = (CONFIG, LOG, METRICS, LAST, BEST, DATABASE)
 
 
 def check_written(options: Mapping[str, Any]) -> None:
@@ -26,7 +25,7 @@ def check_written(options: Mapping[str, Any]) -> None:
     if options.get("ckpt") is not None:
         path = os.path.expanduser(str(options["ckpt"]))
         runs = {os.path.dirname(x) for x in (path, os.path.realpath(path))}
-        files = [os.path.join(run, name) for run in runs for name in OF_RUN]
+        files = [os.path.join(run, name) for run in runs for name in FILES]
         check_kept(options, files, "run")
     for place, (option, path) in enumerate(named):
         if option not in WRITTEN or os.path.isdir(path):

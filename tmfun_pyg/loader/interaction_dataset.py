@@ -1,8 +1,8 @@
-from typing import Tuple
+from typing import Tuple, Union
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from tmfun_pyg.loader.negative_sampler import NegativeSampler
 from tmfun_pyg.utils.edges import plain_edges
@@ -13,9 +13,9 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
     r"""Training interactions with freshly drawn negative items, read in whole
     batches: an index is a tensor of positions, not a single one.
 
-    Everything lives and happens on the device of :obj:`edge_index`, in the
-    process that trains, without workers. Use it with an
-    :class:`~tmfun_pyg.loader.InteractionSampler`:
+    Everything lives and happens on the device of :obj:`edge_index`. Use it
+    with an :class:`~tmfun_pyg.loader.InteractionSampler`, which gives a seed
+    of the negatives along with the positions:
 
     .. code-block:: python
 
@@ -33,9 +33,8 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
             interaction. (default: :obj:`1`)
 
     Raises:
-        ValueError: If :obj:`num_negatives` is not positive, if a user has
-            interacted with every item that anybody has interacted with, or if
-            it is read by a worker.
+        ValueError: If :obj:`num_negatives` is not positive, or if a user has
+            interacted with every item that anybody has interacted with.
     """
 
     def __init__(
@@ -46,19 +45,20 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
         self.edge_index = edge_index
         self.num_negatives = num_negatives
         self.negative_sampler = NegativeSampler(edge_index, num_users)
-        #: The source of negatives; samplers start it anew each epoch.
-        self.generator = torch.Generator(edge_index.device)
 
     def __len__(self) -> int:
         return self.edge_index.size(1)
 
-    def __getitem__(self, index: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        if get_worker_info() is not None:  # A copy, which no sampler reaches.
-            raise ValueError(
-                "'num_workers' must be 0 for an InteractionDataset"
-            )
+    def __getitem__(
+        self, index: Union[Tensor, Tuple[Tensor, int]]
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        generator = None
+        if isinstance(index, tuple):
+            index, seed = index
+            generator = torch.Generator(self.edge_index.device)
+            generator.manual_seed(seed)
         user, pos_item = self.edge_index[:, index]
         neg_item = self.negative_sampler.sample(
-            user, self.num_negatives, self.generator
+            user, self.num_negatives, generator
         )
         return user, pos_item, neg_item

@@ -11,13 +11,13 @@ from tmfun_pyg.loader.sampled_interaction_dataset import (
 )
 from tmfun_pyg.utils.messages import check_count
 
-Positions = Union[Tensor, Tuple[Tensor, int]]
+Positions = Tuple[Tensor, int]
 
 
 class InteractionSampler(DistributedSampler[Positions]):
     r"""Shuffles the interactions of a data set anew each epoch and yields the
-    positions of one batch after the other, for a
-    :class:`SampledInteractionDataset` with a seed of the batch.
+    positions of one batch after the other, each with a seed of what is drawn
+    for it.
 
     The order of an epoch depends on the seed and the number of the epoch
     alone, the negatives and neighbors drawn in it on the rank as well, so that
@@ -72,10 +72,7 @@ class InteractionSampler(DistributedSampler[Positions]):
     def __iter__(self) -> Iterator[Positions]:
         # Mixed, so that epoch 1 of seed 0 is not epoch 0 of seed 1:
         state = np.random.SeedSequence([self.seed, self.epoch])
-        seeds = state.generate_state(1 + 2 * self.num_replicas).tolist()
-        dataset = self.dataset
-        if isinstance(dataset, InteractionDataset):
-            dataset.generator.manual_seed(seeds[1 + self.rank])
+        seeds = state.generate_state(1 + self.num_replicas).tolist()
         # On the host, since devices of two kinds may shuffle differently:
         order = torch.randperm(
             len(self.dataset), generator=torch.Generator().manual_seed(seeds[0])
@@ -84,8 +81,6 @@ class InteractionSampler(DistributedSampler[Positions]):
             # Filled up from its start, so that all parts are of equal size:
             order = order[torch.arange(self.total_size) % len(order)]
         order = order.to(self.dataset.edge_index.device)
-        seed = seeds[1 + self.num_replicas + self.rank]
         for number, batch in enumerate(order.split(self.batch_size)):
             part = batch.view(self.num_replicas, -1)[self.rank]
-            is_seeded = isinstance(dataset, InteractionDataset)
-            yield part if is_seeded else (part, seed + number)
+            yield part, seeds[1 + self.rank] + number

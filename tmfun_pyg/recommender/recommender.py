@@ -1,3 +1,4 @@
+import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,6 +35,7 @@ from tmfun_pyg.recommender.pair_scores import PairScores, score_pairs
 from tmfun_pyg.recommender.raw_ids import index_of_users, recommend_ids
 from tmfun_pyg.recommender.recommendations import Recommendations
 from tmfun_pyg.recommender.similarity import (
+    check_described,
     check_known,
     content_vectors,
     most_similar,
@@ -401,7 +403,7 @@ class Recommender:
         of embeddings or of features. Each item that may be in a list is the
         first of its own, also beside items of equal vectors. An item whose
         embedding or features are zero, as of items that lack the modality, is
-        similar to none: it is in no list, and its own is empty. In a model
+        similar to none: it is in no list, and has none. In a model
         that reads no features, the embedding of an item without a training
         interaction means nothing. By embedding, such items are in no list,
         after one warning.
@@ -435,9 +437,9 @@ class Recommender:
 
         Raises:
             ValueError: If an item is unknown, or, by embedding, to the model,
-                if :obj:`k` is not positive, if the model has no embeddings of
-                two channels or more, or the data set not the features, or for
-                what :meth:`recommend` refuses.
+                if it lacks the modality, if :obj:`k` is not positive, if the
+                model has no embeddings of two channels or more, or the data
+                set not the features, or for what :meth:`recommend` refuses.
         """
         ids = ids_as_text("ids", ids)
         item_filter = self._items.filter(
@@ -450,6 +452,7 @@ class Recommender:
             vector = self._item_directions
         else:
             vector = content_vectors(self.data, by)
+            check_described(self._items.ids, ids, vector, by)
         return most_similar(vector, self._items.ids, ids, k, item_filter)
 
     def similar_users(
@@ -679,6 +682,11 @@ class Recommender:
         if dataset is None:
             if source is None:
                 raise ValueError(f"'{path}' has no source: give 'dataset'")
+            if source.root is not None and not os.path.isdir(source.root):
+                raise ValueError(
+                    f"'{source.root}', the data set that '{path}' was trained "
+                    f"with, does not exist; if it has moved, give 'dataset'"
+                )
             dataset = source.load()
         _check_dataset(dataset)
         model = restore_model(checkpoint, dataset, model_cls)

@@ -107,9 +107,7 @@ def check_known(
     Raises:
         ValueError: If it does not.
     """
-    found = [raw_ids.place_of.get(name, -1) for name in asked]
-    place = np.unique(np.array(found, dtype=np.int64))
-    unknown = place[(place >= 0) & ~known.cpu().numpy()[place]]
+    unknown = _places(raw_ids, asked, ~known)
     if unknown.size > 0:
         raise ValueError(
             f"'ids' must have training interactions to be compared by the "
@@ -119,6 +117,36 @@ def check_known(
 
 
 @torch.no_grad()
+def check_described(
+    raw_ids: RawIds, asked: List[str], vector: Tensor, by: str
+) -> None:
+    r"""Checks that items that are to be compared by content have any.
+
+    Args:
+        raw_ids (RawIds): The raw ids of all items.
+        asked (List[str]): Those of the items, as text.
+        vector (torch.Tensor): What :func:`content_vectors` returned.
+        by (str): What it was asked for.
+
+    Raises:
+        ValueError: If one has none.
+    """
+    lacking = _places(raw_ids, asked, ~vector.any(dim=1))
+    if lacking.size > 0:
+        what = "content" if by == "content" else f"the modality '{by}'"
+        raise ValueError(
+            f"'ids' must have {what} that tells them from the mean item (got "
+            f"none for {name_items(raw_ids.ids[lacking])})"
+        )
+
+
+def _places(raw_ids: RawIds, asked: List[str], which: Tensor) -> np.ndarray:
+    """Returns the items among those asked for that are to be refused."""
+    found = [raw_ids.place_of.get(name, -1) for name in asked]
+    place = np.unique(np.array(found, dtype=np.int64))
+    return place[(place >= 0) & which.cpu().numpy()[place]]
+
+
 def content_vectors(data: HeteroData, by: str) -> Tensor:
     r"""Returns vectors of items whose inner products are the cosines of their
     features, as :class:`~tmfun_pyg.baselines.ContentKNN` centres them.

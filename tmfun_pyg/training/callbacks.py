@@ -25,7 +25,8 @@ def default_callbacks(
             (default: :obj:`20`)
     """
     return [
-        _LateStopping(MONITOR, patience=patience, mode="max"),
+        # Training may end before there is a first result:
+        _LateStopping(MONITOR, patience=patience, mode="max", strict=False),
         _BestAndLast(
             dirpath,
             filename="best",

@@ -7,6 +7,7 @@ been.
 
 import json
 import math
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict
@@ -52,8 +53,8 @@ def find_best(
 
     Raises:
         ImportError: If Optuna is not installed.
-        ValueError: If the study there has another plan, or if no trial ran
-            to its end.
+        ValueError: If the study there has another plan, if it cannot be
+            read, or if no trial ran to its end.
     """
     optuna = import_extra("optuna", "search")
     state, space = optuna.trial.TrialState, plan["space"]
@@ -68,6 +69,13 @@ def find_best(
     if all(trial.state == state.FAIL for trial in study.trials):
         study.enqueue_trial(defaults)
     finished = (state.COMPLETE, state.PRUNED)
+    num_done = len(study.get_trials(states=finished))
+    if num_done > budget:
+        warnings.warn(
+            f"{path}: {name}: {num_done} trials are done; by the budget the "
+            f"best of the first {budget} is taken",
+            stacklevel=2,
+        )
     while len(done := study.get_trials(states=finished)) < budget:
         seed, tried = SEED + len(done), [trial.params for trial in done]
         study.sampler = optuna.samplers.TPESampler(
@@ -133,16 +141,22 @@ def _differ(key: str, value: Any, other: Dict[str, Any]) -> bool:
 
 def _open(path: Path, name: str, plan: Plan) -> Any:
     optuna = import_extra("optuna", "search")
+    pruner = optuna.pruners.PercentilePruner(100 * SHARE, NUM_COMPLETE, WARM_UP)
     with locked(path.with_suffix(".lock"), wait=True):  # To make its tables.
-        study = optuna.create_study(
-            storage=f"sqlite:///{path}?timeout=120",  # Others may be writing.
-            pruner=optuna.pruners.PercentilePruner(
-                100 * SHARE, NUM_COMPLETE, WARM_UP
-            ),
-            study_name=name,
-            direction="maximize",
-            load_if_exists=True,
-        )
+        try:
+            study = optuna.create_study(
+                storage=f"sqlite:///{path}?timeout=120",  # Others may write.
+                pruner=pruner,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        # What is raised for a file of something else depends on the file.
+        except Exception as err:
+            raise ValueError(
+                f"'{path}' cannot be read as the database of a search "
+                f"({type(err).__name__})"
+            ) from err
     if len(study.trials) == 0:
         for key, value in plan.items():
             study.set_user_attr(key, value)
