@@ -33,6 +33,11 @@ MODELS = "--model must be one of BM3, BPRMF, FREEDOM, "
             "did you mean --data.root?",
         ),
         (["--xyz", "x"], "'--xyz' is not an option of tmfun fit"),
+        (
+            ["--trainer.max_epo", "3"],
+            "'--trainer.max_epo' is not an option of tmfun fit; did you mean "
+            "--trainer.max_epochs?",
+        ),
         (["extra"], "'extra' is not an option of tmfun fit"),
         (
             ["--model.chanels", "8"],

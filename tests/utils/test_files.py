@@ -35,6 +35,17 @@ def fail_while_writing(path: Path) -> None:
         raise RuntimeError("no")
 
 
+def test_behind_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "folder" / "target", tmp_path / "link"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    with atomic_write(link) as part:
+        part.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
 def test_file_that_fails(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with pytest.raises(RuntimeError, match="no"):

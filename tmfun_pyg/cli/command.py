@@ -74,6 +74,7 @@ def make_parser(
         description=summary,
         formatter_class=HelpFormatter,
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     asked = inspect.signature(function).parameters

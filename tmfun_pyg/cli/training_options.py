@@ -76,6 +76,7 @@ def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
         "--trainer.devices and --trainer.precision.",
         formatter_class=HelpFormatter,
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     parser.add_class_arguments(TrainingOptions)

@@ -14,8 +14,12 @@ LEAST_FREE = 2**20  # Bytes; with fewer, a disk is full.
 
 
 @contextmanager
-def _told_why(path: Path) -> Iterator[None]:
-    """Names the file or folder that cannot be written, and why."""
+def told_why(path: Path) -> Iterator[None]:
+    """Names the file or folder that cannot be written, and why.
+
+    Args:
+        path: What is written meanwhile.
+    """
     try:
         yield
     # Many writers, those of torch, numpy, faiss, ..., do not say why.
@@ -43,10 +47,12 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
         path (str): The file. Its folder is created if it does not exist.
     """
     path = Path(path)
+    if os.path.islink(path):  # It stays one.
+        path = Path(os.path.realpath(path))
     # Some writers choose the format by the suffix.
     part = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
     try:
-        with _told_why(path):
+        with told_why(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield part
             # The content must reach the disk before the name.
@@ -101,7 +107,7 @@ def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     part = folder.with_name(f".{folder.name}.{key}.part")
     old = folder.with_name(f".{folder.name}.{key}.old")
     try:
-        with _told_why(folder):
+        with told_why(folder):
             part.mkdir(parents=True)
             yield part
             if not folder.exists():

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Iterator
 
+from tmfun_pyg.utils.files import told_why
+
 
 @contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[None]:
@@ -28,8 +30,9 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
 
 def _lock(path: Path, wait: bool) -> IO[str]:
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        with told_why(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
