@@ -118,6 +118,17 @@ def test_options(
     assert capsys.readouterr().err == f"tmfun fit: error: {message}\n"
 
 
+def test_numbers_out_of_range(capsys: Any) -> None:
+    for option, value, message in (
+        ("data.k", "0", "must be at least 1"),
+        ("data.k", "9999", "must be less than the 1491 warm items"),
+        ("seed_everything", "99999999999", "must be at most 4294967295"),
+    ):
+        assert main(["fit", f"--{option}", value]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"tmfun fit: error: --{option} {message}")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -378,7 +389,7 @@ def test_own_model(tmp_path: Path, monkeypatch: Any) -> None:
         ("prepare", "with item_col='sku'", "with --item_col sku"),
         ("recommend", "with time_col=...", "with --time_col ..."),
         ("fit", "`Timer(duration='x')` is bad", "`Timer(duration='x')` is bad"),
-        ("fit", "'model' and 'k' (got 3)", "'model' and 'k' (got 3)"),
+        ("fit", "'model' and 'x' (got 3)", "'model' and 'x' (got 3)"),
     ],
 )
 def test_arguments_of_python(command: str, text: str, expected: str) -> None:

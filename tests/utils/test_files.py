@@ -76,9 +76,10 @@ def fail_in_folder(folder: Path) -> None:
 
 def test_folder_that_fails(tmp_path: Path) -> None:
     folder = tmp_path / "a"
-    with pytest.raises(RuntimeError, match="no"):
-        fail_in_folder(folder)
-    assert os.listdir(tmp_path) == []
+    for path in (folder, tmp_path / "b" / "c" / "d"):
+        with pytest.raises(RuntimeError, match="no"):
+            fail_in_folder(path)
+        assert os.listdir(tmp_path) == []
     folder.mkdir()
     (folder / "old").write_text("old")
     with pytest.raises(RuntimeError, match="no"):

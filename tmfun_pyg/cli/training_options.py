@@ -38,7 +38,7 @@ ARGUMENTS = {
     name: f"--loader.{name}"
     for name in inspect.signature(InteractionDataModule).parameters
     if name not in ("data", "seed")
-}
+} | {"k": "--data.k", "recall": "--data.recall"}
 TITLES = {"data": "data set", "model": "model", "loader": "batches"}
 
 
@@ -169,6 +169,7 @@ def check_trainer(config: Namespace) -> None:
     Args:
         config: The options.
     """
+    check_at_least("seed_everything", config.seed_everything, 0, 2**32 - 1)
     asked = config.trainer
     for name in ("max_epochs", "limit_val_batches", "limit_train_batches"):
         if asked[name] == 0:

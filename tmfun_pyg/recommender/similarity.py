@@ -62,8 +62,8 @@ def most_similar(
     its own list if it may be there.
 
     Args:
-        vector (torch.Tensor): The vectors of all, zero of those that are in
-            no list.
+        vector (torch.Tensor): The vectors of all, of length one at most, zero
+            of those that are in no list.
         raw_ids (RawIds): The raw ids of all.
         ids (Iterable[int or str]): The raw ids of those who ask.
         k (int): The length of the lists, cut to the number of those found.
@@ -89,6 +89,7 @@ def most_similar(
     own = vector[index].square().sum(dim=1)
     own = own.maximum(score[:, 1]) if k > 1 else own
     score[:, 0] = own.where(score[:, 0] == torch.inf, score[:, 0])
+    score.clamp_(max=1.0)  # They are cosines.
     score[is_unknown], found[is_unknown] = -torch.inf, -1
     return ids_or_none(raw_ids.ids, found.cpu().numpy()), score.cpu().numpy()
 

@@ -97,7 +97,7 @@ def check_replaceable(
 @contextmanager
 def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     """Yields a new temporary folder that replaces ``folder`` on success, and
-    is removed on failure.
+    is removed on failure, with the folders that were made for it.
 
     Args:
         folder (str): The folder. Its previous files are removed.
@@ -106,6 +106,7 @@ def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     key = uuid4().hex
     part = folder.with_name(f".{folder.name}.{key}.part")
     old = folder.with_name(f".{folder.name}.{key}.old")
+    new = [path for path in folder.parents if not path.exists()]
     try:
         with told_why(folder):
             part.mkdir(parents=True)
@@ -123,3 +124,6 @@ def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
             shutil.rmtree(old)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # It holds something.
+            for path in new:
+                path.rmdir()
