@@ -89,7 +89,7 @@ def test_options_of_feature_graphs_are_checked(capsys: Any) -> None:
     """Also for a model that reads none."""
     args = ["fit", "--data.root", "toy", "--out", "run", "--model", "EASE"]
     assert main([*args, "--data.k", "0"]) != 0
-    assert "k' must be at least 1 (got 0)" in capsys.readouterr().err
+    assert "--data.k must be at least 1 (got 0)" in capsys.readouterr().err
     assert not Path("run").exists()
 
 

@@ -115,7 +115,7 @@ def test_other_vectors(exported, channels):
 
 def test_cold_share(exported):
     exported = replace(exported, scores_cold=True)
-    with pytest.raises(ValueError, match=r"'cold_share' must be 0 beside 'i"):
+    with pytest.raises(ValueError, match=r"'cold_share' must be 0 together"):
         exported.recommend(index=object(), cold_share=0.1)
 
 
