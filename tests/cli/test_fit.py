@@ -22,6 +22,7 @@ from tmfun_pyg.evaluation import evaluate
 from tmfun_pyg.loader import HeldOutDataset
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import DatasetOptions, RecommenderModule
+from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.locked import locked
 
 FAST = [
@@ -323,11 +324,14 @@ def test_existing_run(capsys: Any) -> None:
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "metrics.json"])
 def test_files_of_others_are_left_alone(name: str, capsys: Any) -> None:
     Path("run").mkdir()
-    Path("run", name).write_text("mine")
-    for options in ([], ["--resume", "true"]):
+    Path("run", name).write_text("lr: 1")
+    for options, message in (
+        ([], "; pass another --out"),
+        (["--resume", "true"], "holds no config.yaml of a run"),
+    ):
         assert fit("run", 1, *options) == 1
-        assert "--out must be" in capsys.readouterr().err
-        assert Path("run", name).read_text() == "mine"
+        assert message in capsys.readouterr().err
+        assert Path("run", name).read_text() == "lr: 1"
         assert sorted(os.listdir("run")) in ([name], sorted([name, "lock"]))
 
 
@@ -337,6 +341,13 @@ def test_fewer_steps_than_an_epoch_has(capsys: Any) -> None:
     assert "Traceback" not in error
     assert "no epoch was finished and validated" in error.splitlines()[-1]
     assert not Path("run").exists()
+
+
+def test_finished_epochs_that_were_never_validated(capsys: Any) -> None:
+    rare = ("--trainer.check_val_every_n_epoch", "9")
+    assert fit("run", 9, *rare, "--trainer.max_steps", "20") == 1
+    assert "no epoch was finished and validated" in capsys.readouterr().err
+    assert 0 < read_checkpoint("run/last.ckpt")["epoch"] < 8
 
 
 def test_among_the_files_of_the_data_set(capsys: Any) -> None:
@@ -433,7 +444,7 @@ def test_fit_in_closed_form(capsys: Any) -> None:
     assert main(["report", "--run", "run"]) == 0
     assert Path("run/report/report.html").exists()
     assert fit("run", 1, *options) == 1
-    assert "--resume" in capsys.readouterr().err
+    assert "best.ckpt); pass another --out" in capsys.readouterr().err
 
 
 def test_defaults_are_those_of_the_model(capsys: Any) -> None:

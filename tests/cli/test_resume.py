@@ -191,8 +191,9 @@ def test_killed_in_the_first_epoch(folder: Path, capsys: Any) -> None:
     before = files_of("run")
     for name in ("last.ckpt", "best.ckpt", "metrics.json"):
         (folder / "run" / name).unlink()
-    log = folder / "run" / "metrics.csv"
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    (folder / "run" / "metrics.csv").unlink()
+    begin = RESUME[:-1] if RESUME[-1] == "--resume" else RESUME
+    assert "pass --resume to go on with it" in refused(capsys, *begin)
     assert main(RESUME) == 0
     assert "no epoch is finished there" in capsys.readouterr().out
     for name in ("metrics.csv", "metrics.json"):

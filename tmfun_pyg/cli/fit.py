@@ -198,8 +198,6 @@ def _make_checkpoint(
             config, given, folder, module, loader, last, save_config
         )
         if status is None and not kept.exists():
-            if last is None:  # Of a part of the first epoch.
-                (folder / LAST).unlink(missing_ok=True)
             raise ValueError(
                 "no epoch was finished and validated, so there is no best one: "
                 "training must last longer, see --trainer.max_epochs, "
@@ -250,6 +248,11 @@ def _train(
             raise
     if trainer.interrupted:
         return _tell_interrupted(folder)
+    num_done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+    is_part = num_done < trainer.num_training_batches
+    if is_part and last is None and trainer.is_global_zero:
+        # Of a part of the first epoch, which cannot go on.
+        (folder / LAST).unlink(missing_ok=True)
     is_done = config.trainer.fast_dev_run or not trainer.is_global_zero
     return 0 if is_done else None
 

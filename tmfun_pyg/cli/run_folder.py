@@ -87,11 +87,11 @@ def check_folder(folder: Path, resume: bool) -> bool:
     is_main: Any = rank_zero_only  # The others see what this one has written.
     found = [name for name in FILES if (folder / name).exists()]
     if not resume and found and is_main.rank == 0:
-        hint = "; pass --resume to go on with its run"
+        goes_on = has_last or (not has_best and _is_begun(folder))
+        advice = "--resume to go on with it" if goes_on else "another --out"
         raise ValueError(
             f"--out must be a folder without a run or a search (got "
-            f"'{folder}', which holds {found[-1]})"
-            f"{'' if DATABASE in found else hint}"
+            f"'{folder}', which holds {found[-1]}); pass {advice}"
         )
     if has_best and not has_last and not _is_first_epoch(folder):
         raise ValueError(
@@ -99,8 +99,7 @@ def check_folder(folder: Path, resume: bool) -> bool:
             f"alone)"
         )
     if resume and not has_last:
-        missing = [x for x in (CONFIG, LOG) if not (folder / x).exists()]
-        why = f"holds no {missing[0]}" if missing else None
+        why = None if _is_begun(folder) else f"holds no {CONFIG} of a run"
         if (folder / DATABASE).exists():
             why = "is that of a search"
         if why is not None:
@@ -128,6 +127,15 @@ def check_apart(folder: Path, dataset: Dataset) -> None:
             f"--out must be another folder than that of the data set (got "
             f"'{folder}')"
         )
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a run was begun in a folder, perhaps ended by a kill."""
+    config = folder / CONFIG
+    if not config.exists() or (folder / DATABASE).exists():
+        return False
+    is_its = (folder / LOG).exists()
+    return is_its or read_config(config).get("out") == str(folder)
 
 
 def _is_first_epoch(folder: Path) -> bool:

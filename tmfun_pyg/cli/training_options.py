@@ -128,9 +128,9 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
     parser.set_defaults({"model": {"class_path": class_path}})
     config = parse_options(parser, words)
     check_positive("lr", config.lr)
+    check_at_least("seed_everything", config.seed_everything, 0, 2**32 - 1)
     batch_size, val_users = config.loader.batch_size, config.loader.val_users
     for name, value, least in (
-        ("seed_everything", config.seed_everything, 0),
         ("patience", config.patience, 0),
         ("loader.batch_size", 1 if batch_size == "auto" else batch_size, 1),
         ("loader.num_negatives", config.loader.num_negatives, 1),
@@ -169,7 +169,6 @@ def check_trainer(config: Namespace) -> None:
     Args:
         config: The options.
     """
-    check_at_least("seed_everything", config.seed_everything, 0, 2**32 - 1)
     asked = config.trainer
     for name in ("max_epochs", "limit_val_batches", "limit_train_batches"):
         if asked[name] == 0:

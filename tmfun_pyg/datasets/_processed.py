@@ -104,6 +104,8 @@ def load(path: str) -> Content:
     """
     try:
         state = torch.load(path, weights_only=True)
+    except (OSError, MemoryError):
+        raise
     # What torch raises for bytes of something else depends on the bytes.
     except Exception as err:
         raise ValueError(

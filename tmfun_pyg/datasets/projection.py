@@ -30,7 +30,6 @@ MORE = 32  # Directions that are sought beside those that are kept.
 def check_channels(channels: Optional[int]) -> None:
     """Checks the argument ``feature_channels``."""
     if channels is not None:
-        check_count("feature_channels", channels)
         check_count("feature_channels", channels, 2)
 
 

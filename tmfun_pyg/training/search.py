@@ -154,8 +154,8 @@ def _open(path: Path, name: str, plan: Plan) -> Any:
         # What is raised for a file of something else depends on the file.
         except Exception as err:
             raise ValueError(
-                f"'{path}' cannot be read as the database of a search "
-                f"({type(err).__name__})"
+                f"'{path}' cannot be opened as the database of a search "
+                f"({str(err).splitlines()[0]})"
             ) from err
     if len(study.trials) == 0:
         for key, value in plan.items():

@@ -104,6 +104,8 @@ def test_errors():
     with pytest.raises(ValueError, match="'gate_bias' must have one entry"):
         MultiStepFusion(8, 2, gate_bias=[0.0])
     assert MultiStepFusion(8, 2, gate_bias=np.float32(1)).gate_biases == [1, 1]
+    for biases in (np.array([0.0, 1.0]), torch.tensor([0.0, 1.0])):
+        assert MultiStepFusion(8, 2, gate_bias=biases).gate_biases == [0, 1]
     x = torch.randn(5, 8)
     with pytest.raises(ValueError, match=r"'sources' must .* 2 steps"):
         MultiStepFusion(8, 2)(x, [x])

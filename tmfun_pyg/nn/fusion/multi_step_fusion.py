@@ -1,4 +1,5 @@
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from numbers import Real
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -77,11 +78,10 @@ class MultiStepFusion(torch.nn.Module):
             raise ValueError(
                 f"'kind' must be 'gate' or 'attention' (got {kind!r})"
             )
-        biases = (
-            list(gate_bias)
-            if isinstance(gate_bias, Sequence)
-            else [float(gate_bias)] * num_steps
-        )
+        given: Any = gate_bias
+        if isinstance(given, Real):
+            given = [given] * num_steps
+        biases = [float(bias) for bias in given]
         _check_length("gate_bias", len(biases), num_steps)
 
         self.channels = channels
