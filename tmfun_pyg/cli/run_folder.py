@@ -3,7 +3,7 @@
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, List, Sequence
 
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
@@ -73,6 +73,15 @@ def own_folder(
                         os.rmdir(path)
 
 
+def files_in(folder: Path) -> List[str]:
+    """Returns which files of a run or a search a folder holds.
+
+    Args:
+        folder: The folder.
+    """
+    return [name for name in FILES if (folder / name).exists()]
+
+
 def check_folder(folder: Path, resume: bool) -> bool:
     """Returns whether a run goes on.
 
@@ -85,7 +94,7 @@ def check_folder(folder: Path, resume: bool) -> bool:
     """
     has_last, has_best = (folder / LAST).exists(), (folder / BEST).exists()
     is_main: Any = rank_zero_only  # The others see what this one has written.
-    found = [name for name in FILES if (folder / name).exists()]
+    found = files_in(folder)
     if not resume and found and is_main.rank == 0:
         goes_on = has_last or (not has_best and _is_begun(folder))
         advice = "--resume to go on with it" if goes_on else "another --out"

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tmfun_pyg.cli.command import show
 from tmfun_pyg.cli.fit import fit_parser
 from tmfun_pyg.cli.progress import Progress
-from tmfun_pyg.cli.run_folder import CONFIG, DATABASE, FILES, own_folder
+from tmfun_pyg.cli.run_folder import CONFIG, DATABASE, files_in, own_folder
 from tmfun_pyg.cli.signals import INTERRUPT
 from tmfun_pyg.cli.training_options import (
     ARGUMENTS,  # noqa: F401 (for errors, see main)
@@ -67,9 +67,8 @@ def search(args: List[str]) -> int:
     check_at_least("budget", config.budget, 1)
     check_trainer(config)
     folder = Path(config.out)
-    own = {CONFIG, DATABASE} if (folder / DATABASE).exists() else set()
-    found = [x for x in FILES if x not in own and (folder / x).exists()]
-    if found:
+    found = files_in(folder)
+    if found and set(found) not in ({CONFIG, DATABASE}, {DATABASE}):
         raise ValueError(
             f"--out must be a new folder, or that of a search (got "
             f"'{folder}', which holds {found[-1]})"

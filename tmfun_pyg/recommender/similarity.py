@@ -117,7 +117,6 @@ def check_known(
         )
 
 
-@torch.no_grad()
 def check_described(
     raw_ids: RawIds, asked: List[str], vector: Tensor, by: str
 ) -> None:
@@ -148,6 +147,7 @@ def _places(raw_ids: RawIds, asked: List[str], which: Tensor) -> np.ndarray:
     return place[(place >= 0) & which.cpu().numpy()[place]]
 
 
+@torch.no_grad()
 def content_vectors(data: HeteroData, by: str) -> Tensor:
     r"""Returns vectors of items whose inner products are the cosines of their
     features, as :class:`~tmfun_pyg.baselines.ContentKNN` centres them.
