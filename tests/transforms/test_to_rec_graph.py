@@ -11,6 +11,7 @@ from torch_geometric import EdgeIndex
 from torch_geometric.data import HeteroData
 from torch_geometric.testing import withDevice
 from torch_geometric.transforms import Compose
+from torch_geometric.utils import coalesce
 from toy_data import NUM_ITEMS, NUM_USERS, dense_interactions, make_data
 
 from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
@@ -254,21 +255,36 @@ def test_input_stays_as_it_was():
     assert "modalities" not in raw
 
 
-def test_every_relation_has_a_transpose_of_its_own():
+def test_transposes():
+    """Each direction of the interactions is the other's, so that none of them
+    has one; feature graphs have their own.
+    """
     data = ToRecGraph()(make_data(2, missing=True))
-    pointers = set()
-    for store in data.edge_stores:
+    assert data.is_symmetric
+    assert torch.equal(dense(data[INTERACTS]), dense(data[REVERSE]).t())
+    for edge_type in data.edge_types:
+        store = data[edge_type]
         edge_index = store.edge_index
         assert edge_index._indptr is not None
-        assert edge_index._T_perm is not None
-        assert edge_index._T_indptr is not None
-        caches = (edge_index._indptr, edge_index._T_perm)
-        pointers |= {cache.data_ptr() for cache in caches}
+        has_own = edge_type not in (INTERACTS, REVERSE)
+        for cache in (edge_index._T_perm, edge_index._T_indptr):
+            assert (cache is not None) == has_own
         for transpose in (False, True):
             found = to_csr(edge_index, store.edge_weight, transpose)
             expected = dense(store).t() if transpose else dense(store)
             assert torch.equal(found.to_dense(), expected)
-    assert len(pointers) == 2 * len(data.edge_types) == 8
+
+
+def test_memory_of_sorted_interactions_is_shared():
+    raw = make_data(2, missing=True)
+    edge_index = raw[INTERACTS].edge_index = coalesce(raw[INTERACTS].edge_index)
+    found = ToRecGraph()(raw)[INTERACTS].edge_index.as_tensor()
+    assert found.data_ptr() == edge_index.data_ptr()
+    last_first = edge_index.roll(1, dims=1)
+    for same in (last_first, edge_index.t().contiguous().t()):
+        raw[INTERACTS].edge_index = same
+        other = ToRecGraph()(raw)[INTERACTS].edge_index.as_tensor()
+        assert torch.equal(other, edge_index)
 
 
 def drawn_batch():
@@ -295,6 +311,7 @@ def drawn_batch():
 
 def test_drawn_edges_stand_for_all():
     data = ToRecGraph()(drawn_batch())
+    assert not data.is_symmetric
     # 1 / sqrt(d_u d_i), times the degree of the target over what was drawn:
     expected = torch.tensor(
         [
@@ -464,8 +481,10 @@ def assert_same_products(data, raw):
         is_row = edge_type != SIMILAR
         assert edge_index.sort_order == ("row" if is_row else "col")
         assert tuple(edge_index.sparse_size()) == tuple(matrix.shape)
-        caches = (edge_index._indptr, edge_index._T_perm, edge_index._T_indptr)
-        caches += (edge_index._T_index[1 if is_row else 0],)
+        caches = [edge_index._indptr]
+        if not is_row:
+            caches += [edge_index._T_perm, edge_index._T_indptr]
+            caches += [edge_index._T_index[0]]
         for cache in caches:
             assert type(cache) is torch.Tensor
             assert cache.device == store.edge_weight.device

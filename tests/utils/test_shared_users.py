@@ -1,8 +1,10 @@
 import pytest
 import torch
 from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils import shared_users
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.shared_users import SharedUsers
 
 
@@ -14,9 +16,15 @@ def draw(density: float, num_items: int = 15) -> torch.Tensor:
     return r
 
 
-def edges(r: torch.Tensor) -> EdgeIndex:
-    size = (r.size(0), r.size(1))
-    return EdgeIndex(r.nonzero().t(), sparse_size=size, sort_order="row")
+def graph(r: torch.Tensor) -> HeteroData:
+    data = HeteroData()
+    for edge_type, matrix in ((INTERACTS, r), (REVERSE, r.t())):
+        data[edge_type].edge_index = EdgeIndex(
+            matrix.nonzero().t(),
+            sparse_size=tuple(matrix.size()),
+            sort_order="row",
+        )
+    return data
 
 
 # Few pairs are summed in another way than many:
@@ -25,12 +33,12 @@ def test_sums(density: float) -> None:
     r = draw(density)
     user_weight, item_weight = torch.rand(40), torch.rand(3)
     item = torch.tensor([9, 6, 0])
-    rows = SharedUsers(edges(r)).rows(item)
+    rows = SharedUsers(graph(r)).rows(item)
     assert torch.equal(rows.to_dense(), r.t()[item] @ r)
     cell = rows.row * 15 + rows.col
     assert bool((cell.diff() > 0).all())
 
-    rows = SharedUsers(edges(r), user_weight).rows(item, item_weight)
+    rows = SharedUsers(graph(r), user_weight).rows(item, item_weight)
     expected = item_weight.view(-1, 1) * (r.t()[item] * user_weight @ r)
     torch.testing.assert_close(rows.to_dense(), expected)
 
@@ -40,7 +48,7 @@ def test_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     r = draw(0.3)
     monkeypatch.setattr(shared_users, "BLOCK_PAIRS", 200)
     pairs = (r.t() @ r).sum(dim=1)
-    blocks = SharedUsers(edges(r)).blocks()
+    blocks = SharedUsers(graph(r)).blocks()
     assert torch.cat(blocks).tolist() == list(range(15))
     assert 1 < len(blocks) < 15
     for block in blocks:
@@ -48,5 +56,5 @@ def test_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(shared_users, "BLOCK_PAIRS", 10**6)
     monkeypatch.setattr(shared_users, "MAX_CELLS", 15 * 4)
-    blocks = SharedUsers(edges(r)).blocks()
+    blocks = SharedUsers(graph(r)).blocks()
     assert [len(block) for block in blocks] == [4, 4, 4, 3]

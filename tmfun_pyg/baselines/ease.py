@@ -5,6 +5,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.utils.messages import check_positive
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.spmm import to_csr
 
 MAX_ITEMS = 30_000
@@ -61,10 +62,12 @@ class EASE(RankingModel):
     def fit(self, data: HeteroData) -> None:
         r"""Computes the matrix."""
         self.check_data(data)
-        edge_index = data["user", "interacts", "item"].edge_index
-        value = torch.ones(edge_index.size(1), device=edge_index.device)
-        item_user = to_csr(edge_index, value, transpose=True)
-        gram = (item_user @ to_csr(edge_index, value)).to_dense()
+        value = torch.ones_like(data[INTERACTS].edge_weight)
+        user_item, item_user = (
+            to_csr(data[edge_type].edge_index, value)
+            for edge_type in (INTERACTS, REVERSE)
+        )
+        gram = (item_user @ user_item).to_dense()
         gram.diagonal().add_(self.reg_weight)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
         self.weight.copy_(inverse / -inverse.diagonal())

@@ -4,9 +4,9 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.baselines.item_scorer import ItemScorer
 from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.utils.interaction_step import interaction_step
 from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.singular_vectors import singular_vectors
-from tmfun_pyg.utils.spmm import spmm
 
 
 class GFCF(RankingModel):
@@ -67,13 +67,11 @@ class GFCF(RankingModel):
         r"""Returns what scores all items for some users."""
         self.check_data(data)
         # Of the users of training alone, whoever asks:
-        store = data["item", "rev_interacts", "user"]
-        edge, weight = store.edge_index, store.edge_weight
         scale = data["item"].degree.clamp(min=1).sqrt().view(-1, 1)
 
         def product(owned: Tensor) -> Tensor:
-            x = spmm(edge, owned, weight, transpose=True)
-            linear = spmm(edge, x, weight)
+            x = interaction_step(data, "user", owned)
+            linear = interaction_step(data, "item", x)
             ideal = self.basis @ (self.basis.t() @ (owned / scale))
             return linear + self.alpha * scale * ideal
 

@@ -46,7 +46,7 @@ class ItemKNN(NeighborhoodModel):
     ) -> Iterator[Tuple[Tensor, SparseRows]]:
         r"""Computes the shrunk cosines of all items to some."""
         root = data["item"].degree.sqrt()
-        shared = SharedUsers(data["user", "interacts", "item"].edge_index)
+        shared = SharedUsers(data)
         for item in shared.blocks():
             rows = shared.rows(item)
             norm = root[rows.col] * root[item[rows.row]] + self.shrinkage

@@ -6,6 +6,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.baselines.neighborhood_model import NeighborhoodModel
 from tmfun_pyg.utils.messages import check_at_least, check_count
 from tmfun_pyg.utils.retrieval import user_blocks
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.shared_users import SharedUsers
 from tmfun_pyg.utils.sparse_rows import SparseRows
 from tmfun_pyg.utils.spmm import spmm
@@ -64,12 +65,14 @@ class RP3beta(NeighborhoodModel):
         self, data: HeteroData
     ) -> Iterator[Tuple[Tensor, SparseRows]]:
         r"""Computes the probability of walks from all items to some."""
-        edge_index = data["user", "interacts", "item"].edge_index
+        of_users, of_items = (
+            data[edge_type].edge_index for edge_type in (INTERACTS, REVERSE)
+        )
         # Isolated nodes have no walk whose weight could matter:
         user, item = (data[name].degree.clamp(min=1) for name in NODES)
         to_item, to_user = user.pow(-self.alpha), item.pow(-self.alpha)
         discount = item.pow(-self.beta)
-        shared = SharedUsers(edge_index, to_item)
+        shared = SharedUsers(data, to_item)
         for block in shared.blocks():
             # Entries take four times the memory of what is dense:
             for target in user_blocks(block, 4 * self.num_items):
@@ -78,7 +81,7 @@ class RP3beta(NeighborhoodModel):
                 rows = rows._replace(value=value)
                 for _ in range(self.num_hops // 2 - 1):
                     x = rows.to_dense().t()
-                    x = spmm(edge_index, x) * to_item.view(-1, 1)
-                    x = spmm(edge_index, x, transpose=True)
+                    x = spmm(of_users, x) * to_item.view(-1, 1)
+                    x = spmm(of_items, x)
                     rows = SparseRows.from_dense((x * to_user.view(-1, 1)).t())
                 yield target, rows

@@ -103,14 +103,15 @@ class AddUsers(BaseTransform):
         store.edge_index = _sorted_by_row(pairs, num_users, num_items)
         store.edge_weight = torch.cat([store.edge_weight, weight])
         if not self.alone:
-            store.edge_index.fill_cache_()
+            store.edge_index.fill_cache_(no_transpose=True)
             store = data[REVERSE]
             store.edge_index = _sorted_by_row(
                 store.edge_index.as_tensor(), num_items, num_users
-            ).fill_cache_()
+            ).fill_cache_(no_transpose=True)
         user.num_nodes = num_users
         user.degree = torch.cat([user.degree, own_degree])
         user.added = self.user.to(row.device)
+        data.is_symmetric = False  # They receive, and never send.
         describe_content(data)
         return data
 

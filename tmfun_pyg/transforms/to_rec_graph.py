@@ -14,6 +14,7 @@ from tmfun_pyg.utils.check_data import (
     check_interactions,
 )
 from tmfun_pyg.utils.edges import plain_edges
+from tmfun_pyg.utils.interaction_step import interaction_step
 from tmfun_pyg.utils.schema import (
     INTERACTS,
     REVERSE,
@@ -22,7 +23,6 @@ from tmfun_pyg.utils.schema import (
     modalities_of,
     similar_source,
 )
-from tmfun_pyg.utils.spmm import spmm
 from tmfun_pyg.utils.standard_rows import standard_rows
 
 
@@ -38,12 +38,15 @@ class ToRecGraph(BaseTransform):
 
     * The interactions :obj:`('user', 'interacts', 'item')` and their reverse
       :obj:`('item', 'rev_interacts', 'user')` become an
-      :class:`~torch_geometric.EdgeIndex` each, sorted by row, with filled
-      caches, so that every relation has its own transpose. Their
+      :class:`~torch_geometric.EdgeIndex` each, sorted by row. Their
       :obj:`edge_weight` is the symmetric normalization
 
       .. math::
-          r_{ui} = \frac{1}{\sqrt{d_u d_i}}.
+          r_{ui} = \frac{1}{\sqrt{d_u d_i}},
+
+      so that each relation is the other's transpose, which
+      :obj:`data.is_symmetric` says. Set it to :obj:`False` where you change
+      one of them alone: gradients flow back along the other.
 
     * The feature graphs :obj:`('item', 'similar_<m>', 'item')` become an
       :class:`~torch_geometric.EdgeIndex` sorted by column, the target.
@@ -60,7 +63,7 @@ class ToRecGraph(BaseTransform):
       into means.
     * :obj:`data.is_complete` says whether all users and items have all
       modalities, and :obj:`data.has_cold` whether there are items without a
-      training interaction. Both are plain booleans, so that a step need not
+      training interaction. These are plain booleans, so that a step need not
       wait for the device to know.
 
     In a batch of :class:`~tmfun_pyg.loader.SampledInteractionDataset`, the
@@ -115,16 +118,17 @@ def set_interactions(
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
     of_user = degree(user, num_users, dtype)
     of_item = degree(item, num_items, dtype)
-    for edge_type, row, col, degrees in (
-        (INTERACTS, user, item, (of_user, of_item)),
-        (REVERSE, item, user, (of_item, of_user)),
+    for edge_type, edges, degrees in (
+        (INTERACTS, edge_index, (of_user, of_item)),
+        (REVERSE, edge_index.flip(0), (of_item, of_user)),
     ):
         size = degrees[0].numel(), degrees[1].numel()
-        index, _ = _sorted_edges(row, col, size, "row")
+        index, _ = _sorted_edges(edges, size, "row")
         row, col = index.as_tensor()
         weight = (degrees[0][row] * degrees[1][col]).rsqrt()
-        data[edge_type].edge_index = index
+        data[edge_type].edge_index = index.fill_cache_(no_transpose=True)
         data[edge_type].edge_weight = weight
+    data.is_symmetric = True
     return of_user, of_item
 
 
@@ -133,17 +137,18 @@ def _weigh_drawn_interactions(data: HeteroData) -> None:
     # users, whose rows they make here.
     drawn_for_users = data[REVERSE].edge_index.flip(0)
     drawn_for_items = data[INTERACTS].edge_index.flip(0)
-    for edge_type, (row, col) in (
+    for edge_type, edges in (
         (INTERACTS, drawn_for_users),
         (REVERSE, drawn_for_items),
     ):
         target, source = data[edge_type[0]], data[edge_type[2]]
         size = (target.num_nodes, source.num_nodes)
-        index, _ = _sorted_edges(row, col, size, "row")
+        index, _ = _sorted_edges(edges, size, "row")
         row, col = index.as_tensor()
         weight = (target.degree[row] / source.degree[col]).sqrt()
-        data[edge_type].edge_index = index
+        data[edge_type].edge_index = index.fill_cache_()
         data[edge_type].edge_weight = weight / degree(row, size[0])[row]
+    data.is_symmetric = False
 
 
 def _standardize(data: HeteroData) -> None:
@@ -163,16 +168,18 @@ def _standardize(data: HeteroData) -> None:
 
 def _sort_similar(data: HeteroData, source: str, name: str) -> None:
     store = data[source, f"similar_{name}", "item"]
-    src, dst = plain_edges(store.edge_index).long()
+    edges = plain_edges(store.edge_index).long()
     size = (data[source].num_nodes, data["item"].num_nodes)
     weight = store.get("edge_weight")
     if weight is None:
-        weight = torch.ones(src.numel(), device=src.device)
+        weight = torch.ones(edges.size(1), device=edges.device)
     weight = weight.to(data["item"].degree.dtype)
     if source != "item":
+        dst = edges[1]
         drawn = degree(dst, size[1])[dst]
         weight = weight * data["item"][f"degree_{name}"][dst] / drawn
-    store.edge_index, perm = _sorted_edges(src, dst, size, "col")
+    edge_index, perm = _sorted_edges(edges, size, "col")
+    store.edge_index = edge_index.fill_cache_()
     store.edge_weight = weight[perm]
 
 
@@ -208,7 +215,7 @@ def describe_content(data: HeteroData) -> None:
         total = value.new_zeros(data["user"].num_nodes, value.size(1))
         total.index_add_(0, row, value)
     else:
-        total = spmm(store.edge_index, item_weight(data), store.edge_weight)
+        total = interaction_step(data, "user", item_weight(data))
     mask = total > 0
     data["user"].mask = mask
     data["user"].scale = total.where(mask, 1.0).reciprocal()
@@ -218,12 +225,16 @@ def describe_content(data: HeteroData) -> None:
 
 
 def _sorted_edges(
-    row: Tensor, col: Tensor, size: Tuple[int, int], order: str
+    edges: Tensor, size: Tuple[int, int], order: str
 ) -> Tuple[EdgeIndex, Tensor]:
-    """Returns the edges sorted by one side, then the other, with caches."""
+    """Returns the edges sorted by one side, then the other, in the same memory
+    where they are already, and the order.
+    """
+    row, col = edges
     key = row * size[1] + col if order == "row" else col * size[0] + row
-    perm = key.argsort()
-    index = EdgeIndex(
-        torch.stack([row[perm], col[perm]]), sparse_size=size, sort_order=order
-    )
-    return index.fill_cache_(), perm
+    perm = torch.arange(key.numel(), device=key.device)
+    if bool((key[1:] < key[:-1]).any()):
+        perm = key.argsort()
+        edges = edges[:, perm]
+    index = EdgeIndex(edges.contiguous(), sparse_size=size, sort_order=order)
+    return index, perm

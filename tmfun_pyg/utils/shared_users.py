@@ -3,9 +3,10 @@ from typing import Optional, Tuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric import EdgeIndex
+from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.sparse_rows import SparseRows
 
 # How many pairs of items with a user in common make a block: what is made of
@@ -21,18 +22,18 @@ class SharedUsers:
     product of two sparse matrices returns on the CPU.
 
     Args:
-        edge_index (EdgeIndex): The pairs of users and items, sorted by
-            either.
+        data (HeteroData): A graph of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`.
         weight (torch.Tensor, optional): The weight of each user, one if not
             given. (default: :obj:`None`)
     """
 
     def __init__(
-        self, edge_index: EdgeIndex, weight: Optional[Tensor] = None
+        self, data: HeteroData, weight: Optional[Tensor] = None
     ) -> None:
-        self.num_items = edge_index.get_sparse_size(1)
-        (self.item_ptr, self.user), _ = edge_index.get_csc()
-        (self.user_ptr, item), _ = edge_index.get_csr()
+        (self.user_ptr, item), _ = data[INTERACTS].edge_index.get_csr()
+        (self.item_ptr, self.user), _ = data[REVERSE].edge_index.get_csr()
+        self.num_items = self.item_ptr.numel() - 1
         self.item = item.int()
         num_users = self.user_ptr.numel() - 1
         one = torch.ones(num_users, device=item.device)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from tmfun_pyg.utils.spmm import spmm
+from tmfun_pyg.utils.interaction_step import interaction_step
 
 NUM_ITERATIONS = 8  # Of the subspace, to three digits of GF-CF's scores.
 ZERO, BLOCK = 1e-5, 2**16
@@ -35,19 +35,19 @@ def singular_vectors(data: HeteroData, channels: int) -> SingularVectors:
         channels (int): The number of vectors, not above that of users and
             that of items.
     """
-    store = data["user", "interacts", "item"]
-    edge, weight = store.edge_index, store.edge_weight
+    weight = data["user", "interacts", "item"].edge_weight
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
     # More vectors than asked for, so that the last ones converge, too:
     width = min(2 * channels, num_users, num_items)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(num_items, width, generator=generator).to(weight.device)
     for _ in range(NUM_ITERATIONS):
-        x = spmm(edge, spmm(edge, x, weight), weight, transpose=True)
+        x = interaction_step(data, "user", x)
+        x = interaction_step(data, "item", x)
         x = torch.linalg.qr(x).Q
     # Rayleigh-Ritz, within the subspace found. A decomposition of this matrix
     # itself would copy it several times.
-    image = spmm(edge, x, weight)
+    image = interaction_step(data, "user", x)
     blocks = (block.double() for block in image.split(BLOCK))
     square, v = torch.linalg.eigh(sum(block.t() @ block for block in blocks))
     v = v.flip(1)[:, :channels]  # The largest is last.

@@ -10,6 +10,7 @@ from toy_data import make_data
 
 from tmfun_pyg.nn import BPRMF
 from tmfun_pyg.transforms import ToRecGraph
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 
 # Operations that a GPU's host has to wait for, or that convert a layout:
 WAITS = {"_local_scalar_dense", "nonzero", "repeat_interleave", "masked_select"}
@@ -61,3 +62,6 @@ def test_the_host_never_waits(model_cls, missing, batch, monkeypatch):
     assert not operations.names & (WAITS | CONVERTS)
     # Of the graph, everything is sorted once and for all:
     assert all(size <= len(batch[0]) for size in operations.sorted_sizes)
+    # Each direction of the interactions is the other's transpose:
+    for edge_type in (INTERACTS, REVERSE):
+        assert graph[edge_type].edge_index._T_perm is None

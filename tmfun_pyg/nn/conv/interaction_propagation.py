@@ -4,9 +4,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from tmfun_pyg.utils.interaction_step import (
+    interaction_step,
+    step_dtype,
+    step_matrix,
+)
 from tmfun_pyg.utils.messages import check_count
-from tmfun_pyg.utils.schema import INTERACTS, REVERSE
-from tmfun_pyg.utils.spmm import spmm, to_csr
 
 Pair = Tuple[Tensor, Tensor]
 
@@ -52,7 +55,7 @@ class InteractionPropagation(torch.nn.Module):
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
-        dtype = data[INTERACTS].edge_weight.dtype
+        dtype = step_dtype(data)
         with torch.autocast(user_emb.device.type, enabled=False):
             return _MeanOfLayers.apply(
                 user_emb.to(dtype),
@@ -90,22 +93,11 @@ class InteractionPropagation(torch.nn.Module):
             data (HeteroData): The graph of these users alone, see
                 :class:`~tmfun_pyg.transforms.AddUsers`.
         """
-        store = data[INTERACTS]
-        received = spmm(store.edge_index, item_sums, store.edge_weight)
+        received = interaction_step(data, "user", item_sums)
         return user_emb / (self.num_layers + 1) + received
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(num_layers={self.num_layers})"
-
-
-def _blocks(data: HeteroData, transpose: bool) -> Pair:
-    """Returns the blocks of the graph to users and to items."""
-    to_user, to_item = (
-        to_csr(data[r].edge_index, data[r].edge_weight, transpose)
-        for r in (INTERACTS, REVERSE)
-    )
-    # What leads to users leads to items once transposed.
-    return (to_item, to_user) if transpose else (to_user, to_item)
 
 
 class _MeanOfLayers(torch.autograd.Function):
@@ -116,10 +108,13 @@ class _MeanOfLayers(torch.autograd.Function):
         item_emb: Tensor,
         data: HeteroData,
         num_layers: int,
-        transpose: bool,
+        backward: bool,
     ) -> Pair:
-        ctx.args = data, num_layers, not transpose
-        blocks = _blocks(data, transpose)
+        ctx.args = data, num_layers, not backward
+        blocks = (
+            step_matrix(data, "user", backward),
+            step_matrix(data, "item", backward),
+        )
         return _mean_of_layers(user_emb, item_emb, blocks, num_layers)
 
     @staticmethod

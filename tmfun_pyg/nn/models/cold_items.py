@@ -6,6 +6,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel
 from tmfun_pyg.nn.models.ranking_model import RankingModel
+from tmfun_pyg.utils.schema import REVERSE
 from tmfun_pyg.utils.spmm import spmm
 
 # The penalty of the regressions, as a share of the variance of all features:
@@ -93,7 +94,7 @@ class ColdItems:
         degree = data["user"].degree.double().clamp(min=1).view(-1, 1)
         chosen = spmm(edge_index, warm, one)
         # The sum over an item's users of 1 / d_u, the diagonal left out:
-        share = spmm(edge_index, 1 / degree, one, transpose=True)
+        share = spmm(data[REVERSE].edge_index, 1 / degree, one)
         together = chosen.t() @ (chosen / degree)
         together -= (warm * share).t() @ warm
         half = torch.cholesky_solve(together, self._factor)

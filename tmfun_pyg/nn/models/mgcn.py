@@ -15,8 +15,8 @@ from tmfun_pyg.nn.models.embedding_model import Negatives, user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
 from tmfun_pyg.nn.models.similar import similar
+from tmfun_pyg.utils.interaction_step import interaction_step
 from tmfun_pyg.utils.messages import check_at_least, check_positive
-from tmfun_pyg.utils.spmm import spmm
 
 
 class MGCNEncoding(NamedTuple):
@@ -262,5 +262,4 @@ class MGCN(MultimodalModel):
 
 
 def _user_views(data: HeteroData, items: List[Tensor]) -> List[Tensor]:
-    to_user = data["user", "interacts", "item"]
-    return [spmm(to_user.edge_index, h, to_user.edge_weight) for h in items]
+    return [interaction_step(data, "user", h) for h in items]

@@ -10,9 +10,8 @@ from torch_geometric.nn.module_dict import ModuleDict
 from tmfun_pyg.nn.models.embedding_model import Negatives, user_rows
 from tmfun_pyg.nn.models.multimodal_model import MultimodalModel
 from tmfun_pyg.nn.models.ranking_model import Embeddings
+from tmfun_pyg.utils.interaction_step import interaction_step
 from tmfun_pyg.utils.messages import check_count
-from tmfun_pyg.utils.schema import INTERACTS, REVERSE
-from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]
 
@@ -241,8 +240,7 @@ class _Layer(torch.nn.Module):
         node_type: str,
     ) -> Tensor:
         """Returns what nodes of a type become by what the others send."""
-        store = data[INTERACTS if node_type == "user" else REVERSE]
-        total = spmm(store.edge_index, messages, store.edge_weight)
+        total = interaction_step(data, node_type, messages)
         root = data[node_type].degree.sqrt().view(-1, 1)
         x = F.leaky_relu(self.lin_self(x)) + node_id
         h = F.leaky_relu(total / root.clamp(min=1))

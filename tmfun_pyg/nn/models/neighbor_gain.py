@@ -5,7 +5,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import fit_softmax, softmax_loss
 from tmfun_pyg.utils.pair_index import PairIndex
-from tmfun_pyg.utils.schema import INTERACTS
+from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 
 # How many users are asked, and items to compare each one's choice with:
 NUM_USERS, NUM_OTHERS = 2**14, 64
@@ -70,12 +70,15 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
         sparse_size=edge_index.sparse_size(),
         sort_order="row",
     )
-    rest[INTERACTS].edge_index = left.fill_cache_()
-    for name, (ptr, _) in (
-        ("user", left.get_csr()[0]),
-        ("item", left.get_csc()[0]),
-    ):
-        rest[name].degree = ptr.diff()
+    (ptr, _), _ = left.get_csr()
+    (item_ptr, owner), order = left.get_csc()
+    rest["user"].degree, rest["item"].degree = ptr.diff(), item_ptr.diff()
+    rest[INTERACTS].edge_index = left
+    rest[REVERSE].edge_index = EdgeIndex(
+        torch.stack([left.as_tensor()[1][order], owner]),
+        sparse_size=edge_index.sparse_size()[::-1],
+        sort_order="row",
+    )
     warm = (rest["item"].degree > 0).nonzero().view(-1)
     other = torch.randint(
         warm.numel(), (user.numel(), NUM_OTHERS), generator=generator

@@ -89,7 +89,7 @@ class NeighborScore(torch.nn.Module):
         # Half precision holds no counts:
         dtype = torch.promote_types(self.similarity.dtype, torch.float)
         degree = data["item"].degree.to(dtype).clamp(min=1)
-        shared = SharedUsers(data["user", "interacts", "item"].edge_index)
+        shared = SharedUsers(data)
         for block in shared.blocks():
             rows = shared.rows(block)
             item, other = block[rows.row], rows.col

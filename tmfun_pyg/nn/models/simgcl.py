@@ -10,9 +10,9 @@ from tmfun_pyg.nn.distributed import gather_rows
 from tmfun_pyg.nn.loss import info_nce
 from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, Negatives
 from tmfun_pyg.nn.models.ranking_model import Embeddings
+from tmfun_pyg.utils.interaction_step import interaction_step
 from tmfun_pyg.utils.messages import check_at_least, check_count, check_positive
 from tmfun_pyg.utils.schema import is_sampled_batch
-from tmfun_pyg.utils.spmm import spmm
 
 Pair = Tuple[Tensor, Tensor]
 
@@ -130,8 +130,7 @@ class SimGCL(EmbeddingModel):
 
     def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
         r"""Computes the embeddings of new users."""
-        to_user = data["user", "interacts", "item"]
-        return spmm(to_user.edge_index, state, to_user.edge_weight)
+        return interaction_step(data, "user", state)
 
     @torch.no_grad()
     def _view(self, data: HeteroData) -> Pair:
@@ -185,9 +184,7 @@ class SimGCL(EmbeddingModel):
 
 
 def _layer(user: Tensor, item: Tensor, data: HeteroData) -> Pair:
-    to_user = data["user", "interacts", "item"]
-    to_item = data["item", "rev_interacts", "user"]
     return (
-        spmm(to_user.edge_index, item, to_user.edge_weight),
-        spmm(to_item.edge_index, user, to_item.edge_weight),
+        interaction_step(data, "user", item),
+        interaction_step(data, "item", user),
     )

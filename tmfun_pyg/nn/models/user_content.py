@@ -10,6 +10,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.transforms.to_rec_graph import item_weight
 from tmfun_pyg.utils.csr import entries_of
+from tmfun_pyg.utils.interaction_step import interaction_step
 from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.spmm import spmm
 
@@ -55,11 +56,12 @@ def user_content(
             raise ValueError("'exclude' needs the 'user' of each entry")
         return list(means or _means(data, sources)), mask
     mask = F.embedding(user, mask)
-    if means is None and _has_few_entries(data, user):
-        means = _means(data, sources, user)
+    if means is not None:
+        means = [F.embedding(user, mean) for mean in means]
+    elif _has_few_entries(data, user):
+        means = _means_of_rows(data, sources, user)
     else:
-        every, _ = user_content(data, sources, means=means)
-        means = [F.embedding(user, mean) for mean in every]
+        means = _means(data, sources, user)
     if exclude is None:
         return means, mask
     share = _share_of(data, user, exclude)
@@ -84,28 +86,44 @@ def user_content(
 def _means(
     data: HeteroData, sources: Sequence[Tensor], user: Optional[Tensor] = None
 ) -> List[Tensor]:
-    """Returns the means of all users, or those of some by their rows alone."""
+    """Returns the means of all users, or the rows of some of them."""
+    scale = data["user"].scale
+    if user is not None:
+        scale = F.embedding(user, scale)
+    # Matrices of a column each:
+    columns = (
+        x.t().unsqueeze(2).contiguous() for x in (item_weight(data), scale)
+    )
+    means = []
+    for x, weight, own in zip(sources, *columns, strict=False):
+        mean = interaction_step(data, "user", x * weight)
+        if user is None:
+            mean.mul_(own)
+        else:  # The others are not kept until the next.
+            mean = F.embedding(user, mean) * own
+        means.append(mean)
+    return means
+
+
+def _means_of_rows(
+    data: HeteroData, sources: Sequence[Tensor], user: Tensor
+) -> List[Tensor]:
+    """Returns the means of some users, by their rows alone."""
     store = data["user", "interacts", "item"]
     # Where nothing is missing, all columns are the same:
     columns = slice(1 if data.is_complete else len(sources))
-    edge_index, weight = store.edge_index, store.edge_weight
-    scale = data["user"].scale[:, columns]
-    if user is None:
-        row, item = edge_index.as_tensor()
-        content = item_weight(data)[:, columns].index_select(0, item)
-    else:
-        (ptr, index), _ = edge_index.get_csr()
-        row, entry = entries_of(ptr, user)
-        item = index.index_select(0, entry)
-        edge_index = EdgeIndex(
-            torch.stack([row, item]),
-            sparse_size=(user.numel(), data["item"].num_nodes),
-            sort_order="row",
-        )
-        weight = weight.index_select(0, entry)
-        scale = scale.index_select(0, user)
-        content = item_weight(data, item)[:, columns]
-    weight = weight.view(-1, 1) * scale.index_select(0, row) * content
+    (ptr, index), _ = store.edge_index.get_csr()
+    row, entry = entries_of(ptr, user)
+    item = index.index_select(0, entry)
+    edge_index = EdgeIndex(
+        torch.stack([row, item]),
+        sparse_size=(user.numel(), data["item"].num_nodes),
+        sort_order="row",
+    )
+    scale = data["user"].scale[:, columns].index_select(0, user)
+    weight = store.edge_weight.index_select(0, entry).view(-1, 1)
+    weight = weight * scale.index_select(0, row)
+    weight = weight * item_weight(data, item)[:, columns]
     weights = list(weight.t().contiguous())
     if data.is_complete:
         weights *= len(sources)
