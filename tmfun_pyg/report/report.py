@@ -1,3 +1,4 @@
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,7 +19,7 @@ from tmfun_pyg.report.analysis import (
     name_of,
     training_counts,
 )
-from tmfun_pyg.report.runs import SPLITS, Run, Runs, read_runs
+from tmfun_pyg.report.runs import BEST, LAST, SPLITS, Run, Runs, read_runs
 from tmfun_pyg.training import DatasetOptions
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.transforms import ToRecGraph
@@ -161,6 +162,11 @@ def _analyze(
     data = ToRecGraph()(largest[0])
     analyses: Dict[str, Analysis] = {}
     for (name, run), dataset in zip(chosen, datasets, strict=True):
+        if run.checkpoint.name == LAST:
+            warnings.warn(
+                f"'{run.path}' has no {BEST}: its last epoch is described",
+                stacklevel=3,
+            )
         try:
             rec = Recommender.load(run.checkpoint, dataset)
         except ValueError as err:

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 MONITOR = "val_recall@20"
 LOG, METRICS = "metrics.csv", "metrics.json"
-CHECKPOINTS = ("best.ckpt", "last.ckpt")
+BEST, LAST = "best.ckpt", "last.ckpt"
 CONFIGS = ("config.yaml", "hparams.yaml")
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -90,10 +90,10 @@ class Run:
         Raises:
             ValueError: If there is neither.
         """
-        for path in (self.path / name for name in CHECKPOINTS):
+        for path in (self.path / name for name in (BEST, LAST)):
             if path.is_file():
                 return path
-        raise ValueError(f"'{self.path}' holds none of {list(CHECKPOINTS)}")
+        raise ValueError(f"'{self.path}' holds none of {[BEST, LAST]}")
 
 
 class Runs(NamedTuple):
@@ -182,7 +182,7 @@ def _find_runs(root: Path) -> List[Path]:
     found = []
     for folder, subfolders, files in os.walk(root):
         subfolders.sort()
-        if not {LOG, *CHECKPOINTS}.isdisjoint(files):
+        if not {LOG, BEST, LAST}.isdisjoint(files):
             found.append(Path(folder))
             subfolders.clear()  # A run holds no others.
     if len(found) == 0:
