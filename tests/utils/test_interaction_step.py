@@ -21,7 +21,7 @@ def make_graph(kind):
         edge_index = torch.tensor([[0, 0, 1], [1, 3, 0]])
         return AddUsers(edge_index, torch.tensor([-1, 2]))(data)
     if kind == "weights of their own":
-        data.is_symmetric = False
+        del data.is_symmetric  # As in a graph that was made by hand.
         for edge_type in (INTERACTS, REVERSE):
             store = data[edge_type]
             store.edge_weight = torch.rand_like(store.edge_weight)

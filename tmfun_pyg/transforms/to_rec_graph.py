@@ -30,7 +30,8 @@ from tmfun_pyg.utils.standard_rows import standard_rows
 class ToRecGraph(BaseTransform):
     r"""Brings a data set into the form that the models of
     :mod:`tmfun_pyg.nn` read, the last transform of all (functional name:
-    :obj:`to_rec_graph`). It works on a shallow copy:
+    :obj:`to_rec_graph`). It works on a shallow copy, and edges that are sorted
+    already share the memory of the input: write to neither in place.
 
     .. code-block:: python
 
@@ -45,8 +46,9 @@ class ToRecGraph(BaseTransform):
           r_{ui} = \frac{1}{\sqrt{d_u d_i}},
 
       so that each relation is the other's transpose, which
-      :obj:`data.is_symmetric` says. Set it to :obj:`False` where you change
-      one of them alone: gradients flow back along the other.
+      :obj:`data.is_symmetric` says: gradients flow back along the other.
+      Where you change edges or weights so that they no longer are, set it to
+      :obj:`False`.
 
     * The feature graphs :obj:`('item', 'similar_<m>', 'item')` become an
       :class:`~torch_geometric.EdgeIndex` sorted by column, the target.

@@ -13,7 +13,7 @@ from tmfun_pyg.utils.spmm import to_csr
 def interaction_step(data: HeteroData, node_type: str, x: Tensor) -> Tensor:
     r"""Computes :math:`\mathbf{A} \mathbf{X}`, the weighted sums over the
     items of all users, or over the users of all items, in the precision of the
-    graph.
+    graph. Its weights are given, and have no gradient.
 
     Args:
         data (HeteroData): A graph of
@@ -38,7 +38,7 @@ def step_dtype(data: HeteroData) -> torch.dtype:
 def step_matrix(data: HeteroData, node_type: str, backward: bool) -> Tensor:
     r"""Returns the matrix that takes the rows of the others to those of a node
     type. In the backward pass that is the transpose of what took them the
-    other way. Where :obj:`data.is_symmetric`, both are the same, and no
+    other way. Where :obj:`data.is_symmetric` is set, both are the same, and no
     transpose is ever made.
 
     Args:
@@ -46,7 +46,8 @@ def step_matrix(data: HeteroData, node_type: str, backward: bool) -> Tensor:
         node_type (str): As in :func:`interaction_step`.
         backward (bool): Whether it is for the backward pass.
     """
-    transpose = backward and not data.is_symmetric
+    is_symmetric = "is_symmetric" in data and data.is_symmetric
+    transpose = backward and not is_symmetric
     leads_to_user = (node_type == "user") != transpose
     store = data[INTERACTS if leads_to_user else REVERSE]
     return to_csr(store.edge_index, store.edge_weight, transpose)

@@ -70,15 +70,17 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
         sparse_size=edge_index.sparse_size(),
         sort_order="row",
     )
-    (ptr, _), _ = left.get_csr()
-    (item_ptr, owner), order = left.get_csc()
-    rest["user"].degree, rest["item"].degree = ptr.diff(), item_ptr.diff()
     rest[INTERACTS].edge_index = left
+    by_item = left[1].argsort(stable=True)
     rest[REVERSE].edge_index = EdgeIndex(
-        torch.stack([left.as_tensor()[1][order], owner]),
+        left.as_tensor().flip(0)[:, by_item],
         sparse_size=edge_index.sparse_size()[::-1],
         sort_order="row",
     )
+    del by_item
+    for edge_type in (INTERACTS, REVERSE):
+        (ptr, _), _ = rest[edge_type].edge_index.get_csr()
+        rest[edge_type[0]].degree = ptr.diff()
     warm = (rest["item"].degree > 0).nonzero().view(-1)
     other = torch.randint(
         warm.numel(), (user.numel(), NUM_OTHERS), generator=generator

@@ -92,10 +92,11 @@ def _means(
         scale = F.embedding(user, scale)
     # Matrices of a column each:
     columns = (
-        x.t().unsqueeze(2).contiguous() for x in (item_weight(data), scale)
+        x[:, : len(sources)].t().unsqueeze(2).contiguous()
+        for x in (item_weight(data), scale)
     )
     means = []
-    for x, weight, own in zip(sources, *columns, strict=False):
+    for x, weight, own in zip(sources, *columns, strict=True):
         mean = interaction_step(data, "user", x * weight)
         if user is None:
             mean.mul_(own)
