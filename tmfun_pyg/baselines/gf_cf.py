@@ -66,10 +66,10 @@ class GFCF(RankingModel):
     def scorer(self, data: HeteroData) -> ItemScorer:
         r"""Returns what scores all items for some users."""
         self.check_data(data)
-        # Of the users of training alone, whoever asks:
         scale = data["item"].degree.clamp(min=1).sqrt().view(-1, 1)
 
         def product(owned: Tensor) -> Tensor:
+            # Users of AddUsers() send nothing: those of training alone count.
             x = interaction_step(data, "user", owned)
             linear = interaction_step(data, "item", x)
             ideal = self.basis @ (self.basis.t() @ (owned / scale))

@@ -2,7 +2,7 @@ from torch_geometric.data import HeteroData
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from tmfun_pyg.utils.edges import all_interactions
+from tmfun_pyg.utils.edges import all_interactions, reverse
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE, is_rec_graph
 
 
@@ -31,9 +31,7 @@ class MergeSplits(BaseTransform):
             if name.endswith("_edge_label_index"):
                 del store[name]
         store.edge_index = edge_index
-        reverse = edge_index.flip(0)
-        order = reverse[0].argsort(stable=True)
-        data[REVERSE].edge_index = reverse[:, order]
+        data[REVERSE].edge_index = reverse(edge_index)
         return data
 
     def __repr__(self) -> str:

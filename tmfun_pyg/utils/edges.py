@@ -53,6 +53,16 @@ def all_interactions(data: HeteroData) -> Tensor:
     return coalesce(torch.cat(pairs, dim=1))
 
 
+def reverse(pairs: Tensor) -> Tensor:
+    r"""Returns pairs of a user and an item the other way round, sorted by item,
+    and by user if they were.
+
+    Args:
+        pairs (torch.Tensor): The pairs, of shape :obj:`[2, num_pairs]`.
+    """
+    return pairs.flip(0)[:, pairs[1].argsort(stable=True)]
+
+
 def graph_k(data: HeteroData) -> Optional[int]:
     r"""Returns the most neighbors that an item has in a feature graph, the
     :obj:`k` of :class:`~tmfun_pyg.transforms.FeatureGraph`, nothing if there

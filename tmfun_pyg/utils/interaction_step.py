@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE
-from tmfun_pyg.utils.spmm import to_csr
+from tmfun_pyg.utils.spmm import product, to_csr
 
 
 def interaction_step(data: HeteroData, node_type: str, x: Tensor) -> Tensor:
@@ -59,10 +59,7 @@ class _Step(torch.autograd.Function):
         ctx: Any, x: Tensor, data: HeteroData, node_type: str, backward: bool
     ) -> Tensor:
         ctx.args = data, "item" if node_type == "user" else "user", not backward
-        matrix = step_matrix(data, node_type, backward)
-        # "matrix @ x" fills and copies the result before it computes it:
-        out = x.new_empty(matrix.size(0), x.size(1))
-        return torch.addmm(out, matrix, x.contiguous(), beta=0, out=out)
+        return product(step_matrix(data, node_type, backward), x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None, None]:

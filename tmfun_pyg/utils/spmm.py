@@ -84,6 +84,20 @@ def to_csr(
     return _csr(ptr, index, edge_weight, size[::-1] if transpose else size)
 
 
+def product(matrix: Tensor, x: Tensor) -> Tensor:
+    r"""Computes the product of a sparse CSR tensor with a dense matrix,
+    without a gradient.
+
+    Args:
+        matrix (torch.Tensor): What :func:`to_csr` returns.
+        x (torch.Tensor): The dense matrix, of shape
+            :obj:`[num_columns, channels]`.
+    """
+    # "matrix @ x" fills and copies the result before it computes it:
+    out = x.new_empty(matrix.size(0), x.size(1))
+    return torch.addmm(out, matrix, x.contiguous(), beta=0, out=out)
+
+
 def _csr(
     ptr: Tensor, index: Tensor, value: Tensor, size: Tuple[int, ...]
 ) -> Tensor:
@@ -125,10 +139,7 @@ class _SpMM(torch.autograd.Function):
             edge_weight, x if ctx.needs_input_grad[0] else None
         )
         ctx.edge_index, ctx.transpose = edge_index, transpose
-        matrix = to_csr(edge_index, edge_weight, transpose)
-        # "matrix @ x" fills and copies the result before it computes it:
-        out = x.new_empty(matrix.size(0), x.size(1))
-        return torch.addmm(out, matrix, x.contiguous(), beta=0, out=out)
+        return product(to_csr(edge_index, edge_weight, transpose), x)
 
     @staticmethod
     def backward(

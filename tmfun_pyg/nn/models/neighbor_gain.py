@@ -4,6 +4,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.nn.models.neighbor_score import NeighborScore
 from tmfun_pyg.nn.models.score_weights import fit_softmax, softmax_loss
+from tmfun_pyg.utils.edges import reverse
 from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 
@@ -71,13 +72,11 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
         sort_order="row",
     )
     rest[INTERACTS].edge_index = left
-    by_item = left[1].argsort(stable=True)
     rest[REVERSE].edge_index = EdgeIndex(
-        left.as_tensor().flip(0)[:, by_item],
+        reverse(left.as_tensor()),
         sparse_size=edge_index.sparse_size()[::-1],
         sort_order="row",
     )
-    del by_item
     for edge_type in (INTERACTS, REVERSE):
         (ptr, _), _ = rest[edge_type].edge_index.get_csr()
         rest[edge_type[0]].degree = ptr.diff()

@@ -100,7 +100,7 @@ def _means(
         mean = interaction_step(data, "user", x * weight)
         if user is None:
             mean.mul_(own)
-        else:  # The others are not kept until the next.
+        else:  # Frees the other rows before the next source.
             mean = F.embedding(user, mean) * own
         means.append(mean)
     return means
