@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
+import torch
 
 from tmfun_pyg.cli import prepare
 from tmfun_pyg.cli.command import make_parser
@@ -396,3 +397,56 @@ def test_arguments_of_python(command: str, text: str, expected: str) -> None:
     """Are told as the options that they are in the command."""
     importlib.import_module(f"tmfun_pyg.cli.{command}")
     assert in_options(text, command) == expected
+
+
+def test_out_of_memory(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--model.channels", str(10**11)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == (
+        "tmfun fit: error: out of memory (tried to allocate 800000000000000 "
+        "bytes): see Scaling in the documentation"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (MemoryError(), ""),
+        (
+            MemoryError("Unable to allocate 2.3 TiB for an array with shape"),
+            " (tried to allocate 2.3 TiB)",
+        ),
+        (
+            torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has"
+            ),
+            " (tried to allocate 20.00 GiB)",
+        ),
+    ],
+)
+def test_kinds_of_memory(
+    error: Exception, tried: str, monkeypatch: Any, capsys: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("tmfun_pyg.cli.command.run", fail)
+    words = ["prepare", "--log", __file__, "--out", "x"]
+    assert main(words) == 1
+    assert capsys.readouterr().err == (
+        f"tmfun prepare: error: out of memory{tried}: see Scaling in the "
+        f"documentation\n"
+    )
+    with pytest.raises(type(error)):
+        main([*words, "--debug"])
+
+
+def test_faults_keep_their_traceback(monkeypatch: Any) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("tmfun_pyg.cli.command.run", fail)
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main(["prepare", "--log", __file__, "--out", "x"])

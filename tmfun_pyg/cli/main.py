@@ -4,6 +4,7 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 import warnings
 from difflib import get_close_matches
@@ -73,6 +74,23 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         text = str(error) if is_usage else in_options(str(error), command)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return USAGE if is_usage else FAILURE
+    except (RuntimeError, MemoryError) as error:
+        told = _out_of_memory(error)
+        if debug or told is None:
+            raise
+        print(f"tmfun {command}: error: {told}", file=sys.stderr)
+        return FAILURE
+
+
+def _out_of_memory(error: Exception) -> Optional[str]:
+    """Returns what to tell if memory ran out, here or on a device."""
+    text, name = str(error), type(error).__name__
+    is_full = isinstance(error, MemoryError) or name == "OutOfMemoryError"
+    if not is_full and "can't allocate memory" not in text:
+        return None
+    found = re.search(r"allocate ([\d.]+ \w+)", text)
+    tried = "" if found is None else f" (tried to allocate {found[1]})"
+    return f"out of memory{tried}: see Scaling in the documentation"
 
 
 def _parse_command(words: List[str]) -> str:
