@@ -51,10 +51,15 @@ def _summarize(label: str, runs: List[Row], metrics: Metrics) -> Row:
     row["to_best"] = mean(_seconds_to_best(run) for run in timed)
     for key in ("model", "data", "parameters", *FIRST):
         row[key] = first[key]
+    row["places"] = list(dict.fromkeys(map(_place, runs)))
     for key in ALL:
         values = {json.dumps(run[key]): run[key] for run in runs}
         row[key] = list(values.values())
     return row
+
+
+def _place(run: Row) -> str:
+    return f"{run['commit'][:7]}{' (GPU)' if 'gpu' in run['hardware'] else ''}"
 
 
 def _seconds_to_best(run: Row) -> float:

@@ -80,6 +80,7 @@ def main() -> None:
         lines += ["", f"![Recall@20 and NDCG@20 on {data}]({chart})", ""]
         lines += model_table(rows)
     lines += variant_lines(variants, args.reference)
+    lines += place_lines(found)
     with atomic_write(args.out / "results.md") as part:
         part.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
@@ -150,6 +151,47 @@ def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
         ]
         lines += ["", f"{metric}:", "", *table(["model", *variants], body)]
     return lines
+
+
+def place_lines(found: Dict[str, List[Row]]) -> List[str]:
+    """Returns a section on where the runs were made."""
+    rows = [row for own in found.values() for row in own]
+    hardware = [kind for row in rows for kind in row["hardware"]]
+    versions = [kind for row in rows for kind in row["versions"]]
+    parts = {
+        "GPU": [kind["gpu"] for kind in hardware if "gpu" in kind],
+        "CPU": [
+            f"{kind['cores']} cores of an {kind['cpu']}"
+            for kind in hardware
+            if "gpu" not in kind
+        ],
+        "torch": [kind["torch"] for kind in versions],
+        "torch_geometric": [kind["torch_geometric"] for kind in versions],
+    }
+    shown = [
+        f"{name}: {' or '.join(sorted(set(kinds)))}"
+        for name, kinds in parts.items()
+        if kinds
+    ]
+    cells = {
+        (row["label"], data): ", ".join(row["places"])
+        for data, own in found.items()
+        for row in own
+    }
+    body = [
+        [label, *(cells.get((label, data), "") for data in found)]
+        for label in sorted({row["label"] for row in rows})
+    ]
+    return [
+        "",
+        "## Where the runs were made",
+        "",
+        "The commits of the runs, in the order of their seeds, each once; on "
+        f"a CPU unless marked (GPU). {'; '.join(shown)}. The file of a run "
+        "has its command.",
+        "",
+        *table(["model", *found], body),
+    ]
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def write_run(
         "val": metrics,
         "test": metrics,
         "search": {},
-        **{key: {} for key in ("params", "settings", "versions", "hardware")},
+        **{key: {} for key in ("params", "settings")},
+        "versions": {"torch": "2.13.0", "torch_geometric": "2.8.1"},
+        "hardware": {"cpu": "EPYC", "cores": 2},
         **dict.fromkeys(("commit", "command"), ""),
         **dict.fromkeys(("epochs", "seconds", "parameters"), 3),
         "best_epoch": 1,
@@ -88,6 +90,26 @@ def test_seconds(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
     lines = section(text, "Seconds to the best epoch")
     assert "| TMFUN | 2 | 2 (GPU) |" in lines
     assert "| EASE | 2 | 3 |" in lines
+
+
+def test_places(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
+    """Commits by model and set, variants too, on which hardware."""
+    gpu = {"cpu": "Xeon", "cores": 16, "gpu": "H200"}
+    old = {"torch": "2.11.0", "torch_geometric": "2.8.1"}
+    write_run(runs, "a/TMFUN", 0.5, 0.3, commit="0123456789")
+    write_run(runs, "a/TMFUN", 0.7, 0.3, 1, commit="0123456abc")
+    write_run(
+        runs, "a/TMFUN", 0.7, 0.3, 2, commit="a" * 9, hardware=gpu, versions=old
+    )
+    write_run(runs, "a/TMFUN-mean", 0.9, 0.9, commit="b" * 9, hardware=gpu)
+    write_run(runs, "b/TMFUN", 0.4, 0.2, commit="c" * 9)
+    lines = section(make(page, monkeypatch, runs), "Where the runs were made")
+    assert "| TMFUN | 0123456, aaaaaaa (GPU) | ccccccc |" in lines
+    assert "| TMFUN-mean | bbbbbbb (GPU) |  |" in lines
+    assert (
+        "GPU: H200; CPU: 2 cores of an EPYC; torch: 2.11.0 or 2.13.0; "
+        "torch_geometric: 2.8.1."
+    ) in lines[1]
 
 
 def test_page(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
