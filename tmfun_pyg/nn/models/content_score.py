@@ -150,17 +150,17 @@ class ContentScore(torch.nn.Module):
             unit = self.items(data)
             profile = self._profiles(data, unit, user, exclude)
         is_shared = neg_item.size(0) == 1 < user.numel()
-        scores = []
-        for p, f in zip(profile, unit, strict=True):
-            positive = (p * F.embedding(pos_item, f)).sum(dim=1, keepdim=True)
+        size = len(unit), user.numel(), 1 + neg_item.size(1)
+        scores = profile[0].new_empty(size)
+        for out, p, f in zip(scores, profile, unit, strict=True):
+            out[:, 0] = (p * F.embedding(pos_item, f)).sum(dim=1)
             other = F.embedding(neg_item, f)
-            negative = (
+            out[:, 1:] = (
                 p @ other[0].t()
                 if is_shared
                 else (p.unsqueeze(1) * other).sum(dim=2)
             )
-            scores.append(torch.cat([positive, negative], dim=1))
-        return torch.stack(scores)
+        return scores
 
     def prepare(self, data: HeteroData) -> HeteroData:
         r"""Writes what no step of training changes to a shallow copy of a

@@ -464,6 +464,10 @@ class TMFUN(MultimodalModel):
             neg = gather_rows(neg) if self.softmax_negatives else neg
         if self.softmax_negatives:
             neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
+        # What comes first is last in the backward pass: the gradient of the L2
+        # term, as large as all embeddings, when nothing is kept for the rows
+        # of the batch any more.
+        reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
         out = self._fuse(
             data,
             self._branches(data),
@@ -483,7 +487,7 @@ class TMFUN(MultimodalModel):
                 neg_emb.view(*neg.shape, -1),
                 bias,
             ),
-            "reg": self.l2_loss(*self.id_rows(data, user, pos_item, neg_item)),
+            "reg": reg,
         }
         parts.update(self.contrasts(out, all_user, all_pos))
         return parts
