@@ -4,7 +4,6 @@ import argparse
 import importlib
 import logging
 import os
-import re
 import sys
 import warnings
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from tmfun_pyg.cli.commands import COMMANDS, NAMED_BY_USERS, TRAINING, module_of
 from tmfun_pyg.cli.find_files import find_files
 from tmfun_pyg.cli.option_names import in_options
 from tmfun_pyg.cli.signals import INTERRUPT, ended_by_exceptions
+from tmfun_pyg.utils.memory import out_of_memory
 
 FAILURE, USAGE, CLOSED_PIPE = 1, 2, 141
 
@@ -67,30 +67,17 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         return CLOSED_PIPE
     # What people can mend. Anything else is a fault of ours: its traceback
     # is worth having.
-    except (ValueError, OSError, ImportError) as error:
-        if debug:
+    except Exception as error:
+        full = out_of_memory(error)
+        is_known = isinstance(error, (ValueError, OSError, ImportError))
+        if debug or not (full or is_known):
             raise
         is_usage = type(error).__name__ == "OptionError"  # In these words.
         text = str(error) if is_usage else in_options(str(error), command)
+        if full:
+            text = f"{full}: see Scaling in the documentation"
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return USAGE if is_usage else FAILURE
-    except (RuntimeError, MemoryError) as error:
-        told = _out_of_memory(error)
-        if debug or told is None:
-            raise
-        print(f"tmfun {command}: error: {told}", file=sys.stderr)
-        return FAILURE
-
-
-def _out_of_memory(error: Exception) -> Optional[str]:
-    """Returns what to tell if memory ran out, here or on a device."""
-    text, name = str(error), type(error).__name__
-    is_full = isinstance(error, MemoryError) or name == "OutOfMemoryError"
-    if not is_full and "can't allocate memory" not in text:
-        return None
-    found = re.search(r"allocate ([\d.]+ \w+)", text)
-    tried = "" if found is None else f" (tried to allocate {found[1]})"
-    return f"out of memory{tried}: see Scaling in the documentation"
 
 
 def _parse_command(words: List[str]) -> str:

@@ -16,6 +16,7 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.datasets._content import Content
 from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.files import atomic_write
+from tmfun_pyg.utils.memory import out_of_memory
 
 FORMAT_VERSION = 9
 DEFAULT_CACHE = "~/.cache/tmfun_pyg"
@@ -108,6 +109,8 @@ def load(path: str) -> Content:
         raise
     # What torch raises for bytes of something else depends on the bytes.
     except Exception as err:
+        if out_of_memory(err):  # The file is sound: not to be deleted.
+            raise
         raise ValueError(
             f"'{path}' cannot be read: it is damaged, or 'pre_transform' has "
             f"added other values than tensors and plain ones; delete it to "

@@ -152,10 +152,10 @@ class ContentScore(torch.nn.Module):
         is_shared = neg_item.size(0) == 1 < user.numel()
         size = len(unit), user.numel(), 1 + neg_item.size(1)
         scores = profile[0].new_empty(size)
-        for out, p, f in zip(scores, profile, unit, strict=True):
-            out[:, 0] = (p * F.embedding(pos_item, f)).sum(dim=1)
+        for m, (p, f) in enumerate(zip(profile, unit, strict=True)):
+            scores[m, :, 0] = (p * F.embedding(pos_item, f)).sum(dim=1)
             other = F.embedding(neg_item, f)
-            out[:, 1:] = (
+            scores[m, :, 1:] = (
                 p @ other[0].t()
                 if is_shared
                 else (p.unsqueeze(1) * other).sum(dim=2)

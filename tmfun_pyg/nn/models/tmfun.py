@@ -465,8 +465,8 @@ class TMFUN(MultimodalModel):
         if self.softmax_negatives:
             neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
         # What comes first is last in the backward pass: the gradient of the L2
-        # term, as large as all embeddings, when nothing is kept for the rows
-        # of the batch any more.
+        # term is as large as all embeddings, and by then nothing is held for
+        # the rows of the batch.
         reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
         out = self._fuse(
             data,
