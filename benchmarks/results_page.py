@@ -161,7 +161,7 @@ def place_lines(found: Dict[str, List[Row]]) -> List[str]:
     parts = {
         "GPU": [kind["gpu"] for kind in hardware if "gpu" in kind],
         "CPU": [
-            f"{kind['cores']} cores of an {kind['cpu']}"
+            f"{kind['cpu']} ({kind['cores']} cores)"
             for kind in hardware
             if "gpu" not in kind
         ],
@@ -186,9 +186,8 @@ def place_lines(found: Dict[str, List[Row]]) -> List[str]:
         "",
         "## Where the runs were made",
         "",
-        "The commits of the runs, in the order of their seeds, each once; on "
-        f"a CPU unless marked (GPU). {'; '.join(shown)}. The file of a run "
-        "has its command.",
+        "Each commit once, in the order of the seeds; on a CPU unless marked "
+        f"(GPU). {'; '.join(shown)}. The command is in the file of each run.",
         "",
         *table(["model", *found], body),
     ]

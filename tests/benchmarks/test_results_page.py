@@ -107,7 +107,7 @@ def test_places(page: ModuleType, monkeypatch: Any, runs: Path) -> None:
     assert "| TMFUN | 0123456, aaaaaaa (GPU) | ccccccc |" in lines
     assert "| TMFUN-mean | bbbbbbb (GPU) |  |" in lines
     assert (
-        "GPU: H200; CPU: 2 cores of an EPYC; torch: 2.11.0 or 2.13.0; "
+        "GPU: H200; CPU: EPYC (2 cores); torch: 2.11.0 or 2.13.0; "
         "torch_geometric: 2.8.1."
     ) in lines[1]
 
