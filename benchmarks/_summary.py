@@ -87,7 +87,7 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
         order = sorted(shown, key=lambda x: (x in ranks, -ranks.get(x, 0.0)))
         shown = {label: shown[label] for label in order}
         lines += ["", f"## {metric}", ""]
-        lines += _table([*names, "mean rank", "x best simple"], shown)
+        lines += grid_table([*names, "mean rank", "x best simple"], shown)
         content[metric] = {
             "values": found,
             "mean_rank": ranks,
@@ -105,7 +105,7 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
         "CPU unless marked (GPU), where that of the first seed counts. Other "
         "work may have run at the same time.",
         "",
-        *_table(names, _map(rows, _seconds)),
+        *grid_table(names, _map(rows, _seconds)),
     ]
     return lines, content
 
@@ -158,7 +158,8 @@ def _map(values: Grid, function: Callable[[Any], Any]) -> Grid:
     }
 
 
-def _table(head: List[str], cells: Grid) -> List[str]:
+def grid_table(head: List[str], cells: Grid) -> List[str]:
+    """Returns the lines of a table of cells by label and column."""
     body = [
         [label, *(own.get(name, "") for name in head)]
         for label, own in cells.items()
@@ -185,5 +186,5 @@ def _paired_lines(paired: Dict[str, Dict[str, Any]]) -> List[str]:
     for metric, key in zip(TITLES, METRICS, strict=True):
         results = _map(tests, lambda test, key=key: test[key])
         shown = _map(results, lambda x: f"{x['mean']:+.4f} ({x['p_holm']:.4f})")
-        lines += ["", f"{metric}:", "", *_table(list(paired), shown)]
+        lines += ["", f"{metric}:", "", *grid_table(list(paired), shown)]
     return lines

@@ -17,12 +17,14 @@ from typing import Dict, List
 from _chart import draw
 from _errors import run_script
 from _paired import METRICS, compare_all, has_users
-from _report import Row, mean_std, model_table, table
+from _report import Row, mean_std, model_table
 from _summary import (
     PROTOCOL,
     TITLES,
+    Grid,
     Report,
     compare_sets,
+    grid_table,
     read_ranked,
     sizes_of,
 )
@@ -137,19 +139,14 @@ def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
         return []
     lines = ["", f"## Variants of {reference}", ""]
     lines.append("In brackets the number of seeds.")
-    order = dict.fromkeys(r["label"] for own in variants.values() for r in own)
     for metric, title in TITLES.items():
-        cells = {
-            (row["label"], data): f"{mean_std(row['metrics'][title])} "
-            f"({len(row['seeds'])})"
-            for data, own in variants.items()
-            for row in own
-        }
-        body = [
-            [label, *(cells.get((label, data), "") for data in variants)]
-            for label in order
-        ]
-        lines += ["", f"{metric}:", "", *table(["model", *variants], body)]
+        cells: Grid = {}
+        for data, own in variants.items():
+            for row in own:
+                value = mean_std(row["metrics"][title])
+                shown = f"{value} ({len(row['seeds'])})"
+                cells.setdefault(row["label"], {})[data] = shown
+        lines += ["", f"{metric}:", "", *grid_table(list(variants), cells)]
     return lines
 
 
@@ -173,23 +170,19 @@ def place_lines(found: Dict[str, List[Row]]) -> List[str]:
         for name, kinds in parts.items()
         if kinds
     ]
-    cells = {
-        (row["label"], data): ", ".join(row["places"])
-        for data, own in found.items()
-        for row in own
-    }
-    body = [
-        [label, *(cells.get((label, data), "") for data in found)]
-        for label in sorted({row["label"] for row in rows})
-    ]
+    cells: Grid = {label: {} for label in sorted(row["label"] for row in rows)}
+    for data, own in found.items():
+        for row in own:
+            cells[row["label"]][data] = ", ".join(row["places"])
     return [
         "",
         "## Where the runs were made",
         "",
-        "Each commit once, in the order of the seeds; on a CPU unless marked "
-        f"(GPU). {'; '.join(shown)}. The command is in the file of each run.",
+        "Each commit is listed once, in the order of the seeds; runs were on a "
+        f"CPU unless marked (GPU). {'; '.join(shown)}. The command is in the "
+        "file of each run.",
         "",
-        *table(["model", *found], body),
+        *grid_table(list(found), cells),
     ]
 
 

@@ -73,9 +73,10 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         if debug or not (full or is_known):
             raise
         is_usage = type(error).__name__ == "OptionError"  # In these words.
-        text = str(error) if is_usage else in_options(str(error), command)
         if full:
             text = f"{full}: see Scaling in the documentation"
+        else:
+            text = str(error) if is_usage else in_options(str(error), command)
         print(f"tmfun {command}: error: {text}", file=sys.stderr)
         return USAGE if is_usage else FAILURE
 

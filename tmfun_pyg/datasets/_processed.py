@@ -105,11 +105,11 @@ def load(path: str) -> Content:
     """
     try:
         state = torch.load(path, weights_only=True)
-    except (OSError, MemoryError):
+    except OSError:
         raise
     # What torch raises for bytes of something else depends on the bytes.
     except Exception as err:
-        if out_of_memory(err):  # The file is sound: not to be deleted.
+        if out_of_memory(err):  # Nothing is wrong with the file.
             raise
         raise ValueError(
             f"'{path}' cannot be read: it is damaged, or 'pre_transform' has "

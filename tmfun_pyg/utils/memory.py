@@ -1,4 +1,4 @@
-"""Memory that ran out, in whatever words it is told."""
+"""Errors that mean that memory ran out."""
 
 import errno
 import re
@@ -12,8 +12,8 @@ WORDS = re.compile(
 
 
 def out_of_memory(error: Optional[BaseException]) -> Optional[str]:
-    r"""Returns a line to tell if an error, or one that caused it, says that
-    memory ran out.
+    r"""Returns a line for people if an error, or one that caused it, means
+    that memory ran out, and :obj:`None` otherwise.
 
     Args:
         error (BaseException, optional): The error.

@@ -62,10 +62,10 @@ class MMGCF(PropagationModel, MultimodalModel):
     and that :math:`\mathbf{p}_{i,m}` is zero where an item lacks the modality,
     while a mean still divides by the number of its arguments. The published
     code differs in that its L2 term has a factor of one half. The default
-    weighting is the one that it recommends, the other defaults are ours. They
-    are far behind what a search found on all four data sets of the
-    `benchmarks/`: :obj:`weighting="normalized"`, one layer, :obj:`prune=0.8`
-    and a softmax over 1,024 negatives.
+    weighting is the one that it recommends, the other defaults are ours. On
+    all four data sets of our benchmarks they are far behind what a search
+    found: :obj:`weighting="normalized"`, one layer, :obj:`prune=0.8` and a
+    softmax over 1,024 negatives.
 
     Args:
         num_users (int): The number of users.

@@ -464,9 +464,9 @@ class TMFUN(MultimodalModel):
             neg = gather_rows(neg) if self.softmax_negatives else neg
         if self.softmax_negatives:
             neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
-        # What comes first is last in the backward pass: the gradient of the L2
-        # term is as large as all embeddings, and by then nothing is held for
-        # the rows of the batch.
+        # Computed first, so that it comes last in the backward pass: its
+        # gradient is as large as all embeddings, and by then nothing is held
+        # for the rows of the batch.
         reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
         out = self._fuse(
             data,
