@@ -235,7 +235,7 @@ def test_unknown_items_of_pairs(monkeypatch: Any, capsys: Any) -> None:
         "warning: 5 of the pairs have items that are not in the data set, and "
         "no score: x, y\n"
     )
-    assert [row["score"] == "nan" for row in read_rows()] == [
+    assert [row["score"] == "" for row in read_rows()] == [
         item in "xy" for item in "x7yxxy9"
     ]
 

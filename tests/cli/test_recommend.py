@@ -240,7 +240,7 @@ def test_unknown_ids(recommender: Recommender, capsys: Any) -> None:
     assert main([*args, *warn]) == 0
     rows = read_rows()
     assert [row["source"] for row in rows] == ["model", "", "model"]
-    assert rows[1]["score"] == "nan"
+    assert rows[1]["score"] == ""
     expected = recommender.score([3, 4], [7, 5]).score
     scores = [float(rows[0]["score"]), float(rows[2]["score"])]
     assert scores == pytest.approx(expected)

@@ -51,13 +51,17 @@ def write_as(
 def values_of(array: np.ndarray) -> list:
     r"""Returns what text files hold of an array. Numbers in single precision
     have their own digits, the fewest that are read as the same, and not those
-    of the number in double precision that equals them.
+    of the number in double precision that equals them. NaN is :obj:`None`,
+    an empty cell.
 
     Args:
         array (np.ndarray): The array.
     """
     if array.dtype == np.float32:
         array = array.astype("S16").astype(np.float64)
+    if array.dtype.kind == "f" and (missing := np.isnan(array)).any():
+        array = array.astype(object)
+        array[missing] = None
     return array.tolist()
 
 
@@ -74,11 +78,19 @@ def _write_csv(path: Path, pieces: Iterator[Piece]) -> None:
 def _write_parquet(path: Path, pieces: Iterator[Piece]) -> None:
     pyarrow = import_extra("pyarrow", "data")
     parquet = import_extra("pyarrow.parquet", "data")
-    table = pyarrow.table(next(pieces))
+
+    def made(piece: Piece, schema: Any = None) -> Any:
+        columns = {  # NaN is null.
+            name: pyarrow.array(values, from_pandas=True)
+            for name, values in piece.items()
+        }
+        return pyarrow.table(columns, schema)
+
+    table = made(next(pieces))
     with parquet.ParquetWriter(path, table.schema) as writer:
         writer.write_table(table)
         for piece in pieces:
-            writer.write_table(pyarrow.table(piece, table.schema))
+            writer.write_table(made(piece, table.schema))
 
 
 TABLES = {".csv": _write_csv, ".parquet": _write_parquet}
