@@ -53,6 +53,12 @@ def test_raised(make: Any) -> None:
     assert out_of_memory(outer) == told
 
 
+def test_more_than_can_be_counted() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**40, 2**40)
+    assert out_of_memory(raised.value) == "out of memory"
+
+
 @pytest.mark.parametrize(
     "error",
     [

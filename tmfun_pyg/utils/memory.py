@@ -6,7 +6,8 @@ from typing import Optional
 
 # Of torch, for the CPU and for devices, of libraries on them, and of pandas:
 WORDS = re.compile(
-    r"out of memory|can('t|not) allocate memory|not enough memory|ALLOC_FAILED",
+    r"out of memory|can('t|not) allocate memory|not enough memory|ALLOC_FAILED"
+    r"|size calculation overflowed",
     re.IGNORECASE,
 )
 

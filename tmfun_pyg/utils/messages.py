@@ -5,6 +5,7 @@ from typing import Any, Sequence
 import numpy as np
 
 NAMED = 5
+MOST = 2**63 - 1  # What torch counts with.
 
 
 def name_first(names: Sequence[Any]) -> str:
@@ -37,12 +38,12 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     r"""Checks a number of things.
 
     Raises:
-        ValueError: If the value is not a whole number, or less than
-            :obj:`least`.
+        ValueError: If the value is not a whole number, less than
+            :obj:`least`, or of more than 64 bits.
     """
     if not is_whole(value):
         raise ValueError(f"'{name}' must be a whole number (got {value!r})")
-    check_at_least(name, int(value), least)
+    check_at_least(name, int(value), least, MOST)
 
 
 def is_whole(value: Any) -> bool:

@@ -72,6 +72,9 @@ def test_numbers(model_cls, name):
     for value in (float("nan"), *([2.5, True] if whole else [])):
         with pytest.raises(ValueError, match=rf"^'{name}' must be {kind}"):
             build(model_cls, **{name: value})
+    if whole:
+        with pytest.raises(ValueError, match=rf"^'{name}' must be at most"):
+            build(model_cls, **{name: 2**63})
 
 
 @pytest.mark.parametrize("model_cls", WITH_NEGATIVES)
