@@ -37,19 +37,21 @@ HEAD = """\
 
 
 class Clock(Callback):
-    """Measures all steps but the first."""
+    """Measures all batches but the first. Trainer.global_step counts each as
+    often as there are optimizers.
+    """
 
     def on_train_batch_start(self, *args: Any) -> None:
-        """Begins with the second step."""
+        """Begins with the second batch."""
         if args[-1] == 1:
             reset_peak("cpu")
             self.start = time.perf_counter()
 
-    def on_train_end(self, trainer: Trainer, module: Any) -> None:
+    def on_train_batch_end(self, *args: Any) -> None:
         """Ends with the last."""
-        taken = time.perf_counter() - self.start
-        self.seconds = taken / (trainer.global_step - 1)
-        self.memory = peak("cpu")
+        if args[-1] > 0:
+            self.seconds = (time.perf_counter() - self.start) / args[-1]
+            self.memory = peak("cpu")
 
 
 def work(args: argparse.Namespace) -> None:
@@ -70,7 +72,8 @@ def work(args: argparse.Namespace) -> None:
         accelerator="cpu",
         devices=size,
         strategy="ddp" if size > 1 else "auto",
-        max_steps=args.steps + 1,
+        max_epochs=1,
+        limit_train_batches=args.steps + 1,
         limit_val_batches=0,
         callbacks=[clock],
         logger=False,
@@ -79,11 +82,12 @@ def work(args: argparse.Namespace) -> None:
         enable_model_summary=False,
     )
     trainer.fit(RecommenderModule(model, data), loader)
+    num_steps = len(trainer.train_dataloader)
     memory: List[float] = [0.0] * size
     dist.all_gather_object(memory, clock.memory)
     if dist.get_rank() == 0:
         cells = [args.work, str(size), f"{loader.batch_size:,}"]
-        cells += [f"{clock.seconds:.3f}", f"{trainer.num_training_batches:,}"]
+        cells += [f"{clock.seconds:.3f}", f"{num_steps:,}"]
         cells += [", ".join(f"{value:,.0f}" for value in memory)]
         print(f"| {' | '.join(cells)} |", flush=True)
     dist.destroy_process_group()
