@@ -42,6 +42,8 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         text = folder.joinpath(f"{command}.txt").read_text(encoding="utf-8")
         print(text, end="")
         return 0
+    # Pages of 2 MB, which torch asks for if told so before it allocates:
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         args = find_files(command, args)
         module = importlib.import_module(module_of(command))
