@@ -2,11 +2,13 @@
 
 import re
 import time
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Callable, List
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Timer
 from toy_files import write_files
 
 from tmfun_pyg.cli.duration import in_words
@@ -39,6 +41,10 @@ def make_trainer(num_steps: int, **more: Any) -> Any:
             "is_global_zero": True,
             "enable_validation": True,
             "max_epochs": 500,
+            "max_steps": -1,
+            "global_step": 0,
+            "callbacks": [],
+            "sanity_checking": False,
             "current_epoch": 0,
             "early_stopping_callback": stopping,
             "callback_metrics": {"train_loss": 1.0, "val_recall@20": 0.25},
@@ -186,6 +192,35 @@ def test_time_left_on_a_terminal(wait: Any, capsys: Any) -> None:
     progress.on_train_batch_end(trainer, module)
     # A quarter of two epochs took 10 s:
     assert "epoch 0: 1/4 steps, 70 s left" in capsys.readouterr().out
+
+
+def test_time_left_of_steps(wait: Any, capsys: Any) -> None:
+    """Of a run that goes on, by its own steps."""
+    progress, module = Progress(), SimpleNamespace()
+    trainer = make_trainer(100, max_steps=1010, global_step=1000)
+    progress.on_train_start(trainer, module)
+    for trainer.global_step in (1000, 1004, 1010):  # Two batches a step.
+        wait(8.0)
+        trainer.fit_loop.batch_idx += 8
+        progress.on_validation_end(trainer, module)
+    first, within, last = capsys.readouterr().out.splitlines()
+    assert first.endswith(" left")
+    assert within.endswith(" 16.0 s, at most 24 s left")
+    assert last.endswith(" 24.0 s")
+
+
+def test_time_left_by_the_clock(wait: Any, capsys: Any) -> None:
+    progress, module = Progress(), SimpleNamespace()
+    timer = Timer(timedelta(minutes=10))
+    trainer = make_trainer(100, callbacks=[timer])
+    progress.on_train_start(trainer, module)
+    wait(30.0)
+    for remaining in (570.0, -1.0):
+        timer.time_remaining = lambda *_, value=remaining: value
+        progress.on_validation_end(trainer, module)
+    within, last = capsys.readouterr().out.splitlines()
+    assert within.endswith(" 30.0 s, at most 9.5 min left")
+    assert last.endswith(" 30.0 s")
 
 
 def test_fit_begins_with_it(

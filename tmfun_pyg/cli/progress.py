@@ -1,9 +1,9 @@
 import sys
 import time
-from typing import Any
+from typing import Any, List
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 
 from tmfun_pyg.cli.duration import in_words
 from tmfun_pyg.training.callbacks import MONITOR
@@ -12,20 +12,21 @@ PAUSE = 0.2  # Seconds between two updates on a terminal.
 
 
 class Progress(Callback):
-    """Tells how training goes, and how long until the last epoch: in one line
-    that is updated on a terminal, in a line an epoch elsewhere.
+    """Tells how training goes, and how long until the last epoch or step, or
+    until its time is over: in one line that is updated on a terminal, in a
+    line an epoch elsewhere.
     """
 
     def __init__(self) -> None:
         self.updates = sys.stdout.isatty()
         self.summary = ""
         self.begun = self.shown = 0.0
-        self.start, self.first = 0.0, 0
+        self.start, self.first, self.first_step = 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
         """Begins with an epoch that need not be the first of a run."""
         self.start, self.first = time.perf_counter(), trainer.current_epoch
-        self.begun = self.start
+        self.begun, self.first_step = self.start, trainer.global_step
 
     def on_train_epoch_start(
         self, trainer: Trainer, _: LightningModule
@@ -94,13 +95,24 @@ class Progress(Callback):
             print(flush=True)
 
     def _left(self, trainer: Trainer, step: int) -> str:
-        """Returns the time left, if the end is known and ahead."""
+        """Returns the time left, if an end is known and ahead."""
         part = step / trainer.num_training_batches
         done = trainer.current_epoch - self.first + part
-        left = (trainer.max_epochs or -1) - self.first - done
-        if left <= 0:
+        taken = trainer.global_step - self.first_step
+        elapsed = time.perf_counter() - self.start
+        ends: List[float] = []
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            left = trainer.max_epochs - self.first - done
+            ends.append(elapsed / done * left)
+        if trainer.max_steps > 0 and taken > 0:
+            left = trainer.max_steps - trainer.global_step
+            ends.append(elapsed / taken * left)
+        for timer in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(timer, Timer):  # Of max_time.
+                ends.append(timer.time_remaining() or 0.0)
+        seconds = min(ends, default=0.0)
+        if seconds <= 0:
             return ""
-        seconds = (time.perf_counter() - self.start) / done * left
         stops = trainer.early_stopping_callback is not None
         return f", {'at most ' * stops}{in_words(seconds)} left"
 
