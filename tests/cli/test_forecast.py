@@ -168,12 +168,13 @@ def test_validation_is_no_step(wait: Any, capsys: Any) -> None:
 def test_time_left(wait: Any, capsys: Any) -> None:
     progress, module = Progress(), SimpleNamespace()
     trainer = make_trainer(4, max_epochs=5, current_epoch=2)
-    trainer.fit_loop.batch_idx = 3
     progress.on_train_start(trainer, module)
     for epoch in (2, 3, 4):
         trainer.current_epoch = epoch
         progress.on_train_epoch_start(trainer, module)
-        wait(30.0)
+        for trainer.fit_loop.batch_idx in range(4):
+            wait(7.5)
+            progress.on_train_batch_end(trainer, module)
         progress.on_train_epoch_end(trainer, module)
     begin = "loss 1.0000, recall@20 0.2500 (best 0.5000), 30.0 s"
     assert capsys.readouterr().out.splitlines() == [
@@ -194,6 +195,19 @@ def test_time_left_on_a_terminal(wait: Any, capsys: Any) -> None:
     assert "epoch 0: 1/4 steps, 70 s left" in capsys.readouterr().out
 
 
+def test_time_left_of_a_part_of_an_epoch(wait: Any, capsys: Any) -> None:
+    """Of a run that goes on in the middle of its last epoch."""
+    progress, module = Progress(), SimpleNamespace()
+    trainer = make_trainer(10, max_epochs=3, current_epoch=2)
+    progress.on_train_start(trainer, module)
+    progress.on_train_epoch_start(trainer, module)
+    for trainer.fit_loop.batch_idx in (6, 7):
+        wait(10.0)
+        progress.on_train_batch_end(trainer, module)
+    progress.on_validation_end(trainer, module)
+    assert capsys.readouterr().out.endswith(" 20.0 s, at most 20 s left\n")
+
+
 def test_time_left_of_steps(wait: Any, capsys: Any) -> None:
     """Of a run that goes on, by its own steps."""
     progress, module = Progress(), SimpleNamespace()
@@ -202,6 +216,7 @@ def test_time_left_of_steps(wait: Any, capsys: Any) -> None:
     for trainer.global_step in (1000, 1004, 1010):  # Two batches a step.
         wait(8.0)
         trainer.fit_loop.batch_idx += 8
+        progress.on_train_batch_end(trainer, module)
         progress.on_validation_end(trainer, module)
     first, within, last = capsys.readouterr().out.splitlines()
     assert first.endswith(" left")
@@ -212,9 +227,10 @@ def test_time_left_of_steps(wait: Any, capsys: Any) -> None:
 def test_time_left_by_the_clock(wait: Any, capsys: Any) -> None:
     progress, module = Progress(), SimpleNamespace()
     timer = Timer(timedelta(minutes=10))
-    trainer = make_trainer(100, callbacks=[timer])
+    trainer = make_trainer(100, callbacks=[timer, Timer()])
     progress.on_train_start(trainer, module)
     wait(30.0)
+    progress.on_train_batch_end(trainer, module)
     for remaining in (570.0, -1.0):
         timer.time_remaining = lambda *_, value=remaining: value
         progress.on_validation_end(trainer, module)

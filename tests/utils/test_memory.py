@@ -30,6 +30,10 @@ from tmfun_pyg.utils.memory import out_of_memory
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), None),
         (RuntimeError("unable to mmap 64 bytes: Cannot allocate memory"), None),
         (pd.errors.ParserError("C error: out of memory"), None),
+        (
+            RuntimeError("cannot create std::vector larger than max_size()"),
+            None,
+        ),
     ],
 )
 def test_kinds(error: Exception, tried: Any) -> None:

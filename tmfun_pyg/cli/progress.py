@@ -21,12 +21,12 @@ class Progress(Callback):
         self.updates = sys.stdout.isatty()
         self.summary = ""
         self.begun = self.shown = 0.0
-        self.start, self.first, self.first_step = 0.0, 0, 0
+        self.start, self.num_batches, self.first_step = 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
-        """Begins with an epoch that need not be the first of a run."""
-        self.start, self.first = time.perf_counter(), trainer.current_epoch
-        self.begun, self.first_step = self.start, trainer.global_step
+        """Begins with a step that need not be the first of a run."""
+        self.begun = self.start = time.perf_counter()
+        self.num_batches, self.first_step = 0, trainer.global_step
 
     def on_train_epoch_start(
         self, trainer: Trainer, _: LightningModule
@@ -38,6 +38,7 @@ class Progress(Callback):
         self, trainer: Trainer, _: LightningModule, *args: Any
     ) -> None:
         """Updates the line."""
+        self.num_batches += 1
         now, step = time.perf_counter(), trainer.fit_loop.batch_idx + 1
         is_due = self.updates and now - self.shown >= PAUSE
         if is_due and trainer.is_global_zero:
@@ -96,20 +97,20 @@ class Progress(Callback):
 
     def _left(self, trainer: Trainer, step: int) -> str:
         """Returns the time left, if an end is known and ahead."""
-        part = step / trainer.num_training_batches
-        done = trainer.current_epoch - self.first + part
-        taken = trainer.global_step - self.first_step
         elapsed = time.perf_counter() - self.start
         ends: List[float] = []
-        if trainer.max_epochs is not None and trainer.max_epochs > 0:
-            left = trainer.max_epochs - self.first - done
-            ends.append(elapsed / done * left)
+        if (trainer.max_epochs or -1) > 0 and self.num_batches > 0:
+            total = trainer.num_training_batches
+            left = (trainer.max_epochs - trainer.current_epoch) * total - step
+            ends.append(elapsed / self.num_batches * left)
+        taken = trainer.global_step - self.first_step
         if trainer.max_steps > 0 and taken > 0:
             left = trainer.max_steps - trainer.global_step
             ends.append(elapsed / taken * left)
         for timer in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(timer, Timer):  # Of max_time.
-                ends.append(timer.time_remaining() or 0.0)
+                remaining = timer.time_remaining()
+                ends += [] if remaining is None else [remaining]
         seconds = min(ends, default=0.0)
         if seconds <= 0:
             return ""

@@ -7,7 +7,7 @@ from typing import Optional
 # Of torch, for the CPU and for devices, of libraries on them, and of pandas:
 WORDS = re.compile(
     r"out of memory|can('t|not) allocate memory|not enough memory|ALLOC_FAILED"
-    r"|size calculation overflowed",
+    r"|size calculation overflowed|larger than max_size",
     re.IGNORECASE,
 )
 
