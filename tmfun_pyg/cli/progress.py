@@ -99,9 +99,10 @@ class Progress(Callback):
         """Returns the time left, if an end is known and ahead."""
         elapsed = time.perf_counter() - self.start
         ends: List[float] = []
-        if (trainer.max_epochs or -1) > 0 and self.num_batches > 0:
+        num_epochs = trainer.max_epochs or -1
+        if num_epochs > 0 and self.num_batches > 0:
             total = trainer.num_training_batches
-            left = (trainer.max_epochs - trainer.current_epoch) * total - step
+            left = (num_epochs - trainer.current_epoch) * total - step
             ends.append(elapsed / self.num_batches * left)
         taken = trainer.global_step - self.first_step
         if trainer.max_steps > 0 and taken > 0:
