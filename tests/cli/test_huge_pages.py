@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -30,14 +31,18 @@ sys.exit(main(['score']))
     reason="Huge pages are Linux's",
 )
 @pytest.mark.parametrize("setting", [None, "0"])
-def test_tensors_of_commands(setting: str) -> None:
+def test_tensors_of_commands(setting: Optional[str], tmp_path: Path) -> None:
     """Have huge pages, unless the environment says otherwise."""
     env = {**os.environ, "PYTHONPATH": str(Path(tmfun_pyg.__file__).parents[1])}
     env.pop("THP_MEM_ALLOC_ENABLE", None)
     if setting is not None:
         env["THP_MEM_ALLOC_ENABLE"] = setting
     done = subprocess.run(
-        [sys.executable, "-c", CODE], env=env, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CODE],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert done.returncode == 0
     assert done.stdout == f"{setting != '0'}\n"
