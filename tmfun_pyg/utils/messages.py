@@ -5,7 +5,7 @@ from typing import Any, Sequence
 import numpy as np
 
 NAMED = 5
-MOST = 2**63 - 1  # What torch counts with.
+MOST = 2**63 - 1  # The largest index of torch.
 
 
 def name_first(names: Sequence[Any]) -> str:
