@@ -24,9 +24,9 @@ class ModalityAttention(torch.nn.Module):
         s_{n,m} = \mathbf{w}^{\top} \tanh \left( \mathbf{W}_k
         \mathbf{h}_{n,m} + \mathbf{W}_q \mathbf{q}_n + \mathbf{b} \right)
 
-    where :math:`\mathcal{M}_n` holds the modalities present at node
-    :math:`n`. Since all modalities share :math:`\mathbf{W}_k`, any number of
-    them in any order will do.
+    where :math:`\mathcal{M}_n` are the modalities that node :math:`n` has.
+    All modalities share :math:`\mathbf{W}_k`, so the layer takes any number
+    of them, in any order.
 
     Args:
         channels (int): Size of each representation.

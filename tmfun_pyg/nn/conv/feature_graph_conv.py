@@ -36,10 +36,10 @@ class FeatureGraphConv(MessagePassing):
         (\mathbf{W}_1 \mathbf{f}_j + \mathbf{b}_1) + \mathbf{b}_2 \right)
         \right)
 
-    where :math:`\mathbf{f}_j` are the features of the content of node
-    :math:`j`, and :math:`\phi` is :obj:`act`. The gate is computed once for
-    each source node, ahead of the propagation. Without :obj:`feat_channels`
-    there is no gate and no parameter.
+    where :math:`\mathbf{f}_j` are the content features of node :math:`j`, and
+    :math:`\phi` is :obj:`act`. The gate is computed once per source node,
+    before propagation. Without :obj:`feat_channels`, there is no gate and no
+    parameter.
 
     The edge weight :math:`\hat{a}_{ji}` is :math:`a_{ji}` from node :math:`j`
     to node :math:`i` (1 by default), or with :obj:`normalize`
@@ -50,9 +50,9 @@ class FeatureGraphConv(MessagePassing):
         d^{\textrm{out}}_j = \sum_i a_{ji}, \quad
         d^{\textrm{in}}_i = \sum_j a_{ji}
 
-    An :class:`~torch_geometric.EdgeIndex` sorted by column is multiplied as
-    one sparse product, forward and backward. Give its :obj:`sparse_size` and
-    fill its cache, or it is sorted anew in every call.
+    An :class:`~torch_geometric.EdgeIndex` sorted by column runs as one sparse
+    product, forward and backward. Set its :obj:`sparse_size` and fill its
+    cache; otherwise it is sorted again in every call.
     :meth:`torch.compile` has no graph breaks if the graph is a plain
     :obj:`edge_index`.
 
@@ -64,12 +64,13 @@ class FeatureGraphConv(MessagePassing):
         act (str or torch.nn.Module, optional): The non-linearity of the gate's
             hidden layer, or :obj:`None`. (default: :obj:`"leaky_relu"`)
         normalize (bool, optional): If set to :obj:`True`, normalizes the edge
-            weights as above in every call. Leave it off where the graph comes
-            normalized, as from :class:`~tmfun_pyg.transforms.FeatureGraph`.
-            Degrees have to be positive, or zero. (default: :obj:`False`)
+            weights as above in every call. Leave it off for graphs that are
+            normalized already, such as those of
+            :class:`~tmfun_pyg.transforms.FeatureGraph`. Degrees must not be
+            negative. (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
-            :class:`torch_geometric.nn.conv.MessagePassing`, but no
-            :obj:`aggr`, and no other :obj:`flow` or :obj:`node_dim`.
+            :class:`torch_geometric.nn.conv.MessagePassing`, except
+            :obj:`aggr`; :obj:`flow` and :obj:`node_dim` must be the defaults.
 
     Shapes:
         - **input:**
@@ -138,10 +139,12 @@ class FeatureGraphConv(MessagePassing):
 
         Args:
             x (torch.Tensor or (torch.Tensor, torch.Tensor)): The node
-                representations, or those of source and target nodes, where the
-                latter only tell how many there are, and may be :obj:`None`.
+                representations, or those of source and target nodes. Target
+                rows only give the number of target nodes, and may be
+                :obj:`None`.
             edge_index (torch.Tensor or SparseTensor): The graph, in any
-                layout of PyG. Sparse matrices are transposed, as PyG has it.
+                layout of PyG. Sparse matrices hold the transposed adjacency,
+                as elsewhere in PyG.
             edge_weight (torch.Tensor, optional): The edge weights
                 :math:`a_{ji}`, with or without gradient.
                 (default: :obj:`None`)

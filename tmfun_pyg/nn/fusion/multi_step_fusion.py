@@ -22,10 +22,10 @@ class MultiStepFusion(torch.nn.Module):
         \left( \mathbf{s}^{(t)}_n - \mathbf{x}^{(t-1)}_n \right), \qquad
         t = 1, \ldots, T
 
-    so that each step keeps what it does not replace. The share
-    :math:`\mathbf{w}^{(t)}_n \in [0, 1]` of the next source
-    :math:`\mathbf{s}^{(t)}_n` is, with parameters of each step's own and the
-    query :math:`\mathbf{q}_n` from interaction data,
+    so that each step keeps what it does not replace. Each step has its own
+    parameters. With a query :math:`\mathbf{q}_n` from interaction data, the
+    share :math:`\mathbf{w}^{(t)}_n \in [0, 1]` of the next source
+    :math:`\mathbf{s}^{(t)}_n` is,
 
     * for a step of kind :obj:`"gate"`, a share for every channel:
       :math:`\sigma(\mathbf{W} \mathbf{q}_n + \mathbf{b})`,
@@ -39,11 +39,11 @@ class MultiStepFusion(torch.nn.Module):
         kind (str, optional): The kind of the steps: :obj:`"gate"` or
             :obj:`"attention"`. (default: :obj:`"gate"`)
         query_channels (int, optional): Size of the query. If :obj:`None`,
-            gates take :math:`\mathbf{x}^{(t-1)}_n` for a query, and
-            attention does without. (default: :obj:`None`)
+            gates use :math:`\mathbf{x}^{(t-1)}_n` as the query, and attention
+            has none. (default: :obj:`None`)
         gate_bias (float or List[float], optional): The initial bias
-            :math:`\mathbf{b}` of all gates or of each step's: negative values
-            begin with gates that are nearly closed. Attention has none.
+            :math:`\mathbf{b}` of all gates, or one per step. Large negative
+            values start with nearly closed gates. Attention has no bias.
             (default: :obj:`0.0`)
 
     Shapes:

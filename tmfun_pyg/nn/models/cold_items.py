@@ -61,14 +61,13 @@ class ColdItems:
         \mathbf{v}_i \right) + c_{ui}
 
     where :math:`c_{ui}` is the score of :class:`~tmfun_pyg.nn.ContentScore`,
-    and where :math:`s` gives both the same spread over the warm items. The
-    scores of warm items stay what they were. Nothing of the size of items
-    times items is held.
+    and :math:`s` gives both the same spread over the warm items. The scores of
+    warm items do not change. No items x items matrix is formed.
 
     Args:
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
-        channels (int): At most how many eigenvalues are kept.
+        channels (int): The number of eigenvalues to keep, at most.
     """
 
     @torch.no_grad()

@@ -16,9 +16,9 @@ TINY = 1e-12  # Shorter vectors have no direction.
 
 
 class ContentScore(torch.nn.Module):
-    r"""Scores an item by its likeness to the content of a user's items, with
-    one weight for each modality (our reading of how multimodal data bears on
-    an interaction):
+    r"""Scores an item by its content similarity to a user's items, with one
+    weight per modality (our reading of the impact of multimodal data on
+    interactions):
 
     .. math::
         \hat{y}_{ui} = \sum_m w_m \, \mathbf{p}_{um}^{\top} \mathbf{f}_{im},
@@ -29,13 +29,11 @@ class ContentScore(torch.nn.Module):
         \mathbf{p}_{um} = \frac{1}{|\mathcal{N}_{um}|} \sum_{j \in
         \mathcal{N}_{um}} \mathbf{f}_{jm}
 
-    It is an inner product, and :meth:`forward` returns its factors. One
-    number per modality leaves little to overfit to, and a cold item has its
-    score at once. The means :math:`\boldsymbol{\mu}_m` and leading singular
-    vectors :math:`\mathbf{B}_m` are those of the warm items, and belong to the
-    state of the module, so that an item added later is treated the same.
-
-    :meth:`fit` computes them.
+    The score is an inner product, and :meth:`forward` returns its factors.
+    One number per modality can hardly overfit, and a cold item has a score at
+    once. :meth:`fit` computes the means :math:`\boldsymbol{\mu}_m` and leading
+    singular vectors :math:`\mathbf{B}_m` of the warm items. They are part of
+    the state of the module, so items added later are treated the same.
 
     Args:
         in_channels (Dict[str, int]): The feature size of each modality.

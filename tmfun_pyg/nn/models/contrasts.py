@@ -16,11 +16,11 @@ class Contrasts(torch.nn.Module):
     :class:`~tmfun_pyg.nn.ScaledContrast` (our reading of "contrastive learning
     for inter-modal alignment").
 
-    The first aligns the modalities of the same item, pair by pair. The second
-    brings content and interactions of the same user and of the same item
-    together. Each node counts once, and only if it has what is compared. The
-    third brings users and their items together, where pairs that share the
-    user or the item are no negatives of each other:
+    The first aligns the modalities of an item, pair by pair. The second aligns
+    the content and collaborative embeddings of a user or item. In both, each
+    node counts once, and only if it has what is compared. The third aligns
+    users with their items; pairs that share a user or an item are not
+    negatives of each other:
 
     .. math::
         \mathcal{L}_a &= \frac{2 \lambda_a}{|\mathcal{M}|

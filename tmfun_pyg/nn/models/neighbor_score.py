@@ -18,9 +18,9 @@ TIE = 1e-4
 
 
 class NeighborScore(torch.nn.Module):
-    r"""Scores an item by how often it was chosen together with a user's
-    items, with a single weight (our reading of what embeddings of a few
-    channels cannot hold, pairs of items that belong together):
+    r"""Scores an item by how often it co-occurs with a user's items, with a
+    single weight (our reading). Embeddings with few channels represent such
+    pairs of items poorly:
 
     .. math::
         \hat{y}_{ui} = \frac{w}{\sqrt{|\mathcal{N}_u|}} \sum_{j \in
@@ -28,15 +28,15 @@ class NeighborScore(torch.nn.Module):
         s_{ji} = \frac{|\mathcal{U}_i \cap \mathcal{U}_j|}
         {\sqrt{|\mathcal{U}_i| \, |\mathcal{U}_j|}}
 
-    The neighbors :math:`\mathcal{N}_k(i)` are the :math:`k` items of highest
-    :math:`s_{ji}` computed with one common user fewer; those that a single user
-    chose come last.
+    The neighbors :math:`\mathcal{N}_k(i)` are the :math:`k` items with the
+    highest :math:`s_{ji}`, computed with one common user less; pairs with a
+    single common user come last.
 
-    In training, a user's own choice is no evidence: for the positive item
-    of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one less, and
-    :math:`\mathcal{N}_u` lacks it for all items of the row. The neighbors
-    themselves are those of all users, so that the choice may have made
-    :math:`j` one of them.
+    In training, a user's own choice does not count as evidence: for the
+    positive item of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one
+    less, and :math:`\mathcal{N}_u` excludes it for all items of the row. The
+    neighbor lists are those of all users, so the choice may still have made
+    :math:`j` a neighbor.
 
     Args:
         num_items (int): The number of items.

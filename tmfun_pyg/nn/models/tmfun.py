@@ -83,17 +83,16 @@ class TMFUN(MultimodalModel):
         \mathrm{NeighborScore}(u, i)
         && \textrm{(a direct score of items chosen together)}
 
-    The user rows of :math:`\mathbf{H}_m` are means over those of a user's
-    items that have the modality, those of :math:`\mathbf{H}` over those that
-    have any. In training the positive item of a row is left out of its user's
-    means: there it would always be found. Every other row of a batch is scored
-    without :class:`~tmfun_pyg.nn.NeighborScore`, so that the embeddings, which
-    are all that :meth:`encode` returns, learn what they can say by themselves;
-    :meth:`scorer` adds it. Features are brought to zero mean and unit variance
-    item by item. A cold item, without a training
-    interaction, has an ID embedding of zero, so that it is known by its
-    content alone; see
-    :class:`~tmfun_pyg.nn.ColdItems` for more.
+    The user rows of :math:`\mathbf{H}_m` are means over the user's items that
+    have the modality, those of :math:`\mathbf{H}` over the items that have any.
+    In training, the positive item of a row is left out of its user's means,
+    since the mean would give it away. Every other row of a batch is scored
+    without :class:`~tmfun_pyg.nn.NeighborScore`, so that the embeddings learn
+    what they can on their own: they are all that :meth:`encode` returns, and
+    :meth:`scorer` adds the neighbor score. Features are standardized to zero
+    mean and unit variance item by item. A cold item, without training
+    interactions, has an ID embedding of zero, so only its content counts; see
+    :class:`~tmfun_pyg.nn.ColdItems` for better estimates.
 
     The loss is :math:`\mathcal{L}_r + \mathcal{L}_a + \mathcal{L}_c +
     \mathcal{L}_p + \lambda_r L_2`: a ranking loss,
@@ -114,16 +113,16 @@ class TMFUN(MultimodalModel):
             :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
         content_weight (float, optional): The weight :math:`w` of content.
             (default: :obj:`1 / 3`)
-        score_channels (int, optional): The columns of the
-            :class:`~tmfun_pyg.nn.ContentScore` of a modality, at most; 0
-            leaves it out. (default: :obj:`256`)
-        neighbors (int, optional): How many neighbors of an item the
-            :class:`~tmfun_pyg.nn.NeighborScore` has; 0 leaves it out. See
-            :meth:`fit` for the weight it begins with. (default: :obj:`20`)
-        softmax_negatives (int or str, optional): If positive, the ranking loss
-            is a softmax over so many of a batch's negatives, BPR otherwise.
-            With :obj:`"auto"`, a row counts :math:`\min(4 n^2, 128)` of them,
-            for a user of :math:`n` training items. (default: :obj:`"auto"`)
+        score_channels (int, optional): The maximum number of columns of the
+            :class:`~tmfun_pyg.nn.ContentScore` per modality; 0 turns it off.
+            (default: :obj:`256`)
+        neighbors (int, optional): The number of neighbors per item in the
+            :class:`~tmfun_pyg.nn.NeighborScore`; 0 turns it off. See
+            :meth:`fit` for its initial weight. (default: :obj:`20`)
+        softmax_negatives (int or str, optional): The number of the batch's
+            negatives in the softmax of the ranking loss; 0 for BPR. With
+            :obj:`"auto"`, a row uses :math:`\min(4 n^2, 128)` of them, for a
+            user with :math:`n` training items. (default: :obj:`"auto"`)
         alignment_weight (float, optional): The weight :math:`\lambda_a`.
             (default: :obj:`0.0`)
         contrastive_weight (float, optional): The weight :math:`\lambda_c`.
@@ -141,21 +140,20 @@ class TMFUN(MultimodalModel):
             graph is left out. (default: :obj:`True`)
         attention (bool, optional): If set to :obj:`False`, the early step is
             the mean over the modalities present. (default: :obj:`True`)
-        later_steps (bool, optional): If set to :obj:`False`, the early step
-            is all there is. (default: :obj:`True`)
-        contrastive (bool, optional): If set to :obj:`False`, all contrasts
-            are left out. (default: :obj:`True`)
+        later_steps (bool, optional): If set to :obj:`False`, there are no
+            steps after the early one. (default: :obj:`True`)
+        contrastive (bool, optional): If set to :obj:`False`, there is no
+            contrastive loss. (default: :obj:`True`)
         leave_one_out (bool, optional): If set to :obj:`False`, the positive
             item stays in its user's means in training.
             (default: :obj:`True`)
-        sparse (bool, optional): If set to :obj:`True`, training on sampled
-            neighborhoods makes sparse gradients of the ID embeddings.
+        sparse (bool, optional): If set to :obj:`True`, gradients of the ID
+            embeddings are sparse in training on sampled neighborhoods.
             (default: :obj:`False`)
         svd_start (bool or str, optional): If set to :obj:`True`, training
-            begins with the leading singular vectors of the normalized
-            interactions, added to the random ID embeddings. With
-            :obj:`"auto"`, it does from 262,144 interactions on.
-            (default: :obj:`"auto"`)
+            starts from the leading singular vectors of the normalized
+            interactions, added to the random ID embeddings; :obj:`"auto"`
+            does so from 262,144 interactions on. (default: :obj:`"auto"`)
 
     Raises:
         ValueError: If a size or an option is out of range, or there is no
@@ -253,13 +251,13 @@ class TMFUN(MultimodalModel):
 
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
-        interactions, and brings their weights to where they explain the
-        interactions best, without the embeddings. If adding the neighbor score
-        to popularity improves the mean log-likelihood of users' held-out
-        choices by less than 0.04 nats, see
-        :func:`~tmfun_pyg.nn.models.neighbor_gain.neighbor_gain`, its weight
-        begins at 0.1. What :obj:`svd_start` asks for is added to the
-        embeddings. What was fitted or loaded before stays as it is.
+        interactions, and their weights to explain the interactions best
+        without the embeddings. If adding the neighbor score to popularity
+        improves the mean log-likelihood of users' held-out choices by less
+        than 0.04 nats (see
+        :func:`~tmfun_pyg.nn.models.neighbor_gain.neighbor_gain`), its weight
+        starts at 0.1. Adds what :obj:`svd_start` asks for to the embeddings.
+        Whatever was fitted or loaded before is left as it is.
         """
         super().fit(data)
         if self.is_fitted:
