@@ -3,17 +3,17 @@
 # Where each is, imported when called, so that --help does not wait for torch,
 # and what it is for.
 COMMANDS = {
-    "prepare": ("prepare", "make a data set of a log and feature files"),
-    "search": ("search", "find options of a model on validation"),
+    "prepare": ("prepare", "make a data set from a log and feature files"),
+    "search": ("search", "tune a model on the validation split"),
     "fit": ("fit", "train a model"),
     "validate": ("judge", "rank the validation split with a trained model"),
     "test": ("judge", "rank the test split with a trained model"),
-    "recommend": ("recommend", "write the best items for users"),
-    "similar": ("similar", "write the most similar items of items"),
-    "score": ("score", "write the scores of given users and items"),
-    "explain": ("explain", "say why an item is recommended to a user"),
-    "export": ("export", "write embeddings, indices, a scorer for serving"),
-    "report": ("report", "make a page with figures of training runs"),
+    "recommend": ("recommend", "write a list of items for each user"),
+    "similar": ("similar", "write the items most similar to each item"),
+    "score": ("score", "write the scores of given pairs"),
+    "explain": ("explain", "explain why an item is recommended to a user"),
+    "export": ("export", "write files for a server"),
+    "report": ("report", "make an HTML page about training runs"),
 }
 TRAINING = ("search", "fit")
 # Options whose parts are modalities, which may hold a dash.

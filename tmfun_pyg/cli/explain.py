@@ -16,15 +16,15 @@ def explain(
     json: Optional[Path] = None,
     plot: Optional[Path] = None,
 ) -> None:
-    """Tells what the score of an item for a user is made of: the weights of
-    the modalities, and what each item of the user contributes.
+    """Breaks down the score of an item for a user: the weights of the
+    modalities, and what each of the user's items contributes.
 
     Args:
         recommender: The model, TMFUN or LightGCN, and its data set.
         user: The id of the user.
         item: The id of the item.
-        num_items: How many of the user's items are named.
-        json: A file to write the whole explanation into, as JSON.
+        num_items: How many of the user's items to name.
+        json: A file for the whole explanation, as JSON.
         plot: A picture to write, .png, .svg or .pdf.
     """
     if plot is not None and plot.suffix.lower() not in PICTURES:

@@ -6,7 +6,7 @@ from tmfun_pyg.cli.command import with_options
 from tmfun_pyg.recommender import Recommender
 
 SEVERAL = {
-    "formats": "What to write beside matrices and ids: safetensors (the "
+    "formats": "What to write besides matrices and ids: safetensors (the "
     "matrices in one file), faiss (an index of the items), scorer (a program "
     "of torch.export)."
 }
@@ -22,23 +22,21 @@ def export(
     fallback: Optional[str] = None,
     cold_items: bool = False,
 ) -> None:
-    """Writes embeddings, ids and what users have seen into a folder, from
-    which a server recommends without the model.
+    """Writes embeddings, ids and seen items into a folder, for a server that
+    recommends without the model.
 
     Args:
         recommender: The model and its data set.
-        out: The folder to be made.
+        out: The folder to make.
         formats: See above.
         index: The kind of the faiss index, exact or approximate.
         k: The length of the scorer's lists.
         overwrite: Whether to replace an earlier export in the folder.
-        fallback: What users get of whom nothing is known: popular,
-            popular:30d (any number of days) or group:COLUMN (of the item
-            table, whose groups take turns). That of the checkpoint if left
-            out.
-        cold_items: Whether items without a training interaction are scored by
-            an estimate from their content, as lists with a share of them need
-            it.
+        fallback: What unknown users get: popular, popular:30d (any number of
+            days), or group:COLUMN (of the item table, whose groups take
+            turns); by default the fallback of the checkpoint.
+        cold_items: Whether to score items without a training interaction by an
+            estimate from their content; needed for lists with a share of them.
     """
     recommender = with_options(recommender, fallback=fallback)
     if cold_items:

@@ -68,10 +68,10 @@ class RunOptions:
 
     Args:
         out: The folder of the run, runs/DATA/MODEL/seed_N if not given.
-        resume: Whether to go on with the run in the folder.
-        on_all_data: Whether to train the model that is served, with the
-            options of the finished run that --config is of, on its training,
-            validation and test interactions, up to its best epoch.
+        resume: Whether to continue the run in the folder.
+        on_all_data: Whether to train the model to serve, with the options of
+            the finished run that --config belongs to, on training, validation
+            and test interactions, for as many epochs as its best.
     """
 
     out: Optional[str] = None

@@ -16,12 +16,11 @@ from tmfun_pyg.recommender import (
 from tmfun_pyg.utils.messages import NAMED, name_first
 
 SEVERAL = {
-    "cold_items": "Items that the model was not trained with: feature files "
-    "named after their modalities (visual.npy or visual_feat.npy; any name if "
-    "there is one modality), and a .txt file with the id of an item in each "
-    "line, in the order of the rows.",
-    "columns": "The names of all columns of a history in text that has no "
-    "header, as --columns user_id item_id timestamp.",
+    "cold_items": "New items: feature files named after their modalities "
+    "(visual.npy or visual_feat.npy; any name if there is one modality), and a "
+    ".txt file with one item id per line, in the order of the rows.",
+    "columns": "The names of all columns of a text history without a header, "
+    "as --columns user_id item_id timestamp.",
 }
 
 # What arguments of Python are called here.
@@ -49,9 +48,9 @@ def recommend(
     encoding: Optional[str] = None,
     unknown: Literal["error", "warn"] = "error",
 ) -> None:
-    r"""Writes the items of highest score for each user. Users whom the model
-    does not know get the lists of --fallback, and are marked. With --history,
-    they are known by their items.
+    r"""Writes the items with the highest scores for each user. Unknown users
+    get the lists of --fallback, and are marked; with --history, users are
+    represented by their items.
 
     Args:
         recommender: The model and its data set.
@@ -59,30 +58,28 @@ def recommend(
         users: A file with the id of a user in each line, or "all".
         k: The length of the lists.
         cold_items: See above.
-        only_cold: Whether to recommend none but the cold items.
-        exclude_seen: Whether to leave out what a user has chosen already.
-        history: A log of further users, or of further items of known ones, in
-            place of --users: a file with the columns user_id and item_id.
-        replace: Whether the history takes the place of what is stored of known
-            users, which it extends otherwise.
+        only_cold: Whether to recommend only the items of --cold_items.
+        exclude_seen: Whether to leave out items that a user already has.
+        history: A log of new users, or of further items of known ones, instead
+            of --users: a file with the columns user_id and item_id.
+        replace: Whether the history replaces the stored interactions of known
+            users instead of extending them.
         items: A file with the ids of the only items to recommend.
         exclude_items: A file with the ids of items not to recommend.
-        max_per_group: How many items of a group of the data set a list may
-            hold.
-        with_titles: Whether to write the titles of the items as well.
-        fallback: What users get of whom nothing is known: popular,
-            popular:30d (any number of days) or group:COLUMN (of the item
-            table, whose groups take turns). That of the checkpoint if left
-            out.
-        cold_share: The share of each list that is for cold items, chosen by
-            content, at evenly spread places.
-        sep: What separates the columns of a history in text, such as ";",
-            "\t" or "::"; by default as its suffix says.
+        max_per_group: The maximum number of items of one group in a list.
+        with_titles: Whether to add the titles of the items.
+        fallback: What unknown users get: popular, popular:30d (any number of
+            days), or group:COLUMN (of the item table, whose groups take
+            turns); by default the fallback of the checkpoint.
+        cold_share: The share of each list reserved for cold items, ranked by
+            content and spread evenly.
+        sep: The column separator of a text history, such as ";", "\t" or
+            "::"; by default that of its suffix.
         columns: See above.
-        encoding: The encoding of a history in text, by default UTF-8.
-        unknown: What is done about unknown ids, which are counted and named:
-            an error, or a warning (warn), and they are left out; unknown users
-            get the lists of --fallback in any case.
+        encoding: The encoding of a text history, by default UTF-8.
+        unknown: Whether unknown ids are an error, or a warning (warn) that
+            counts and names them, after which they are skipped; unknown users
+            always get the fallback.
     """
     recommender = with_options(recommender, fallback=fallback, unknown=unknown)
     allowed = None if items is None else read_ids(items)

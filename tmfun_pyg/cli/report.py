@@ -3,7 +3,7 @@ from typing import List, Literal, Optional
 
 from tmfun_pyg.report import report as make_report
 
-SEVERAL = {"items": "Ids of items whose modality weights are to be shown."}
+SEVERAL = {"items": "Ids of items whose modality weights to show."}
 
 
 def report(
@@ -12,14 +12,13 @@ def report(
     split: Literal["val", "test"] = "val",
     items: Optional[List[str]] = None,
 ) -> None:
-    """Makes one page of HTML and its figures of a training run, or of all
-    runs in a folder, which are then compared.
+    """Makes one HTML page with figures of a training run, or a comparison of
+    all runs in a folder.
 
     Args:
-        run: The folder of the run, or of several.
-        out: The folder to write into, "report" in that of the run if not
-            given.
-        split: The split that accuracy is shown of.
+        run: The folder of one run, or of several.
+        out: The folder to write into, by default "report" in that of the run.
+        split: The split to show accuracy on.
         items: See above.
     """
     print(f"{make_report(run, out, split, items)}")

@@ -21,18 +21,17 @@ def score(
     fallback: Optional[str] = None,
     unknown: Literal["error", "warn"] = "error",
 ) -> None:
-    """Writes the scores of given pairs of a user and an item, the same as in
-    the lists of recommend, behind the columns of the file.
+    """Writes the scores of given pairs of a user and an item, the scores that
+    recommend ranks by, after the columns of the file.
 
     Args:
         recommender: The model and its data set.
         pairs: The pairs: a .csv or .tsv file with the columns user_id and
-            item_id, which is read some rows at a time; it may be compressed,
-            as .csv.gz.
+            item_id, which may be compressed (.csv.gz). It is read in chunks.
         out: The file to write: .csv or .parquet.
-        fallback: What users get of whom nothing is known, see recommend.
-        unknown: What is done about unknown items, which are counted and named:
-            an error, or a warning (warn), and they have no score.
+        fallback: What unknown users get, see recommend.
+        unknown: Whether unknown items are an error, or a warning (warn) that
+            counts and names them, after which their scores are missing.
     """
     recommender = with_options(recommender, fallback=fallback, unknown=unknown)
     count = {"pairs": 0, "unknown": 0, "without": 0}

@@ -30,7 +30,7 @@ def similar(
     with_titles: bool = False,
     unknown: Literal["error", "warn"] = "error",
 ) -> None:
-    """Writes the most similar items of each item, which is the first in its
+    """Writes the items most similar to each item, which comes first in its
     own list.
 
     Args:
@@ -40,13 +40,12 @@ def similar(
         k: The length of the lists.
         by: What is compared: embedding, a modality, or content for all
             modalities.
-        candidates: A file with the ids of the only items to be found.
-        exclude_items: A file with the ids of items not to be found.
-        max_per_group: How many items of a group of the data set a list may
-            hold.
-        with_titles: Whether to write the titles of the items as well.
-        unknown: What is done about unknown ids, which are counted and named:
-            an error, or a warning (warn), and they are left out.
+        candidates: A file with the ids of the only items to return.
+        exclude_items: A file with the ids of items not to return.
+        max_per_group: The maximum number of items of one group in a list.
+        with_titles: Whether to add the titles of the items.
+        unknown: Whether unknown ids are an error, or a warning (warn) that
+            counts and names them, after which they are skipped.
     """
     recommender = with_options(recommender, unknown=unknown)
     titles = recommender.titles if with_titles else None

@@ -47,10 +47,11 @@ class TrainingOptions:
     """How a model is trained.
 
     Args:
-        seed_everything: The seed of weights, order and negatives.
+        seed_everything: The seed of weights, batches and negatives.
         lr: The learning rate.
-        patience: Validations (by default one an epoch) without a better
-            Recall@20 to stop after; those before this epoch do not count.
+        patience: The number of validations (by default one per epoch) without
+            a better Recall@20 before training stops, counted from the epoch of
+            that number on.
     """
 
     seed_everything: int = 0

@@ -33,33 +33,30 @@ class InteractionDataModule(LightningDataModule):
     Args:
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
-        batch_size (int or str, optional): The number of interactions in a
-            training batch, in the parts of all processes together. With
-            :obj:`"auto"`, it is 2,048, or the least multiple of it that makes
-            no more than 128 steps an epoch on the whole graph, where a step
-            costs nearly the same at any size: so the cost of an epoch grows
-            with the interactions, not with their square. The learning rate
-            then grows with the square root of the size.
-            (default: :obj:`"auto"`)
-        num_negatives (int, optional): The number of negative items for each
-            interaction, drawn evenly from the items its user has not
-            interacted with. On sampled neighborhoods, no more of them are
-            drawn for a batch than a model's softmax reads.
-            (default: :obj:`1`)
+        batch_size (int or str, optional): The global batch size in
+            interactions, over all processes. With :obj:`"auto"`, it is 2,048,
+            or on the whole graph the least multiple of it that makes at most
+            128 steps an epoch: a step costs nearly the same at any batch size,
+            so an epoch then takes time linear in the interactions, not
+            quadratic. The learning rate grows with the square root of the
+            batch size. (default: :obj:`"auto"`)
+        num_negatives (int, optional): The number of negative items per
+            interaction, drawn uniformly from the items that its user has not
+            interacted with. On sampled neighborhoods, a batch has at most as
+            many as the model's softmax reads. (default: :obj:`1`)
         seed (int, optional): The seed of order and negatives, not negative.
             (default: :obj:`0`)
-        num_neighbors (List[int], optional): If given, training takes place on
-            sampled neighborhoods, see
-            :class:`~tmfun_pyg.loader.SampledInteractionDataset`, and the graph
+        num_neighbors (List[int], optional): If given, trains on sampled
+            neighborhoods, see
+            :class:`~tmfun_pyg.loader.SampledInteractionDataset`; the graph
             stays on the CPU. (default: :obj:`None`)
-        num_similar (int, optional): The number of similar items drawn for
+        num_similar (int, optional): The number of similar items to sample for
             such a neighborhood. (default: :obj:`5`)
         num_workers (int, optional): The number of processes that sample
-            neighborhoods; with 0, the main process does. (default: :obj:`0`)
-        val_users (int, optional): The number of users that validation is on,
-            drawn once from :obj:`seed` where the split has more; all of them
-            for :obj:`None`. The test is on all users.
-            (default: :obj:`20_000`)
+            neighborhoods; 0 for the main process. (default: :obj:`0`)
+        val_users (int, optional): The number of users to validate on, drawn
+            once from :obj:`seed` if the split has more; :obj:`None` for all.
+            Testing uses all users. (default: :obj:`20_000`)
     """
 
     def __init__(
