@@ -1,4 +1,4 @@
-"""Layers, models and losses; needs nothing but torch and torch_geometric."""
+"""Layers, models and losses; needs only torch and torch_geometric."""
 
 from tmfun_pyg.nn import attention, conv, fusion, loss, models
 from tmfun_pyg.nn.attention import *  # noqa: F403

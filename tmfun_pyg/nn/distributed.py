@@ -1,4 +1,4 @@
-"""Exchange between the processes of a data-parallel training."""
+"""Communication between the processes of data-parallel training."""
 
 import torch
 import torch.distributed as dist
@@ -9,9 +9,9 @@ from torch import Tensor
 def gather_rows(x: Tensor) -> Tensor:
     r"""Concatenates the rows of all processes, without gradient.
 
-    All processes have to call it, in the same order as other collectives.
+    All processes must call it, in the same order as other collectives.
     Without :obj:`torch.distributed`, or with a single process, :obj:`x` is
-    returned as it is.
+    returned unchanged.
 
     Args:
         x (torch.Tensor): The rows of this process, of shape
@@ -31,7 +31,7 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def own_rows(num_rows: int) -> slice:
-    r"""Returns where the rows of this process are among those of all.
+    r"""Returns the slice of this process among the rows of all processes.
 
     Args:
         num_rows (int): The number of rows of each process.

@@ -10,8 +10,8 @@ def check_query(
 
     Args:
         query (torch.Tensor, optional): The query.
-        num_nodes (int): The number of nodes that ask.
-        channels (int, optional): Its size, or :obj:`None` for no query.
+        num_nodes (int): The number of nodes.
+        channels (int, optional): Size of the query, :obj:`None` for no query.
 
     Raises:
         ValueError: If the query is missing, not expected, or of another shape.

@@ -79,7 +79,7 @@ class ModalityAttention(torch.nn.Module):
         mask: OptTensor = None,
         return_attention_weights: bool = False,
     ) -> Union[Tensor, Tuple[Tensor, Tensor]]:
-        r"""Runs the attention.
+        r"""Runs the forward pass of the module.
 
         Args:
             x (torch.Tensor): The modality representations
@@ -87,8 +87,8 @@ class ModalityAttention(torch.nn.Module):
             query (torch.Tensor, optional): The query :math:`\mathbf{q}_n`.
                 (default: :obj:`None`)
             mask (torch.Tensor, optional): :obj:`False` where a node lacks a
-                modality, whose representation is then not read. A node that
-                lacks all of them is fused to zero. (default: :obj:`None`)
+                modality, whose representation is then ignored. The output is
+                zero for nodes without any modality. (default: :obj:`None`)
             return_attention_weights (bool, optional): If set to :obj:`True`,
                 will additionally return the weights :math:`\alpha_{n,m}`,
                 which sum to one over the modalities present.

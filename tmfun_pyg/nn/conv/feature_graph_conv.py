@@ -135,7 +135,7 @@ class FeatureGraphConv(MessagePassing):
         feat: Union[Tensor, OptPairTensor, None] = None,
         size: Size = None,
     ) -> Tensor:
-        r"""Runs the propagation.
+        r"""Runs the forward pass of the module.
 
         Args:
             x (torch.Tensor or (torch.Tensor, torch.Tensor)): The node
@@ -156,11 +156,11 @@ class FeatureGraphConv(MessagePassing):
 
         Raises:
             ValueError: If :obj:`feat` is missing with a gate or given without
-                one, if :obj:`edge_weight` comes together with a sparse matrix,
-                which holds its weights itself, if a shape does not fit, if an
+                one, if :obj:`edge_weight` is given with a sparse matrix, which
+                holds its own weights, if a shape does not fit, if an
                 :class:`~torch_geometric.EdgeIndex` has more nodes than
-                :obj:`x` or :obj:`size`, or if :obj:`normalize` does not know
-                the number of target nodes.
+                :obj:`x` or :obj:`size`, or if :obj:`normalize` cannot
+                determine the number of target nodes.
         """
         if edge_weight is not None:
             _check_weight(edge_index, edge_weight)
@@ -182,13 +182,13 @@ class FeatureGraphConv(MessagePassing):
         out = self.propagate(
             edge_index, x=pair, edge_weight=edge_weight, size=size
         )
-        # Sums and degrees are of single precision at least.
+        # Sums and degrees are computed in at least single precision.
         return out.to(dtype)
 
     def apply_gate(
         self, x: Tensor, feat: Union[Tensor, OptPairTensor, None] = None
     ) -> Tensor:
-        r"""Gates the source nodes, ahead of the propagation.
+        r"""Gates the source nodes, before propagation.
 
         Args:
             x (torch.Tensor): The representations of the source nodes.
@@ -216,7 +216,7 @@ class FeatureGraphConv(MessagePassing):
         return x * self.gate(feat).sigmoid()
 
     def message(self, x_j: Tensor, edge_weight: OptTensor) -> Tensor:
-        """Weighs the representations of the neighbors."""
+        """Weights the representations of the neighbors."""
         return x_j if edge_weight is None else edge_weight.view(-1, 1) * x_j
 
     @torch.compiler.disable  # It can't trace sparse matrices.
@@ -254,8 +254,8 @@ def _check_weight(edge_index: Adj, edge_weight: Tensor) -> None:
 
 
 def _same_type(adj_t: Adj, x: Tensor) -> Tuple[Adj, Tensor]:
-    """Returns a sparse matrix and a dense one in the precision of both, at
-    least single: few sparse kernels offer half precision.
+    """Returns a sparse matrix and a dense one in their common precision, at
+    least single: few sparse kernels support half precision.
     """
     found = adj_t.dtype if isinstance(adj_t, Tensor) else adj_t.dtype()
     dtype = torch.promote_types(x.dtype, found)
@@ -271,8 +271,8 @@ def _same_type(adj_t: Adj, x: Tensor) -> Tuple[Adj, Tensor]:
 def _set_value(
     adj_t: Adj, function: Callable[[Tensor, Tensor, OptTensor], OptTensor]
 ) -> Adj:
-    """Gives a sparse matrix what a function makes of its rows, columns and
-    weights for new weights.
+    """Replaces the weights of a sparse matrix by a function of its rows,
+    columns and weights.
     """
     if isinstance(adj_t, SparseTensor):
         value = function(*adj_t.coo())
@@ -284,8 +284,8 @@ def _set_value(
 def _sized(
     edge_index: EdgeIndex, x: OptPairTensor, size: Size, dim: int
 ) -> EdgeIndex:
-    """Returns the graph with as many nodes as the input has. What PyG derives
-    from the edges, if no size is given, leaves out the last isolated nodes.
+    """Returns the graph with as many nodes as the input has. The size that PyG
+    derives from the edges by default misses the last isolated nodes.
     """
     if size is not None:
         for value, num in zip(x, size, strict=True):
@@ -299,7 +299,7 @@ def _sized(
     asked = x[0].size(dim), dst if x[1] is None else x[1].size(dim)
     if asked == known:
         return edge_index
-    known = tuple(edge_index.get_sparse_size())  # No edge leads out of these.
+    known = tuple(edge_index.get_sparse_size())  # These cover all edges.
     for name, most, num in zip(("source", "target"), asked, known, strict=True):
         if most is not None and num > most:
             raise ValueError(

@@ -16,7 +16,7 @@ Pair = Tuple[Tensor, Tensor]
 
 class InteractionPropagation(torch.nn.Module):
     r"""The mean of :math:`L` light graph convolutions over the user-item graph
-    and of their input, from the `"LightGCN: Simplifying and Powering Graph
+    and their input, from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
     <https://arxiv.org/abs/2002.02126>`_ paper (Eq. 3 and 4):
 
@@ -24,10 +24,10 @@ class InteractionPropagation(torch.nn.Module):
         \mathbf{X} = \frac{1}{L + 1} \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2}
         \mathbf{A} \mathbf{D}^{-1/2} \right)^l \mathbf{E}
 
-    What :class:`torch_geometric.nn.models.LightGCN` computes layer by layer,
-    as one linear operator by Horner's rule: nothing is kept between the
-    layers, no sum of layers is formed beside them, and the backward pass is
-    the same operator with the transposed graph.
+    Unlike the layer-by-layer :class:`torch_geometric.nn.models.LightGCN`, it
+    is one linear operator by Horner's rule: nothing is kept between the
+    layers, there is no separate sum of layers, and the backward pass is the
+    same operator with the transposed graph.
 
     Args:
         num_layers (int): The number of layers :math:`L`.
@@ -68,9 +68,9 @@ class InteractionPropagation(torch.nn.Module):
     def item_sums(
         self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
     ) -> Tensor:
-        r"""Returns what users have from their items, the sums of the layers
-        below the last, :math:`\frac{1}{L + 1} \sum_{l=0}^{L-1}
-        \mathbf{x}_i^{(l)}`, of at least one layer.
+        r"""Returns the messages that users receive from their items, the sums
+        of the layers below the last, :math:`\frac{1}{L + 1} \sum_{l=0}^{L-1}
+        \mathbf{x}_i^{(l)}`, with at least one layer.
 
         Args:
             user_emb (torch.Tensor): As in :meth:`forward`.
@@ -84,12 +84,12 @@ class InteractionPropagation(torch.nn.Module):
     def new_users(
         self, user_emb: Tensor, item_sums: Tensor, data: HeteroData
     ) -> Tensor:
-        r"""Returns the rows that :meth:`forward` would give users who send
-        nothing.
+        r"""Returns the rows that :meth:`forward` would give users that send no
+        messages.
 
         Args:
             user_emb (torch.Tensor): Their embeddings.
-            item_sums (torch.Tensor): What :meth:`item_sums` returns.
+            item_sums (torch.Tensor): The output of :meth:`item_sums`.
             data (HeteroData): The graph of these users alone, see
                 :class:`~tmfun_pyg.transforms.AddUsers`.
         """
@@ -130,8 +130,8 @@ def _mean_of_layers(
 ) -> Pair:
     if num_layers == 0:
         return user.clone(), item.clone()
-    # Two results of each side take turns: fresh memory costs as much as what
-    # is written to it.
+    # Two buffers per side take turns: allocating memory costs as much as
+    # writing to it.
     users, items = (
         [torch.empty_like(x) for _ in range(min(num_layers, 2))]
         for x in (user, item)

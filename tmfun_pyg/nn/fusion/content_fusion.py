@@ -9,7 +9,7 @@ from tmfun_pyg.nn.attention import ModalityAttention
 from tmfun_pyg.nn.fusion.multi_step_fusion import MultiStepFusion
 from tmfun_pyg.utils.messages import check_count
 
-# The item feature graph passes IDs on ungated: its gate begins nearly closed.
+# The item feature graph passes IDs on ungated: its gate starts nearly closed.
 ITEM_GRAPH_BIAS = -2.0
 
 
@@ -36,18 +36,18 @@ class ContentFusion(torch.nn.Module):
         step_kind (str, optional): The kind of the later steps,
             :obj:`"gate"` or :obj:`"attention"`. (default: :obj:`"gate"`)
         item_graph (bool, optional): If set to :obj:`False`, there is no
-            source :math:`\mathbf{h}` behind the modalities.
+            source :math:`\mathbf{h}` after the modalities.
             (default: :obj:`True`)
         attention (bool, optional): If set to :obj:`False`, the early step is
             the mean over the modalities present. (default: :obj:`True`)
-        later_steps (bool, optional): If set to :obj:`False`, the early step
-            is all. (default: :obj:`True`)
+        later_steps (bool, optional): If set to :obj:`False`, there are no
+            steps after the early one. (default: :obj:`True`)
 
     Shapes:
         - **input:**
-          sources, :math:`(N, F)` each, first the modalities,
+          sources, :math:`(N, F)` each, modalities first,
           query :math:`(N, F)`,
-          mask :math:`(N, S)` of at least as many columns as sources
+          mask :math:`(N, S)` with at least as many columns as sources
           *(optional)*
         - **output:** fused representations :math:`(N, F)`, weights of the
           modalities in the early step :math:`(N, M)`
@@ -89,7 +89,7 @@ class ContentFusion(torch.nn.Module):
     def forward(
         self, sources: Sequence[Tensor], query: Tensor, mask: OptTensor = None
     ) -> Tuple[Tensor, Tensor]:
-        r"""Fuses the sources of some nodes.
+        r"""Fuses the sources of each node.
 
         Args:
             sources (List[torch.Tensor]): The representations of the nodes.
@@ -108,8 +108,8 @@ class ContentFusion(torch.nn.Module):
         self, sources: Sequence[Tensor], query: Tensor, mask: OptTensor = None
     ) -> Tensor:
         r"""Returns the total weight that :meth:`forward` gives to each channel
-        of each source, of shape :math:`(N, S, F)`: the sum over the sources
-        of these times the sources is the fused representation.
+        of each source, of shape :math:`(N, S, F)`: the fused representation is
+        the sum of the sources times these weights.
 
         Args:
             sources (List[torch.Tensor]): As in :meth:`forward`.
@@ -141,7 +141,7 @@ class ContentFusion(torch.nn.Module):
             return self.attention(x, query, mask, True)
         if mask is None:
             mask = x.new_ones(x.shape[:2])
-        else:  # What an absent row holds, NaN perhaps, must not be read.
+        else:  # Absent rows may hold NaN and must not be read.
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         weight = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
         return (weight.unsqueeze(-1) * x).sum(dim=1), weight

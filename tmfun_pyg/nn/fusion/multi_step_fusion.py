@@ -125,8 +125,8 @@ class MultiStepFusion(torch.nn.Module):
                 required if :obj:`query_channels` was given.
                 (default: :obj:`None`)
             masks (List[torch.Tensor], optional): For each source, :obj:`None`
-                or :obj:`False` where a node lacks it, which the step then
-                leaves as it is. (default: :obj:`None`)
+                or :obj:`False` where a node lacks it; the step then leaves the
+                node unchanged. (default: :obj:`None`)
             return_shares (bool, optional): If set to :obj:`True`, will
                 additionally return the share :math:`\mathbf{w}^{(t)}_n` of
                 each step, zero where a node lacks the source.
@@ -134,7 +134,7 @@ class MultiStepFusion(torch.nn.Module):
 
         Raises:
             ValueError: If there is not one source and mask for each step,
-                :obj:`query` is missing or not expected, or a shape or the type
+                :obj:`query` is missing or unexpected, or a shape or the type
                 of a mask does not fit.
         """
         if masks is None:
@@ -143,7 +143,7 @@ class MultiStepFusion(torch.nn.Module):
         gates = self._gates_of_query(query)
         shares: List[Tensor] = []
         for step, source, mask in zip(self.steps, sources, masks, strict=True):
-            if mask is not None:  # Merged with itself, a node stays as it is.
+            if mask is not None:  # Merged with itself, a node is unchanged.
                 source = source.where(mask.view(-1, 1), x)
             if isinstance(step, ModalityAttention):
                 pair = torch.stack([x, source], dim=1)
@@ -193,7 +193,7 @@ class MultiStepFusion(torch.nn.Module):
     def _gates_of_query(
         self, query: Optional[Tensor]
     ) -> Optional[Iterator[Tensor]]:
-        """Computes what all gates make of the query, in one product."""
+        """Computes the shares of all gates from the query in one product."""
         gates = [s for s in self.steps if isinstance(s, torch.nn.Linear)]
         if query is None or len(gates) == 0:
             return None

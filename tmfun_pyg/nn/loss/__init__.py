@@ -1,4 +1,4 @@
-"""Losses, which see representations and nothing of a data set or a graph."""
+"""Losses on representations, independent of any data set or graph."""
 
 from tmfun_pyg.nn.loss.bpr_loss import BPRLoss
 from tmfun_pyg.nn.loss.info_nce import info_nce

@@ -40,12 +40,12 @@ class BPRLoss(torch.nn.Module):
                 :obj:`[batch_size, channels]`.
             neg_emb (torch.Tensor): Their negative items, of shape
                 :obj:`[batch_size, num_negatives, channels]`.
-            bias (torch.Tensor, optional): What is added to the scores of the
+            bias (torch.Tensor, optional): Terms added to the scores of the
                 positive item and the negatives, of shape
                 :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
 
         Raises:
-            ValueError: If :obj:`neg_emb` is of another number of dimensions.
+            ValueError: If :obj:`neg_emb` does not have three dimensions.
         """
         check_negatives(neg_emb)
         positive = (user_emb * pos_emb).sum(dim=-1, keepdim=True)

@@ -2,14 +2,14 @@ from torch import Tensor
 
 
 def check_negatives(neg_emb: Tensor) -> None:
-    r"""Checks that negatives come in rows, even a single one of each positive
-    item: without a dimension of their own they would be broadcast.
+    r"""Checks that negatives have their own dimension, even a single one per
+    positive item: otherwise, they would be broadcast.
 
     Args:
         neg_emb (torch.Tensor): The embeddings of the negatives.
 
     Raises:
-        ValueError: If they are not of three dimensions.
+        ValueError: If they do not have three dimensions.
     """
     if neg_emb.dim() != 3:
         raise ValueError(

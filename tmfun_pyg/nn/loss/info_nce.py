@@ -6,8 +6,7 @@ from torch import Tensor
 
 from tmfun_pyg.utils.messages import check_count, check_positive
 
-# How many rows of a batch are contrasted at most: the cost grows with the
-# square.
+# The maximum number of rows of a batch to contrast: the cost is quadratic.
 MAX_ROWS = 1024
 # A chunk of similarities takes at most 64 MiB in single precision:
 CHUNK_SIMILARITIES = 2**24
@@ -33,7 +32,7 @@ def info_nce(
         {\sum_{k=1}^{N} \exp(\cos(\mathbf{x}_n, \mathbf{y}_k) / \tau)}
 
     The value does not depend on the lengths of the vectors. The gradient
-    does: it grows as one over the length. It cannot be differentiated again.
+    does: it grows as one over the length. It cannot be differentiated twice.
 
     Args:
         x (torch.Tensor): The first view, of shape :obj:`[N, channels]`.
@@ -42,23 +41,23 @@ def info_nce(
             (default: :obj:`0.2`)
         index (torch.Tensor, optional): The node of each row, of shape
             :obj:`[N]`, where nodes may be repeated. Each node then counts
-            once, as if repeated rows had been taken out, but without waiting
-            for the device to count them. (default: :obj:`None`)
-        mask (torch.Tensor, optional): :obj:`False` for rows that do not take
-            part, of shape :obj:`[N]`, the same for rows of the same node. If
-            no row does, the loss is zero. (default: :obj:`None`)
+            once, as if repeated rows were removed, but without waiting for the
+            device to count them. (default: :obj:`None`)
+        mask (torch.Tensor, optional): :obj:`False` for rows to leave out, of
+            shape :obj:`[N]`, the same for rows of the same node. If no row is
+            left, the loss is zero. (default: :obj:`None`)
         same (Sequence[torch.Tensor], optional): Groupings of the rows, each of
-            shape :obj:`[N]`. Rows of the same group in one of them are no
+            shape :obj:`[N]`. Rows of the same group in one of them are not
             negatives of each other, such as pairs of a user and an item that
             share the user or the item. (default: :obj:`()`)
-        max_rows (int, optional): Only so many rows, the first ones, take
-            part, since the cost grows with the square; all of them if
-            :obj:`None`. (default: :obj:`1024`)
+        max_rows (int, optional): The number of rows to use, the first ones,
+            since the cost is quadratic; all of them if :obj:`None`.
+            (default: :obj:`1024`)
 
     Raises:
         ValueError: If the shapes differ, the views are empty, or
             :obj:`temperature` or :obj:`max_rows` is not positive.
-        RuntimeError: If second derivatives are asked for.
+        RuntimeError: If second derivatives are requested.
     """
     if x.dim() != 2 or x.shape != y.shape or x.size(0) == 0:
         raise ValueError(
@@ -79,7 +78,7 @@ def info_nce(
     part = slice(max_rows)
     x, y, same = x[part], y[part], [group[part] for group in same]
     index = None if index is None else index[part]
-    if mask is not None:  # Rows that do not take part may hold NaN.
+    if mask is not None:  # Rows to leave out may hold NaN.
         mask = mask[part]
         x, y = (v.masked_fill(~mask.view(-1, 1), 0.0) for v in (x, y))
     with torch.autocast(x.device.type, enabled=False):
@@ -103,8 +102,8 @@ def _share(index: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _numbered(group: Tensor, dtype: torch.dtype) -> Tensor:
-    """Returns numbers below that of the rows, the same for rows of the same
-    group.
+    """Returns numbers smaller than the number of rows, the same for rows of
+    the same group.
     """
     group = group.contiguous()
     return torch.searchsorted(group.sort().values, group).to(dtype)
@@ -113,8 +112,8 @@ def _numbered(group: Tensor, dtype: torch.dtype) -> Tensor:
 class _InfoNCE(torch.autograd.Function):
     """One direction of the loss between unit vectors.
 
-    The gradient takes the same exponentials as the value: it is formed along
-    with it, chunk by chunk, so that nothing of all pairs is kept for the
+    The gradient takes the same exponentials as the value. It is computed along
+    with it, chunk by chunk, so that no matrix of all pairs is kept for the
     backward pass or computed twice.
     """
 
@@ -129,9 +128,9 @@ class _InfoNCE(torch.autograd.Function):
     ) -> Tensor:
         tiny = torch.finfo(share.dtype).tiny
         weight = share / share.sum().clamp(min=tiny)
-        # A node of c rows adds c equal terms to a sum of exponentials, so
-        # that -log(c) on the logits of these rows counts it once. The bottom
-        # of the range takes a row out and, unlike -inf, stays finite.
+        # A node with c rows adds c equal terms to a sum of exponentials, so
+        # adding -log(c) to the logits of these rows counts it once. The lowest
+        # number removes a row and, unlike -inf, stays finite.
         bias = share.log().clamp(min=torch.finfo(share.dtype).min)
         # Transposed, since products with a transposed matrix copy that first:
         x_grad, y_grad = torch.empty_like(x), y.new_zeros(y.t().shape)
@@ -142,7 +141,7 @@ class _InfoNCE(torch.autograd.Function):
             logits = torch.addmm(bias, x[chunk], y.t(), alpha=1 / temperature)
             equal = logits.new_empty(logits.shape if same else 0)
             for group in same:
-                # As numbers, which are compared and added far faster:
+                # As floats, which are compared and added far faster:
                 torch.eq(group[chunk].view(-1, 1), group, out=equal)
                 equal.diagonal(offset=start).zero_()
                 logits.add_(equal, alpha=torch.finfo(logits.dtype).min)

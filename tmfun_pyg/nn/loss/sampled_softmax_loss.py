@@ -9,8 +9,8 @@ from tmfun_pyg.utils.messages import check_count
 
 
 class SampledSoftmaxLoss(torch.nn.Module):
-    r"""The softmax over the positive item and :math:`N` negatives that all
-    rows of a batch share, with inner products as scores:
+    r"""The softmax loss over the positive item and :math:`N` negatives shared
+    by all rows of a batch, with inner products as scores:
 
     .. math::
         \mathcal{L} = - \frac{1}{B} \sum_{(u, i)} \ln
@@ -18,8 +18,8 @@ class SampledSoftmaxLoss(torch.nn.Module):
         {\exp(\mathbf{x}_u^{\top} \mathbf{x}_i) + \sum_{n=1}^{N}
         \exp(\mathbf{x}_u^{\top} \mathbf{x}_{j_n})}
 
-    The more negatives, the harder those that count. With evenly drawn ones,
-    as here, it is the sampled softmax of `"On Using Very Large Target
+    The more negatives, the harder the ones that matter. With uniformly sampled
+    ones, as here, it is the sampled softmax of `"On Using Very Large Target
     Vocabulary for Neural Machine Translation"
     <https://arxiv.org/abs/1412.2007>`_.
 
@@ -56,15 +56,15 @@ class SampledSoftmaxLoss(torch.nn.Module):
             neg_emb (torch.Tensor): Negative items, of shape
                 :obj:`[num_rows, num_columns, channels]`, in any number of
                 rows and columns.
-            bias (torch.Tensor, optional): What is added to the scores of the
+            bias (torch.Tensor, optional): Terms added to the scores of the
                 positive item and the first :math:`N` negatives, of shape
                 :obj:`[batch_size, 1 + num_negatives]`. (default: :obj:`None`)
-            count (torch.Tensor, optional): How many of the negatives count in
-                each row, the first ones, of shape :obj:`[batch_size]`; all of
+            count (torch.Tensor, optional): The number of negatives that each
+                row uses, the first ones, of shape :obj:`[batch_size]`; all of
                 them if not given. (default: :obj:`None`)
 
         Raises:
-            ValueError: If :obj:`neg_emb` is of another number of dimensions.
+            ValueError: If :obj:`neg_emb` does not have three dimensions.
         """
         check_negatives(neg_emb)
         neg_emb = neg_emb.flatten(0, 1)[: self.num_negatives]

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from tmfun_pyg.nn.loss.info_nce import MAX_ROWS, info_nce
 
-# The weight relative to the scale of the embeddings is no larger than this:
+# The maximum weight relative to the scale of the embeddings:
 MAX_RATIO = 50.0
 
 
 class ScaledContrast(torch.nn.Module):
-    r"""Contrast of two views of a batch (:func:`~tmfun_pyg.nn.info_nce`),
+    r"""A contrast of two views of a batch (:func:`~tmfun_pyg.nn.info_nce`),
     whose weight is bounded by the scale of the embeddings (our reading):
 
     .. math::
@@ -20,8 +20,8 @@ class ScaledContrast(torch.nn.Module):
         \lVert \mathbf{y}_n \rVert
 
     with :math:`s` as a constant. The gradient of InfoNCE grows as the
-    embeddings shrink, that of a ranking loss shrinks with them: with a
-    constant weight, contrast takes over where embeddings are small. The bound
+    embeddings shrink, while that of a ranking loss shrinks with them: with a
+    constant weight, the contrast takes over if embeddings are small. The bound
     keeps the ratio of the gradients the same at any small scale.
 
     Args:
@@ -50,8 +50,8 @@ class ScaledContrast(torch.nn.Module):
             y (torch.Tensor): The second view, of the same shape.
             index (torch.Tensor, optional): As in
                 :func:`~tmfun_pyg.nn.info_nce`. (default: :obj:`None`)
-            mask (torch.Tensor, optional): As there. (default: :obj:`None`)
-            same (Sequence[torch.Tensor], optional): As there.
+            mask (torch.Tensor, optional): Likewise. (default: :obj:`None`)
+            same (Sequence[torch.Tensor], optional): Likewise.
                 (default: :obj:`()`)
         """
         loss = info_nce(x, y, self.temperature, index, mask, same)

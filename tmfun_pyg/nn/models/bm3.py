@@ -15,7 +15,7 @@ from tmfun_pyg.utils.messages import check_at_least
 
 
 class BM3Encoding(NamedTuple):
-    r"""What :meth:`BM3.encode` returns.
+    r"""The output of :meth:`BM3.encode`.
 
     Args:
         user (torch.Tensor): The online views of users.
@@ -74,11 +74,11 @@ class BM3(PropagationModel, MultimodalModel):
     averaged over the batch. The score is :math:`\tilde{\mathbf{h}}_u^{\top}
     \tilde{\mathbf{h}}_i`: content counts only in training.
 
-    Our reading are the constant features, brought to zero mean and unit
-    variance item by item as in all models here; alignment averaged over those
-    items of a batch that have the modality; and dropout drawn anew for each
-    interaction of a batch, also of the same user or item. The one in
-    :math:`C` has no gradient, it brings losses to zero where vectors agree.
+    In our reading, features are constants, standardized to zero mean and unit
+    variance item by item, as in all models here; alignment is averaged over
+    the items of a batch that have the modality; and dropout is resampled for
+    each interaction of a batch, even of the same user or item. The one in
+    :math:`C` has no gradient; it makes the loss zero if vectors agree.
 
     Args:
         num_users (int): The number of users.
@@ -88,10 +88,10 @@ class BM3(PropagationModel, MultimodalModel):
             (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L`.
             (default: :obj:`1`)
-        dropout (float, optional): The part of the target views that is dropped
+        dropout (float, optional): The dropout probability of the target views
             in training. (default: :obj:`0.5`)
         alignment_weight (float, optional): The weight :math:`\lambda` of both
-            alignments, by default that of the authors' experiments.
+            alignments, by default as in the authors' experiments.
             (default: :obj:`2.0`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-3`)
@@ -147,7 +147,7 @@ class BM3(PropagationModel, MultimodalModel):
         item: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> BM3Encoding:
-        r"""Computes the online views, and what they are made of."""
+        r"""Computes the online views, and the representations behind them."""
         user_id, item_id = self.id_embeddings(data)
         user_emb, item_emb = self.propagation(user_id, item_id, data)
         h = Embeddings(user_emb, item_emb + item_id).rows(user, item)
@@ -164,7 +164,7 @@ class BM3(PropagationModel, MultimodalModel):
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the reconstruction and alignment losses and the L2 term.
-        Negative items are not read.
+        Negative items are ignored.
         """
         out = self.encode(data, user, pos_item)
         user_target = self._target(out.h_user)
@@ -190,7 +190,7 @@ class BM3(PropagationModel, MultimodalModel):
 def _distance(
     online: Tensor, target: Tensor, mask: Optional[Tensor] = None
 ) -> Tensor:
-    """Returns one minus the cosine, averaged over the rows of a mask."""
+    """Returns one minus the cosine, averaged over the rows in a mask."""
     distance = 1 - F.cosine_similarity(online, target, dim=-1)
     if mask is None:
         return distance.mean()

@@ -30,8 +30,8 @@ class BPRMF(EmbeddingModel):
             on the embeddings of a batch. (default: :obj:`1e-4`)
         softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
-        sparse (bool, optional): If set to :obj:`True`, training on sampled
-            neighborhoods makes sparse gradients of the ID embeddings.
+        sparse (bool, optional): If set to :obj:`True`, gradients of the ID
+            embeddings are sparse in training on sampled neighborhoods.
             (default: :obj:`False`)
     """
 

@@ -14,19 +14,19 @@ RIDGE = 1 / 256
 
 
 class ColdItems:
-    r"""What the content of cold items, those without a training interaction,
-    says about who will choose them, learned in closed form from the warm
-    items after training, for models that split their embeddings into
-    collaborative and content parts, as :class:`~tmfun_pyg.nn.TMFUN`. The
+    r"""Estimates from content who will choose cold items, those without
+    training interactions. The estimates are learned in closed form from the
+    warm items after training, for models that split their embeddings into
+    collaborative and content parts, such as :class:`~tmfun_pyg.nn.TMFUN`. The
     equations are our reading.
 
-    With :math:`\mathbf{F}` the features of the warm items, all
-    modalities side by side, brought to a mean of zero over the items that have
-    them (a modality that an item lacks counts as the mean), and
+    With :math:`\mathbf{F}` the features of the warm items, concatenated over
+    the modalities and centered over the items that have them (a missing
+    modality counts as the mean), and
     :math:`\mathbf{G} = \mathbf{F}^{\top} \mathbf{F} + \rho \, \mathrm{tr}
     (\mathbf{F}^{\top} \mathbf{F}) \, \mathbf{I}`, there are two estimates. The
-    first regresses the representations :math:`\mathbf{x}_j` that a model has
-    of items on their content:
+    first regresses the model's item representations :math:`\mathbf{x}_j` on
+    content:
 
     .. math::
         \hat{\mathbf{x}}_i = \bar{\mathbf{x}} + \mathbf{F}_{\mathcal{X}}^{\top}
@@ -43,10 +43,10 @@ class ColdItems:
         c_{ij} = \sum_{u \in \mathcal{N}_i \cap \mathcal{N}_j} \frac{1}{d_u}
         \ \ (i \neq j), \qquad c_{ii} = 0
 
-    An item does not count towards its own estimate, since a cold one has to be
-    found by others. Of :math:`\mathbf{M}`, the largest positive eigenvalues
-    are kept, :math:`\mathbf{M} \approx \mathbf{B} \mathbf{B}^{\top}`, which
-    gives all items and users a profile:
+    An item does not count towards its own estimate, since a cold item must be
+    found through others. The largest positive eigenvalues of
+    :math:`\mathbf{M}` are kept, :math:`\mathbf{M} \approx \mathbf{B}
+    \mathbf{B}^{\top}`, which gives all items and users a profile:
 
     .. math::
         \mathbf{v}_i = \mathbf{B}^{\top} \mathbf{f}_i, \qquad
@@ -67,7 +67,7 @@ class ColdItems:
     Args:
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
-        channels (int): The number of eigenvalues to keep, at most.
+        channels (int): The maximum number of eigenvalues to keep.
     """
 
     @torch.no_grad()
@@ -82,24 +82,24 @@ class ColdItems:
         content = self._content()
         warm = content * is_warm
         gram = warm.t() @ warm
-        # No content at all gives estimates of zero:
+        # Without any content, estimates are zero:
         penalty = (RIDGE * gram.trace()).clamp(min=1e-12)
         gram.diagonal().add_(penalty)
         self._factor = torch.linalg.cholesky(gram)
 
-        # Products with who chose what, in double precision:
+        # Products with the interactions, in double precision:
         edge_index = data["user", "interacts", "item"].edge_index
         one = content.new_ones(edge_index.size(1))
         degree = data["user"].degree.double().clamp(min=1).view(-1, 1)
         chosen = spmm(edge_index, warm, one)
-        # The sum over an item's users of 1 / d_u, the diagonal left out:
+        # The sum of 1 / d_u over an item's users, to remove the diagonal:
         share = spmm(data[REVERSE].edge_index, 1 / degree, one)
         together = chosen.t() @ (chosen / degree)
         together -= (warm * share).t() @ warm
         half = torch.cholesky_solve(together, self._factor)
         metric = torch.cholesky_solve(half.t(), self._factor)
         value, vector = torch.linalg.eigh((metric + metric.t()) / 2)
-        # What rounding leaves of zero would be scaled up with all else:
+        # Rounding errors of zeros would be scaled up as well:
         value = value.where(value > 1e-8 * value.abs().amax(), 0.0)
         basis = (vector * value.sqrt())[:, -channels:]
         dtype = data["item"].degree.dtype
@@ -112,13 +112,12 @@ class ColdItems:
         r"""Learns from the warm items of a data set.
 
         Args:
-            model (RankingModel): The trained model, whose embeddings are to be
-                extended.
+            model (RankingModel): The trained model.
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
 
         Raises:
-            ValueError: If the model has no use for it.
+            ValueError: If the model does not support it.
         """
         if not model.estimates_cold_items:
             raise ValueError(
@@ -130,11 +129,11 @@ class ColdItems:
 
     @torch.no_grad()
     def estimate(self, encoding: Any) -> Tensor:
-        r"""Returns what the embeddings of all items should be by their
+        r"""Returns the embeddings of all items as estimated from their
         content, :math:`\hat{\mathbf{x}}_i + \mathbf{z}_i`.
 
         Args:
-            encoding (TMFUNEncoding): What the model's :meth:`encode` returns
+            encoding (TMFUNEncoding): The output of the model's :meth:`encode`
                 for all users and items.
         """
         x, z = encoding.collaborative[1], encoding.content[1]
@@ -148,15 +147,15 @@ class ColdItems:
 
     @torch.no_grad()
     def extend(self, encoding: Any) -> Tuple[Tensor, Tensor]:
-        r"""Returns embeddings of all users and items whose inner product
-        scores cold items as above, with the profiles in further columns.
+        r"""Returns embeddings of all users and items whose inner products
+        score cold items as above, with the profiles in additional columns.
 
         Args:
-            encoding (TMFUNEncoding): What the model's :meth:`encode` returns
+            encoding (TMFUNEncoding): The output of the model's :meth:`encode`
                 for all users and items.
         """
         estimate = self.estimate(encoding)
-        width = estimate.size(1)  # Further columns are a score of content.
+        width = estimate.size(1)  # Further columns are the content score.
         scale = self._scale(encoding.user[:, :width], estimate)
         is_cold = self.is_cold.view(-1, 1)
         users = torch.cat([encoding.user, self.user_profile], dim=1)
@@ -169,13 +168,13 @@ class ColdItems:
 
     @torch.no_grad()
     def extend_users(self, user_emb: Tensor, data: HeteroData) -> Tensor:
-        r"""Returns embeddings of new users with their profiles in further
-        columns, as :meth:`extend` does for those it learned from. Cold items
-        count in the profiles as others do.
+        r"""Returns embeddings of new users with their profiles in additional
+        columns, as :meth:`extend` does for known users. Cold items count in
+        the profiles like all others.
 
         Args:
             user_emb (torch.Tensor): The embeddings of the users.
-            data (HeteroData): The graph of these users alone, of the same
+            data (HeteroData): The graph of these users alone, with the same
                 items.
         """
         edge_index = data["user", "interacts", "item"].edge_index
@@ -184,9 +183,9 @@ class ColdItems:
         return torch.cat([user_emb, total / count], dim=1)
 
     def _scale(self, user_emb: Tensor, estimate: Tensor) -> Tensor:
-        """Returns the factor that gives the product of the profiles the spread
-        of that of the embeddings. Cold items are left out, so that none
-        changes the scores of others.
+        """Returns the factor that scales the products of profiles to the
+        spread of those of embeddings. Cold items are left out, so that they do
+        not change the scores of others.
         """
         is_warm = ~self.is_cold
         wanted = _spread(user_emb, estimate[is_warm])
@@ -216,13 +215,13 @@ def _mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _spread(user_emb: Tensor, item_emb: Tensor) -> Tensor:
-    """Returns the standard deviation of the products between the items, on a
-    quadratic mean over the users.
+    """Returns the standard deviation of the products over the items, as a root
+    mean square over the users.
     """
     user_emb, item_emb = user_emb.double(), item_emb.double()
     item_emb = item_emb - item_emb.mean(dim=0)
     of_users = user_emb.t() @ user_emb / user_emb.size(0)
     of_items = item_emb.t() @ item_emb / item_emb.size(0)
-    # Rounding may put what is zero below it:
+    # Rounding may turn zero negative:
     variance = (of_users * of_items).sum().clamp(min=0.0)
     return variance.sqrt()

@@ -9,8 +9,8 @@ from torch_geometric.data import HeteroData
 from tmfun_pyg.nn.models.user_content import user_content
 from tmfun_pyg.utils.schema import is_sampled_batch
 
-# The means of all users are kept up to this many numbers, 256 MiB in single
-# precision. Those of a batch cost far less than the rest of its step.
+# The means of all users are cached up to this many numbers, 256 MiB in single
+# precision. Those of a batch cost far less than the rest of the step.
 KEPT = 2**26
 TINY = 1e-12  # Shorter vectors have no direction.
 
@@ -30,15 +30,15 @@ class ContentScore(torch.nn.Module):
         \mathcal{N}_{um}} \mathbf{f}_{jm}
 
     The score is an inner product, and :meth:`forward` returns its factors.
-    One number per modality can hardly overfit, and a cold item has a score at
-    once. :meth:`fit` computes the means :math:`\boldsymbol{\mu}_m` and leading
+    One number per modality can hardly overfit, and cold items are scored right
+    away. :meth:`fit` computes the means :math:`\boldsymbol{\mu}_m` and leading
     singular vectors :math:`\mathbf{B}_m` of the warm items. They are part of
     the state of the module, so items added later are treated the same.
 
     Args:
         in_channels (Dict[str, int]): The feature size of each modality.
-        max_channels (int): The number of singular vectors of a modality, if
-            it has more features.
+        max_channels (int): The maximum number of singular vectors per
+            modality.
     """
 
     def __init__(self, in_channels: Dict[str, int], max_channels: int) -> None:
@@ -60,7 +60,7 @@ class ContentScore(torch.nn.Module):
 
     @property
     def is_fitted(self) -> bool:
-        r"""Whether there are singular vectors."""
+        r"""Whether singular vectors have been computed."""
         return any(bool(self._state(x)[1].any()) for x in self.modalities)
 
     @torch.no_grad()
@@ -84,15 +84,15 @@ class ContentScore(torch.nn.Module):
     def rows(
         self, data: HeteroData, user: Tensor, item: Tensor, other: Tensor
     ) -> Tensor:
-        r"""Returns the scores of weight one of each modality, of an item that
-        is left out of its user's mean, and of items that are the same for all
-        users, of shape :obj:`[num_modalities, num_rows, 1 + num_others]`.
+        r"""Returns unweighted scores per modality, for one item per user that
+        is left out of the user's mean, and for items shared by all users, of
+        shape :obj:`[num_modalities, num_rows, 1 + num_others]`.
 
         Args:
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
-            item (torch.Tensor): An item of each, of shape :obj:`[num_rows]`.
+            item (torch.Tensor): An item per user, of shape :obj:`[num_rows]`.
             other (torch.Tensor): The other items, of shape
                 :obj:`[num_others]`.
         """
@@ -107,19 +107,19 @@ class ContentScore(torch.nn.Module):
         exclude: Optional[Tensor] = None,
     ) -> Tensor:
         r"""Computes the scores of the rows of a batch, of shape
-        :obj:`[num_rows, 1 + num_negatives]`: the inner products of what
-        :meth:`forward` returns, without gradients of so many columns.
+        :obj:`[num_rows, 1 + num_negatives]`: the inner products of the factors
+        in :meth:`forward`, without gradients of that many columns.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns, or a sampled
+            data (HeteroData): The output of :meth:`prepare`, or a sampled
                 batch.
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
-            pos_item (torch.Tensor): An item of each, of shape
+            pos_item (torch.Tensor): An item per user, of shape
                 :obj:`[num_rows]`.
             neg_item (torch.Tensor): Items to compare with, of shape
                 :obj:`[num_rows, num_negatives]`, or one row for all users.
-            exclude (torch.Tensor, optional): An item for each user that is
-                left out of the user's mean. (default: :obj:`None`)
+            exclude (torch.Tensor, optional): An item per user to leave out of
+                the user's mean. (default: :obj:`None`)
         """
         scores = self._unweighted(data, user, pos_item, neg_item, exclude)
         return torch.einsum("m,mbn->bn", self.log_weight.exp(), scores)
@@ -132,11 +132,11 @@ class ContentScore(torch.nn.Module):
         neg_item: Tensor,
         exclude: Optional[Tensor],
     ) -> Tensor:
-        # On a GPU "user_content" computes the means of all sampled users,
-        # which are as many as the items:
+        # On a GPU, "user_content" computes the means of all sampled users, and
+        # there are as many of them as items:
         if is_sampled_batch(data) and not user.is_cuda:
-            # Few of the sampled items are rows of the batch. They stay as
-            # they are, and the users take both projections:
+            # Few of the sampled items are rows of the batch. Leave items
+            # unprojected, and apply both projections to the users:
             unit = self._directions(data)
             profile, _ = user_content(data, unit, user, exclude)
             bases = [self._state(name)[1] for name in self.modalities]
@@ -161,9 +161,9 @@ class ContentScore(torch.nn.Module):
         return scores
 
     def prepare(self, data: HeteroData) -> HeteroData:
-        r"""Writes what no step of training changes to a shallow copy of a
-        graph: :math:`\mathbf{f}_{im}` and, on a GPU or up to 256 MiB in single
-        precision, :math:`\mathbf{p}_{um}`.
+        r"""Adds the tensors that stay constant in training to a shallow copy
+        of a graph: :math:`\mathbf{f}_{im}` and, on a GPU or up to 256 MiB in
+        single precision, :math:`\mathbf{p}_{um}`.
 
         Args:
             data (HeteroData): A graph of
@@ -174,7 +174,7 @@ class ContentScore(torch.nn.Module):
         for name, f in zip(self.modalities, unit, strict=True):
             data["item"][f"unit_{name}"] = f
         is_small = data["user"].num_nodes * self.channels <= KEPT
-        # On a GPU "user_content" computes all of them even for a batch:
+        # On a GPU, "user_content" computes all of them even for a batch:
         if is_small or data["user"].mask.is_cuda:
             profile, _ = user_content(data, unit)
             for name, p in zip(self.modalities, profile, strict=True):
@@ -217,18 +217,18 @@ class ContentScore(torch.nn.Module):
         exclude: Optional[Tensor] = None,
     ) -> Tuple[Tensor, Tensor]:
         r"""Returns the factors of the score, :math:`w_m \mathbf{p}_{um}` of
-        users and :math:`\mathbf{f}_{im}` of items, the modalities side by
-        side.
+        users and :math:`\mathbf{f}_{im}` of items, concatenated over the
+        modalities.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns, or a sampled
+            data (HeteroData): The output of :meth:`prepare`, or a sampled
                 batch.
             user (torch.Tensor, optional): The users, all of them if not
                 given. (default: :obj:`None`)
             item (torch.Tensor, optional): The items, all of them if not given.
                 (default: :obj:`None`)
-            exclude (torch.Tensor, optional): An item for each user that is
-                left out of the user's mean. (default: :obj:`None`)
+            exclude (torch.Tensor, optional): An item per user to leave out of
+                the user's mean. (default: :obj:`None`)
         """
         unit = self.items(data)
         users = self.users(data, unit, user, exclude)
@@ -243,13 +243,14 @@ class ContentScore(torch.nn.Module):
         user: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> Tensor:
-        r"""Returns the factors of users, as :meth:`forward` does.
+        r"""Returns the user factors of :meth:`forward`.
 
         Args:
-            data (HeteroData): See there.
-            unit (List[torch.Tensor]): What :meth:`items` returns.
-            user (torch.Tensor, optional): See there. (default: :obj:`None`)
-            exclude (torch.Tensor, optional): See there.
+            data (HeteroData): As in :meth:`forward`.
+            unit (List[torch.Tensor]): The output of :meth:`items`.
+            user (torch.Tensor, optional): As in :meth:`forward`.
+                (default: :obj:`None`)
+            exclude (torch.Tensor, optional): As in :meth:`forward`.
                 (default: :obj:`None`)
         """
         profile = self._profiles(data, unit, user, exclude)

@@ -12,13 +12,13 @@ from tmfun_pyg.utils.messages import check_at_least
 
 class Contrasts(torch.nn.Module):
     r"""The contrasts of :class:`~tmfun_pyg.nn.TMFUN` over the interactions
-    :math:`(u, i)` of a batch, three times
+    :math:`(u, i)` of a batch, each of them a
     :class:`~tmfun_pyg.nn.ScaledContrast` (our reading of "contrastive learning
     for inter-modal alignment").
 
     The first aligns the modalities of an item, pair by pair. The second aligns
     the content and collaborative embeddings of a user or item. In both, each
-    node counts once, and only if it has what is compared. The third aligns
+    node counts once, and only if it has both. The third aligns
     users with their items; pairs that share a user or an item are not
     negatives of each other:
 
@@ -35,7 +35,7 @@ class Contrasts(torch.nn.Module):
         \textrm{InfoNCE}(\mathbf{X}^c_u + \mathbf{Z}_u, \mathbf{X}^c_i +
         \mathbf{Z}_i)
 
-    A contrast without weight is left out.
+    A contrast with zero weight is left out.
 
     Args:
         alignment_weight (float): The weight :math:`\lambda_a`.
@@ -73,8 +73,8 @@ class Contrasts(torch.nn.Module):
         r"""Computes the losses.
 
         Args:
-            encoding (TMFUNEncoding): What the model knows of the batch, the
-                positive items ahead of others.
+            encoding (TMFUNEncoding): The representations of the batch, with
+                the positive items first.
             user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
             pos_item (torch.Tensor): Their positive items, of shape
                 :obj:`[batch_size]`.

@@ -7,13 +7,13 @@ from tmfun_pyg.transforms.to_rec_graph import set_interactions
 
 
 class EdgePruning(torch.nn.Module):
-    r"""Leaves out a share of the interactions, others in each epoch. Those
-    that stay are drawn without replacement, with probability proportional to
-    :math:`1 / \sqrt{d_u d_i}`, and normalized by the degrees that are left;
+    r"""Drops a share of the interactions, a different one in each epoch. The
+    kept ones are sampled without replacement, with probability proportional to
+    :math:`1 / \sqrt{d_u d_i}`, and normalized by the remaining degrees;
     :obj:`degree` stays that of the whole graph, as in a sample.
 
     Args:
-        share (float): The share of the interactions that is left out.
+        share (float): The share of the interactions to drop.
 
     Raises:
         ValueError: If it is out of range.
@@ -28,17 +28,17 @@ class EdgePruning(torch.nn.Module):
         self.share = share
 
     def forward(self, data: HeteroData, epoch: int) -> HeteroData:
-        r"""Returns a shallow copy of a graph with what is left in an epoch.
+        r"""Returns a shallow copy of a graph with the edges kept in an epoch.
 
         Args:
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
-            epoch (int): The epoch, on which alone the draw depends.
+            epoch (int): The epoch, which alone determines the sample.
         """
         if self.share == 0:
             return data
-        # The first of exponential clocks, each with the rate of its weight:
-        # a draw without replacement, of any number of edges in one pass.
+        # Keep the earliest of exponential clocks with the weights as rates:
+        # samples any number of edges without replacement in one pass.
         store = data["user", "interacts", "item"]
         weight = store.edge_weight
         num_kept = round((1 - self.share) * weight.numel())

@@ -10,11 +10,11 @@ from tmfun_pyg.nn.models.ranking_model import RankingModel
 from tmfun_pyg.utils.messages import check_at_least, check_count, is_whole
 from tmfun_pyg.utils.singular_vectors import singular_vectors
 
-# From how many interactions on ``svd_start="auto"`` begins with singular
+# The number of interactions from which ``svd_start="auto"`` adds singular
 # vectors, and the root mean square of the norms of their rows:
 LARGE, START_NORM = 2**18, 3.0
-# The negatives of ``softmax_negatives="auto"`` at most, and those in the row of
-# a user of a single training item:
+# The maximum number of negatives with ``softmax_negatives="auto"``, and the
+# number for a user with a single training item:
 MOST_NEGATIVES, FEWEST_NEGATIVES = 128, 4
 
 Negatives = Union[int, Literal["auto"]]
@@ -30,22 +30,22 @@ class EmbeddingModel(RankingModel):
         num_layers (int): The number of layers over the user-item graph.
         reg_weight (float): The weight of the L2 term on the embeddings of a
             batch.
-        sparse (bool, optional): If set to :obj:`True`, the gradients of rows
-            asked for are sparse, see :class:`torch.nn.Embedding`. Only
-            training on sampled neighborhoods asks for rows.
+        sparse (bool, optional): If set to :obj:`True`, the gradients of
+            looked-up rows are sparse, see :class:`torch.nn.Embedding`. Only
+            training on sampled neighborhoods looks up rows.
             (default: :obj:`False`)
         softmax_negatives (int or str, optional): If positive, the ranking loss
-            is :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over so many of a
+            is :class:`~tmfun_pyg.nn.SampledSoftmaxLoss` over that many of a
             batch's negatives, :class:`~tmfun_pyg.nn.BPRLoss` otherwise. With
-            :obj:`"auto"`, a row counts :math:`\min(4 n^2, 128)` of them, for
-            a user of :math:`n` training items: the less is known about a
+            :obj:`"auto"`, a row uses :math:`\min(4 n^2, 128)` of them, for a
+            user with :math:`n` training items: the less is known about a
             user, the fewer items the chosen one has to beat (our reading).
             (default: :obj:`0`)
         svd_start (bool or str, optional): If set to :obj:`True`, :meth:`fit`
-            adds the leading singular vectors of the normalized interactions to
-            the embeddings that were drawn, as many as there are channels. With
-            :obj:`"auto"`, it does so from 262,144 interactions on, where an
-            epoch is long. (default: :obj:`False`)
+            adds the leading singular vectors of the normalized interactions,
+            one per channel, to the random embeddings. With :obj:`"auto"`, it
+            does so from 262,144 interactions on, where epochs are long.
+            (default: :obj:`False`)
 
     Raises:
         ValueError: If an option is out of range.
@@ -66,7 +66,7 @@ class EmbeddingModel(RankingModel):
         check_count("channels", channels)
         check_count("num_layers", num_layers, 0)
         check_at_least("reg_weight", reg_weight, 0)
-        # Without a layer, nothing of a user's items reaches the user:
+        # Without layers, a user receives nothing from its items:
         self.supports_fold_in = num_layers > 0
         self.channels = channels
         self.num_layers = num_layers
@@ -98,7 +98,7 @@ class EmbeddingModel(RankingModel):
         self.register_load_state_dict_post_hook(_was_loaded)
 
     def embedding(self, size: int, channels: int) -> torch.nn.Embedding:
-        r"""Makes a table of embeddings.
+        r"""Creates an embedding table.
 
         Args:
             size (int): The number of rows.
@@ -107,19 +107,19 @@ class EmbeddingModel(RankingModel):
         return torch.nn.Embedding(size, channels, sparse=self.sparse)
 
     def reset_embedding(self, table: torch.nn.Embedding) -> None:
-        r"""Resets a table of embeddings.
+        r"""Resets an embedding table.
 
         Args:
-            table (torch.nn.Embedding): What :meth:`embedding` made.
+            table (torch.nn.Embedding): A table from :meth:`embedding`.
         """
         torch.nn.init.xavier_uniform_(table.weight)
 
     def add_to_embedding(self, table: torch.nn.Embedding, rows: Tensor) -> None:
-        r"""Adds to the first columns of a table of embeddings.
+        r"""Adds values to the first columns of an embedding table.
 
         Args:
-            table (torch.nn.Embedding): What :meth:`embedding` made.
-            rows (torch.Tensor): What is added, a row for each of the table's.
+            table (torch.nn.Embedding): A table from :meth:`embedding`.
+            rows (torch.Tensor): The values, one row per row of the table.
         """
         table.weight[:, : rows.size(1)] += rows
 
@@ -131,12 +131,13 @@ class EmbeddingModel(RankingModel):
 
     @torch.no_grad()
     def fit(self, data: HeteroData) -> None:
-        r"""Adds singular vectors to the embeddings as :obj:`svd_start` says,
-        unless they are no longer what :meth:`reset_parameters` has drawn. With
-        the singular values :math:`\boldsymbol{\Sigma}`, users have the rows
-        of :math:`\mathbf{U} \boldsymbol{\Sigma}^{1/2}`, items those of
-        :math:`\mathbf{V} \boldsymbol{\Sigma}^{1/2}`, each at a norm whose
-        root mean square is three (our reading; GF-CF's filter has these
+        r"""Adds singular vectors to the embeddings according to
+        :obj:`svd_start`, unless they were fitted or loaded since
+        :meth:`reset_parameters`. With the singular values
+        :math:`\boldsymbol{\Sigma}`, users get the rows of
+        :math:`\mathbf{U} \boldsymbol{\Sigma}^{1/2}`, items those of
+        :math:`\mathbf{V} \boldsymbol{\Sigma}^{1/2}`, each scaled to a root
+        mean square norm of three (our reading; GF-CF's filter uses these
         vectors).
         """
         self.check_data(data)
@@ -157,8 +158,7 @@ class EmbeddingModel(RankingModel):
             self.add_to_embedding(table, rows * (START_NORM / norm))
 
     def id_embeddings(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
-        r"""Returns the embeddings of the users and of the items of a graph,
-        after checking it.
+        r"""Checks a graph, and returns the embeddings of its users and items.
 
         Args:
             data (HeteroData): The graph, or a sampled batch.
@@ -170,7 +170,7 @@ class EmbeddingModel(RankingModel):
         )
 
     def check_data(self, data: HeteroData) -> None:
-        r"""Checks that a graph is one that the model can read.
+        r"""Checks that the model can read a graph.
 
         Raises:
             ValueError: As in :class:`RankingModel`, and if a sample has fewer
@@ -196,7 +196,7 @@ class EmbeddingModel(RankingModel):
         Args:
             data (HeteroData): The graph.
             emb ((torch.Tensor, torch.Tensor)): The embeddings of all users
-                and all items whose inner product scores.
+                and all items, whose inner products are the scores.
             user (torch.Tensor): The users of the batch.
             pos_item (torch.Tensor): Their positive items.
             neg_item (torch.Tensor): Their negative items.
@@ -220,8 +220,8 @@ class EmbeddingModel(RankingModel):
         neg_emb: Tensor,
         bias: Optional[Tensor] = None,
     ) -> Tensor:
-        r"""Computes the ranking loss of the rows of a batch, over as many
-        negatives as :obj:`softmax_negatives` says.
+        r"""Computes the ranking loss of the rows of a batch, over the number
+        of negatives given by :obj:`softmax_negatives`.
 
         Args:
             data (HeteroData): The graph.
@@ -229,7 +229,7 @@ class EmbeddingModel(RankingModel):
             user_emb (torch.Tensor): Their embeddings.
             pos_emb (torch.Tensor): Those of their positive items.
             neg_emb (torch.Tensor): Those of negative items.
-            bias (torch.Tensor, optional): What is added to the scores, see
+            bias (torch.Tensor, optional): Terms added to the scores, see
                 :class:`~tmfun_pyg.nn.SampledSoftmaxLoss`.
                 (default: :obj:`None`)
         """
@@ -270,7 +270,7 @@ def _was_loaded(model: EmbeddingModel, _: Any) -> None:
 
 
 def rows_of(table: torch.nn.Embedding, index: Optional[Tensor]) -> Tensor:
-    r"""Returns rows of a table, all of them for :obj:`None`.
+    r"""Returns rows of a table, or all of them for :obj:`None`.
 
     Args:
         table (torch.nn.Embedding): The table.
@@ -280,11 +280,11 @@ def rows_of(table: torch.nn.Embedding, index: Optional[Tensor]) -> Tensor:
 
 
 def user_rows(table: torch.nn.Embedding, data: HeteroData) -> Tensor:
-    r"""Returns the rows of the users of a graph, of zero for those of
-    :class:`~tmfun_pyg.transforms.AddUsers` whom the model does not know.
+    r"""Returns the rows of the users of a graph, zero for those of
+    :class:`~tmfun_pyg.transforms.AddUsers` that are unknown to the model.
 
     Args:
-        table (torch.nn.Embedding): A table with a row for each user.
+        table (torch.nn.Embedding): A table with one row per user.
         data (HeteroData): The graph, or a sampled batch.
     """
     rows = rows_of(table, data["user"].get("n_id"))

@@ -24,7 +24,7 @@ class FREEDOM(PropagationModel, MultimodalModel):
     r"""FREEDOM from the `"A Tale of Two Graphs: Freezing and Denoising Graph
     Structures for Multimodal Recommendation"
     <https://arxiv.org/abs/2211.06924>`_ paper: LightGCN on a user-item graph
-    that is pruned anew in each epoch, beside a frozen graph of items.
+    that is pruned in each epoch, plus a frozen item-item graph.
 
     .. math::
         \left( \mathbf{U}, \mathbf{V} \right) &= \frac{1}{L + 1}
@@ -40,12 +40,12 @@ class FREEDOM(PropagationModel, MultimodalModel):
 
     with ID embeddings :math:`\mathbf{E}` and the modality feature graphs
     :math:`\mathbf{S}_m`. :math:`\mathbf{A}_{\rho}` is the user-item graph
-    without a share :math:`\rho` of its edges, normalized after they are gone.
-    Those that stay are drawn in each epoch without replacement, with
-    probability proportional to :math:`1 / \sqrt{d_u d_i}`. Pruning is for
-    training: outside of it, the whole graph is read.
+    without a share :math:`\rho` of its edges, normalized after pruning. The
+    kept edges are sampled in each epoch without replacement, with probability
+    proportional to :math:`1 / \sqrt{d_u d_i}`. Edges are pruned only in
+    training; otherwise, the whole graph is used.
 
-    The loss is that of BPR, on these embeddings and on features:
+    The loss is BPR on these embeddings and on features:
 
     .. math::
         \mathcal{L} = - \frac{1}{B} \sum_{(u, i, j)} \Big( \ln \sigma \left(
@@ -55,12 +55,12 @@ class FREEDOM(PropagationModel, MultimodalModel):
         \mathbf{f}_{i,m} = \mathbf{W}_m \mathbf{x}_{i,m} + \mathbf{b}_m
 
     The L2 term on the ID embeddings of a batch is our addition. It is also
-    our reading that features are constants, brought to zero mean and unit
-    variance item by item, as in all models here, and that a pair of items of
-    which one lacks a modality adds nothing to the loss on its features. The
-    published code differs in more: an item is among its own :math:`k`
-    neighbors, the graphs of two modalities have weights that are an option in
-    place of one half each, and features are trained.
+    our reading that features are constants, standardized to zero mean and unit
+    variance item by item, as in all models here, and that a pair of items adds
+    nothing to the loss on the features of a modality that one of them lacks.
+    The published code differs in more: an item is among its own :math:`k`
+    neighbors, the weights of the graphs of two modalities are an option
+    instead of one half each, and features are trained.
 
     Args:
         num_users (int): The number of users.
@@ -70,8 +70,8 @@ class FREEDOM(PropagationModel, MultimodalModel):
             (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
-        prune (float, optional): The share :math:`\rho` of the edges that an
-            epoch leaves out. (default: :obj:`0.8`)
+        prune (float, optional): The share :math:`\rho` of the edges to drop in
+            each epoch. (default: :obj:`0.8`)
         feature_weight (float, optional): The weight :math:`\lambda_m` of the
             loss on features. (default: :obj:`1e-3`)
         reg_weight (float, optional): The weight of the L2 term on the ID
@@ -125,8 +125,8 @@ class FREEDOM(PropagationModel, MultimodalModel):
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None
     ) -> HeteroData:
-        r"""Merges the feature graphs into one graph of items and, if an epoch
-        of training begins, draws the edges of the user-item graph for it.
+        r"""Merges the feature graphs into one item-item graph and, at the
+        start of a training epoch, samples the edges of the user-item graph.
         """
         self.check_data(data)
         data = copy.copy(data)
@@ -165,7 +165,7 @@ class FREEDOM(PropagationModel, MultimodalModel):
     def loss(
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
-        r"""Computes the ranking loss, that on features, and the L2 term."""
+        r"""Computes the ranking loss, the feature loss and the L2 term."""
         emb = self.encode(data)
         parts = self.ranking_loss(data, emb, user, pos_item, neg_item)
         if self.feature_weight > 0:

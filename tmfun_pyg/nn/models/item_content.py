@@ -12,11 +12,12 @@ from tmfun_pyg.utils.schema import similar_source
 
 
 class ItemContent(torch.nn.Module):
-    r"""What TMFUN fuses for each item: ID embeddings gated by content and
-    propagated over each modality feature graph, and ungated ones over the item
-    feature graph, the convex combination of these (our reading of `"Attention-
-    guided Multi-step Fusion: A Hierarchical Fusion Network for Multimodal
-    Recommendation" <https://arxiv.org/abs/2304.11979>`_):
+    r"""The item representations that TMFUN fuses: ID embeddings gated by
+    content and propagated over each modality feature graph, and ungated ones
+    propagated over the item feature graph, a convex combination of these
+    graphs (our reading of `"Attention-guided Multi-step Fusion: A Hierarchical
+    Fusion Network for Multimodal Recommendation"
+    <https://arxiv.org/abs/2304.11979>`_):
 
     .. math::
         \mathbf{H}_m &= \mathbf{S}_m \left( \mathbf{E}_{\mathcal{I}} \odot
@@ -74,7 +75,7 @@ class ItemContent(torch.nn.Module):
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
             item_id (torch.Tensor): The ID embeddings of the items.
             source_id (torch.Tensor): Those of the sources of the feature
-                graphs, the items themselves but in a sampled batch.
+                graphs, the items themselves except in a sampled batch.
         """
         source = data[similar_source(data)]
         pair = (source_id, None)

@@ -30,10 +30,10 @@ class LATTICE(LearnedGraphModel):
         \rVert
 
     with ID embeddings :math:`\mathbf{E}`, the user-item graph
-    :math:`\mathbf{R}` and weights :math:`\mathbf{a}` of the modalities that
-    are learned. The graph of modality :math:`m` mixes the feature graph
-    :math:`\mathbf{S}_m` with one of projected features, as similar as these
-    are at present:
+    :math:`\mathbf{R}` and learned weights :math:`\mathbf{a}` of the
+    modalities. The graph of modality :math:`m` mixes the feature graph
+    :math:`\mathbf{S}_m` with one of the current similarities of projected
+    features:
 
     .. math::
         \mathbf{A}_m &= \lambda \, \mathbf{S}_m + (1 - \lambda) \,
@@ -46,14 +46,14 @@ class LATTICE(LearnedGraphModel):
         \tilde{\mathbf{x}}_{i,m} = \mathbf{W}_m \mathbf{x}_{i,m} +
         \mathbf{b}_m
 
-    The loss is that of BPR with an L2 term. Our reading: the :math:`k` items
-    are searched once an epoch, exactly and without a matrix of all pairs, and
-    their cosines computed in each step, so that they have gradients in all of
-    them. An item is never its own neighbor, cosines below zero count as
-    zero, the feature graphs have the weights that
-    :class:`tmfun_pyg.transforms.FeatureGraph` gave them, and the L2 term is
-    on the ID embeddings of a batch. Features are constants, brought to zero
-    mean and unit variance item by item, as in all models here.
+    The loss is BPR with an L2 term. In our reading, the :math:`k` items are
+    searched once per epoch, exactly and without a matrix of all pairs, and
+    their cosines are computed in each step, so that they always have
+    gradients. An item is never its own neighbor, negative cosines count as
+    zero, the feature graphs keep the weights of
+    :class:`tmfun_pyg.transforms.FeatureGraph`, and the L2 term is on the ID
+    embeddings of a batch. Features are constants, standardized to zero mean
+    and unit variance item by item, as in all models here.
 
     Args:
         num_users (int): The number of users.
@@ -64,7 +64,7 @@ class LATTICE(LearnedGraphModel):
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
         k (int, optional): The number of neighbors :math:`k` of an item in a
-            learned graph, or all others where they are fewer.
+            learned graph, or all others if there are fewer.
             (default: :obj:`10`)
         skip_weight (float, optional): The weight :math:`\lambda` of the
             feature graphs. (default: :obj:`0.9`)

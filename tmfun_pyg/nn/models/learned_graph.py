@@ -19,8 +19,8 @@ from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.neighbors import exact_neighbors, round_features
 from tmfun_pyg.utils.spmm import sddmm, spmm
 
-# Degrees count for no less, so that gradients are finite where all
-# similarities of an item are negative.
+# A lower bound on degrees, so that gradients are finite if all similarities of
+# an item are negative.
 MIN_DEGREE = 1e-6
 
 
@@ -42,11 +42,11 @@ class LearnedGraph(torch.nn.Module):
         \end{cases}, \qquad
         \tilde{\mathbf{x}}_i = \mathbf{W} \mathbf{x}_i + \mathbf{b}
 
-    Our reading: who is similar to whom is found by :meth:`search`, exactly
-    and block by block, and kept as state; how similar they are is computed in
-    each step, with gradients. An item is never its own neighbor, as in
-    :class:`tmfun_pyg.transforms.FeatureGraph`, and similarities below zero,
-    for which there is no square root of a degree, count as zero.
+    In our reading, :meth:`search` finds the neighbors, exactly and block by
+    block, and keeps them as state; their similarities are computed in each
+    step, with gradients. An item is never its own neighbor, as in
+    :class:`tmfun_pyg.transforms.FeatureGraph`, and negative similarities count
+    as zero, since degrees need a square root.
 
     Args:
         in_channels (int): The feature size.
@@ -73,13 +73,13 @@ class LearnedGraph(torch.nn.Module):
 
     @torch.no_grad()
     def search(self, x: Tensor, mask: Tensor) -> Tensor:
-        r"""Finds the neighbors of each item, and keeps them.
+        r"""Finds and stores the neighbors of each item.
 
         Args:
             x (torch.Tensor): The features, of shape
                 :obj:`[num_items, in_channels]`.
             mask (torch.Tensor): :obj:`False` for items that lack them, which
-                are left without neighbors, of shape :obj:`[num_items]`.
+                get no neighbors, of shape :obj:`[num_items]`.
         """
         index = mask.nonzero().squeeze(1)
         k = max(0, min(self.k, index.numel() - 1))
@@ -90,11 +90,11 @@ class LearnedGraph(torch.nn.Module):
         return self.neighbors
 
     def get_extra_state(self) -> Dict[str, Any]:
-        r"""Returns the neighbors, which the weights were trained with."""
+        r"""Returns the neighbors that the weights were trained with."""
         return {} if self.neighbors is None else {"neighbors": self.neighbors}
 
     def set_extra_state(self, state: Dict[str, Any]) -> None:
-        r"""Takes the neighbors of a checkpoint."""
+        r"""Restores the neighbors of a checkpoint."""
         neighbors = state.get("neighbors")
         if neighbors is not None and neighbors.dtype != torch.long:
             raise TypeError(f"neighbors must not be of {neighbors.dtype}")
@@ -122,8 +122,8 @@ class LearnedGraph(torch.nn.Module):
 
 
 class LearnedGraphModel(PropagationModel, MultimodalModel):
-    r"""LightGCN, to whose items a model adds what it finds on a
-    :class:`LearnedGraph` of each modality:
+    r"""LightGCN with item representations from the :class:`LearnedGraph` of
+    each modality added to its items:
 
     .. math::
         \left( \mathbf{U}, \mathbf{V} \right) &= \frac{1}{L + 1}
@@ -134,8 +134,8 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
         \mathbf{x}_i = \mathbf{v}_i + \mathbf{h}_i / \lVert \mathbf{h}_i
         \rVert
 
-    The neighbors of the items are searched anew whenever an epoch of training
-    begins. They are part of the state.
+    The neighbors of the items are searched at the start of each training
+    epoch. They are part of the state.
 
     Args:
         num_users (int): The number of users.
@@ -145,8 +145,8 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
         num_layers (int): The number of layers :math:`L` over the user-item
             graph.
         k (int): The number of neighbors of an item in a learned graph.
-        skip_weight (float): The weight :math:`\lambda` of the feature graphs,
-            against that of the learned ones.
+        skip_weight (float): The weight :math:`\lambda` of the feature graphs
+            relative to the learned ones.
         reg_weight (float): The weight of the L2 term on the ID embeddings of
             a batch.
         softmax_negatives (int or str): See
@@ -198,8 +198,8 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None
     ) -> HeteroData:
-        r"""Adds the learned neighbors of the items, which are searched if an
-        epoch of training begins or there are none yet.
+        r"""Adds the learned neighbors of the items, which are searched at the
+        start of a training epoch or if there are none yet.
         """
         self.check_data(data)
         data = copy.copy(data)
@@ -221,10 +221,10 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
         return data
 
     def convolve(self, data: HeteroData, item_id: Tensor) -> List[Tensor]:
-        r"""Returns what the items find on the learned graph of each modality.
+        r"""Propagates the items over the learned graph of each modality.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns.
+            data (HeteroData): The output of :meth:`prepare`.
             item_id (torch.Tensor): The ID embeddings of the items.
         """
         return [
@@ -240,12 +240,12 @@ class LearnedGraphModel(PropagationModel, MultimodalModel):
     def add(
         self, data: HeteroData, id_emb: Tuple[Tensor, Tensor], h: Tensor
     ) -> Embeddings:
-        r"""Adds what was found on the graphs to LightGCN.
+        r"""Adds item representations from the graphs to LightGCN.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns.
+            data (HeteroData): The output of :meth:`prepare`.
             id_emb ((torch.Tensor, torch.Tensor)): The ID embeddings.
-            h (torch.Tensor): What was found, for each item.
+            h (torch.Tensor): The representations, one row per item.
         """
         user_emb, item_emb = self.propagation(*id_emb, data)
         return Embeddings(user_emb, item_emb + F.normalize(h, dim=1))

@@ -12,8 +12,8 @@ from tmfun_pyg.nn.models.ranking_model import Embeddings
 class LightGCN(PropagationModel):
     r"""LightGCN from the `"LightGCN: Simplifying and Powering Graph
     Convolution Network for Recommendation"
-    <https://arxiv.org/abs/2002.02126>`_ paper, equal to
-    :class:`torch_geometric.nn.models.LightGCN`, under the interface of this
+    <https://arxiv.org/abs/2002.02126>`_ paper, equivalent to
+    :class:`torch_geometric.nn.models.LightGCN`, with the interface of this
     package.
 
     Args:
@@ -27,14 +27,13 @@ class LightGCN(PropagationModel):
             embeddings of a batch. (default: :obj:`1e-4`)
         softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
-        sparse (bool, optional): If set to :obj:`True`, training on sampled
-            neighborhoods makes sparse gradients of the ID embeddings.
+        sparse (bool, optional): If set to :obj:`True`, gradients of the ID
+            embeddings are sparse in training on sampled neighborhoods.
             (default: :obj:`False`)
         svd_start (bool or str, optional): If set to :obj:`True`, training
-            begins with the leading singular vectors of the normalized
-            interactions, added to the random ID embeddings. With
-            :obj:`"auto"`, it does from 262,144 interactions on.
-            (default: :obj:`"auto"`)
+            starts from the leading singular vectors of the normalized
+            interactions, added to the random ID embeddings; :obj:`"auto"`
+            does so from 262,144 interactions on. (default: :obj:`"auto"`)
     """
 
     reads_feature_graphs = False

@@ -20,7 +20,7 @@ from tmfun_pyg.utils.messages import check_at_least, check_positive
 
 
 class MGCNEncoding(NamedTuple):
-    r"""What :meth:`MGCN.encode` returns. Pairs are of users and items.
+    r"""The output of :meth:`MGCN.encode`. Pairs hold users and items.
 
     Args:
         user (torch.Tensor): The embeddings of users.
@@ -77,18 +77,18 @@ class MGCN(MultimodalModel):
         \mathcal{L} = \textrm{BPR} + \lambda_c \, \textrm{InfoNCE}(\mathbf{Z},
         \mathbf{B}) + \lambda_r L_2
 
-    with contrast between the users and between the positive items of a batch.
+    with contrasts among the users and among the positive items of a batch.
 
-    Our reading: a node's sums over modalities are over those it has, a user's
-    over those any of its items has, and who has none takes no part in the
-    contrast; features are constants, brought to zero mean and unit variance
-    item by item, as in all models here; the L2 term is on the ID embeddings
-    of a batch. The quotient :math:`M + 1`, where the published code has 3 for
-    two modalities, is the same for all nodes. The published code differs in
-    more: an item is among its own :math:`k` neighbors, edges are weighted by
-    the cosine, features are trained, the L2 term is on propagated embeddings,
-    and a node counts in the contrast as often as it is in the batch, here
-    once.
+    In our reading, a node's sums over modalities are over those it has, a
+    user's over those any of its items has, and nodes without any are left out
+    of the contrast; features are constants, standardized to zero mean and unit
+    variance item by item, as in all models here; the L2 term is on the ID
+    embeddings of a batch. The divisor :math:`M + 1`, which is 3 for two
+    modalities in the published code, is the same for all nodes. The published
+    code differs in more: an item is among its own :math:`k` neighbors, edges
+    are weighted by the cosine, features are trained, the L2 term is on
+    propagated embeddings, and a node counts in the contrast as often as it
+    appears in the batch, here once.
 
     Args:
         num_users (int): The number of users.
@@ -144,7 +144,7 @@ class MGCN(MultimodalModel):
             }
         )
         self.attention = ModalityAttention(channels)
-        # The gates of all modalities, one after the other:
+        # The gates of all modalities, concatenated:
         self.preference = torch.nn.Linear(channels, len(in_channels) * channels)
         self.reset_parameters()
 
@@ -163,7 +163,7 @@ class MGCN(MultimodalModel):
         exclude: Optional[Tensor] = None,
     ) -> MGCNEncoding:
         r"""Computes the representations of all users and items, or of the
-        rows of a batch: propagation is for all, fusion for these alone.
+        rows of a batch: propagation covers all nodes, fusion only these rows.
         """
         id_emb = self.id_embeddings(data)
         behavior = Embeddings(*self.propagation(*id_emb, data))
@@ -188,7 +188,9 @@ class MGCN(MultimodalModel):
         )
 
     def fold_in_state(self, data: HeteroData) -> Tuple[Tensor, List[Tensor]]:
-        r"""Returns what users have from their items, in both views."""
+        r"""Returns the item representations that new users are computed from,
+        in both views.
+        """
         id_emb = self.id_embeddings(data)
         sums = self.propagation.item_sums(*id_emb, data)
         return sums, self._item_views(data, id_emb[1])
@@ -212,7 +214,7 @@ class MGCN(MultimodalModel):
     def _fuse(
         self, behavior: Tensor, modality: List[Tensor], mask: Tensor
     ) -> Tensor:
-        """Fuses the modalities of some nodes, from their rows."""
+        """Fuses the modalities of the given rows."""
         h, mask = torch.stack(modality, dim=1), mask[:, :-1]
         shared = self.attention(h, mask=mask)
         gate = self.preference(behavior).sigmoid().view_as(h)
@@ -223,7 +225,7 @@ class MGCN(MultimodalModel):
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the ranking loss, the contrastive loss and the L2 term."""
-        # Contrast is between nodes of every process, the same on each.
+        # The contrast is over nodes of all processes, the same on each.
         own, all_user, all_pos = slice(None), user, pos_item
         if self.contrastive_weight > 0:
             own = own_rows(user.numel())

@@ -14,13 +14,13 @@ from tmfun_pyg.utils.messages import check_at_least, check_positive
 
 
 class MICROEncoding(NamedTuple):
-    r"""What :meth:`MICRO.encode` returns.
+    r"""The output of :meth:`MICRO.encode`.
 
     Args:
         user (torch.Tensor): The embeddings of users.
         item (torch.Tensor): The embeddings of items.
-        fused (torch.Tensor): What all items found on the graphs, fused.
-        modality (List[torch.Tensor]): The same, one a modality.
+        fused (torch.Tensor): The fused representations of all items.
+        modality (List[torch.Tensor]): Their representations per modality.
     """
 
     user: Tensor
@@ -51,19 +51,19 @@ class MICRO(LearnedGraphModel):
 
     with ID embeddings :math:`\mathbf{E}`, the user-item graph
     :math:`\mathbf{R}` and the learned graphs :math:`\mathbf{A}_m` of
-    :class:`~tmfun_pyg.nn.LATTICE`, of which each modality keeps its own. A
-    modality that an item lacks is zero, which leaves the direction of
-    :math:`\mathbf{h}_i` to the others. The loss is
+    :class:`~tmfun_pyg.nn.LATTICE`, one per modality. A missing modality is
+    zero, which leaves the direction of :math:`\mathbf{h}_i` to the others. The
+    loss is
 
     .. math::
         \mathcal{L} = \textrm{BPR} + \beta \sum_m
         \textrm{InfoNCE}(\mathbf{H}_m, \mathbf{H}) + \lambda_r L_2
 
-    Our reading: contrast is between the positive items of a batch that have
-    the modality, in place of all items, and an item's negatives are the fused
-    representations of others. The rest is as we read LATTICE; features are
-    constants, brought to zero mean and unit variance item by item, as in all
-    models here.
+    In our reading, the contrast is over the positive items of a batch that
+    have the modality, instead of all items, and an item's negatives are the
+    fused representations of others. The rest follows our reading of LATTICE;
+    features are constants, standardized to zero mean and unit variance item by
+    item, as in all models here.
 
     Args:
         num_users (int): The number of users.
@@ -74,7 +74,7 @@ class MICRO(LearnedGraphModel):
         num_layers (int, optional): The number of layers :math:`L` over the
             user-item graph. (default: :obj:`2`)
         k (int, optional): The number of neighbors of an item in a learned
-            graph, or all others where they are fewer. (default: :obj:`10`)
+            graph, or all others if there are fewer. (default: :obj:`10`)
         skip_weight (float, optional): The weight of the feature graphs, see
             :class:`~tmfun_pyg.nn.LATTICE`. (default: :obj:`0.9`)
         contrastive_weight (float, optional): The weight :math:`\beta` of the
@@ -134,11 +134,11 @@ class MICRO(LearnedGraphModel):
         item: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> MICROEncoding:
-        r"""Computes the embeddings, and what they are fused from."""
+        r"""Computes the embeddings, and the representations behind them."""
         id_emb = self.id_embeddings(data)
         modality = self.convolve(data, id_emb[1])
-        # The modalities that an item lacks are zero: no mask is needed, since
-        # they leave the direction of the sum as it is, and no more is read.
+        # Missing modalities are zero and need no mask: they do not change the
+        # direction of the sum, and nothing else of it is used.
         fused = self.attention(torch.stack(modality, dim=1))
         emb = self.add(data, id_emb, fused).rows(user, item)
         return MICROEncoding(*emb, fused, modality)
@@ -150,7 +150,7 @@ class MICRO(LearnedGraphModel):
         out = self.encode(data)
         parts = self.ranking_loss(data, out, user, pos_item, neg_item)
         if self.contrastive_weight > 0:
-            # Contrast is between items of every process, the same on each.
+            # The contrast is over items of all processes, the same on each.
             item = gather_rows(pos_item)
             y = F.embedding(item, out.fused)
             masks = F.embedding(item, data["item"].mask).unbind(dim=1)

@@ -22,8 +22,8 @@ class MMGCF(PropagationModel, MultimodalModel):
     r"""MMGCF from the `"Multimodal Graph Collaborative Filtering for
     Recommendation with Graph Convolutional Networks"
     <https://dl.acm.org/doi/10.1145/3774935.3806158>`_ paper: LightGCN on a
-    user-item graph that is pruned anew in each epoch, whose items are fused
-    with projected features after the last layer (late fusion).
+    user-item graph that is pruned in each epoch, with items fused with
+    projected features after the last layer (late fusion).
 
     .. math::
         \left( \mathbf{U}, \mathbf{V} \right) &= \frac{1}{L + 1}
@@ -49,23 +49,23 @@ class MMGCF(PropagationModel, MultimodalModel):
         \end{array} \right.
 
     with ID embeddings :math:`\mathbf{E}`, a learned number :math:`a`, and
-    :math:`\phi` the mean or the sum of its arguments, or a linear layer on all
-    of them one after the other. :math:`\mathbf{A}_{\rho}` is the user-item
-    graph without a share :math:`\rho` of its edges, drawn as for
-    :class:`~tmfun_pyg.nn.FREEDOM`. Pruning is for training: outside of it, the
-    whole graph is read. The loss is BPR with an L2 term on the ID embeddings
-    of a batch.
+    :math:`\phi` the mean or the sum of its arguments, or a linear layer on
+    their concatenation. :math:`\mathbf{A}_{\rho}` is the user-item graph
+    without a share :math:`\rho` of its edges, sampled as in
+    :class:`~tmfun_pyg.nn.FREEDOM`. Edges are pruned only in training;
+    otherwise, the whole graph is used. The loss is BPR with an L2 term on the
+    ID embeddings of a batch.
 
-    The paper was not at hand: this follows the code that its authors gave to
-    MMRec, without equation numbers. It is our reading that features are
-    brought to zero mean and unit variance item by item, as in all models here,
-    and that :math:`\mathbf{p}_{i,m}` is zero where an item lacks the modality,
-    while a mean still divides by the number of its arguments. The published
-    code differs in that its L2 term has a factor of one half. The default
-    weighting is the one that it recommends, the other defaults are ours. On
-    all four data sets of our benchmarks they are far behind what a search
-    found: :obj:`weighting="normalized"`, one layer, :obj:`prune=0.8` and a
-    softmax over 1,024 negatives.
+    The paper was not available to us: this follows the code that its authors
+    contributed to MMRec, without equation numbers. In our reading, features
+    are standardized to zero mean and unit variance item by item, as in all
+    models here, and :math:`\mathbf{p}_{i,m}` is zero if an item lacks the
+    modality, while a mean still divides by the number of its arguments. The
+    published code differs in that its L2 term has a factor of one half. The
+    default weighting is the one that it recommends; the other defaults are
+    ours. On all four data sets of our benchmarks, they are far behind the
+    options found by a search: :obj:`weighting="normalized"`, one layer,
+    :obj:`prune=0.8` and a softmax over 1,024 negatives.
 
     Args:
         num_users (int): The number of users.
@@ -75,13 +75,13 @@ class MMGCF(PropagationModel, MultimodalModel):
             (default: :obj:`64`)
         num_layers (int, optional): The number of layers :math:`L`.
             (default: :obj:`2`)
-        fusion (str, optional): What :math:`\phi` is, :obj:`"mean"`,
+        fusion (str, optional): The fusion :math:`\phi`, :obj:`"mean"`,
             :obj:`"sum"` or :obj:`"concat"`. (default: :obj:`"mean"`)
         weighting (str, optional): How ID and content are weighted,
             :obj:`"equal"`, :obj:`"alpha"` or :obj:`"normalized"`.
             (default: :obj:`"equal"`)
-        prune (float, optional): The share :math:`\rho` of the edges that an
-            epoch leaves out. (default: :obj:`0.2`)
+        prune (float, optional): The share :math:`\rho` of the edges to drop in
+            each epoch. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight of the L2 term on the ID
             embeddings of a batch. (default: :obj:`1e-4`)
         softmax_negatives (int or str, optional): See
@@ -135,7 +135,7 @@ class MMGCF(PropagationModel, MultimodalModel):
         self.register_parameter("alpha", None)
         if weighting == "alpha":
             self.alpha = torch.nn.Parameter(torch.empty(1))
-        # The linear layers of "concat", of the modalities and of all:
+        # The linear layers of "concat", over modalities and over all parts:
         self.lin_content: Optional[torch.nn.Linear] = None
         self.lin_all: Optional[torch.nn.Linear] = None
         if fusion == "concat":
@@ -161,8 +161,8 @@ class MMGCF(PropagationModel, MultimodalModel):
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None
     ) -> HeteroData:
-        r"""Draws the edges of the user-item graph if an epoch of training
-        begins.
+        r"""Samples the edges of the user-item graph at the start of a training
+        epoch.
         """
         self.check_data(data)
         return data if epoch is None else self.pruning(data, epoch)
@@ -174,8 +174,8 @@ class MMGCF(PropagationModel, MultimodalModel):
         item: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> Embeddings:
-        r"""Computes the embeddings: propagation is for all, fusion for the
-        items asked for alone.
+        r"""Computes the embeddings: propagation covers all nodes, fusion only
+        the requested items.
         """
         emb = self.propagation(*self.id_embeddings(data), data)
         emb = Embeddings(*emb).rows(user, item)

@@ -41,12 +41,12 @@ class MMGCN(MultimodalModel):
 
     and the embedding of a node is :math:`\sum_m \mathbf{x}^{(L)}_{n,m}`.
 
-    In our reading, :math:`\mathbf{x}^{(0)}_{n,m}` is a learned preference of
-    a user, and a linear map of an item's features to the same size, both
-    brought to unit length. The features are constant and come at zero mean and
-    unit variance item by item, as in all models here. Where an item lacks a
-    modality, :math:`\mathbf{x}^{(0)}_{n,m}` is zero: the network of that
-    modality then knows the item by its users and its ID alone. The loss is
+    In our reading, :math:`\mathbf{x}^{(0)}_{n,m}` is a learned preference for
+    a user, and a linear map of the features to the same size for an item, both
+    normalized to unit length. Features are constants, standardized to zero
+    mean and unit variance item by item, as in all models here. If an item
+    lacks a modality, :math:`\mathbf{x}^{(0)}_{n,m}` is zero: the network of
+    that modality then knows the item only by its users and its ID. The loss is
     BPR with an L2 term on the ID embeddings and preferences of a batch.
 
     Args:
@@ -137,7 +137,7 @@ class MMGCN(MultimodalModel):
         return Embeddings(*emb).rows(user, item)
 
     def fold_in_state(self, data: HeteroData) -> Dict[str, List[Tensor]]:
-        r"""Returns what the items send to users in each layer."""
+        r"""Returns the messages from items to users in each layer."""
         ids = self.id_embeddings(data)
         return {
             name: [
@@ -176,7 +176,7 @@ class MMGCN(MultimodalModel):
         return [layer for layer in layers if isinstance(layer, _Layer)]
 
     def _pairs(self, name: str, ids: Pair, data: HeteroData) -> Iterator[Pair]:
-        """Returns what is known of users and items below and in each layer."""
+        """Yields the input of the first layer and the output of each layer."""
         x = self.projections[name](data["item"][f"x_{name}"])
         pair = self._preference(name, data), F.normalize(x, dim=-1)
         yield pair
@@ -218,7 +218,7 @@ class _Layer(torch.nn.Module):
             glorot(lin.weight)
 
     def forward(self, xs: Pair, ids: Pair, data: HeteroData) -> Pair:
-        """Takes representations and ID embeddings of users and of items."""
+        """Updates users and items, given representations and ID embeddings."""
         of_users = self.messages(xs[0], data["user"].degree)
         of_items = self.messages(xs[1], data["item"].degree)
         return (
@@ -227,7 +227,7 @@ class _Layer(torch.nn.Module):
         )
 
     def messages(self, x: Tensor, degree: Tensor) -> Tensor:
-        """Returns what nodes send."""
+        """Returns the messages that nodes send."""
         # D^-1 A is D^-1/2 (D^-1/2 A D^-1/2) D^1/2:
         return self.lin_neighbor(x) * degree.sqrt().view(-1, 1)
 
@@ -239,7 +239,7 @@ class _Layer(torch.nn.Module):
         data: HeteroData,
         node_type: str,
     ) -> Tensor:
-        """Returns what nodes of a type become by what the others send."""
+        """Updates the nodes of a type by the messages of the others."""
         total = interaction_step(data, node_type, messages)
         root = data[node_type].degree.sqrt().view(-1, 1)
         x = F.leaky_relu(self.lin_self(x)) + node_id

@@ -9,8 +9,8 @@ from tmfun_pyg.utils.schema import modalities_of, similar_source
 
 
 class MultimodalModel(EmbeddingModel):
-    r"""An :class:`~tmfun_pyg.nn.EmbeddingModel` that reads the features of the
-    items as well, and perhaps their feature graphs.
+    r"""An :class:`~tmfun_pyg.nn.EmbeddingModel` that also reads item features
+    and, optionally, feature graphs.
 
     Args:
         num_users (int): The number of users.
@@ -22,8 +22,8 @@ class MultimodalModel(EmbeddingModel):
             batch.
         sparse (bool, optional): As in :class:`~tmfun_pyg.nn.EmbeddingModel`.
             (default: :obj:`False`)
-        softmax_negatives (int or str, optional): As there. (default: :obj:`0`)
-        svd_start (bool or str, optional): As there. (default: :obj:`False`)
+        softmax_negatives (int or str, optional): Likewise. (default: :obj:`0`)
+        svd_start (bool or str, optional): Likewise. (default: :obj:`False`)
 
     Raises:
         ValueError: If there is no modality, or a size is out of range.
@@ -65,7 +65,7 @@ class MultimodalModel(EmbeddingModel):
 
     @classmethod
     def sizes_of(cls, data: HeteroData) -> Dict[str, Any]:
-        r"""Returns those arguments of the constructor that a data set gives.
+        r"""Returns the constructor arguments that a data set determines.
 
         Args:
             data (HeteroData): The data set.
@@ -77,11 +77,11 @@ class MultimodalModel(EmbeddingModel):
         return {**super().sizes_of(data), "in_channels": in_channels}
 
     def check_data(self, data: HeteroData) -> None:
-        r"""Checks that a graph is one that the model can read.
+        r"""Checks that the model can read a graph.
 
         Raises:
             ValueError: As in :class:`EmbeddingModel`, and if features or
-                feature graphs are missing, or features are of another size or
+                feature graphs are missing, or features have the wrong size or
                 precision.
         """
         super().check_data(data)
@@ -116,11 +116,11 @@ class MultimodalModel(EmbeddingModel):
         r"""Returns edges between items that :meth:`prepare` adds.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns.
+            data (HeteroData): The output of :meth:`prepare`.
             relation (str): The name of the relation.
 
         Raises:
-            ValueError: If :obj:`data` is something else.
+            ValueError: If :obj:`data` has no such edges.
         """
         edge_type = ("item", relation, "item")
         if edge_type not in data.edge_types:

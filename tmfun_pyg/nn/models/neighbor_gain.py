@@ -8,19 +8,19 @@ from tmfun_pyg.utils.edges import reverse
 from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 
-# How many users are asked, and items to compare each one's choice with:
+# The number of users, and of items to compare each one's choice with:
 NUM_USERS, NUM_OTHERS = 2**14, 64
-SHARE = 0.1  # Of the interactions, at most, are held out.
-BLOCK = 2**10  # Users who are scored at once.
-NEVER = -1e4  # Of a choice, however small the weight.
+SHARE = 0.1  # The maximum share of interactions to hold out.
+BLOCK = 2**10  # The number of users to score at once.
+NEVER = -1e4  # Rules an item out, however small the weight.
 
 
 @torch.no_grad()
 def neighbor_gain(data: HeteroData, k: int) -> float:
-    r"""Returns how much better a user's choice is explained by a
-    :class:`~tmfun_pyg.nn.NeighborScore` and popularity than by popularity
-    alone (our reading). One item :math:`i` of each of some users is held out,
-    neighbors and popularity are those of what is left, and
+    r"""Returns how much better a :class:`~tmfun_pyg.nn.NeighborScore` and
+    popularity explain a user's choice than popularity alone (our reading). For
+    a sample of users, one item :math:`i` each is held out, neighbors and
+    popularity are computed from the rest, and
 
     .. math::
         \ell(w, b) = - \frac{1}{|\mathcal{U}|} \sum_{u \in \mathcal{U}} \log
@@ -28,13 +28,13 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
         s_{ui} = w \, \hat{y}_{ui} + b \log(1 + |\mathcal{U}_i|)
 
     where :math:`\mathcal{U}` are these users, :math:`\hat{y}` has weight one,
-    and 64 items :math:`j` are drawn for each, of which the user's own do not
+    and 64 items :math:`j` are sampled for each, of which the user's own do not
     count. The gain is :math:`\min_b \ell(0, b) - \min_{w, b} \ell(w, b)`, with
     :math:`b \geq 0.1` in both and :math:`w \geq 0.1` in the second, so that it
     may be slightly negative.
 
-    It is a mean over users, as metrics are. Over interactions, a few very
-    active users can make a score look useful that says nothing to the others.
+    It is a mean over users, as in metrics. In a mean over interactions, a few
+    very active users can make a score look useful that does not help others.
 
     Args:
         data (HeteroData): A graph of
@@ -43,8 +43,7 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
 
     Returns:
         The gain in nats, over up to 16,384 of the users with two items or
-        more, and no more than a tenth of the interactions; zero if nobody is
-        left to ask.
+        more, and at most a tenth of the interactions; zero if no user is left.
     """
     edge_index = data[INTERACTS].edge_index
     device = edge_index.device
@@ -58,13 +57,13 @@ def neighbor_gain(data: HeteroData, k: int) -> float:
     user = user[drawn.to(device)]
     if user.numel() == 0:
         return 0.0
-    # Single precision has no place for each item of a long row:
+    # Single precision is too coarse for the items of a long row:
     place = torch.rand(user.numel(), generator=generator, dtype=torch.double)
     held = rowptr[user] + (place.to(device) * count[user]).long()
     is_left = torch.ones_like(col, dtype=torch.bool)
     is_left[held] = False
 
-    # What is left stays sorted, and needs no weights:
+    # The rest stays sorted, and needs no weights:
     rest = HeteroData()
     left = EdgeIndex(
         edge_index.as_tensor()[:, is_left],

@@ -13,7 +13,7 @@ from tmfun_pyg.utils.shared_users import SharedUsers
 from tmfun_pyg.utils.sparse_rows import values_at
 from tmfun_pyg.utils.spmm import spmm
 
-# Ranks pairs that a single user chose behind all others:
+# Ranks pairs with a single common user behind all others:
 TIE = 1e-4
 
 
@@ -29,13 +29,13 @@ class NeighborScore(torch.nn.Module):
         {\sqrt{|\mathcal{U}_i| \, |\mathcal{U}_j|}}
 
     The neighbors :math:`\mathcal{N}_k(i)` are the :math:`k` items with the
-    highest :math:`s_{ji}`, computed with one common user less; pairs with a
+    highest :math:`s_{ji}`, computed with one fewer common user; pairs with a
     single common user come last.
 
     In training, a user's own choice does not count as evidence: for the
     positive item of a row, :math:`|\mathcal{U}_i \cap \mathcal{U}_j|` is one
     less, and :math:`\mathcal{N}_u` excludes it for all items of the row. The
-    neighbor lists are those of all users, so the choice may still have made
+    neighbor lists come from all users, so the choice may still have made
     :math:`j` a neighbor.
 
     Args:
@@ -86,7 +86,7 @@ class NeighborScore(torch.nn.Module):
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
         """
         num_items, k = self.neighbor.shape
-        # Half precision holds no counts:
+        # Half precision is too coarse for counts:
         dtype = torch.promote_types(self.similarity.dtype, torch.float)
         degree = data["item"].degree.to(dtype).clamp(min=1)
         shared = SharedUsers(data)
@@ -118,7 +118,7 @@ class NeighborScore(torch.nn.Module):
         Args:
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`, or a sampled batch,
-                where a user's items are those drawn.
+                in which a user's items are the sampled ones.
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
             pos_item (torch.Tensor): An item each of them interacted with, of
                 shape :obj:`[num_rows]`.
@@ -141,7 +141,7 @@ class NeighborScore(torch.nn.Module):
         else:
             of_neg = self._of_own(graph, user, pos_item, neg_item)
         scores = torch.cat([of_pos.view(-1, 1), of_neg], dim=1)
-        # The items of users who were sampled stand for all of them:
+        # A user's sampled items stand for all items of the user:
         count = (graph.count(user) - is_own.long()).clamp(min=1)
         wanted = (data["user"].degree[user] - 1).clamp(min=1)
         return scores * (wanted.sqrt() / count).view(-1, 1)
@@ -149,8 +149,8 @@ class NeighborScore(torch.nn.Module):
     def rows(
         self, data: HeteroData, user: Tensor, item: Tensor, other: Tensor
     ) -> Tensor:
-        r"""Returns scores of weight one as :meth:`ContentScore.rows` does, of
-        shape :obj:`[1, num_rows, 1 + num_others]`.
+        r"""Returns unweighted scores as in :meth:`ContentScore.rows`, of shape
+        :obj:`[1, num_rows, 1 + num_others]`.
         """
         scores = self._unweighted(data, user, item, other.view(1, -1))
         return scores.unsqueeze(0)
@@ -163,28 +163,28 @@ class NeighborScore(torch.nn.Module):
         neg_item: Tensor,
         is_own: Tensor,
     ) -> Tensor:
-        """Returns sums for items that are the same for all users, by a product
-        of the users' rows with a table of these items.
+        """Returns sums for items shared by all users, as a product of the
+        users' rows with a table of these items.
         """
         item = graph.among_all(neg_item)
         near, value = self.neighbor[item].t(), self.similarity[item].t()
         size, place = self.neighbor.size(0), None
         if _is_by_rows(user):
-            # Few items are neighbors of these. Only they have a row; all others
-            # share a last one of zeros.
+            # Few items are neighbors of these. Only they have a row; all
+            # others share a last row of zeros.
             listed, near = near.unique(return_inverse=True)
             rows = torch.arange(listed.numel(), device=listed.device)
             place = listed.new_full((size,), listed.numel())
             place[listed] = rows
             size = listed.numel() + 1
-        # Added, since places that are not filled name the first item:
+        # Added, since unused slots point to the first item:
         table = value.new_zeros(size, item.numel())
         table.scatter_add_(0, near, value)
         sums = graph.product(user, table, place)
         index = graph.among_all(pos_item)
         index = index if place is None else place[index]
         own = table[index] * is_own.view(-1, 1)
-        # What rounding leaves of zero may lie below it:
+        # Rounding may turn zeros negative:
         return (sums - own).clamp(min=0)
 
     def _of_own(
@@ -203,16 +203,16 @@ class NeighborScore(torch.nn.Module):
 
     @torch.no_grad()
     def neighbors(self) -> ItemNeighbors:
-        r"""Returns the neighbors of all items, with their similarities times
-        the weight.
+        r"""Returns the neighbors of all items, with their weighted
+        similarities.
         """
         weight = self.similarity * self.log_weight.exp()
         return ItemNeighbors(self.neighbor, weight)
 
 
 class _Graph:
-    """Looks up the items of users, by the indices that items have among all,
-    also in a sampled batch.
+    """Looks up the items of users by global item indices, also in a sampled
+    batch.
     """
 
     def __init__(self, data: HeteroData, num_items: int) -> None:
@@ -241,7 +241,7 @@ class _Graph:
         value: Tensor,
         exclude: Optional[Tensor] = None,
     ) -> Tensor:
-        """Returns the sum over those neighbors of an item that are a user's."""
+        """Returns the sum over those neighbors of an item that a user has."""
         index = self.among_all(item)
         near = neighbor[index]
         is_own = self.pairs.holds(user.view(-1, 1), near)
@@ -252,9 +252,9 @@ class _Graph:
     def product(
         self, user: Tensor, table: Tensor, place: Optional[Tensor]
     ) -> Tensor:
-        """Returns the sums of the rows of a table over the items of users. Item
-        i has the row place[i]; the last row is zero, for all items that have
-        none. Without places, each item has a row of its own.
+        """Returns the sums of the rows of a table over the items of users.
+        Item i has the row place[i]; the last row is zero, for all items
+        without one. Without places, each item has its own row.
         """
         if place is None:
             local = table if self.n_id is None else table[self.n_id]
@@ -273,8 +273,7 @@ class _Graph:
 
 
 def _is_by_rows(user: Tensor) -> bool:
-    """Whether to multiply the rows of some users alone. On a GPU the host would
-    wait for the number of their entries, for longer than the whole product
-    takes.
+    """Whether to multiply only the rows of some users. On a GPU, the host
+    would wait for their number of entries longer than the whole product takes.
     """
     return not user.is_cuda

@@ -6,14 +6,14 @@ from tmfun_pyg.nn.models.embedding_model import EmbeddingModel, user_rows
 
 
 class PropagationModel(EmbeddingModel):
-    r"""A model whose users are what propagation over the user-item graph makes
-    of them, so that new ones need the sums of their items alone.
+    r"""A model whose user embeddings come from propagation over the user-item
+    graph, so that new users only need the sums of their items.
     """
 
     propagation: InteractionPropagation
 
     def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
+        r"""Returns the messages that users receive from their items."""
         return self.propagation.item_sums(*self.id_embeddings(data), data)
 
     def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:

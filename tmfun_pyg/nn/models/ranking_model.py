@@ -17,8 +17,8 @@ ModelType = TypeVar("ModelType", bound="RankingModel")
 
 
 class Embeddings(NamedTuple):
-    r"""What :meth:`RankingModel.encode` returns at least. Models that have
-    more to tell return a tuple that begins with these two.
+    r"""The minimal output of :meth:`RankingModel.encode`. Models with more
+    outputs return a tuple that begins with these two.
 
     Args:
         user (torch.Tensor): The embeddings of users, of shape
@@ -33,7 +33,7 @@ class Embeddings(NamedTuple):
     def rows(
         self, user: Optional[Tensor], item: Optional[Tensor]
     ) -> "Embeddings":
-        r"""Returns some rows, all of them for :obj:`None`.
+        r"""Returns the given rows, or all of them for :obj:`None`.
 
         Args:
             user (torch.Tensor, optional): The users.
@@ -46,10 +46,10 @@ class Embeddings(NamedTuple):
 
 
 class RankingModel(torch.nn.Module):
-    r"""The base class of all models here, which rank items for users.
+    r"""The base class of all models, which rank items for users.
 
-    A model holds weights and nothing of a data set. What it reads comes with
-    each call, as a graph of :class:`~tmfun_pyg.transforms.ToRecGraph`:
+    A model holds weights, but no data. Each call takes the data as a graph of
+    :class:`~tmfun_pyg.transforms.ToRecGraph`:
 
     .. code-block:: python
 
@@ -57,10 +57,10 @@ class RankingModel(torch.nn.Module):
         user_emb, item_emb = model(data)
         loss = sum(model.loss(data, user, pos_item, neg_item).values())
 
-    A model of your own implements :meth:`encode`, the only place that computes
-    embeddings, and :meth:`loss`. One in closed form implements :meth:`fit`
-    in place of :meth:`loss`, and one without embeddings, such as a matrix of
-    items by items, :meth:`scorer` in place of :meth:`encode`.
+    Your own model implements :meth:`encode`, the only place that computes
+    embeddings, and :meth:`loss`. A closed-form model implements :meth:`fit`
+    instead of :meth:`loss`, and a model without embeddings, such as an
+    item-item matrix, implements :meth:`scorer` instead of :meth:`encode`.
 
     Args:
         num_users (int): The number of users.
@@ -70,26 +70,26 @@ class RankingModel(torch.nn.Module):
         ValueError: If a size is not positive.
     """
 
-    #: Whether the model reads features of items, and cannot do without.
+    #: Whether the model requires item features.
     needs_features: bool = False
     #: Whether the model reads feature graphs. ``tmfun fit`` and ``search``
-    #: make none for a class that does not.
+    #: build none for a class that does not.
     reads_feature_graphs: bool = True
     #: Whether the model can be trained on sampled neighborhoods.
     supports_sampling: bool = False
-    #: Whether items without a training interaction are scored by content.
+    #: Whether items without training interactions are scored by content.
     supports_cold_items: bool = False
-    #: Whether users of :class:`~tmfun_pyg.transforms.AddUsers` are known by
-    #: their items.
+    #: Whether users of :class:`~tmfun_pyg.transforms.AddUsers` are encoded
+    #: from their items.
     supports_fold_in: bool = False
-    #: Whether :class:`~tmfun_pyg.nn.ColdItems` helps with such items.
+    #: Whether :class:`~tmfun_pyg.nn.ColdItems` helps with cold items.
     estimates_cold_items: bool = False
-    #: Whether :meth:`encode` is there, and scores are inner products, with
-    #: what :meth:`scorer_of` adds to them.
+    #: Whether the model has :meth:`encode`, and scores are inner products
+    #: plus any terms that :meth:`scorer_of` adds.
     has_embeddings: bool = True
     #: The options given to :meth:`from_data`.
     options: Optional[Dict[str, Any]] = None
-    #: The fingerprint of the data set it was made for, if that is known.
+    #: The fingerprint of the data set it was made for, if known.
     fingerprint: Optional[str] = None
     #: The :obj:`k` of the feature graphs it was made for, if it reads any.
     graph_k: Optional[int] = None
@@ -105,7 +105,7 @@ class RankingModel(torch.nn.Module):
     def from_data(
         cls: "type[ModelType]", data: HeteroData, **kwargs: Any
     ) -> ModelType:
-        r"""Builds the model for a data set, of which it reads the sizes.
+        r"""Builds the model with the sizes of a data set.
 
         Args:
             data (HeteroData): The data set.
@@ -125,7 +125,7 @@ class RankingModel(torch.nn.Module):
 
     @classmethod
     def sizes_of(cls, data: HeteroData) -> Dict[str, Any]:
-        r"""Returns those arguments of the constructor that a data set gives.
+        r"""Returns the constructor arguments that a data set determines.
 
         Args:
             data (HeteroData): The data set.
@@ -136,8 +136,8 @@ class RankingModel(torch.nn.Module):
         }
 
     def in_own_precision(self, data: HeteroData) -> HeteroData:
-        r"""Returns the graph in double precision if the weights are, on a
-        shallow copy. For weights of lower precision the graph stays as
+        r"""Returns a shallow copy of the graph in double precision if the
+        weights are. For weights of lower precision, the graph stays as
         :class:`~tmfun_pyg.transforms.ToRecGraph` made it.
 
         Args:
@@ -154,24 +154,23 @@ class RankingModel(torch.nn.Module):
         self, data: HeteroData, epoch: Optional[int] = None
     ) -> HeteroData:
         r"""Returns the graph that :meth:`encode` and :meth:`loss` read, with
-        what changes from epoch to epoch. The graph as it is, unless
-        overridden.
+        the parts that change from epoch to epoch. Returns the graph unchanged
+        unless overridden.
 
-        What is random here must be drawn from a generator seeded by
-        :obj:`epoch`, so that all processes draw the same, and so does a
-        resumed run.
+        Random numbers must come from a generator seeded by :obj:`epoch`, so
+        that all processes and resumed runs sample the same.
 
         Args:
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
-            epoch (int, optional): The epoch of training that begins, none
+            epoch (int, optional): The training epoch that begins, :obj:`None`
                 outside of training. (default: :obj:`None`)
         """
         return data
 
     def fit(self, data: HeteroData) -> None:
         r"""Computes weights in closed form. Called once, before the first
-        epoch of training. Does nothing, unless overridden.
+        training epoch. Does nothing unless overridden.
 
         Args:
             data (HeteroData): A graph of
@@ -185,24 +184,24 @@ class RankingModel(torch.nn.Module):
         item: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> Tuple[Any, ...]:
-        r"""Computes embeddings, of all users and items or of the rows of a
+        r"""Computes the embeddings of all users and items, or of the rows of a
         batch.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns, or a sampled
+            data (HeteroData): The output of :meth:`prepare`, or a sampled
                 batch.
             user (torch.Tensor, optional): The users, of shape
                 :obj:`[num_rows]`, all of them if not given.
                 (default: :obj:`None`)
-            item (torch.Tensor, optional): The items, of any number, all of
-                them if not given. (default: :obj:`None`)
-            exclude (torch.Tensor, optional): An item for each user, of shape
-                :obj:`[num_rows]`, that is left out of means over the user's
-                own items. (default: :obj:`None`)
+            item (torch.Tensor, optional): Any number of items, all of them if
+                not given. (default: :obj:`None`)
+            exclude (torch.Tensor, optional): An item per user, of shape
+                :obj:`[num_rows]`, to leave out of means over the user's items.
+                (default: :obj:`None`)
 
         Returns:
             A tuple that begins with the embeddings of users and of items, as
-            :class:`Embeddings`.
+            in :class:`Embeddings`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no embeddings")
 
@@ -210,10 +209,10 @@ class RankingModel(torch.nn.Module):
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the weighted parts of the training loss, whose sum is to
-        be minimized. There are none, unless overridden.
+        be minimized. There are none unless overridden.
 
         Args:
-            data (HeteroData): What :meth:`prepare` returns, or a sampled
+            data (HeteroData): The output of :meth:`prepare`, or a sampled
                 batch.
             user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
             pos_item (torch.Tensor): An item each of them interacted with, of
@@ -221,30 +220,30 @@ class RankingModel(torch.nn.Module):
             neg_item (torch.Tensor): Items they did not interact with, of
                 shape :obj:`[batch_size, num_negatives]`. In a sampled batch
                 of a model with :obj:`softmax_negatives`, only the first
-                interactions have some, and there are fewer rows.
+                interactions have negatives, so there are fewer rows.
         """
         return {}
 
     def forward(self, data: HeteroData) -> Tuple[Tensor, Tensor]:
         r"""Returns the embeddings of all users, of shape
         :obj:`[num_users, channels]`, and of all items, of shape
-        :obj:`[num_items, channels]`, whose inner product ranks items, together
-        with what :meth:`scorer_of` adds to it.
+        :obj:`[num_items, channels]`. Their inner products, plus any terms that
+        :meth:`scorer_of` adds, rank the items.
 
         Args:
             data (HeteroData): A graph of
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
 
         Raises:
-            ValueError: If the graph is not of the model's sizes, or not what
-                the model reads.
+            ValueError: If the graph does not have the model's sizes, or the
+                model cannot read it.
         """
         user_emb, item_emb, *_ = self.encode(self.prepare(data))
         return user_emb, item_emb
 
     def scorer(self, data: HeteroData) -> Scorer:
-        r"""Returns what scores all items for some users, in evaluation mode.
-        To be overridden by models without embeddings.
+        r"""Returns a scorer of all items for given users, in evaluation mode.
+        Models without embeddings override it.
 
         Args:
             data (HeteroData): A graph of
@@ -257,8 +256,8 @@ class RankingModel(torch.nn.Module):
     def scorer_of(
         self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
     ) -> EmbeddingScorer:
-        r"""Returns what scores items by embeddings. To be overridden where
-        there is more to a score than their inner product.
+        r"""Returns a scorer of items by embeddings. Override it if a score is
+        more than their inner product.
 
         Args:
             user_emb (torch.Tensor): The embeddings of all users.
@@ -269,8 +268,9 @@ class RankingModel(torch.nn.Module):
         return EmbeddingScorer(user_emb, item_emb)
 
     def fold_in_state(self, data: HeteroData) -> Any:
-        r"""Returns what :meth:`encode_new_users` reads beside the users, made
-        once for all of them. The graph as it is, unless overridden.
+        r"""Returns the state that :meth:`encode_new_users` reads besides the
+        users, computed once for all of them. Returns the graph unchanged
+        unless overridden.
 
         Args:
             data (HeteroData): A graph of
@@ -279,14 +279,14 @@ class RankingModel(torch.nn.Module):
         return data
 
     def encode_new_users(self, state: Any, data: HeteroData) -> Tensor:
-        r"""Returns the embeddings of users whom
+        r"""Returns the embeddings of users that
         :class:`~tmfun_pyg.transforms.AddUsers` adds to a graph, in evaluation
-        mode. Encodes the whole graph with them; to be overridden, together
-        with :meth:`fold_in_state`, where their items suffice.
+        mode. Encodes the whole graph with them; override it together with
+        :meth:`fold_in_state` if their items suffice.
 
         Args:
-            state (Any): What :meth:`fold_in_state` returns for the graph.
-            data (HeteroData): These users alone.
+            state (Any): The output of :meth:`fold_in_state` for the graph.
+            data (HeteroData): The graph of these users alone.
         """
         added = data["user"].added
         pairs = plain_edges(data["user", "interacts", "item"].edge_index)
@@ -295,18 +295,18 @@ class RankingModel(torch.nn.Module):
         return self.encode(graph, row, row[:0])[0]
 
     def check_data(self, data: HeteroData) -> None:
-        r"""Checks that a graph is one that the model can read. To be called
-        by :meth:`encode`.
+        r"""Checks that the model can read a graph. :meth:`encode` must call
+        it.
 
         Args:
             data (HeteroData): The graph.
 
         Raises:
-            ValueError: If the graph is not of the model's sizes or was not
-                made by :class:`~tmfun_pyg.transforms.ToRecGraph`, if it is of
-                another data set than the model was made for, if it lacks
-                the features that the model needs, or if it is a sample and
-                the model cannot read one.
+            ValueError: If the graph does not have the model's sizes or was not
+                made by :class:`~tmfun_pyg.transforms.ToRecGraph`, if it is
+                from a different data set than the model was made for, if it
+                lacks the features that the model needs, or if it is a sample
+                and the model cannot read one.
         """
         name = type(self).__name__
         if not is_rec_graph(data):

@@ -8,17 +8,16 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.edges import plain_edges
 
-# How many interactions, and negative items for each, the weights are fitted
-# to:
+# The number of interactions, and of negative items for each, to fit to:
 NUM_FITTED, NUM_NEGATIVES = 2**14, 64
-LEAST = 0.1  # A weight from which training can still raise it.
-# A weight that is nearer to that is at the bound; a step that gains less is
-# the last one: scores that tell all apart have no best weight.
+LEAST = 0.1  # Training can still raise a weight that starts here.
+# A weight closer to LEAST than NEAR is at the bound. A step that gains less
+# than ENOUGH is the last one: perfectly separating scores have no best weight.
 NEAR, ENOUGH = 1e-3, 1e-6
 MAX_STEPS, MAX_HALVES = 50, 20
 
-# Takes the graph, users, an item of each, and items to compare with; returns
-# scores of weight one, of shape [num_weights, num_rows, 1 + num_negatives].
+# Takes the graph, users, an item per user, and items to compare with; returns
+# unweighted scores of shape [num_weights, num_rows, 1 + num_negatives].
 Scores = Callable[[HeteroData, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -28,16 +27,16 @@ def fit_weights(
     scores: Sequence[Scores],
     log_weights: Sequence[torch.nn.Parameter],
 ) -> None:
-    r"""Brings weights to where scores explain the interactions best, by a
-    softmax over an interaction and 64 items drawn at random, at least to 0.1.
+    r"""Sets weights such that scores explain the interactions best, in a
+    softmax over an interaction and 64 random items, but to at least 0.1.
     Training would not find them: IDs learn faster.
 
     Args:
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
         scores (List[callable]): The scores.
-        log_weights (List[torch.nn.Parameter]): The logarithms of the weights
-            of each.
+        log_weights (List[torch.nn.Parameter]): The logarithms of their
+            weights.
     """
     user, item = plain_edges(data["user", "interacts", "item"].edge_index)
     generator = torch.Generator().manual_seed(0)
@@ -55,11 +54,10 @@ def fit_weights(
 
 
 def softmax_loss(weight: Tensor, parts: Tensor) -> Tensor:
-    r"""Returns the mean of the negative logarithms of a softmax in its first
-    column.
+    r"""Returns the mean negative log-softmax of the first column.
 
     Args:
-        weight (torch.Tensor): The weights of scores, of shape
+        weight (torch.Tensor): The weights of the scores, of shape
             :obj:`[num_scores]`.
         parts (torch.Tensor): The scores, of shape
             :obj:`[num_scores, num_rows, 1 + num_others]`.
@@ -69,8 +67,8 @@ def softmax_loss(weight: Tensor, parts: Tensor) -> Tensor:
 
 
 def fit_softmax(parts: Tensor) -> Tensor:
-    r"""Returns the weights of least :func:`softmax_loss`, at least 0.1 each.
-    The loss is convex in them: Newton's method, within the bound.
+    r"""Returns the weights that minimize :func:`softmax_loss`, at least 0.1
+    each. The loss is convex in them, so it uses Newton's method within bounds.
 
     Args:
         parts (torch.Tensor): The scores, in double precision.
@@ -83,10 +81,10 @@ def fit_softmax(parts: Tensor) -> Tensor:
         grad = (mean - parts[:, :, 0]).mean(dim=1)
         square = torch.einsum("mbn,kbn,bn->mk", parts, parts, share)
         hessian = (square - mean @ mean.t()) / parts.size(1)
-        # Those at the bound that would fall below it stay there:
+        # Weights at the bound that would fall below it stay there:
         free = ((weight > LEAST + NEAR) | (grad < 0)).to(parts)
         hessian = hessian * free * free.view(-1, 1)
-        # Scores that are the same are weighted alike:
+        # Identical scores get the same weight:
         inverse = torch.linalg.pinv(hessian, hermitian=True, rtol=1e-9)
         step = inverse @ (grad * free)
         for _ in range(MAX_HALVES):

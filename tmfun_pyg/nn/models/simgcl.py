@@ -21,8 +21,8 @@ class SimGCL(EmbeddingModel):
     r"""SimGCL from the `"Are Graph Augmentations Necessary? Simple Graph
     Contrastive Learning for Recommendation"
     <https://arxiv.org/abs/2112.08679>`_ paper (Section 3): LightGCN without
-    its layer 0, and contrast between two views of it in which noise of length
-    :math:`\epsilon` is added to each layer. With ID embeddings
+    its layer 0, and a contrast between two views of it with noise of length
+    :math:`\epsilon` added to each layer. With ID embeddings
     :math:`\mathbf{E}` and the normalized user-item graph :math:`\mathbf{A}`:
 
     .. math::
@@ -43,11 +43,11 @@ class SimGCL(EmbeddingModel):
     \lambda \cdot \textrm{InfoNCE}(\mathbf{X}^{\prime},
     \mathbf{X}^{\prime\prime}) + \lambda_r L_2`, with the contrast between
     different users and between different positive items of a batch, or of its
-    first 1,024 interactions. Our reading are the mean over
-    nodes in the contrast, and the L2 term on rows of :math:`\mathbf{E}`.
+    first 1,024 interactions. The mean over nodes in the contrast and the L2
+    term on rows of :math:`\mathbf{E}` are our reading.
 
     The noise is a constant. A view is therefore :math:`\mathbf{X}` plus a
-    constant, and the backward pass that of LightGCN, once for all views.
+    constant, and the backward pass is that of LightGCN, once for all views.
 
     Args:
         num_users (int): The number of users.
@@ -59,17 +59,17 @@ class SimGCL(EmbeddingModel):
         eps (float, optional): The length :math:`\epsilon` of the noise, which
             is zero in evaluation mode. (default: :obj:`0.1`)
         contrastive_weight (float, optional): The weight :math:`\lambda` of
-            the contrastive loss. The paper searches larger ones; where
-            embeddings are as short as they begin here, such weights leave
-            nothing of the BPR loss. (default: :obj:`0.01`)
+            the contrastive loss. The paper searches larger ones, but with
+            initial embeddings as short as here, these drown out the BPR loss.
+            (default: :obj:`0.01`)
         temperature (float, optional): The temperature of the contrastive
             loss. (default: :obj:`0.2`)
         reg_weight (float, optional): The weight :math:`\lambda_r` of the L2
             term on the embeddings of a batch. (default: :obj:`1e-4`)
         softmax_negatives (int or str, optional): See
             :class:`~tmfun_pyg.nn.EmbeddingModel`. (default: :obj:`0`)
-        sparse (bool, optional): If set to :obj:`True`, training on sampled
-            neighborhoods makes sparse gradients of the ID embeddings.
+        sparse (bool, optional): If set to :obj:`True`, gradients of the ID
+            embeddings are sparse in training on sampled neighborhoods.
             (default: :obj:`False`)
 
     Raises:
@@ -108,7 +108,7 @@ class SimGCL(EmbeddingModel):
         self.eps = eps
         self.contrastive_weight = contrastive_weight
         self.temperature = temperature
-        # The mean of layers 1 to L is that of layers 0 to L - 1, of A E:
+        # The mean of layers 1 to L is that of layers 0 to L - 1 on A E:
         self.propagation = InteractionPropagation(num_layers - 1)
         self.reset_parameters()
 
@@ -125,7 +125,7 @@ class SimGCL(EmbeddingModel):
         return Embeddings(*emb).rows(user, item)
 
     def fold_in_state(self, data: HeteroData) -> Tensor:
-        r"""Returns what users have from their items."""
+        r"""Returns the messages that users receive from their items."""
         return self.propagation(*self.id_embeddings(data), data)[1]
 
     def encode_new_users(self, state: Tensor, data: HeteroData) -> Tensor:
@@ -134,7 +134,7 @@ class SimGCL(EmbeddingModel):
 
     @torch.no_grad()
     def _view(self, data: HeteroData) -> Pair:
-        """Returns what :meth:`encode` does, with noise in each layer."""
+        """Computes the embeddings with noise in each layer."""
         user, item = self.id_embeddings(data)
         layers: List[Pair] = []
         for _ in range(self.num_layers):

@@ -8,7 +8,7 @@ from tmfun_pyg.utils.schema import similar_source
 
 
 class Similar(NamedTuple):
-    r"""A feature graph, as layers take it.
+    r"""A feature graph, in the form that layers take.
 
     Args:
         edge_index (EdgeIndex): From similar items to items, sorted by column.

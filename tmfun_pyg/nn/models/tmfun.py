@@ -27,13 +27,13 @@ from tmfun_pyg.utils.user_items import UserItems
 
 # How many users are fused at once on the CPU when gradients are disabled:
 BLOCK = 2**16
-# Nats a user, below which the neighbor score begins with the least weight:
+# With a smaller gain, in nats per user, the neighbor score starts at LEAST:
 LEAST_GAIN = 0.04
 
 
 class _Branches(NamedTuple):
-    """What is computed for all nodes at once, ahead of the fusion: ID
-    embeddings, the collaborative branch, and the sources of the fusion.
+    """The inputs of the fusion, computed for all nodes at once: ID
+    embeddings, the collaborative branch, and the sources.
     """
 
     id_emb: Pair
@@ -42,8 +42,8 @@ class _Branches(NamedTuple):
 
 
 class _FoldInState(NamedTuple):
-    """What users have from their items: sums of layers, the sources of the
-    fusion, and the factors of the content score.
+    """Item representations that new users are computed from: sums of layers,
+    the sources of the fusion, and the factors of the content score.
     """
 
     sums: Tensor
@@ -251,13 +251,13 @@ class TMFUN(MultimodalModel):
 
     def fit(self, data: HeteroData) -> None:
         r"""Fits the content score and the neighbor score to features and
-        interactions, and their weights to explain the interactions best
-        without the embeddings. If adding the neighbor score to popularity
-        improves the mean log-likelihood of users' held-out choices by less
-        than 0.04 nats (see
+        interactions, and their weights such that they explain the
+        interactions best without the embeddings. If adding the neighbor score
+        to popularity improves the mean log-likelihood of users' held-out
+        choices by less than 0.04 nats (see
         :func:`~tmfun_pyg.nn.models.neighbor_gain.neighbor_gain`), its weight
-        starts at 0.1. Adds what :obj:`svd_start` asks for to the embeddings.
-        Whatever was fitted or loaded before is left as it is.
+        starts at 0.1. Adds singular vectors to the embeddings according to
+        :obj:`svd_start`. Anything already fitted or loaded is left unchanged.
         """
         super().fit(data)
         if self.is_fitted:
@@ -281,14 +281,14 @@ class TMFUN(MultimodalModel):
     def prepare(
         self, data: HeteroData, epoch: Optional[int] = None
     ) -> HeteroData:
-        r"""Writes what the content score reads."""
+        r"""Precomputes the inputs of the content score."""
         self.check_data(data)
         if self.content_score is None:
             return data
         return self.content_score.prepare(data)
 
     def id_embeddings(self, data: HeteroData) -> Pair:
-        r"""Returns the ID embeddings of a graph, of zero for cold items."""
+        r"""Returns the ID embeddings of a graph, zero for cold items."""
         user_id, item_id = super().id_embeddings(data)
         return user_id, _without_cold(item_id, data, "item")
 
@@ -300,7 +300,7 @@ class TMFUN(MultimodalModel):
         exclude: Optional[Tensor] = None,
     ) -> TMFUNEncoding:
         r"""Computes the representations of all users and items, or of the
-        rows of a batch: propagation is for all, fusion for these alone.
+        rows of a batch: propagation covers all nodes, fusion only these rows.
         """
         branches = self._branches(data)
         every = branches.collaborative[0]
@@ -316,9 +316,8 @@ class TMFUN(MultimodalModel):
     def _encode_in_blocks(
         self, data: HeteroData, branches: _Branches, item: Optional[Tensor]
     ) -> TMFUNEncoding:
-        """Computes the representations of all users a block at a time: the
-        fusion of all of them at once would take several times the memory of
-        its result.
+        """Computes the representations of all users block by block: fusing
+        all of them at once would take several times the memory of the result.
         """
         every = torch.arange(branches.collaborative[0].size(0))
         out = self._encode(data, branches, every[:0], item)
@@ -373,7 +372,7 @@ class TMFUN(MultimodalModel):
         item: Optional[Tensor],
         exclude: Optional[Tensor],
     ) -> TMFUNEncoding:
-        """Computes what :meth:`encode` returns without the columns of the
+        """Computes the output of :meth:`encode` without the columns of the
         content score.
         """
         id_emb, (user_emb, item_emb), sources = branches
@@ -405,7 +404,9 @@ class TMFUN(MultimodalModel):
         )
 
     def fold_in_state(self, data: HeteroData) -> _FoldInState:
-        r"""Returns what users have from their items."""
+        r"""Returns the item representations that new users are computed
+        from.
+        """
         id_emb = self.id_embeddings(data)
         score = self.content_score
         return _FoldInState(
@@ -432,7 +433,7 @@ class TMFUN(MultimodalModel):
     def scorer_of(
         self, user_emb: Tensor, item_emb: Tensor, data: HeteroData
     ) -> EmbeddingScorer:
-        r"""Returns what adds the neighbor score to inner products."""
+        r"""Returns a scorer that adds the neighbor score to inner products."""
         if self.neighbor_score is None:
             return super().scorer_of(user_emb, item_emb, data)
         edge_index = data["user", "interacts", "item"].edge_index
@@ -452,8 +453,8 @@ class TMFUN(MultimodalModel):
         self, data: HeteroData, user: Tensor, pos_item: Tensor, neg_item: Tensor
     ) -> Dict[str, Tensor]:
         r"""Computes the ranking loss, the contrasts and the L2 term."""
-        # Contrast is between all nodes of a batch, of every process: each
-        # process forms the whole of it, and the average of their gradients is
+        # The contrasts are over the nodes of a batch of all processes. Each
+        # process computes them in full, and the average of their gradients is
         # that of a single process.
         own, all_user, all_pos, neg = slice(None), user, pos_item, neg_item
         if not is_sampled_batch(data):
@@ -463,8 +464,8 @@ class TMFUN(MultimodalModel):
         if self.softmax_negatives:
             neg = neg.flatten()[: self.softmax_negatives].view(1, -1)
         # Computed first, so that it comes last in the backward pass: its
-        # gradient is as large as all embeddings, and by then nothing is held
-        # for the rows of the batch.
+        # gradient is as large as all embeddings, and by then the activations
+        # of the batch have been freed.
         reg = self.l2_loss(*self.id_rows(data, user, pos_item, neg_item))
         out = self._fuse(
             data,
@@ -498,10 +499,9 @@ class TMFUN(MultimodalModel):
         pos_item: Tensor,
         neg_item: Tensor,
     ) -> Optional[Tensor]:
-        """Returns the content scores of a batch, and the neighbor scores of
+        """Returns the content scores of a batch, plus the neighbor scores of
         every other row of the batch of all processes. The rest is scored
-        without these, so that the embeddings learn what they can say by
-        themselves.
+        without them, so that the embeddings learn what they can on their own.
         """
         scores = None
         if self.content_score is not None:
@@ -522,10 +522,10 @@ class TMFUN(MultimodalModel):
 
     @torch.no_grad()
     def modality_weights(self, data: HeteroData) -> Pair:
-        r"""Returns the weight of each modality in the early step of each user
-        and of each item, of shape :obj:`[num_users, num_modalities]` and
-        :obj:`[num_items, num_modalities]`. Nodes without
-        any modality have weights of zero.
+        r"""Returns the weights of the modalities in the early step for users
+        and for items, of shape :obj:`[num_users, num_modalities]` and
+        :obj:`[num_items, num_modalities]`. Nodes without any modality have
+        weights of zero.
         """
         return self.encode(self.prepare(data)).weight
 
@@ -538,6 +538,6 @@ def _without_cold(item_id: Tensor, data: HeteroData, node_type: str) -> Tensor:
 
 
 def _were_scores_loaded(model: TMFUN, _: Any) -> None:
-    """Weights that are loaded need not hold those of the direct scores."""
+    """Loaded weights need not include those of the direct scores."""
     parts = [model.content_score, model.neighbor_score]
     model.is_fitted = all(part.is_fitted for part in parts if part is not None)

@@ -6,12 +6,12 @@ Pair = Tuple[Tensor, Tensor]
 
 
 class TMFUNEncoding(NamedTuple):
-    r"""What :meth:`tmfun_pyg.nn.TMFUN.encode` returns. Pairs are of users and
+    r"""The output of :meth:`tmfun_pyg.nn.TMFUN.encode`. Pairs hold users and
     items.
 
     Args:
-        user (torch.Tensor): The embeddings of the users asked for.
-        item (torch.Tensor): The embeddings of the items asked for.
+        user (torch.Tensor): The embeddings of the requested users.
+        item (torch.Tensor): The embeddings of the requested items.
         collaborative ((torch.Tensor, torch.Tensor)): Their part from
             interactions alone, :math:`\mathbf{X}^c`.
         content ((torch.Tensor, torch.Tensor)): Their part from content,

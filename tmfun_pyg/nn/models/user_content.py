@@ -22,8 +22,8 @@ def user_content(
     exclude: Optional[Tensor] = None,
     means: Optional[Sequence[Tensor]] = None,
 ) -> Tuple[List[Tensor], Tensor]:
-    r"""Returns the means over those of a user's items that have content, zero
-    if none has, and whether there are any.
+    r"""Returns the means over a user's items that have content, zero if there
+    are none, and whether there are any.
 
     With :obj:`exclude`, the mean :math:`\bar{\mathbf{x}}` over :math:`n` items
     becomes that over the others, :math:`(n \bar{\mathbf{x}} - \mathbf{x}_i) /
@@ -34,21 +34,20 @@ def user_content(
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
         sources (List[torch.Tensor]): Representations of the items, of shape
             :obj:`[num_items, channels]`, in the order of the columns of
-            :obj:`data['item'].mask`, which say what items have content.
+            :obj:`data['item'].mask`, which say which items have content.
         user (torch.Tensor, optional): The users, of shape :obj:`[num_rows]`,
             all of them if not given. (default: :obj:`None`)
-        exclude (torch.Tensor, optional): An item for each user that is left
-            out if it is one of the user's, of shape :obj:`[num_rows]`.
-            (default: :obj:`None`)
-        means (List[torch.Tensor], optional): The means of all users, where
-            they are known. (default: :obj:`None`)
+        exclude (torch.Tensor, optional): An item per user to leave out if the
+            user has it, of shape :obj:`[num_rows]`. (default: :obj:`None`)
+        means (List[torch.Tensor], optional): The means of all users, if
+            already known. (default: :obj:`None`)
 
     Raises:
         ValueError: If :obj:`exclude` is given without :obj:`user`.
 
     Returns:
         The means, one for each source, and a mask with a column for each
-        source, as :obj:`data['user'].mask`.
+        source, like :obj:`data['user'].mask`.
     """
     mask = data["user"].mask
     if user is None:
@@ -65,10 +64,10 @@ def user_content(
     if exclude is None:
         return means, mask
     share = _share_of(data, user, exclude)
-    # A share of 1 leaves nothing, one of 1/2 leaves another item:
+    # A share of 1 leaves nothing, 1/2 leaves one other item:
     is_left = share < 0.75
     mask = mask & is_left
-    # (mean - share * x) / (1 - share), zero where nothing is left:
+    # (mean - share * x) / (1 - share), zero if nothing is left:
     scale = mask / (1 - share).where(is_left, 1.0)
     columns = scale.unbind(dim=1), (scale * share).unbind(dim=1)
     means = [
@@ -86,11 +85,11 @@ def user_content(
 def _means(
     data: HeteroData, sources: Sequence[Tensor], user: Optional[Tensor] = None
 ) -> List[Tensor]:
-    """Returns the means of all users, or the rows of some of them."""
+    """Returns the means of all users, or of some of them."""
     scale = data["user"].scale
     if user is not None:
         scale = F.embedding(user, scale)
-    # Matrices of a column each:
+    # Single-column matrices:
     columns = (
         x[:, : len(sources)].t().unsqueeze(2).contiguous()
         for x in (item_weight(data), scale)
@@ -109,9 +108,9 @@ def _means(
 def _means_of_rows(
     data: HeteroData, sources: Sequence[Tensor], user: Tensor
 ) -> List[Tensor]:
-    """Returns the means of some users, by their rows alone."""
+    """Returns the means of some users, from their rows alone."""
     store = data["user", "interacts", "item"]
-    # Where nothing is missing, all columns are the same:
+    # If nothing is missing, all columns are the same:
     columns = slice(1 if data.is_complete else len(sources))
     (ptr, index), _ = store.edge_index.get_csr()
     row, entry = entries_of(ptr, user)
@@ -134,17 +133,17 @@ def _means_of_rows(
 
 
 def _has_few_entries(data: HeteroData, user: Tensor) -> bool:
-    """Whether the rows of some users are faster on their own than as part of
-    the product with all.
+    """Whether computing only the rows of some users is faster than the whole
+    product.
 
-    On a GPU they never are: the host would have to wait for the device, for
-    longer than the whole product takes.
+    On a GPU it never is: the host would wait for the device longer than the
+    whole product takes.
     """
     if user.is_cuda:
         return False
     (ptr, index), _ = data["user", "interacts", "item"].edge_index.get_csr()
     count = ptr.index_select(0, user + 1) - ptr.index_select(0, user)
-    # The product with all weighs all items, too:
+    # The whole product also weights all items:
     return 2 * int(count.sum()) < index.numel() + data["item"].num_nodes
 
 

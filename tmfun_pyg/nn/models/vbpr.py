@@ -15,17 +15,17 @@ class VBPR(MultimodalModel):
     r"""Matrix factorization with content from the `"VBPR: Visual Bayesian
     Personalized Ranking from Implicit Feedback"
     <https://arxiv.org/abs/1510.01784>`_ paper (Eq. 4, without the terms that
-    rank no item above another):
+    do not affect the ranking):
 
     .. math::
         \hat{x}_{ui} = \boldsymbol{\gamma}_u^{\top} \boldsymbol{\gamma}_i +
         \boldsymbol{\theta}_u^{\top} \mathbf{E} \mathbf{f}_i + \beta_i +
         \boldsymbol{\beta}^{\prime \top} \mathbf{f}_i
 
-    In our reading, :math:`\mathbf{f}_i` holds the features of all modalities
-    one after the other, brought to zero mean and unit variance item by item as
-    in all models here, and zeros for a modality that the item lacks. The score
-    is the inner product of
+    In our reading, :math:`\mathbf{f}_i` concatenates the features of all
+    modalities, standardized to zero mean and unit variance item by item, as in
+    all models here, with zeros for a missing modality. The score is the inner
+    product of
 
     .. math::
         \left( \boldsymbol{\gamma}_u, \ \boldsymbol{\theta}_u, \ 1 \right)
@@ -35,8 +35,8 @@ class VBPR(MultimodalModel):
 
     The loss is BPR with an L2 term on :math:`\boldsymbol{\gamma}_u`,
     :math:`\boldsymbol{\theta}_u`, :math:`\boldsymbol{\gamma}_i` and
-    :math:`\beta_i` of a batch; that :math:`\mathbf{E}` and
-    :math:`\boldsymbol{\beta}^{\prime}` are left out of it is our reading.
+    :math:`\beta_i` of a batch; leaving out :math:`\mathbf{E}` and
+    :math:`\boldsymbol{\beta}^{\prime}` is our reading.
 
     Args:
         num_users (int): The number of users.
