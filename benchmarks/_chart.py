@@ -8,13 +8,13 @@ from _report import Row
 
 from tmfun_pyg.utils.files import atomic_write
 
-# Text stays text, and the same rows make the same file:
+# Keeps text as text, and makes the file deterministic:
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "tmfun"}
 
 
 def draw(path: Path, rows: List[Row], reference: str) -> None:
     """Draws Recall@20 and NDCG@20 on test as bars, with the standard deviation
-    over the seeds where there are several.
+    over the seeds if there are several.
     """
     try:
         from matplotlib import rc_context

@@ -1,4 +1,4 @@
-"""What it costs and brings to keep a share of each list for cold items."""
+"""The cost and benefit of reserving a share of each list for cold items."""
 
 from pathlib import Path
 from typing import Any, Dict, List
@@ -27,7 +27,7 @@ BASE = "ContentKNN"
 
 
 def save_scorer(path: Path, scorer: EmbeddingScorer) -> None:
-    """Writes what shares are tried with, without another training."""
+    """Writes a scorer to evaluate shares without retraining."""
     emb = {"user": scorer.user_emb, "item": scorer.item_emb}
     arrays = {name: x.cpu().numpy() for name, x in emb.items()}
     if isinstance(scorer, NeighborScorer):
@@ -37,7 +37,7 @@ def save_scorer(path: Path, scorer: EmbeddingScorer) -> None:
 
 
 def read_scorer(path: Path) -> EmbeddingScorer:
-    """Reads what `save_scorer` has written."""
+    """Reads a file of `save_scorer`."""
     with np.load(path, allow_pickle=False) as arrays:
         emb = (torch.from_numpy(arrays[name]) for name in ("user", "item"))
         scorer = EmbeddingScorer(*emb)
@@ -50,8 +50,8 @@ def read_scorer(path: Path) -> EmbeddingScorer:
 def compare_shares(
     out: Path, data: HeteroData, shares: List[float]
 ) -> List[Dict[str, Any]]:
-    """Returns a row for each model that scores cold items and each share, of
-    means over the seeds.
+    """Returns a row of means over the seeds for each share and each model that
+    scores cold items.
     """
     rows: List[Dict[str, Any]] = []
     for model in MODELS:
@@ -69,7 +69,7 @@ def compare_shares(
         for share, row in zip(shares, values.tolist(), strict=True):
             found = dict(zip(COLUMNS, row, strict=True))
             rows.append({"model": model, "share": share, **found})
-    for row in rows:  # What is wanted is relative to others.
+    for row in rows:  # The figures of interest are ratios.
         for title, column, of in (
             ("warm, of that at 0", COLUMNS[0], (row["model"], 0.0)),
             (f"cold, of {BASE}'s", COLUMNS[1], (BASE, row["share"])),
@@ -93,7 +93,7 @@ def share_table(rows: List[Dict[str, Any]]) -> List[str]:
 def _curve(
     path: Path, data: HeteroData, shares: List[float]
 ) -> List[List[float]]:
-    """Returns what COLUMNS name, for each share."""
+    """Returns the values of COLUMNS for each share."""
     scorer = read_scorer(path)
     store, is_cold = data["user", "interacts", "item"], data["item"].is_cold
     user = data["user"].degree.nonzero().view(-1)
@@ -131,8 +131,8 @@ def _lists(
 
 
 def _recall(lists: Tensor, pairs: Tensor) -> float:
-    """Returns the mean share of the items of users that is in their lists, of
-    users who have any list.
+    """Returns the mean share of users' items that are in their lists, over
+    users who have a list.
     """
     user, item = pairs[:, lists[pairs[0], 0] >= 0]
     is_found = (lists[user] == item.view(-1, 1)).any(dim=1)

@@ -1,4 +1,4 @@
-"""Commit, versions and hardware, which belong to every figure."""
+"""Commit, versions and hardware, recorded with every result."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ import tmfun_pyg
 
 @cache
 def find_commit() -> str:
-    """Returns the commit of this process: that of its first call."""
+    """Returns the commit at the first call in this process."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
     git += ["--dirty", "--abbrev=40", "--exclude=*"]
     try:

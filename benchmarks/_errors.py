@@ -1,4 +1,4 @@
-"""Errors for people, in one line."""
+"""One-line errors for users."""
 
 import sys
 from pathlib import Path
@@ -11,8 +11,8 @@ OWN = (Path(__file__).parent, Path(tmfun_pyg.__file__).parent)
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Runs a script, and ends it with one line if a check of ours refuses
-    something. Errors that others raise keep their traceback.
+    """Runs a script, and ends it with one line if one of our checks fails.
+    Errors from other code keep their traceback.
     """
     try:
         main()

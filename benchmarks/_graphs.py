@@ -1,4 +1,4 @@
-"""The graphs that time and memory are measured on."""
+"""The graphs for benchmarks of time and memory."""
 
 from typing import Optional, Tuple
 
@@ -32,8 +32,8 @@ def load_graph(name: str, root: Optional[str]) -> HeteroData:
 
 
 def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
-    """Draws users of three or more interactions, items of unequal
-    popularity, and similar items that lie as far apart as can be.
+    """Samples users with three or more interactions, and items of unequal
+    popularity.
     """
     user = torch.rand(num_edges).pow(1.5).mul(num_users).long()
     user[: 3 * num_users] = torch.arange(num_users).repeat(3)[:num_edges]
@@ -54,7 +54,7 @@ def generate(num_users: int, num_items: int, num_edges: int) -> HeteroData:
 
 
 def connect_similar(data: HeteroData) -> None:
-    """Draws ten neighbors of each item, each once, of those that have
+    """Samples ten distinct neighbors of each item among those with
     interactions.
     """
     num_items = data["item"].num_nodes
@@ -72,9 +72,9 @@ def connect_similar(data: HeteroData) -> None:
 def all_nodes(
     data: HeteroData, device: torch.device
 ) -> Tuple[EdgeIndex, Tensor, Tensor]:
-    """Returns the normalized graph of users, then items, as PyG and most
-    published code have it: edges in order of their sources, their weights,
-    and the same as a COO tensor.
+    """Returns the normalized graph of users, then items, as in PyG and most
+    published code: edges sorted by source, their weights, and the same as a
+    COO tensor.
     """
     user, item = data["user", "interacts", "item"].edge_index.as_tensor()
     num_users = data["user"].num_nodes

@@ -20,8 +20,8 @@ class Bench:
 
     Args:
         device: The device, "cpu" or "cuda".
-        repeats: How many times a function is run, after a run to warm up. The
-            shortest time counts. With 1, there is no other run.
+        repeats: The number of runs of a function, after a warm-up run. The
+            shortest time counts. With 1, there is no warm-up.
     """
 
     def __init__(self, device: str, repeats: int) -> None:
@@ -31,20 +31,20 @@ class Bench:
 
     @cached_property
     def flop_rate(self) -> float:
-        """Operations a second in a large dense product."""
+        """Operations per second in a large dense product."""
         side = 4096 if self.device.type == "cuda" else 2048
         x = torch.randn(side, side, device=self.device)
         return 2 * side**3 / self.time(lambda: x @ x)
 
     @cached_property
     def byte_rate(self) -> float:
-        """Bytes a second, read and written, in a large copy."""
+        """Bytes per second, read and written, in a large copy."""
         x = torch.randn(2**26, device=self.device)
         y = torch.empty_like(x)
         return 2 * FLOAT * x.numel() / self.time(lambda: y.copy_(x))
 
     def bound(self, num_bytes: float = 0, flops: float = 0) -> float:
-        """Returns the least time for some work."""
+        """Returns the minimum time for some work."""
         return num_bytes / self.byte_rate + flops / self.flop_rate
 
     def time(
@@ -78,7 +78,7 @@ class Bench:
         bound: Optional[float] = None,
         repeats: Optional[int] = None,
     ) -> None:
-        """Measures time and peak memory above the start."""
+        """Measures time and peak memory relative to the start."""
         before = reset_peak(self.device.type)
         seconds = self.time(function, repeats)
         memory = max(peak(self.device.type) - before, 0)
@@ -89,7 +89,7 @@ class Bench:
         print(f"| {' | '.join(cells)} |", flush=True)
 
     def describe(self) -> str:
-        """Returns what the figures depend on."""
+        """Returns the conditions that the figures depend on."""
         name = "CPU"
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
@@ -101,21 +101,21 @@ class Bench:
 
 
 def reset_peak(device: str) -> float:
-    """Lets the peak begin anew, and returns the memory in use, in MiB."""
+    """Resets the peak, and returns the memory in use, in MiB."""
     gc.collect()
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
-    # What the allocator holds back would hide what is asked for next.
+    # Memory cached by the allocator would hide the next allocations.
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # Linux: the peak is what is in use now.
+        file.write("5")  # Linux: resets the peak to the memory in use.
     return _status("VmRSS")
 
 
 def peak(device: str) -> float:
-    """Returns the largest memory in use since the last reset, in MiB."""
+    """Returns the peak memory since the last reset, in MiB."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return _status("VmHWM")
@@ -128,7 +128,7 @@ def _status(name: str) -> float:
 
 
 def flops_of(function: Callable[[], Any]) -> int:
-    """Counts the operations in products of dense matrices."""
+    """Counts the operations in dense matrix products."""
     counter = FlopCounterMode(display=False)
     with counter:
         function()

@@ -1,4 +1,4 @@
-"""What comparisons of models have in common: options, models and data."""
+"""Shared by all comparisons of models: options, models and data."""
 
 import argparse
 import inspect
@@ -20,9 +20,9 @@ from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.training.search_spaces import SPACES as ALL
 from tmfun_pyg.transforms import FeatureGraph
 
-# Nothing is chosen or learned here. The first has random embeddings.
+# Models with nothing to choose or learn. The first has random embeddings.
 PLAIN = ["Random", "MostPopular", "ContentKNN"]
-# Scores of content added to a method without, as the space says it for all:
+# Adds content scores to a method without them, with one space for all:
 CONTENT = "+content"
 SPACES = {
     **{name: space for name, space in ALL.items() if name != "WithContent"},
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser, models: List[str]) -> None:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Returns what reads whole numbers from the least one on."""
+    """Returns a parser of integers that are not below a minimum."""
 
     def read(text: str) -> int:
         if re.fullmatch(r"-?\d+", text) is None or int(text) < least:
@@ -81,7 +81,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def fixed_option(text: str) -> Tuple[str, str, Any]:
-    """Reads MODEL.OPTION=JSON."""
+    """Parses MODEL.OPTION=JSON."""
     match = re.fullmatch(r"([\w+]+)\.(\w+)=(.+)", text)
     if match is None or match[1] not in SPACES:
         raise argparse.ArgumentTypeError(f"{text}: is not MODEL.OPTION=JSON")
@@ -170,7 +170,7 @@ def load_data(
     chosen = found if args.modalities is None else args.modalities
     if not set(chosen) <= set(found):
         raise ValueError(f"--modalities must be of {found} (got {chosen})")
-    # The same order for all modalities, which keep belonging together.
+    # The same order for all modalities, so that they stay together.
     order = torch.arange(item.num_nodes)
     if args.shuffle_features is not None:
         generator = torch.Generator().manual_seed(args.shuffle_features)

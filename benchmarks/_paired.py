@@ -1,4 +1,4 @@
-"""The paired test: one model against each other, user by user."""
+"""The paired test: one model against each of the others, user by user."""
 
 from pathlib import Path
 from typing import Any, Dict, List
@@ -7,14 +7,14 @@ import numpy as np
 from _report import Row, table
 
 METRICS = ("recall", "ndcg")  # Of every test user, at 20.
-NUM_RESAMPLES = 10_000  # Each of as many users as there are.
+NUM_RESAMPLES = 10_000  # Each with as many users as there are.
 
 
 def paired_bootstrap(difference: np.ndarray) -> List[Dict[str, float]]:
     """Tests whether mean differences are zero, by resampling users.
 
     Args:
-        difference: The differences of every user, a column a comparison.
+        difference: The differences of every user, one column per comparison.
 
     Returns:
         For each column the mean, the ends of the 95 % interval as low and
@@ -37,7 +37,7 @@ def paired_bootstrap(difference: np.ndarray) -> List[Dict[str, float]]:
 
 
 def holm(p: List[float]) -> List[float]:
-    """Corrects p for the number of comparisons, by Holm's method."""
+    """Corrects p-values for multiple comparisons by Holm's method."""
     corrected, largest = [0.0] * len(p), 0.0
     for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         largest = max(largest, min((len(p) - rank) * p[place], 1.0))
@@ -46,7 +46,7 @@ def holm(p: List[float]) -> List[float]:
 
 
 def has_users(out: Path, row: Row) -> bool:
-    """Whether the metrics of every user are there, of all runs of a row."""
+    """Returns whether all runs of a row have the metrics of every user."""
     folder = out / row["label"]
     return all((folder / f"seed_{n}.npz").exists() for n in row["seeds"])
 
@@ -120,8 +120,8 @@ def paired_lines(paired: Dict[str, Any]) -> List[str]:
 
 
 def missing_lines(out: Path, rows: List[Row], reference: str) -> List[str]:
-    """Returns a line on the rows that cannot be compared, if there are any:
-    all of them without the reference.
+    """Returns a line on the rows that cannot be compared, if any: all of them
+    if the reference cannot.
     """
     labels = [row["label"] for row in rows if not has_users(out, row)]
     if reference in labels:

@@ -1,4 +1,4 @@
-"""What the runs in a folder amount to, as files in Markdown and JSON."""
+"""Reports on the runs in a folder, as Markdown and JSON files."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ from _runs import write_json
 from tmfun_pyg.utils.files import atomic_write
 
 Row = Dict[str, Any]
-# By title, the split and the metric of a run:
+# The split and the metric of a run by title:
 Metrics = Dict[str, Tuple[str, str]]
-# What a table depends on, of each run or of the first one of a model:
+# The conditions of a table, of each run or of the first one of a model:
 ALL = ("commit", "versions", "hardware", "command")
 FIRST = ("search", "params", "settings", "modalities")
 
@@ -21,7 +21,7 @@ def read_rows(out: Path, metrics: Metrics) -> List[Row]:
     """Returns mean and standard deviation over the seeds of each model.
 
     Raises:
-        ValueError: If there is none, or runs are of several splits.
+        ValueError: If there is none, or if runs have different splits.
     """
     runs: Dict[str, List[Row]] = {}
     splits: Dict[str, str] = {}
@@ -44,7 +44,7 @@ def _summarize(label: str, runs: List[Row], metrics: Metrics) -> Row:
         for title, (split, metric) in metrics.items()
     }
     row["epochs"] = mean(run["epochs"] for run in runs)
-    # Seconds of a CPU and of a GPU have no mean:
+    # Seconds on a CPU and on a GPU are not averaged:
     is_on_gpu = "gpu" in runs[0]["hardware"]
     timed = [run for run in runs if ("gpu" in run["hardware"]) == is_on_gpu]
     row["seconds"] = mean(run["seconds"] for run in timed)
@@ -63,15 +63,15 @@ def _place(run: Row) -> str:
 
 
 def _seconds_to_best(run: Row) -> float:
-    """Returns the seconds of a run times the share of its epochs up to the best
-    one, or those of a fit in closed form.
+    """Returns the seconds of a run times the share of its epochs up to the
+    best one, or those of a closed-form fit.
     """
     share = (run["best_epoch"] + 1) / run["epochs"] if run["epochs"] else 1
     return run["seconds"] * share
 
 
 def over_seeds(values: List[float]) -> Dict[str, Optional[float]]:
-    """Returns mean and standard deviation, of which one value has none."""
+    """Returns mean and standard deviation, which one value does not have."""
     std = stdev(values) if len(values) > 1 else None
     return {"mean": mean(values), "std": std}
 
@@ -79,12 +79,12 @@ def over_seeds(values: List[float]) -> Dict[str, Optional[float]]:
 def write_report(
     path: Path, lines: List[str], rows: List[Row], **content: Any
 ) -> None:
-    """Writes and prints the lines, the sources of the rows, and a file of
-    both with further content.
+    """Writes and prints the lines and the sources of the rows, and writes a
+    file of these and further content.
     """
     lines = [*lines, "", "## How it was made", ""]
     for key in (*FIRST, *ALL):
-        # A line for each different value, with its models:
+        # One line per distinct value, with its models:
         values: Dict[str, List[str]] = {}
         for row in rows:
             for value in row[key] if key in ALL else [row[key]]:
@@ -96,7 +96,7 @@ def write_report(
 
 
 def write_both(path: Path, lines: List[str], content: Dict[str, Any]) -> None:
-    """Writes and prints the lines, and a file of the content beside them."""
+    """Writes and prints the lines, and writes the content next to them."""
     text = "\n".join([*lines, ""])
     with atomic_write(path.with_suffix(".md")) as part:
         part.write_text(text, encoding="utf-8")
@@ -131,7 +131,7 @@ def table(head: List[str], rows: List[List[str]]) -> List[str]:
 
 
 def show(values: Dict[str, Any]) -> str:
-    """Returns a dictionary as text to be read."""
+    """Returns a dictionary as readable text."""
 
     def text(value: Any) -> str:
         if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The runs of a comparison: their training, and the file of each."""
+"""The runs of a comparison: training, and one file per run."""
 
 import argparse
 import hashlib
@@ -33,25 +33,25 @@ from tmfun_pyg.utils.files import atomic_write
 
 SETTINGS = ("channels", "batch_size", "epochs", "patience", "accelerator")
 SETTINGS += ("k", "shuffle_features")
-# A model that does as well after its weights were restored ranks the same:
+# Largest change of the validation Recall@20 after restoring the weights:
 TOLERANCE = 1e-3
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     with atomic_write(path) as part:
         text = json.dumps(content, indent=2, default=str)
         part.write_text(text + "\n", encoding="utf-8")
 
 
 def command_line() -> str:
-    """Returns the command of this process, as from the repository."""
+    """Returns the command of this process, as called in the repository."""
     script, *args = sys.argv
     return shlex.join(["python", f"benchmarks/{Path(script).name}", *args])
 
 
 def describe(data: HeteroData, name: str) -> Dict[str, Any]:
-    """Returns the sizes and hashes that tell data sets apart."""
+    """Returns the sizes and hashes that identify a data set."""
     store = data["user", "interacts", "item"]
     splits = {
         "train": store.edge_index,
@@ -86,9 +86,9 @@ class Runs:
     Args:
         args: The options of `add_arguments`.
         name: The name of the data set.
-        data: What `load_data` returns.
-        judge: Returns the entries of a result that judge a trained model, and
-            may write another file beside the given one.
+        data: The result of `load_data`.
+        judge: Evaluates a trained model, returns entries for its result, and
+            may write another file next to the given one.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Runs:
         data: HeteroData,
         judge: Callable[[RankingModel, HeteroData, Path], Dict[str, Any]],
     ) -> None:
-        find_commit()  # Not what it is at the end of a run.
+        find_commit()  # Now, since it may change during a run.
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         for message in (".*does not have many workers.*", ".*LeafSpec.*"):
             warnings.filterwarnings("ignore", message)
@@ -108,7 +108,7 @@ class Runs:
         self.settings = {key: getattr(args, key) for key in SETTINGS}
 
     def plan(self, name: str, params: Dict[str, Any]) -> Plan:
-        """Returns what is the same in all runs of a model."""
+        """Returns the settings shared by all runs of a model."""
         return {
             "model": name,
             "settings": self.settings,
@@ -123,7 +123,7 @@ class Runs:
         params: Dict[str, Any],
         search: Optional[Dict[str, Any]] = None,
     ) -> None:
-        """Does the runs of a model that are not done yet."""
+        """Runs a model for the seeds that are not done yet."""
         plan = self.plan(name, params)
         for path in sorted(folder.glob("seed_*.json")):
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ class Runs:
         weights: Path,
         *callbacks: Callback,
     ) -> Tuple[RankingModel, Dict[str, Any]]:
-        """Trains a model until it stops, or fits it in closed form.
+        """Trains a model with early stopping, or fits it in closed form.
 
         Returns:
             The model with the weights of its best epoch on validation, and
@@ -180,7 +180,7 @@ class Runs:
             model = model_class(name).from_data(self.data, **params)
             model.fit(self.data)
             return model, {"best_epoch": None, "epochs": 0}
-        shutil.rmtree(weights, ignore_errors=True)  # Of a killed run.
+        shutil.rmtree(weights, ignore_errors=True)  # From a killed run.
         options = {"channels": args.channels, **params}
         lr = options.pop("lr")
         model = model_class(name).from_data(self.data, **options)

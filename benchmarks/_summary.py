@@ -24,7 +24,7 @@ Grid = Dict[str, Dict[str, Any]]  # By label and data set.
 
 
 class Report(NamedTuple):
-    """What there is on a data set."""
+    """The results on a data set."""
 
     data: str
     rows: List[Row]
@@ -83,7 +83,7 @@ def compare_sets(reports: List[Report]) -> Tuple[List[str], Dict[str, Any]]:
         for key, column in (("mean rank", ranks), ("x best simple", ratios)):
             for label, value in column.items():
                 shown[label][key] = f"{value:.2f}"
-        # The worst first, as in the table of a data set.
+        # Worst first, as in the table of a data set.
         order = sorted(shown, key=lambda x: (x in ranks, -ranks.get(x, 0.0)))
         shown = {label: shown[label] for label in order}
         lines += ["", f"## {metric}", ""]

@@ -13,11 +13,11 @@ Without --root it runs on the synthetic data set. In --out it writes
     <data>/results.md, .json, .png  the comparison on a data set
     results.md, .json               the comparison over all of them
 
-What is there is not done again: after a kill, the same command goes on.
+Finished runs are not repeated: after a kill, the same command resumes.
 Several processes can work in the same --out, on different models or data.
-Methods in closed form are fitted once. One with "+content" has the parameters
-that were found for it without. Ablations and variants are runs with fixed
-options under a name of their own:
+Closed-form methods are fitted once. A method with "+content" has the
+parameters that were found for it without. Ablations and variants are runs with
+fixed options under their own name:
 
     python benchmarks/accuracy.py --models TMFUN --params-of TMFUN \
         --set TMFUN.attention=false --tag TMFUN-mean --out OUT ...
@@ -77,7 +77,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Searches and runs what is missing, then reports."""
+    """Does the missing searches and runs, then reports."""
     args = parse_args()
     for data in () if args.report else names_of(args):
         runs = Runs(args, data, load_data(args, data), judge)
@@ -94,7 +94,7 @@ def main() -> None:
 def choose(
     runs: Runs, folder: Path, name: str
 ) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Returns the hyper-parameters of a model, and what was searched."""
+    """Returns the hyper-parameters of a model, and details of the search."""
     args = runs.args
     fixed, params = options_of(args, name)
     if name.endswith(CONTENT):
@@ -122,7 +122,7 @@ def choose(
 
 
 def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
-    """Reads the test split."""
+    """Evaluates on the test split."""
     by_user = per_user_metrics(model, data, "test", 20)
     with atomic_write(path.with_suffix(".npz")) as part:
         arrays = {key: value.cpu().numpy() for key, value in by_user.items()}
@@ -131,7 +131,7 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
 
 
 def report(out: Path, reference: str) -> Report:
-    """Writes what the runs on a data set amount to."""
+    """Writes the comparison of the runs on a data set."""
     rows = read_ranked(out)
     paired = compare_all(out, rows, reference)
     lines = [

@@ -4,18 +4,18 @@
 
 A random share of the items is held out with all their interactions, the same
 for all models and seeds. Their features stay, and so do their places in the
-feature graphs. The models are trained as accuracy.py does it, without a
-search, and the epoch is chosen by validation on the other items alone. Without
---root it runs on the synthetic data set. In --out it writes
+feature graphs. The models are trained as in accuracy.py, without a search, and
+the epoch is chosen by validation on the other items alone. Without --root it
+runs on the synthetic data set. In --out it writes
 
     <data>/<model>/seed_<n>.json  each run: metrics, how they came about
-    <data>/<model>/seed_<n>.npz   what scores, if it scores cold items
+    <data>/<model>/seed_<n>.npz   the scorer, if it scores cold items
     <data>/cold.md, cold.json     the comparison on a data set
 
-By these scores, the report tells what it costs and brings to keep a share of
-each list for cold items (--shares), without another training.
+With these scorers, the report shows the cost and benefit of reserving a share
+of each list for cold items (--shares), without retraining.
 
-What is there is not done again: after a kill, the same command goes on.
+Finished runs are not repeated: after a kill, the same command resumes.
 Several processes can work in the same --out, on different models or data.
 """
 
@@ -45,7 +45,7 @@ from tmfun_pyg.transforms import HoldOutItems
 from tmfun_pyg.utils.locked import locked
 
 DEFAULT = ["Random", "ContentKNN", "ContentRidge", "LightGCN", "VBPR", "TMFUN"]
-# By which interactions models are judged, and among which items:
+# The interactions that models are evaluated on, and the ranked items:
 RANKINGS = ("cold_among_cold", "cold_among_all", "warm_among_all")
 METRICS = {
     f"{split.replace('_', ' ')} {metric[0].upper()}@20": (split, f"{metric}@20")
@@ -77,7 +77,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs what is missing, then reports."""
+    """Does the missing runs, then reports."""
     args = parse_args()
     for name in names_of(args):
         split = HoldOutItems(args.ratio, args.split_seed)
@@ -110,7 +110,7 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
             ranker = ranker.scorer(data)
         save_scorer(path.with_suffix(".npz"), ranker)
     return {
-        # To choose options by, other than those that are reported:
+        # For the choice of options, separate from the reported ones:
         "cold_val": evaluate(ranker, data, "cold_val", items=is_cold),
         "cold_among_cold": evaluate(ranker, data, "cold_test", items=is_cold),
         "cold_among_all": evaluate(ranker, data, "cold_test"),
@@ -119,7 +119,7 @@ def judge(model: RankingModel, data: HeteroData, path: Path) -> Dict[str, Any]:
 
 
 def report(out: Path, points: List[Dict[str, Any]]) -> None:
-    """Writes what the runs in a folder amount to."""
+    """Writes the comparison of the runs in a folder."""
     rows = read_rows(out, METRICS)
     rows.sort(key=lambda row: MODELS.index(row["label"]))
     data, settings = rows[0]["data"], rows[0]["settings"]

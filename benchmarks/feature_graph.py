@@ -4,14 +4,14 @@ r"""Time, memory and recall of `FeatureGraph`.
     python benchmarks/feature_graph.py --num-items 1000000 --recall 0.95 \
         --intrinsic-dim 24 --no-plain
 
-The comparator is a plain product in float32 and :func:`torch.topk`, in blocks
-of the same features, which heeds neither rounding errors nor ties. The recall
-of an approximate search is that of other items than those on which it measures
+The baseline is a plain product in float32 and :func:`torch.topk`, in blocks
+of the same features, which ignores rounding errors and ties. The recall of an
+approximate search is measured on other items than those on which it measures
 itself.
 
-Random features have no structure, which is the worst case of an approximate
+Random features have no structure, which is the worst case for an approximate
 search. With `--intrinsic-dim D` they are a random linear map of D random
-numbers an item, plus noise of a tenth of their standard deviation.
+numbers per item, plus noise of a tenth of their standard deviation.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SAMPLE = 1000
 
 
 def draw(args: argparse.Namespace) -> Tensor:
-    """Draws the features."""
+    """Samples the features."""
     size = (args.num_items, args.dim)
     if args.intrinsic_dim is None:
         return torch.randn(size, device=args.device)
@@ -50,7 +50,7 @@ def search_plainly(x: Tensor, k: int, rows: Tensor) -> Tensor:
 
 
 def find(x: Tensor, k: int, recall: float) -> Tensor:
-    """Returns the neighbors that `FeatureGraph` finds, a row an item."""
+    """Returns the neighbors found by `FeatureGraph`, one row per item."""
     data = HeteroData()
     data["item"].num_nodes, data["item"].x_drawn = len(x), x
     data = FeatureGraph(k, recall=recall)(data)
@@ -75,7 +75,7 @@ def main() -> None:
     x = draw(args)
     bench = Bench(args.device, repeats=1)
     print(f"{vars(args)}, {bench.describe()}\n\n{HEAD}")
-    find(x[: args.k + 1], args.k, args.recall)  # Starts the threads.
+    find(x[: args.k + 1], args.k, args.recall)  # Warms up the threads.
     found = []
     bench.measure(
         "FeatureGraph",

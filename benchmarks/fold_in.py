@@ -1,14 +1,14 @@
-"""Compares users who are folded in with users that models are trained with.
+"""Compares users who are folded in with users who models are trained on.
 
     python benchmarks/fold_in.py --root DIR --data tiktok --seeds 1 --out OUT
 
-Users are dealt into folds of equal activity. For each, a model is trained, as
-cold.py does it, without its users, who are then folded in by their training
-items; one more, fold_-1, is trained with all. Judged is Recall@20 of (users
-folded in / trained with) / (known users, without a fold / with all), and what
-users have who are folded in by 1, 2, 3, 5 or 10 of their items, drawn at
-random, with all of them left out of the lists. In --out are the runs,
-<data>/<model>/fold_<n>/, and <data>/fold_in.md, fold_in.json.
+Users are divided into folds of equal activity. For each fold, a model is
+trained, as in cold.py, without its users, who are then folded in by their
+training items; one more, fold_-1, is trained with all. The results are
+Recall@20 of (users folded in / trained with) / (known users, without a fold /
+with all), and the Recall@20 of users folded in by 1, 2, 3, 5 or 10 random
+items of theirs, with all of their items left out of the lists. In --out are
+the runs, <data>/<model>/fold_<n>/, and <data>/fold_in.md, fold_in.json.
 
 With --params-from, the --out of accuracy.py, models have the parameters that
 were found there.
@@ -51,7 +51,7 @@ COLUMNS += tuple(f"by {n}" for n in LENGTHS)
 
 
 def main() -> None:
-    """Runs what is missing, then reports."""
+    """Does the missing runs, then reports."""
     parser = argparse.ArgumentParser(description="Compares users folded in.")
     add_arguments(parser, DEFAULT)
     add = parser.add_argument
@@ -65,7 +65,7 @@ def main() -> None:
         edge_index = data[INTERACTS].edge_index
         count = torch.bincount(edge_index[0], minlength=data["user"].num_nodes)
         fold = count.argsort(stable=True).argsort() % args.folds  # By rank.
-        for n in range(-1, args.folds):  # Without anybody at first.
+        for n in range(-1, args.folds):  # -1 leaves out nobody.
             held = edge_index[:, fold[edge_index[0]] == n]
             rest = load_data(args, name, partial(without, fold=fold, n=n))
             runs = Runs(args, name, rest, partial(judge, held=held))
@@ -84,13 +84,13 @@ def main() -> None:
 
 
 def finished(folder: Path, folds: int) -> Iterator[bool]:
-    """Tells of each fold of a model whether there is a run."""
+    """Yields for each fold of a model whether there is a run."""
     for n in range(-1, folds):
         yield any((folder / f"fold_{n}").glob("seed_*.npz"))
 
 
 def without(data: HeteroData, fold: Tensor, n: int) -> HeteroData:
-    """Takes the users of a fold out of training."""
+    """Removes the users of a fold from training."""
     for name, side in ((INTERACTS, 0), (("item", "rev_interacts", "user"), 1)):
         edge_index = data[name].edge_index
         data[name].edge_index = edge_index[:, fold[edge_index[side]] != n]
@@ -100,7 +100,7 @@ def without(data: HeteroData, fold: Tensor, n: int) -> HeteroData:
 def judge(
     model: RankingModel, data: HeteroData, path: Path, held: Tensor
 ) -> Dict[str, Any]:
-    """Ranks for known users and, in their place, for those who were held."""
+    """Ranks for known users, and for held-out users instead of their rows."""
     model.cpu()
     user, row = held[0].unique(return_inverse=True)
     pairs = torch.stack([row, held[1]])
@@ -109,7 +109,7 @@ def judge(
     test_user, test_item = data[INTERACTS].test_edge_label_index
     pairs_test = torch.stack([place[test_user], test_item])
     nobody = torch.full_like(user, -1)
-    graph = AddUsers(pairs, nobody)(data)  # What is left out of lists.
+    graph = AddUsers(pairs, nobody)(data)  # Items to leave out of lists.
     graph[INTERACTS].test_edge_label_index = pairs_test
 
     def recall(length: Optional[int] = None) -> np.ndarray:
@@ -129,7 +129,7 @@ def judge(
 
 
 def first(pairs: Tensor, length: Optional[int]) -> Tensor:
-    """Returns so many pairs of each user, the same ones for all models."""
+    """Returns that many pairs of each user, the same ones for all models."""
     order = np.random.default_rng(0).permutation(pairs.size(1))
     pairs = pairs[:, torch.from_numpy(order)]
     pairs = pairs[:, pairs[0].argsort(stable=True)]
@@ -141,7 +141,7 @@ def first(pairs: Tensor, length: Optional[int]) -> Tensor:
 
 
 def compare(folder: Path, fold: np.ndarray) -> List[float]:
-    """Returns what is in the columns."""
+    """Returns the values of the columns."""
 
     def read(n: int, key: str = "recall") -> np.ndarray:
         paths = (folder / f"fold_{n}").glob("seed_*.npz")

@@ -1,10 +1,10 @@
-"""Milliseconds of a processor that users take who are folded in.
+"""CPU milliseconds per user who is folded in.
 
     python benchmarks/fold_in_speed.py --models LightGCN TMFUN
 
-Users, items and interactions are drawn, features of two modalities and
-similar items at random; models have weights as they begin. The first request
-computes what the others need; of these the median counts.
+Users, items, interactions, features of two modalities and similar items are
+random; models have their initial weights. The first request computes what the
+others reuse; the median of the others counts.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tmfun_pyg.recommender import Recommender
 
 
 def make_dataset(args: argparse.Namespace) -> Any:
-    """Draws a data set of the sizes asked for, with integers as raw ids."""
+    """Samples a data set of the requested sizes, with integers as raw ids."""
     torch.manual_seed(0)
     data = generate(args.num_users, args.num_items, args.num_interactions)
     for modality in MODALITIES:
@@ -38,7 +38,7 @@ def make_dataset(args: argparse.Namespace) -> Any:
 def histories(
     num_users: int, num_items: int, seed: int
 ) -> Dict[str, List[int]]:
-    """Draws ten items for each of some new users."""
+    """Samples ten items for each of some new users."""
     generator = torch.Generator().manual_seed(seed)
     items = torch.randint(num_items, (num_users, 10), generator=generator)
     return {f"new {row}": own for row, own in enumerate(items.tolist())}
@@ -80,7 +80,7 @@ def main() -> None:
     dataset = make_dataset(args)
     for name in args.models:
         model = getattr(tmfun_pyg.nn, name).from_data(dataset[0])
-        model.eval()  # As one that is loaded.
+        model.eval()  # Like a loaded model.
         recommender = Recommender(model, dataset)
         recommend = partial(_recommend, recommender)
         sizes = [1] * args.repeats, [args.batch] * 3

@@ -2,10 +2,10 @@
 
     python benchmarks/prepare.py --rows 3000000 10000000 --folder DIR
 
-The log is drawn from a seed: 18 rows a user and 93 an item, both by how
-popular they are, with text as ids and times in seconds. Each run is a process
-of its own on one core. Logs stay in the folder, for the next time. Further
-options are those of `tmfun prepare`, such as `--split leave_last_out`.
+The log is generated from a seed: on average 18 rows per user and 93 per item,
+both of unequal popularity, with text as ids and times in seconds. Each run is
+a separate process on one core. Logs stay in the folder for the next time.
+Further options are those of `tmfun prepare`, such as `--split leave_last_out`.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from pyarrow import csv, parquet
 
 from tmfun_pyg.utils.files import atomic_write
 
-CHUNK = 2**20  # Rows that are drawn at once.
+CHUNK = 2**20  # Rows that are sampled at once.
 ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 18, 93
 FIRST, SECONDS = 1_500_000_000, 2 * 10**8
 
 
 def write_log(path: Path, num_rows: int, seed: int) -> None:
-    """Writes a log, unless it is there."""
+    """Writes a log, unless it exists."""
     if path.exists():
         return
     rng = np.random.default_rng(seed)
@@ -65,14 +65,14 @@ def write_log(path: Path, num_rows: int, seed: int) -> None:
 
 
 def _draw(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
-    """Draws places, the first ones more often, in shuffled order."""
+    """Samples positions, the first ones more often, in shuffled order."""
     place = (size * rng.random(n) ** 2).astype(np.int64)
     return place * 1_000_003 % size
 
 
 def run(command: List[str]) -> Tuple[float, float, float]:
-    """Returns the seconds of a process on one core, those of them that it
-    was at work, and its peak memory, in GiB.
+    """Returns the wall time of a process on one core, its CPU time, both in
+    seconds, and its peak memory, in GiB.
     """
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -3,11 +3,11 @@
     python benchmarks/prepare_features.py --num-items 200000 --dim 1024 \
         --folder DIR --feature_channels 256
 
-The features of each modality are float16 numbers of `.npy` files: a random
-linear map of 64 random numbers an item, plus noise. The log has three
-interactions an item. Both stay in the folder, for the next time. Peak memory
-is that of the process without the pages of mapped files, which the system
-takes back when it needs them. Further options are those of `tmfun prepare`.
+The features of each modality are float16 `.npy` files: a random linear map of
+64 random numbers per item, plus noise. The log has three interactions per
+item. Both stay in the folder for the next time. Peak memory is that of the
+process without the pages of mapped files, which the system reclaims when it
+needs memory. Further options are those of `tmfun prepare`.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from _environment import describe_environment
 
 from tmfun_pyg.utils.files import atomic_write
 
-BLOCK = 4096  # Rows that are drawn at once.
+BLOCK = 4096  # Rows that are sampled at once.
 HIDDEN = 64
 ROWS_OF_AN_ITEM, ROWS_OF_A_USER = 3, 6
 
 
 def write_features(path: Path, num_items: int, dim: int, seed: int) -> None:
-    """Writes features, unless they are there."""
+    """Writes features, unless they exist."""
     if path.exists():
         return
     rng = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ def write_features(path: Path, num_items: int, dim: int, seed: int) -> None:
         for start in range(0, num_items, BLOCK):
             block = out[start : start + BLOCK]
             hidden = rng.standard_normal((len(block), HIDDEN), np.float32)
-            # The same noise for other rows each time.
+            # The same noise, rolled for each block.
             block[:] = (
                 hidden @ basis + np.roll(noise, start // BLOCK, 1)[: len(block)]
             )
@@ -53,7 +53,7 @@ def write_features(path: Path, num_items: int, dim: int, seed: int) -> None:
 
 
 def write_log(path: Path, num_items: int, seed: int) -> None:
-    """Writes a log that has all items, unless it is there."""
+    """Writes a log that has all items, unless it exists."""
     if path.exists():
         return
     rng = np.random.default_rng(seed)
@@ -64,8 +64,8 @@ def write_log(path: Path, num_items: int, seed: int) -> None:
 
 
 def run(command: List[str]) -> Tuple[float, float, float]:
-    """Returns the seconds of a process, those that it was at work, and the
-    peak of its memory without mapped files, in GiB.
+    """Returns the wall time and the CPU time of a process, in seconds, and its
+    peak memory without mapped files, in GiB.
     """
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -1,16 +1,16 @@
-"""What a second process brings: seconds a step, and memory of each process.
+"""The effect of a second process: seconds per step, and memory per process.
 
     OMP_NUM_THREADS=1 python benchmarks/processes.py --data x10
     OMP_NUM_THREADS=1 python benchmarks/processes.py --root DIR/rows_10000000 \
         --data log --ways full sampled
 
-TMFUN is trained some steps on the CPU, by one process and by two in data
+TMFUN is trained for some steps on the CPU, by one process and by two in data
 parallel (DDP over gloo), on the whole graph, on sampled neighborhoods, and on
-the latter with tables that are divided among the processes, which needs
-torchrec. Batches are those of all processes together. A step begins with its
-batch, and drawing it counts. Memory is the peak of a process during the steps,
-its data set included. The graph is one of those of speed.py, or the log that
-scale.py has put in a folder.
+the latter with tables sharded across the processes, which needs torchrec.
+Batch sizes are those of all processes together. A step includes the sampling
+of its batch. Memory is the peak of a process during the steps, its data set
+included. The graph is one of those of speed.py, or the log that scale.py wrote
+to a folder.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Clock(Callback):
     """
 
     def on_train_batch_start(self, *args: Any) -> None:
-        """Begins with the second batch."""
+        """Starts with the second batch."""
         if args[-1] == 1:
             reset_peak("cpu")
             self.start = time.perf_counter()

@@ -3,10 +3,10 @@
     python benchmarks/results_page.py
 
 From the files <data>/<model>/seed_<n>.json of accuracy.py in --runs it writes
-results.md and images/results-<data>.svg in --out. The models beside the
-reference are those of another class: its own variants have tables of their
-own. Where the files <data>/<model>/seed_<n>.npz of all runs are there, with
-the metrics of every user, so are paired tests.
+results.md and images/results-<data>.svg in --out. The reference is compared to
+models of other classes: its own variants have separate tables. If all runs
+have files <data>/<model>/seed_<n>.npz, with the metrics of every user, it adds
+paired tests.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from _summary import (
 
 from tmfun_pyg.utils.files import atomic_write
 
-LEVEL = 0.05  # Of p, from which on a difference counts for nothing.
+LEVEL = 0.05  # The p from which on a difference is not significant.
 FOLDER = Path(__file__).parent
 HEAD = [
     "# Results",
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def where_it_does_not_win(reports: List[Report], reference: str) -> str:
-    """Returns a sentence on the models that are level or ahead."""
+    """Returns a sentence on the models that tie or win."""
     parts = []
     for metric, title in TITLES.items():
         places = []
@@ -151,7 +151,7 @@ def variant_lines(variants: Dict[str, List[Row]], reference: str) -> List[str]:
 
 
 def place_lines(found: Dict[str, List[Row]]) -> List[str]:
-    """Returns a section on where the runs were made."""
+    """Returns a section on the machines of the runs."""
     rows = [row for own in found.values() for row in own]
     hardware = [kind for row in rows for kind in row["hardware"]]
     versions = [kind for row in rows for kind in row["versions"]]

@@ -1,18 +1,19 @@
-"""What training costs and brings by the size of the log.
+"""Cost and accuracy of training by the size of the log.
 
     python benchmarks/scale.py --rows 10000000 --folder DIR --max-time 01:00:00
     python benchmarks/scale.py --rows 200000 1000000 5000000 20000000 \
         --folder DIR --runs TMFUN --steps 8
 
-Users have a taste for three clusters of items; other choices go by popularity.
-Two modalities of 128 features are the mean of an item's cluster plus noise.
-All is drawn from a seed. Each row of the table is a run of `tmfun fit` in a
-process of its own, by its defaults but for what its name says, validated four
-times an epoch: seconds and memory hold reading the data set, the graphs and
-validation. Runs that are in the folder are not repeated, and refused if they
-were made with other options. The time of an epoch is what the run says after
-its first steps. With several sizes, a chart shows how it grows, and the table
-names the exponent; --steps then ends runs early.
+Users have a taste for three clusters of items; other choices follow
+popularity. Two modalities of 128 features are the mean of an item's cluster
+plus noise. Everything is generated from a seed. Each row of the table is a run
+of `tmfun fit` in a separate process, with its defaults except as its name
+says, validated four times per epoch: seconds and memory include reading the
+data set, the graphs and validation. Runs in the folder are not repeated, and
+are an error if they were made with other options. The time of an epoch is the
+one that the run reports after its first steps. With several sizes, a chart
+shows how it grows, and the table has the exponent; --steps then ends runs
+early.
 """
 
 import argparse
@@ -39,13 +40,13 @@ from tmfun_pyg.training.search import check_plan
 
 ROWS_OF_A_USER, ROWS_OF_AN_ITEM = 20, 100
 ITEMS_OF_A_CLUSTER, CLUSTERS_OF_A_USER = 200, 3
-# Of a user's rows, those by taste; how popularity falls with the rank; the
-# spread of how active users are, and the least active one.
+# The share of a user's rows by taste; the exponent of popularity by rank; the
+# spread of users' activity, and its minimum.
 TASTE, SKEW, SPREAD, LEAST = 0.8, 0.7, 0.9, 5
 NOISE = {"image": 1.0, "text": 2.0}
 DIM = 128
-LEAST_ROWS = 2000  # Of twenty items: more than an item has neighbors.
-# The options of a run of `tmfun fit` by its name:
+LEAST_ROWS = 2000  # With twenty items: more than an item's neighbors.
+# The options of `tmfun fit` by the name of a run:
 RUNS: Dict[str, List[str]] = {
     "LightGCN": ["--model", "LightGCN", "--model.softmax_negatives", "128"],
     "TMFUN": [],
@@ -53,7 +54,7 @@ RUNS: Dict[str, List[str]] = {
 }
 TRAINED = list(RUNS)
 for _channels in (64, 128):
-    RUNS[f"SVD {_channels}"] = [  # The ideal filter of GF-CF, all but alone.
+    RUNS[f"SVD {_channels}"] = [  # The ideal filter of GF-CF, nearly alone.
         *["--model", "GFCF", "--model.channels", str(_channels)],
         *["--model.alpha", "1e6"],
     ]
@@ -68,7 +69,7 @@ STEP = re.compile(
 )
 UNITS = {"s": 1, "min": 60, "h": 3600}
 EPOCH = re.compile(r"epoch (\d+)\b.*: .*recall@20 ([\d.]+).*?, ([\d.]+) s")
-LAST = re.compile(r"(\w+) +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+$")  # Of a table.
+LAST = re.compile(r"(\w+) +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+$")  # In a table.
 
 
 def draw(num_rows: int, seed: int) -> Tuple[np.ndarray, ...]:
@@ -97,7 +98,7 @@ def draw(num_rows: int, seed: int) -> Tuple[np.ndarray, ...]:
 
 
 def prepare(folder: Path, num_rows: int, seed: int) -> Path:
-    """Draws a log and makes a data set of it, unless it is there."""
+    """Samples a log and prepares its data set, unless it exists."""
     out = folder / f"rows_{num_rows}"
     if out.exists():
         path = out / "prepare.json"
@@ -118,7 +119,7 @@ def write_data(part: Path, num_rows: int, seed: int) -> None:
     user, item, cluster = draw(num_rows, seed)
     table = pa.table({"user_id": user, "item_id": item})
     parquet.write_table(table, part / "log.parquet")
-    found = np.unique(item)  # Rows of features are in the order of the log's.
+    found = np.unique(item)  # The order of the rows of features.
     command = ["prepare", "--log", str(part / "log.parquet"), "--name", "log"]
     command += ["--out", str(part), "--split", "random"]
     rng = np.random.default_rng(seed + 1)
@@ -133,8 +134,8 @@ def write_data(part: Path, num_rows: int, seed: int) -> None:
 
 
 def run(args: List[str]) -> Tuple[float, float, List[Tuple[float, str]]]:
-    """Returns the seconds of a command and the peak of its memory, in GiB,
-    and the lines it printed, each with the seconds until then.
+    """Returns the seconds of a command, its peak memory, in GiB, and the lines
+    it printed, each with the seconds until then.
     """
     start = time.perf_counter()
     command = [sys.executable, "-m", "tmfun_pyg", *args]
@@ -151,7 +152,7 @@ def run(args: List[str]) -> Tuple[float, float, List[Tuple[float, str]]]:
 
 
 def fit(folder: Path, name: str, limits: List[str]) -> Dict[str, Any]:
-    """Returns what a run of `tmfun fit` brought, and writes it."""
+    """Returns the results of a run of `tmfun fit`, and writes them."""
     path = folder / f"{name.replace(' ', '_').replace(',', '')}.json"
     options = [*RUNS[name], *(limits if name in TRAINED else [])]
     pairs = zip(options[::2], options[1::2], strict=True)
@@ -186,14 +187,14 @@ def fit(folder: Path, name: str, limits: List[str]) -> Dict[str, Any]:
 
 
 def seconds_of_epoch(lines: List[Tuple[float, str]]) -> Optional[float]:
-    """Returns how long an epoch takes without validation, as a run tells it,
-    if it has any.
+    """Returns how long an epoch takes without validation, if the run reports
+    it.
     """
     for _, line in lines:
         match = STEP.match(line)
         if match is not None:
             count, size = (int(x.replace(",", "")) for x in match.groups()[:2])
-            # Of all steps of an epoch, of which the run may make a part:
+            # For all steps of an epoch, even if the run takes only a part:
             return -(-count // size) * float(match[3]) * UNITS[match[4]]
     return None
 

@@ -1,11 +1,11 @@
-"""Users served a second: exact search, and indices of faiss.
+"""Users served per second: exact search, and indices of faiss.
 
     python benchmarks/serving.py --num-items 18000 100000 1000000
 
-Users and items are drawn around centres, as many as the square root of the
-items, with noise of the spread of the centres; items differ in length. A
-search by faiss includes what users have seen, so no method leaves it out.
-Methods take turns, and the best of `--repeats` counts.
+Users and items are sampled around centres, as many as the square root of the
+number of items, with noise of the spread of the centres; items differ in norm.
+A search by faiss includes seen items, so no method leaves them out. Methods
+take turns, and the best of `--repeats` counts.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 def draw(
     num_items: int, num_users: int, channels: int, noise: float = 1.0
 ) -> Tuple[Tensor, Tensor]:
-    """Draws the embeddings of users and items."""
+    """Samples the embeddings of users and items."""
     torch.manual_seed(0)
     centres = torch.randn(int(num_items**0.5), channels)
 
@@ -49,7 +49,7 @@ def _search(index: faiss.Index, x: np.ndarray, k: int) -> Tensor:
 def measure(
     name: str, user_emb: Tensor, item_emb: Tensor, args: argparse.Namespace
 ) -> None:
-    """Prints the rows of one catalogue."""
+    """Prints the rows for one catalogue."""
     k, x = args.k, user_emb.numpy()
     scorer = EmbeddingScorer(user_emb, item_emb)
     methods: Dict[str, Tuple[float, Callable[[], Tensor]]] = {

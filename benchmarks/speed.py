@@ -1,17 +1,17 @@
-"""Time and memory of propagation, steps and ranking, beside other ways.
+"""Time and memory of propagation, steps and ranking, next to alternatives.
 
     python benchmarks/speed.py --root DIR --data sports
     python benchmarks/speed.py --data x100 --parts propagation step sampled
 
-Whatever is compared is measured in the same run, so that ratios hold on a
-noisy machine. A bound is the time in which the bytes that have to be moved
-could be copied, and the dense products could be done at the rate of a large
-one; both rates are measured first. Comparisons are PyG's `LightGCN` on a plain
+Alternatives are measured in the same run, so that ratios hold on a noisy
+machine. A bound is the time in which the bytes that have to be moved could be
+copied, and the dense products could be done at the rate of a large one; both
+rates are measured first. The alternatives are PyG's `LightGCN` on a plain
 edge_index, trained as in PyG's example, and the same with `torch.sparse.mm` on
-a COO tensor, as most published code has it.
+a COO tensor, as in most published code.
 
-Times are the best of several runs. Memory is the peak above the start of a
-part, gradients and states of optimizers included. `--data` names a set in
+Times are the best of several runs. Memory is the peak relative to the start of
+a part, gradients and optimizer states included. `--data` names a set in
 --root, whose interactions are real, or a generated graph: x10 has 10 times the
 users, items and interactions of Sports, x100 a million users, 500,000 items
 and 20 million interactions. The features are two modalities of 128 random
@@ -52,8 +52,8 @@ from tmfun_pyg.training import RecommenderModule
 from tmfun_pyg.transforms import ToRecGraph
 
 NUM_LAYERS = 4
-INDEX_AND_VALUE = 8  # Bytes an entry of a sparse matrix takes.
-LARGE = 1_000_000  # Nodes, beyond which other ways take minutes or do not fit.
+INDEX_AND_VALUE = 8  # Bytes per entry of a sparse matrix.
+LARGE = 1_000_000  # Nodes beyond which alternatives are too slow or large.
 Function = Callable[[], Any]
 
 
@@ -85,8 +85,8 @@ def propagation(
 
 
 def propagation_ways(data: HeteroData, probe: Tensor) -> Dict[str, Function]:
-    """Returns functions that bring a gradient back through one layer; ours
-    takes the mean with the layer's input along with it.
+    """Returns functions that backpropagate through one layer; ours also
+    averages with the layer's input.
     """
     sizes = [data["user"].num_nodes, data["item"].num_nodes]
     probes, layer = probe.split(sizes), InteractionPropagation(num_layers=1)
@@ -162,7 +162,7 @@ def step_of(
     """Returns a training step of one of our models."""
     device = data["user", "interacts", "item"].edge_index.device
     model = cls.from_data(data, **options).to(device)
-    graph = model.prepare(data, epoch=0)  # As each epoch of training begins.
+    graph = model.prepare(data, epoch=0)  # As at the start of each epoch.
     return training_step(model, lambda *b: sum(model.loss(graph, *b).values()))
 
 
@@ -191,7 +191,7 @@ def step_of_pyg(
 
 
 class COOConv(torch.nn.Module):
-    """A layer of LightGCN as most published code has it."""
+    """A layer of LightGCN as in most published code."""
 
     def forward(self, x: Tensor, adj: Tensor, weight: None) -> Tensor:
         """Propagates."""
@@ -215,7 +215,7 @@ def step(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
 
 
 def epoch(bench: Bench, data: HeteroData, args: argparse.Namespace) -> None:
-    """A pass over all interactions, and the part of it that makes batches."""
+    """A pass over all interactions, and its share for making batches."""
     loader = batches(data, args)
 
     def run(one: Callable[..., None]) -> None:

@@ -3,9 +3,9 @@
     python benchmarks/step.py --root DIR --data sports --against OTHER
 
 OTHER is a second checkout of this repository, at the commit to compare with.
-Each runs in a process of its own, and they take turns, so that their ratio
-holds on a noisy machine. Only the public API is used. The graph is one of
-those of speed.py.
+Each runs in a separate process, and they take turns, so that their ratio holds
+on a noisy machine. Only the public API is used. The graph is one of those of
+speed.py.
 """
 
 import argparse
@@ -53,12 +53,12 @@ def make_step(args: argparse.Namespace) -> Any:
     if hasattr(tmfun_pyg.transforms, "ToRecGraph"):
         data = tmfun_pyg.transforms.ToRecGraph()(data).to(args.device)
         model = model_cls.from_data(data).to(args.device)
-        data = model.prepare(data, epoch=0)  # As each epoch begins.
+        data = model.prepare(data, epoch=0)  # As at the start of each epoch.
 
         def parts(*batch: Any) -> Any:
             return model.loss(data, *batch)
 
-    else:  # Models that held their data set.
+    else:  # Older models, which held their data set.
         model = model_cls.from_data(data).to(args.device)
         parts = model.loss
     dataset = InteractionDataset(edge_index, data["user"].num_nodes)
@@ -79,14 +79,14 @@ def work(args: argparse.Namespace) -> None:
 
     bench, step = Bench(args.device, repeats=1), make_step(args)
     step()
-    reset_peak(args.device)  # Not that of reading the data set.
+    reset_peak(args.device)  # Excludes reading the data set.
     for _ in sys.stdin:
         seconds = bench.time(lambda: [step() for _ in range(args.steps)])
         print(seconds / args.steps, peak(args.device), flush=True)
 
 
 def compare(model: str, args: argparse.Namespace) -> None:
-    """Lets both checkouts take turns, and prints what they took."""
+    """Lets both checkouts take turns, and prints their time and memory."""
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     checkouts = [here] + ([args.against] if args.against else [])
     workers = [

@@ -1,10 +1,10 @@
-"""A model of your own: LightGCN of PyG as a `RankingModel`, with and without
+"""A custom model: PyG's LightGCN as a `RankingModel`, with and without
 FeatureGraphConv for the content of the items.
 
     python examples/custom_model.py
 
 It trains both on the synthetic data set, with the same seed and options, and
-prints their test Recall@20 beside that of most-popular (under a minute).
+prints their test Recall@20 next to that of most-popular (under a minute).
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
 
 class ContentLightGCN(RankingModel):
-    """LightGCN of PyG, plus the gated embeddings of similar items."""
+    """PyG's LightGCN, plus the gated embeddings of similar items."""
 
     def __init__(self, num_users, num_items, in_channels):
         super().__init__(num_users, num_items)
@@ -37,7 +37,7 @@ class ContentLightGCN(RankingModel):
         """Returns the embeddings of all users and items, or of a batch."""
         self.check_data(data)
         src, dst = data["user", "interacts", "item"].edge_index
-        edge = torch.stack([src, dst + self.num_users])  # Items behind users.
+        edge = torch.stack([src, dst + self.num_users])  # Items after users.
         edge_index = torch.cat([edge, edge.flip(0)], dim=1)
         x = self.backbone.get_embedding(edge_index)
         user_emb, item_emb = x[: self.num_users], x[self.num_users :]

@@ -1,22 +1,21 @@
-"""Pictures of items as features, by a model of torchvision.
+"""Encodes pictures of items as features with a torchvision model.
 
     python examples/encode_images.py items.csv --model resnet50
     tmfun prepare ... --features.image image_feat.npy
 
-items.csv has a row an item, with its id in the column item_id and the path of
-its picture, from the folder of items.csv on, in the column image. The features
-are what the last linear layer of the model reads. They are written to
-image_feat.npy, and the ids of their rows to image_feat_ids.txt beside it, which
-`tmfun prepare` reads. Items whose picture is missing or broken are left out and
-counted: they lack the modality.
+items.csv has one row per item, with its id in the column item_id and the path
+of its picture, relative to the folder of items.csv, in the column image. The
+features are the input of the model's last linear layer. They are written to
+image_feat.npy, and the ids of their rows to image_feat_ids.txt next to it,
+which `tmfun prepare` reads. Items with a missing or broken picture are left
+out and counted: they lack the modality.
 
-torchvision has to be built for your torch. That of PyPI does not import beside
-the CPU build of torch 2.13; take both from the same index:
+torchvision has to be built for your torch. The one from PyPI cannot be
+imported with the CPU build of torch 2.13; take both from the same index:
 
     pip install torchvision --index-url https://download.pytorch.org/whl/cpu
 
-The weights of the model are those that torchvision calls its default, which it
-downloads once.
+The model has torchvision's default weights, which are downloaded once.
 """
 
 import argparse
@@ -43,8 +42,8 @@ def read_args():
 
 
 def load_model(name):
-    """Returns a model without its last linear layer, and what it makes of a
-    picture before.
+    """Returns a model without its last linear layer, and its transform of
+    pictures.
     """
     from torchvision import models
 
@@ -62,7 +61,7 @@ def read_image(path, transform):
     try:
         with Image.open(path) as image:
             return transform(image.convert("RGB"))
-    # What damaged bytes raise depends on the bytes.
+    # The error for damaged bytes depends on the bytes.
     except Exception:
         return "broken"
 

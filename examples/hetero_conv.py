@@ -1,11 +1,12 @@
-"""HeteroConv of PyG as a `RankingModel`: SimpleConv between users and items,
+"""PyG's HeteroConv as a `RankingModel`: SimpleConv between users and items,
 with and without FeatureGraphConv between similar items.
 
     python examples/hetero_conv.py
 
 It trains both on the synthetic data set, with the same seed and options, and
 prints their test Recall@20 (under a minute). Features for the gate are keyed
-by edge type: keyed by node type they would reach SimpleConv, too, and fail.
+by edge type: keyed by node type, they would also be passed to SimpleConv,
+which fails.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""TMFUN as a component of LensKit. It reads the attributes of items that are
-vectors. LensKit needs an older pandas than we, and so versions of its own:
+"""TMFUN as a component of LensKit. It reads the vector attributes of items.
+LensKit needs an older pandas than we do, and so its own versions:
 
     pip install -c examples/lenskit-constraints.txt . lenskit
     python examples/lenskit_scorer.py
 
-It prints the test NDCG@10 of most-popular, of LensKit's item-item neighbors and
-of TMFUN on a small synthetic data set (under a minute).
+It prints the test NDCG@10 of most-popular, LensKit's item-item neighbors and
+TMFUN on a small synthetic data set (under a minute).
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class TMFUNScorer(Component[ItemList], Trainable):
         model = TMFUN.from_data(graph, channels=cfg.channels)
         trainer = Trainer(
             max_epochs=cfg.epochs,
-            limit_val_batches=0,  # LensKit holds out what it judges by.
+            limit_val_batches=0,  # LensKit holds out its own test data.
             logger=False,
             enable_checkpointing=False,
         )
@@ -80,7 +80,7 @@ class TMFUNScorer(Component[ItemList], Trainable):
         return graph
 
     def __call__(self, query: QueryInput, items: ItemList) -> ItemList:
-        """Scores items; NaN for users and items that training did not have."""
+        """Scores items; NaN for users and items that were not in training."""
         score = np.full(len(items), np.nan, dtype=np.float32)
         user = self.users.number(RecQuery.create(query).user_id, missing=None)
         if user is not None:
@@ -91,7 +91,7 @@ class TMFUNScorer(Component[ItemList], Trainable):
 
 
 def main():
-    # Items are for one of 20 tastes, as images show; users choose for theirs.
+    # Each item suits one of 20 tastes, shown in its image; users follow one.
     rng, num = np.random.default_rng(0), 400
     taste = rng.integers(20, size=num)
     liking = 3 * (rng.integers(20, size=(num, 1)) == taste)

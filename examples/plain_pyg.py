@@ -1,10 +1,10 @@
-"""The three layers in a plain PyG model: GraphSAGE that recommends items, by
+"""The three layers in a plain PyG model: GraphSAGE that recommends items, from
 their IDs alone and with their content.
 
     python examples/plain_pyg.py
 
 It prints the test Recall@10 of both, and the mean attention to each modality:
-images show the taste that an item is for, audio is noise.
+images show the taste that an item suits, audio is noise.
 """
 
 import torch
@@ -19,7 +19,7 @@ from tmfun_pyg.nn import FeatureGraphConv, ModalityAttention, MultiStepFusion
 torch.manual_seed(0)
 N, C, K = 600, 32, 10  # Users (and as many items), channels, neighbors.
 
-# An item is for one of 20 tastes; users mostly choose items for theirs:
+# Each item suits one of 20 tastes; users mostly choose items of theirs:
 taste = torch.randint(20, (N,))
 score = 3.0 * (torch.randint(20, (N, 1)) == taste) + torch.randn(N, N)
 user, item = torch.arange(N).view(-1, 1), score.topk(5).indices

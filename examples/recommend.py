@@ -1,5 +1,5 @@
-"""A small shop, from its files to answers: lists for customers of the log and
-for one who came after training, what is in stock, similar items, scores.
+"""A small shop, from its files to recommendations: lists for customers in the
+log and for one who came after training, items in stock, similar items, scores.
 
     python examples/recommend.py
 """
@@ -17,7 +17,7 @@ from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.training import InteractionDataModule, RecommenderModule
 from tmfun_pyg.transforms import FeatureGraph, ToRecGraph
 
-# Three kinds of goods; customers buy mostly one kind. Features tell them apart.
+# Three kinds of goods with different features; customers mostly buy one kind.
 KINDS = ["tea", "coffee", "honey"]
 rng = np.random.default_rng(0)
 items = pd.DataFrame({"item_id": [f"{i:04}" for i in range(150)]})
@@ -32,7 +32,7 @@ for user in range(400):
         rows.append((f"anna-{user}", items["item_id"][item], len(rows)))
 log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
 
-with TemporaryDirectory() as name:  # Yours are files already.
+with TemporaryDirectory() as name:  # You have these files already.
     shop = Path(name)
     log.to_csv(shop / "log.csv", index=False)
     items.to_csv(shop / "items.csv", index=False)

@@ -61,7 +61,7 @@ results = {"MostPopular": evaluate(MostPopular.from_data(data), data)}
 for model_cls in (LightGCN, TMFUN):
     name = model_cls.__name__
     seed_everything(args.seed)
-    model = model_cls.from_data(data)  # Reads sizes only.
+    model = model_cls.from_data(data)  # Only reads sizes.
     module = RecommenderModule(
         model, data, lr=lr, dataset=dataset, source=source
     )
@@ -69,7 +69,7 @@ for model_cls in (LightGCN, TMFUN):
     trainer = Trainer(
         max_epochs=epochs,
         devices=1,
-        # Stops early on validation Recall@20; keeps the best and the last.
+        # Early stopping on validation Recall@20; keeps best and last.
         callbacks=default_callbacks(str(args.out / name)),
         logger=CSVLogger(args.out, name, version=""),
         log_every_n_steps=1,

@@ -1,4 +1,4 @@
-"""Methods without gradient descent, to compare with."""
+"""Baselines without gradient descent."""
 
 from tmfun_pyg.baselines.content_knn import ContentKNN
 from tmfun_pyg.baselines.content_ridge import ContentRidge

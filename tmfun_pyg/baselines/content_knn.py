@@ -10,8 +10,8 @@ from tmfun_pyg.utils.spmm import spmm
 
 
 class ContentKNN(RankingModel):
-    r"""Recommends the items whose features are most like those of a user's
-    training items:
+    r"""Recommends the items whose features are most similar to those of a
+    user's training items:
 
     .. math::
         \hat{x}_{ui} = \frac{1}{M} \sum_{m=1}^{M} \frac{1}{|\mathcal{N}_{um}|}
@@ -21,20 +21,20 @@ class ContentKNN(RankingModel):
 
     where :math:`\mathcal{N}_{um}` are the training items of user :math:`u`
     that have modality :math:`m`, and :math:`\boldsymbol{\mu}_m` is the mean of
-    the features over the warm items that have it. Without it most cosines
-    would be alike: the embeddings of an encoder tend to lie in a narrow cone
-    around their mean, which says nothing about an item. A modality that the
-    item or all of the user's items lack counts as a cosine of zero.
+    the features over the warm items that have it. Without centering, most
+    cosines would be nearly equal: the embeddings of an encoder tend to lie in
+    a narrow cone around their mean, which says nothing about an item. A
+    modality that the item or all of the user's items lack has a cosine of
+    zero.
 
-    The features come standardized item by item, as
-    :class:`~tmfun_pyg.transforms.ToRecGraph` leaves them. A modality is
-    centered over the warm items that have it.
+    The features are standardized item by item by
+    :class:`~tmfun_pyg.transforms.ToRecGraph`. Each modality is then centered
+    over the warm items that have it.
 
-    The baseline for cold items. It has no
-    parameters and needs no training. The score is the inner product of the
-    unit vectors of the item, one modality after the other, with their means
-    over the items of the user: the embeddings are as wide as all features
-    together.
+    This is the baseline for cold items. It has no parameters and needs no
+    training. The score is the inner product of the item's unit vectors,
+    concatenated over modalities, with their means over the user's items: the
+    embeddings have as many channels as all features together.
 
     Args:
         num_users (int): The number of users.
@@ -53,8 +53,8 @@ class ContentKNN(RankingModel):
         item: Optional[Tensor] = None,
         exclude: Optional[Tensor] = None,
     ) -> Embeddings:
-        r"""Returns the means of users and the unit vectors of items, of the
-        size of all features together.
+        r"""Returns the means of users and the unit vectors of items, with as
+        many channels as all features together.
         """
         units = self.fold_in_state(data)
         emb = self.encode_new_users(units, data), torch.cat(units, dim=1)
@@ -79,7 +79,7 @@ class ContentKNN(RankingModel):
 
 def unit_features(data: HeteroData) -> List[Tensor]:
     r"""Returns the features of all items by modality, centered over the warm
-    items and brought to length 1, zero where an item lacks them.
+    items and scaled to unit length, zero for items that lack them.
 
     Args:
         data (HeteroData): A graph of

@@ -11,9 +11,9 @@ from tmfun_pyg.utils.spmm import spmm
 
 
 class _State(NamedTuple):
-    """The features of all items, and the inverse of their Gram matrix in
-    double precision: where there are more features than items, that has
-    eigenvalues as small as the L2 term.
+    """The features of all items, and the inverse of the regularized Gram
+    matrix of the warm ones, in double precision: with more features than
+    items, its smallest eigenvalues are the L2 term.
     """
 
     unit: Tensor
@@ -29,16 +29,16 @@ class ContentRidge(RankingModel):
         + \lambda \mathbf{I} \right)^{-1} \mathbf{F}^{\top} \mathbf{r}_u
 
     where :math:`\mathbf{r}_u` are the interactions of user :math:`u` with the
-    warm items, and the rows :math:`\mathbf{f}_i` of :math:`\mathbf{F}` hold
-    the features of all modalities side by side, each centered over the warm
-    items and brought to unit length as in
+    warm items, and the rows :math:`\mathbf{f}_i` of :math:`\mathbf{F}` are
+    the concatenated features of all modalities, each centered over the warm
+    items and scaled to unit length as in
     :class:`~tmfun_pyg.baselines.ContentKNN`.
 
-    Where that method takes directions of content as they come, this one gives
-    less weight to those in which many items lie. It is a baseline for cold
-    items, too. It has no parameters and needs no training; the embeddings are
-    as wide as all features together, and the matrix to be inverted has the
-    square of that.
+    That method weights all directions of the features equally; this one gives
+    less weight to those that many items share. It is a baseline for cold
+    items, too. It has no parameters and needs no training. The embeddings have
+    as many channels as all features together, and the matrix to invert has
+    that many rows and columns.
 
     Args:
         num_users (int): The number of users.
@@ -75,11 +75,11 @@ class ContentRidge(RankingModel):
         return Embeddings(*emb).rows(user, item)
 
     def fold_in_state(self, data: HeteroData) -> _State:
-        r"""Returns what the coefficients of any user are made of."""
+        r"""Returns the state that the coefficients of any user depend on."""
         self.check_data(data)
         unit = torch.cat(unit_features(data), dim=1)
         warm = unit[data["item"].degree > 0].double()
-        # What rounding leaves of zero may lie below it:
+        # Rounding may turn zeros into negative numbers:
         value, vector = torch.linalg.eigh(warm.t() @ warm)
         scale = 1 / (value.clamp(min=0) + self.reg_weight)
         return _State(unit, vector * scale @ vector.t())

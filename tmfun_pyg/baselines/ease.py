@@ -12,7 +12,7 @@ MAX_ITEMS = 30_000
 
 
 class EASE(RankingModel):
-    r"""The linear autoencoder in closed form, from `"Embarrassingly Shallow
+    r"""The closed-form linear autoencoder from `"Embarrassingly Shallow
     Autoencoders for Sparse Data" <https://arxiv.org/abs/1905.03375>`_ (its
     equation 8), with interactions :math:`\mathbf{R}`:
 
@@ -23,8 +23,8 @@ class EASE(RankingModel):
         - p_{ji} / p_{ii} & \textrm{otherwise} \end{cases}, \qquad
         \hat{x}_{ui} = \sum_{j \in \mathcal{N}_u} s_{ji}
 
-    The matrix is dense: memory goes with the square of the number of items,
-    time with its cube.
+    The matrix is dense: memory is quadratic in the number of items, and time
+    cubic.
 
     Args:
         num_users (int): The number of users.
@@ -54,7 +54,7 @@ class EASE(RankingModel):
                 f"take {3 * num_items**2 * 4 / 2**30:.0f} GiB)"
             )
         self.reg_weight = reg_weight
-        # NaN is refused by whatever ranks, until it is fitted:
+        # Before it is fitted, NaN makes every ranking raise:
         unknown = torch.full((num_items, num_items), torch.nan)
         self.register_buffer("weight", unknown)
 
@@ -74,7 +74,7 @@ class EASE(RankingModel):
         self.weight.fill_diagonal_(0.0)
 
     def scorer(self, data: HeteroData) -> ItemScorer:
-        r"""Returns what scores all items for some users."""
+        r"""Returns a scorer of all items."""
         self.check_data(data)
         return ItemScorer(data, self._product)
 

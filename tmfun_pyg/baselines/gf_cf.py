@@ -26,7 +26,7 @@ class GFCF(RankingModel):
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        channels (int, optional): The number of singular vectors, cut to the
+        channels (int, optional): The number of singular vectors, at most the
             number of users and of items. (default: :obj:`256`)
         alpha (float, optional): The weight :math:`\alpha` of the ideal
             low-pass filter. (default: :obj:`0.3`)
@@ -52,7 +52,7 @@ class GFCF(RankingModel):
         check_at_least("alpha", alpha, 0)
         self.alpha = alpha
         channels = min(channels, num_users, num_items)
-        # NaN is refused by whatever ranks, until it is fitted:
+        # Before it is fitted, NaN makes every ranking raise:
         unknown = torch.full((num_items, channels), torch.nan)
         self.register_buffer("basis", unknown)
 
@@ -64,12 +64,12 @@ class GFCF(RankingModel):
         self.basis.copy_(singular_vectors(data, channels).item)
 
     def scorer(self, data: HeteroData) -> ItemScorer:
-        r"""Returns what scores all items for some users."""
+        r"""Returns a scorer of all items."""
         self.check_data(data)
         scale = data["item"].degree.clamp(min=1).sqrt().view(-1, 1)
 
         def product(owned: Tensor) -> Tensor:
-            # Users of AddUsers() send nothing: those of training alone count.
+            # Users of AddUsers() send nothing: only those of training count.
             x = interaction_step(data, "user", owned)
             linear = interaction_step(data, "item", x)
             ideal = self.basis @ (self.basis.t() @ (owned / scale))

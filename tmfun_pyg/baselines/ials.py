@@ -13,17 +13,17 @@ from tmfun_pyg.utils.messages import check_at_least, check_count
 class IALS(RankingModel):
     r"""Matrix factorization by weighted alternating least squares, from
     `"Collaborative Filtering for Implicit Feedback Datasets"
-    <https://doi.org/10.1109/ICDM.2008.22>`_, as the library :obj:`implicit`
-    computes it (extra :obj:`[ials]`). Users of
+    <https://doi.org/10.1109/ICDM.2008.22>`_, as implemented in the library
+    :obj:`implicit` (extra :obj:`[ials]`). Users of
     :class:`~tmfun_pyg.transforms.AddUsers` get the factors of its
-    :meth:`recalculate_user`, the solution for the factors of their items.
+    :meth:`recalculate_user`, which solves for the factors of their items.
 
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
         channels (int, optional): Size of the embeddings.
             (default: :obj:`64`)
-        alpha (float, optional): The weight of an interaction beside one of a
+        alpha (float, optional): The weight of an interaction relative to a
             missing one. (default: :obj:`10.0`)
         reg_weight (float, optional): The weight of the L2 term.
             (default: :obj:`0.1`)
@@ -56,7 +56,7 @@ class IALS(RankingModel):
         self.alpha = alpha
         self.reg_weight = reg_weight
         self.num_iterations = num_iterations
-        # NaN is refused by whatever ranks, until it is fitted:
+        # Before it is fitted, NaN makes every ranking raise:
         for name, size in (("user_emb", num_users), ("item_emb", num_items)):
             unknown = torch.full((size, channels), torch.nan)
             self.register_buffer(name, unknown)
@@ -83,7 +83,7 @@ class IALS(RankingModel):
         r"""Returns the factors.
 
         Raises:
-            ImportError: If users were added, and :obj:`implicit` is not
+            ImportError: If users were added, but :obj:`implicit` is not
                 installed.
         """
         self.check_data(data)
@@ -95,7 +95,7 @@ class IALS(RankingModel):
         return Embeddings(user_emb, self.item_emb).rows(user, item)
 
     def fold_in_state(self, data: HeteroData) -> Any:
-        r"""Returns the solver of :obj:`implicit` with the factors of items."""
+        r"""Returns the solver of :obj:`implicit` with the item factors."""
         model = self._solver()
         model.item_factors = self.item_emb.cpu().numpy()
         return model
@@ -105,7 +105,7 @@ class IALS(RankingModel):
         return self._recalculate(state, _matrix(data))
 
     def _recalculate(self, solver: Any, matrix: Any) -> Tensor:
-        """Returns the factors of users by a sparse matrix of their items."""
+        """Returns user factors from a sparse matrix of their items."""
         factors = solver.recalculate_user(np.arange(matrix.shape[0]), matrix)
         return torch.from_numpy(factors).to(self.user_emb)
 
@@ -122,7 +122,7 @@ class IALS(RankingModel):
 
 
 def _matrix(data: HeteroData) -> Any:
-    """Returns the interactions as a sparse matrix of SciPy."""
+    """Returns the interactions as a sparse SciPy matrix."""
     sparse = import_extra("scipy.sparse", "ials")
     edge_index = data["user", "interacts", "item"].edge_index.cpu()
     user, item = edge_index.as_tensor().numpy()

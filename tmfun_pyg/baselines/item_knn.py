@@ -12,7 +12,7 @@ from tmfun_pyg.utils.sparse_rows import SparseRows
 class ItemKNN(NeighborhoodModel):
     r"""The nearest neighbors of items, from `"Item-based Top-N Recommendation
     Algorithms" <https://doi.org/10.1145/963770.963776>`_, by the cosine of
-    their users, shrunk where few are shared:
+    their users, shrunk for items that share few:
 
     .. math::
         s_{ji} = \frac{|\mathcal{U}_i \cap \mathcal{U}_j|}
@@ -21,7 +21,7 @@ class ItemKNN(NeighborhoodModel):
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        k (int, optional): The number of neighbors of an item.
+        k (int, optional): The number of neighbors per item.
             (default: :obj:`100`)
         shrinkage (float, optional): The shrinkage :math:`\lambda`.
             (default: :obj:`0.0`)
@@ -44,7 +44,7 @@ class ItemKNN(NeighborhoodModel):
     def similarities(
         self, data: HeteroData
     ) -> Iterator[Tuple[Tensor, SparseRows]]:
-        r"""Computes the shrunk cosines of all items to some."""
+        r"""Computes the shrunk cosines of all items to some at a time."""
         root = data["item"].degree.sqrt()
         shared = SharedUsers(data)
         for item in shared.blocks():

@@ -8,9 +8,9 @@ from tmfun_pyg.utils.user_items import UserItems
 
 
 class ItemScorer:
-    r"""Scores the items of a user by what the user has: the
-    :class:`~tmfun_pyg.utils.retrieval.Scorer` of models that are a matrix of
-    items by items.
+    r"""Scores items for a user from the user's training items: the
+    :class:`~tmfun_pyg.utils.retrieval.Scorer` of models that are an items x
+    items matrix.
 
     Args:
         data (HeteroData): A graph of
@@ -18,8 +18,8 @@ class ItemScorer:
         product (callable): Takes the training items of some users as a matrix
             of zeros and ones, of shape :obj:`[num_items, num_rows]`, and
             returns the scores of all items, of the same shape.
-        item (torch.Tensor, optional): The items that are scored, all of them
-            if not given. (default: :obj:`None`)
+        item (torch.Tensor, optional): The items to score. If not given, scores
+            all items. (default: :obj:`None`)
     """
 
     def __init__(
@@ -48,5 +48,5 @@ class ItemScorer:
         return scores.t().contiguous()
 
     def select(self, item: Tensor) -> "ItemScorer":
-        r"""Returns what scores some of the items only."""
+        r"""Returns a scorer of only some of the items."""
         return ItemScorer(self.data, self.product, item)

@@ -10,8 +10,8 @@ class MostPopular(RankingModel):
     r"""Recommends the most popular items: the score of an item is the number
     of its training interactions.
 
-    The baseline every recommender has to beat. It has no parameters and needs
-    no training.
+    This is the baseline that every recommender has to beat. It has no
+    parameters and needs no training.
 
     Args:
         num_users (int): The number of users.

@@ -13,8 +13,8 @@ from tmfun_pyg.utils.spmm import spmm
 
 
 class NeighborhoodModel(RankingModel):
-    r"""Scores an item by its similarity to a user's items, of which the
-    :obj:`k` most similar of each item are kept:
+    r"""Scores an item by its similarity to a user's items, among the :obj:`k`
+    items most similar to it:
 
     .. math::
         \hat{x}_{ui} = \sum_{j \in \mathcal{N}_u \cap \mathcal{N}_k(i)} s_{ji}
@@ -24,7 +24,7 @@ class NeighborhoodModel(RankingModel):
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        k (int): The number of neighbors of an item.
+        k (int): The number of neighbors per item.
 
     Raises:
         ValueError: If :obj:`k` is not positive.
@@ -41,7 +41,7 @@ class NeighborhoodModel(RankingModel):
         check_count("k", k)
         size = num_items, min(k, num_items)
         self.register_buffer("neighbor", torch.zeros(size, dtype=torch.long))
-        # NaN is refused by whatever ranks, until it is fitted:
+        # Before it is fitted, NaN makes every ranking raise:
         self.register_buffer("weight", torch.full(size, torch.nan))
 
     def similarities(
@@ -54,8 +54,8 @@ class NeighborhoodModel(RankingModel):
                 :class:`~tmfun_pyg.transforms.ToRecGraph`.
 
         Returns:
-            Some items, and a row of similarities for each of them, not
-            negative, until there are no further items.
+            Some items, and one row of non-negative similarities for each of
+            them, until there are no further items.
         """
         raise NotImplementedError
 
@@ -71,7 +71,7 @@ class NeighborhoodModel(RankingModel):
             self.weight[item] = values_at(value, entry)
 
     def scorer(self, data: HeteroData) -> ItemScorer:
-        r"""Returns what scores all items for some users."""
+        r"""Returns a scorer of all items."""
         self.check_data(data)
         item = torch.arange(self.num_items, device=self.weight.device)
         edge_index = EdgeIndex(

@@ -24,13 +24,13 @@ class RP3beta(NeighborhoodModel):
         \mathbf{R}^{\top} \mathbf{D}_{\mathcal{U}}^{-\alpha} \mathbf{R}
         \right)^{(h - 1) / 2} \mathbf{D}_{\mathcal{I}}^{-\beta}
 
-    with interactions :math:`\mathbf{R}` and degrees :math:`\mathbf{D}`. Three
-    hops are those of the paper; walks of five hops are our extension.
+    with interactions :math:`\mathbf{R}` and degrees :math:`\mathbf{D}`. The
+    paper has three hops; longer walks are our extension.
 
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        k (int, optional): The number of neighbors of an item.
+        k (int, optional): The number of neighbors per item.
             (default: :obj:`100`)
         alpha (float, optional): The power :math:`\alpha` of transition
             probabilities. (default: :obj:`1.0`)
@@ -64,17 +64,17 @@ class RP3beta(NeighborhoodModel):
     def similarities(
         self, data: HeteroData
     ) -> Iterator[Tuple[Tensor, SparseRows]]:
-        r"""Computes the probability of walks from all items to some."""
+        r"""Computes walk probabilities from all items to some at a time."""
         of_users, of_items = (
             data[edge_type].edge_index for edge_type in (INTERACTS, REVERSE)
         )
-        # Isolated nodes have no walk whose weight could matter:
+        # Isolated nodes have no walks, so their weight does not matter:
         user, item = (data[name].degree.clamp(min=1) for name in NODES)
         to_item, to_user = user.pow(-self.alpha), item.pow(-self.alpha)
         discount = item.pow(-self.beta)
         shared = SharedUsers(data, to_item)
         for block in shared.blocks():
-            # Entries take four times the memory of what is dense:
+            # Sparse entries take four times the memory of dense ones:
             for target in user_blocks(block, 4 * self.num_items):
                 rows = shared.rows(target, discount[target])
                 value = rows.value * to_user[rows.col]

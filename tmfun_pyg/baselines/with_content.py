@@ -18,7 +18,7 @@ BASES = {cls.__name__: cls for cls in (EASE, GFCF, IALS, ItemKNN, RP3beta)}
 
 class WithContent(RankingModel):
     r"""Adds the scores of :class:`ContentKNN` to those of a method without
-    content, both brought to the same spread over the items of each user (our
+    content, both scaled to the same spread over the items for each user (our
     reading of a late fusion of scores):
 
     .. math::
@@ -70,7 +70,7 @@ class WithContent(RankingModel):
         self.base.fit(data)
 
     def scorer(self, data: HeteroData) -> "SumScorer":
-        r"""Returns what scores all items for some users."""
+        r"""Returns a scorer of all items."""
         return SumScorer(
             self.base.scorer(data),
             self.content.scorer(data),
@@ -79,15 +79,15 @@ class WithContent(RankingModel):
 
 
 class SumScorer:
-    r"""Adds the scores of two others, of the same spread over all items for
-    each user (a :class:`~tmfun_pyg.utils.retrieval.Scorer`).
+    r"""Adds the scores of two scorers, each scaled to the same spread over all
+    items for each user (a :class:`~tmfun_pyg.utils.retrieval.Scorer`).
 
     Args:
-        scorer (Scorer): The one.
-        other (Scorer): The other.
-        weight (float): The weight of the other.
-        item (torch.Tensor, optional): The items that are scored, all of them
-            if not given. (default: :obj:`None`)
+        scorer (Scorer): The first scorer.
+        other (Scorer): The second scorer.
+        weight (float): The weight of the second scorer.
+        item (torch.Tensor, optional): The items to score. If not given, scores
+            all items. (default: :obj:`None`)
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class SumScorer:
         return scores if self.item is None else scores[:, self.item]
 
     def select(self, item: Tensor) -> "SumScorer":
-        r"""Returns what scores some of the items only."""
+        r"""Returns a scorer of only some of the items."""
         return SumScorer(self.scorer, self.other, self.weight, item)
 
 

@@ -1,1 +1,1 @@
-"""The command line, `tmfun`: a file for each command."""
+"""The command line, `tmfun`: one file per command."""

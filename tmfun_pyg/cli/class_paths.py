@@ -1,4 +1,4 @@
-"""Classes that options name, looked up before their modules are imported."""
+"""Checks classes named by options before their modules are imported."""
 
 import ast
 from importlib.util import find_spec
@@ -7,12 +7,12 @@ from typing import Any, Iterator, Optional
 
 
 def check_class_path(path: str) -> None:
-    """Checks that a module has a class of a base class, or takes one from
-    elsewhere, without running it.
+    """Checks that a module defines a class with a base class, or imports or
+    assigns one, without running it.
 
     Args:
-        path: The path, such as ``my_package.my_module.MyModel``. One without
-            a dot is a name of this package.
+        path: The path, such as ``my_package.my_module.MyModel``. A path
+            without a dot is a name in this package.
 
     Raises:
         ValueError: If it does not.
@@ -48,7 +48,7 @@ def class_paths_of(config: Any) -> Iterator[str]:
 def _find_source(module: str) -> Optional[Path]:
     top, *rest = module.split(".")
     try:
-        spec = find_spec(top)  # That of a part would import its package.
+        spec = find_spec(top)  # For a submodule, it would import the package.
     except ValueError:
         return None
     if spec is None or spec.origin is None:
@@ -64,7 +64,7 @@ def _find_source(module: str) -> Optional[Path]:
 
 
 def _brings(node: ast.AST, name: str) -> bool:
-    """Whether a statement can bring a class of that name."""
+    """Returns whether a statement can bind a class to that name."""
     if isinstance(node, ast.ClassDef):
         return node.name == name and len(node.bases) > 0
     if isinstance(node, (ast.Import, ast.ImportFrom)):

@@ -1,4 +1,4 @@
-"""What commands share."""
+"""Code shared by the commands."""
 
 import inspect
 import json
@@ -25,7 +25,7 @@ from tmfun_pyg.training import DatasetOptions
 from tmfun_pyg.training.checkpoint import read_checkpoint
 from tmfun_pyg.utils.files import atomic_write
 
-# Of tables:
+# The columns of tables:
 COLUMNS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 OF_LISTS = tuple(f"{name}@20" for name in LIST_METRICS)
 
@@ -36,14 +36,14 @@ def run(
     args: List[str],
     several: Dict[str, str],
 ) -> None:
-    """Calls a function with the options of a command. A function that asks
-    for a recommender gets that of a checkpoint, see :func:`load`, and one
-    that asks for the checkpoint as well gets its path.
+    """Calls a function with the options of a command. A function with the
+    argument ``recommender`` gets that of a checkpoint, see :func:`load`; one
+    that also has ``ckpt`` gets its path.
 
     Args:
         name: The command.
-        function: What it does, with a docstring that tells its arguments.
-        args: The options as they were given.
+        function: Its function, whose docstring describes the arguments.
+        args: The options as given.
         several: Arguments that take several values, and their help texts.
     """
     parser = make_parser(name, function, several)
@@ -91,7 +91,7 @@ def make_parser(
 
 
 def switch_on(args: List[str], function: Callable[..., Any]) -> List[str]:
-    """Takes a switch without a value, as in --overwrite, for true."""
+    """Sets a switch without a value, such as --overwrite, to true."""
     asked = inspect.signature(function).parameters.values()
     switches = {f"--{x.name}" for x in asked if x.annotation is bool}
     return [
@@ -103,7 +103,7 @@ def switch_on(args: List[str], function: Callable[..., Any]) -> List[str]:
 def load(
     ckpt: Path, root: Optional[str] = None, name: Optional[str] = None
 ) -> Recommender:
-    """Loads a checkpoint with its data set, to where there is an accelerator.
+    """Loads a checkpoint with its data set, onto the GPU if there is one.
 
     Args:
         ckpt: The checkpoint.
@@ -115,7 +115,7 @@ def load(
         raise ValueError("--name must come with --root")
     if root is not None:
         about = read_checkpoint(ckpt)["recommender"]
-        # Without a source, rows of zeros are of items without the modality.
+        # Without a source, rows of zeros mean that the modality is missing.
         k = about["graph_k"] or DatasetOptions.k
         source = about["source"] or {"zero_rows": "mask", "k": k}
         dataset = DatasetOptions(
@@ -130,11 +130,11 @@ def load(
 def with_options(
     recommender: Recommender, **options: Optional[str]
 ) -> Recommender:
-    """Returns a recommender with other options, those that are given.
+    """Returns a recommender with the given options replaced.
 
     Args:
-        recommender: The one of the checkpoint.
-        options: The other options, None where that of the checkpoint stays.
+        recommender: The recommender of the checkpoint.
+        options: The options, None to keep the value of the checkpoint.
     """
     given: Dict[str, Any] = {
         key: value for key, value in options.items() if value is not None
@@ -157,18 +157,18 @@ def judge(
     beyond_accuracy: bool = False,
     users: Optional[Tensor] = None,
 ) -> None:
-    """Ranks all items for every user of a split, prints the metrics beside
-    those of most-popular and over how many users they are, and adds them to
-    metrics.json, unless that is of another epoch, the best of a run. Of a
-    sample of users, metrics.json says how many they are.
+    """Ranks all items for every user of a split, prints the metrics next to
+    those of most-popular and the number of users, and adds them to
+    metrics.json, unless that file belongs to another epoch, the best of a run.
+    For a sample of users, metrics.json also holds its size.
 
     Args:
         recommender: The model and its data set.
         split: The split.
-        folder: Where metrics.json is.
-        is_best: Whether the model is of the best epoch of the run there.
-        beyond_accuracy: Whether to tell what the lists look like as well.
-        users: The only users to be judged, all if not given.
+        folder: The folder of metrics.json.
+        is_best: Whether the model is from the best epoch of the run there.
+        beyond_accuracy: Whether to also report what the lists look like.
+        users: The users to evaluate, all if not given.
     """
     path, known = folder / METRICS, read_metrics(folder)
     epoch = recommender.epoch
@@ -197,9 +197,9 @@ def judge(
         return
     key = "best_epoch" if is_best or "best_epoch" in known else "epoch"
     if (is_best and key not in known) or known.get(key, epoch) != epoch:
-        known = {}  # Of another epoch, it would stand beside this one's.
+        known = {}  # Metrics of another epoch must not mix with these.
     if users is not None and split in known and f"{split}_users" not in known:
-        return  # That is on all users.
+        return  # The metrics there are on all users.
     known.pop(f"{split}_users", None)
     own = {} if users is None else {f"{split}_users": users.numel()}
     text = json.dumps({**known, split: metrics, **own, key: epoch}, indent=2)
@@ -213,7 +213,7 @@ def judge(
 def _print_table(
     corner: str, rows: Dict[str, Dict[str, float]], columns: Sequence[str]
 ) -> None:
-    """Prints those columns that all rows have."""
+    """Prints the columns that all rows have."""
     known = [c for c in columns if all(c in values for values in rows.values())]
     lines = {corner: known}
     for name, values in rows.items():
@@ -228,7 +228,7 @@ def _print_table(
 
 
 def read_metrics(folder: Path) -> Dict[str, Any]:
-    """Returns what metrics.json in the folder of a run holds, nothing if
+    """Returns the content of metrics.json in the folder of a run, empty if
     there is none.
 
     Args:

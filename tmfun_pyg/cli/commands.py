@@ -1,7 +1,7 @@
 """The commands."""
 
-# Where each is, imported when called, so that --help does not wait for torch,
-# and what it is for.
+# The module of each command, imported when called, so that --help does not
+# wait for torch, and a summary.
 COMMANDS = {
     "prepare": ("prepare", "make a data set from a log and feature files"),
     "search": ("search", "tune a model on the validation split"),
@@ -16,7 +16,7 @@ COMMANDS = {
     "report": ("report", "make an HTML page about training runs"),
 }
 TRAINING = ("search", "fit")
-# Options whose parts are modalities, which may hold a dash.
+# Options with keys that are modalities, whose names may contain a dash.
 NAMED_BY_USERS = ("features", "feature_ids")
 
 

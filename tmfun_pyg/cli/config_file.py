@@ -7,13 +7,13 @@ import yaml
 
 
 def read_config(path: Path) -> Dict[str, Any]:
-    """Returns what a file of options holds.
+    """Returns the content of a file of options.
 
     Args:
         path: The file.
 
     Raises:
-        ValueError: If it is no such file.
+        ValueError: If it is not such a file.
     """
     if path.is_dir():
         raise ValueError(f"'{path}' must be YAML with options (got a folder)")

@@ -1,8 +1,8 @@
 def in_words(seconds: float) -> str:
-    """Returns how long something takes, in the unit that people would name.
+    """Returns a duration as text, in a readable unit.
 
     Args:
-        seconds: The time.
+        seconds: The duration.
     """
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:

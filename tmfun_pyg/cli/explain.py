@@ -4,7 +4,7 @@ from typing import Optional
 from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.utils.files import atomic_write
 
-# What a picture can be:
+# The formats of a picture:
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -32,7 +32,7 @@ def explain(
             f"--plot must end in {', '.join(PICTURES)} (got '{plot}')"
         )
     explanation = recommender.explain(user, item)
-    if plot is not None:  # First, as it is what may fail.
+    if plot is not None:  # First, since it may fail.
         explanation.plot(str(plot), num_items)
     if json is not None:
         with atomic_write(json) as part:

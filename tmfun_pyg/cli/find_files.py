@@ -1,6 +1,4 @@
-"""Files and classes that options name, looked for before anything slow is
-imported.
-"""
+"""Checks files and classes named by options before slow imports."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,23 +7,23 @@ from typing import List
 from tmfun_pyg.cli.class_paths import check_class_path, class_paths_of
 from tmfun_pyg.cli.config_file import read_config
 
-# Options whose value is a file or a folder that is read.
+# Options whose value is a file or a folder to read.
 READ = (
     *("--ckpt", "--users", "--history", "--log", "--root", "--data.root"),
     *("--run", "--items", "--exclude_items", "--candidates", "--pairs"),
 )
-ALL = (("--users", "all"), ("--items", "all"))  # Which are no files.
-IDS = (("report", "--items"),)  # Nor are the values of these.
+ALL = (("--users", "all"), ("--items", "all"))  # Not files.
+IDS = (("report", "--items"),)  # Options with ids instead of files.
 CONFIG = ("-c", "--config")
 
 
 def find_files(command: str, args: List[str]) -> List[str]:
-    """Checks that files and classes exist, and takes a name for the
-    configuration of that name in the package.
+    """Checks that files and classes exist, and replaces the name of a
+    configuration that the package ships by its path.
 
     Args:
         command: The command.
-        args: Its options as they were given.
+        args: Its options as given.
     """
     folder = Path(str(files("tmfun_pyg.configs")))
     shipped = {path.stem: str(path) for path in folder.glob("*.yaml")}

@@ -1,4 +1,4 @@
-"""What a finished run says for training on all interactions."""
+"""Reads a finished run to repeat its training on all interactions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from tmfun_pyg.training.checkpoint import check_fingerprint, read_checkpoint
 
 
 def run_of_config(config: Namespace) -> Path:
-    """Returns the folder of the run whose options were asked for.
+    """Returns the folder of the run whose configuration was given.
 
     Args:
-        config: The options, which name the configurations they come from.
+        config: The options, including the paths of their configurations.
     """
     if not config.config:
         raise ValueError(
@@ -27,8 +27,8 @@ def run_of_config(config: Namespace) -> Path:
 
 
 def read_finished(folder: Path) -> Dict[str, Any]:
-    """Reads the best epoch of a finished run, none if it is of a model in
-    closed form.
+    """Reads the checkpoint of the best epoch of a finished run. For a
+    closed-form model, the epoch is None.
 
     Args:
         folder: The folder of the run.
@@ -52,10 +52,10 @@ def read_finished(folder: Path) -> Dict[str, Any]:
 def check_repeats(
     finished: Dict[str, Any], model: Namespace, data: DatasetOptions
 ) -> None:
-    """Refuses a model or data that are not those of a finished run.
+    """Checks that model and data are those of a finished run.
 
     Args:
-        finished: What :func:`read_finished` returned.
+        finished: The result of :func:`read_finished`.
         model: The class and options of the model.
         data: The data set.
     """

@@ -80,7 +80,7 @@ class RunOptions:
 
 
 def fit(args: List[str]) -> int:
-    """Trains a model, and judges its best epoch on validation, if there is
+    """Trains a model, and evaluates its best epoch on validation, if there is
     one.
     """
     parser = fit_parser()
@@ -92,7 +92,7 @@ def fit(args: List[str]) -> int:
 
 
 def fit_parser() -> ArgumentParser:
-    """Returns a parser of the options of this command."""
+    """Returns a parser for the options of this command."""
     summary = "Trains a model, by default TMFUN on the synthetic data set."
     return make_parser("fit", summary, RunOptions)
 
@@ -104,13 +104,13 @@ def _fit(parser: ArgumentParser, config: Namespace) -> int:
     given.data.on_all_data = config.on_all_data
     given.data.feature_graphs = cls.reads_feature_graphs
     place = f"{given.data.name or 'synthetic'}/{cls.__name__}"
-    # A configuration is read from other folders than it was made in.
+    # A configuration may be read from a different working directory.
     folder = find_folder(config, f"runs/{place}/seed_{config.seed_everything}")
     config.out = str(folder)
     config.data.root, config.data.name = given.data.root, given.data.name
     with ExitStack() as stack:
         process: Any = rank_zero_only
-        if process.rank == 0:  # The others work for it.
+        if process.rank == 0:  # It owns the folder for all processes.
             own = own_folder(folder, (LAST, BEST), (CONFIG, LOG))
             stack.enter_context(own)
         return _fit_in(folder, parser, config, given)
@@ -165,9 +165,9 @@ def _make_checkpoint(
     given: Namespace,
     goes_on: bool,
 ) -> Tuple[Optional[int], Optional[Tensor]]:
-    """Trains or fits, and writes the checkpoint to judge. Returns the exit
+    """Trains or fits, and writes the checkpoint to evaluate. Returns the exit
     status if the run ends here, and otherwise the sample of users that
-    validation ranked for, if there was one.
+    validation ranked for, if any.
     """
     folder = kept.parent
     data = ToRecGraph()(dataset[0])
@@ -180,7 +180,7 @@ def _make_checkpoint(
 
     def save_config() -> None:
         saved = config.clone()
-        saved.resume = False  # Asked for each time.
+        saved.resume = False  # Never saved: passed each time.
         with atomic_write(folder / CONFIG) as part:
             parser.save(saved, part, overwrite=True)
 
@@ -188,7 +188,7 @@ def _make_checkpoint(
     if next(model.parameters(), None) is None:
         warn_of_unread(parser, config, model)
         model.fit(data)
-        if config.trainer.fast_dev_run:  # It writes nothing.
+        if config.trainer.fast_dev_run:  # Writes nothing.
             return 0, None
         Recommender(model, dataset, given.data).save(kept)
         save_config()
@@ -217,8 +217,8 @@ def _train(
     last: Optional[Dict[str, Any]],
     save_config: Callable[[], None],
 ) -> Optional[int]:
-    """Trains by gradient descent. Returns how it ended if there is no more to
-    be done.
+    """Trains by gradient descent. Returns the exit status if the run ends
+    here.
     """
     log = RunLog(folder, 0 if last is None else last["epoch"] + 1)
     asked = given.trainer.as_dict()
@@ -228,7 +228,7 @@ def _train(
         asked["limit_val_batches"] = 0
     progress = Progress()
     callbacks += [Forecast(progress, loader), progress]
-    if not config.trainer.fast_dev_run:  # It writes nothing.
+    if not config.trainer.fast_dev_run:  # Writes nothing.
         callbacks += [Begin(log, save_config)]
     for name, ours in (
         ("logger", [log]),
@@ -251,7 +251,7 @@ def _train(
     num_done = trainer.fit_loop.epoch_loop.batch_progress.total.completed
     is_part = num_done < trainer.num_training_batches
     if is_part and last is None and trainer.is_global_zero:
-        # Of a part of the first epoch, which cannot go on.
+        # It is from a part of the first epoch, and cannot be resumed.
         (folder / LAST).unlink(missing_ok=True)
     is_done = config.trainer.fast_dev_run or not trainer.is_global_zero
     return 0 if is_done else None
@@ -260,7 +260,7 @@ def _train(
 def _take_epochs(
     parser: ArgumentParser, config: Namespace, data: DatasetOptions
 ) -> None:
-    """Takes the number of epochs from the run that the options are of."""
+    """Takes the number of epochs from the run that the options belong to."""
     run = run_of_config(config)
     finished = read_finished(run)
     others = MAY_CHANGE - {"model", "trainer.max_epochs"} | {"on_all_data"}

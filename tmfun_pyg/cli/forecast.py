@@ -12,17 +12,17 @@ from tmfun_pyg.cli.progress import Progress
 from tmfun_pyg.training import InteractionDataModule
 
 ENOUGH = 2.0  # Seconds of steps to measure.
-LONG = 3_600  # Seconds of an epoch that are worth a warning.
+LONG = 3_600  # Seconds per epoch that are worth a warning.
 
 
 class Forecast(Callback):
-    """Tells in one line, after the first steps, what is trained on, how long
-    it will take, and what memory. Of the steps, the first one is not counted:
-    it allocates.
+    """Reports in one line, after the first steps, the size of the data, the
+    time that training will take, and the peak memory. The first step does not
+    count: it allocates.
 
     Args:
-        progress: What writes the line.
-        loader: What the batches are of.
+        progress: Writes the line.
+        loader: The data module of the batches.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Forecast(Callback):
         self.begun = self.paused = 0.0
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
-        """Begins to measure."""
+        """Starts measuring."""
         self._measure(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, _: LightningModule, *args: object
     ) -> None:
-        """Tells, once enough is measured."""
+        """Reports, once enough is measured."""
         if self.is_told:
             return
         self.num_steps += 1
@@ -56,15 +56,15 @@ class Forecast(Callback):
         self.paused = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, _: LightningModule) -> None:
-        """Lets the clock go on."""
+        """Restarts the clock."""
         self.begun += time.perf_counter() - self.paused
 
     def _measure(self, trainer: Trainer) -> None:
         self.num_steps, self.begun = 0, self._now(trainer)
 
     def _now(self, trainer: Trainer) -> float:
-        """Returns the time when a device has done what it was given, for
-        which the host waits here, at no other step.
+        """Returns the time after waiting for the device to finish, which is
+        not done at any other step.
         """
         if trainer.strategy.root_device.type != "cpu":
             torch.accelerator.synchronize()
@@ -111,7 +111,7 @@ class Forecast(Callback):
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Returns the most bytes there were, on a GPU those of tensors there."""
+    """Returns the peak memory in bytes, on a GPU that of its tensors."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

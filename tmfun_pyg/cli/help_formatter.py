@@ -11,7 +11,7 @@ DEFAULT = re.compile(r" ?\(default: [^()]*\)(?= *\(type)")
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Writes docstrings as plain text, and leaves out what others document."""
+    """Formats docstrings as plain text, and omits the trainer's options."""
 
     def add_argument(self, action: Action) -> None:
         """Adds an option."""

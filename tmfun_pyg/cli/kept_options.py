@@ -1,4 +1,4 @@
-"""Options that must be those of a run that goes on, or is repeated."""
+"""Options that must match those of a run that is resumed or repeated."""
 
 from pathlib import Path
 from typing import Any, Collection, Dict, Tuple
@@ -9,8 +9,8 @@ from jsonargparse import ArgumentParser, Namespace
 from tmfun_pyg.cli.config_file import read_config
 from tmfun_pyg.cli.run_folder import CONFIG
 
-# How long is trained, where, and what is shown. Of the model and of where the
-# data set is, the checkpoint knows more. All else stays as it was.
+# The duration and place of training, and the display. The checkpoint checks
+# the model and the data set itself. All other options must stay the same.
 MAY_CHANGE = {
     *("out", "resume", "patience", "data.root", "data.name", "model"),
     *("trainer.max_epochs", "trainer.max_time", "loader.num_workers"),
@@ -29,14 +29,14 @@ def check_options(
     purpose: str,
     may_change: Collection[str] = MAY_CHANGE,
 ) -> None:
-    """Refuses options that must be those of a run.
+    """Checks that options match those of a run.
 
     Args:
         parser: The parser of the options.
         config: The options.
         folder: The folder of the run.
-        purpose: What is done with it.
-        may_change: The options that may be others.
+        purpose: The verb for its use in errors.
+        may_change: The options that may differ.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -55,13 +55,13 @@ def check_options(
 
 
 def first_other(key: str, expected: Any, found: Any) -> Tuple[str, Any, Any]:
-    """Returns which option of a class is the first that differs, with its
-    values, or the class, and what has no options of its own as it is.
+    """Returns the first option of a class that differs, with both values, or
+    the class itself. Values without options are returned as they are.
 
     Args:
-        key: What has the options, such as model.
-        expected: The value that it must have.
-        found: The one that it has, which differs.
+        key: The name of the value, such as model.
+        expected: The expected value.
+        found: The actual value, which differs.
     """
     if isinstance(expected, dict) and isinstance(found, dict):
         for name in {**expected, **found}:

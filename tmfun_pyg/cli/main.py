@@ -1,4 +1,4 @@
-"""The entry point: finds the command, and tells errors as a shell expects."""
+"""The entry point: runs a command, and reports errors as a shell expects."""
 
 import argparse
 import importlib
@@ -28,9 +28,8 @@ def main(args: Optional[Sequence[str]] = None) -> int:
             the process if not given. (default: :obj:`None`)
 
     Returns:
-        The exit status: :obj:`0` if all went well, :obj:`1` after a failure,
-        :obj:`2` for options that are not understood, :obj:`130` after an
-        interruption.
+        The exit status: :obj:`0` for success, :obj:`1` after a failure,
+        :obj:`2` for invalid options, :obj:`130` after an interruption.
     """
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
@@ -42,16 +41,16 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         text = folder.joinpath(f"{command}.txt").read_text(encoding="utf-8")
         print(text, end="")
         return 0
-    # Pages of 2 MB, which torch asks for if told so before it allocates:
+    # Pages of 2 MB, which torch requests if this is set before it allocates:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         args = find_files(command, args)
         module = importlib.import_module(module_of(command))
         if not debug:
-            # Lightning sets its loggers up when it is imported:
+            # Lightning sets up its loggers on import:
             _quiet(command)
         function, status = getattr(module, command), 0
-        if command in TRAINING:  # Their options are more than arguments.
+        if command in TRAINING:  # These parse their own options.
             status = function(args)
         else:
             from tmfun_pyg.cli.command import run
@@ -64,17 +63,17 @@ def main(args: Optional[Sequence[str]] = None) -> int:
         print(f"tmfun {command}: interrupted", file=sys.stderr)
         return INTERRUPT
     except BrokenPipeError:  # As in `tmfun test ... | head -1`.
-        # Python flushes once more when it ends.
+        # Python flushes once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED_PIPE
-    # What people can mend. Anything else is a fault of ours: its traceback
-    # is worth having.
+    # Errors that users can fix. Anything else is a bug, whose traceback is
+    # worth having.
     except Exception as error:
         full = out_of_memory(error)
         is_known = isinstance(error, (ValueError, OSError, ImportError))
         if debug or not (full or is_known):
             raise
-        is_usage = type(error).__name__ == "OptionError"  # In these words.
+        is_usage = type(error).__name__ == "OptionError"  # Names options.
         if full:
             text = f"{full}: see Scaling in the documentation"
         else:
@@ -109,7 +108,7 @@ def _parse_command(words: List[str]) -> str:
 
 
 def _with_underscores(word: str) -> str:
-    """Takes --cold-items for --cold_items, as the options are called."""
+    """Converts --cold-items to --cold_items, the name of the option."""
     if not word.startswith("--"):
         return word
     key, equals, value = word.partition("=")
@@ -121,8 +120,8 @@ def _with_underscores(word: str) -> str:
 
 
 def _quiet(command: str) -> None:
-    """Leaves out what Lightning tells developers, and tells people the rest in
-    the words of a command.
+    """Suppresses Lightning's messages for developers, and rewords the others
+    for a command.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
@@ -132,7 +131,7 @@ def _quiet(command: str) -> None:
         ".* directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message)
-    # A warning is for people, too: without the line of code it came from.
+    # Warnings are for users, too: without the line of code.
     warnings.showwarning = lambda message, *_: print(
         f"warning: {in_options(str(message), command)}", file=sys.stderr
     )

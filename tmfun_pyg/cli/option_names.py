@@ -1,4 +1,4 @@
-"""Messages of the package in the words of a command."""
+"""Rewords messages of the package for a command."""
 
 import inspect
 import re
@@ -7,15 +7,15 @@ from typing import Dict
 
 from tmfun_pyg.cli.commands import TRAINING, module_of
 
-# Arguments that are options of the same name.
+# Arguments that are options with the same name.
 OF_TRAINING = r"(?:loader|trainer)\.\w+|lr|patience|seed_everything|budget|"
 OF_TRAINING += r"data\.(?:root|name|modalities|zero_rows|half|k|recall)"
 
 
 def in_options(text: str, command: str) -> str:
-    """Takes what is an argument in Python for the option that it is here."""
+    """Replaces Python arguments by the options of a command."""
     data = "--data." if command in TRAINING else "--"
-    if command not in ("prepare", *TRAINING):  # They have no such option.
+    if command not in ("prepare", *TRAINING):  # Others lack the option.
         option = "pass zero_rows='mask'"
         text = re.sub(f"; {option}.*| and {option}", "", text)
     for argument, option in (
@@ -29,7 +29,7 @@ def in_options(text: str, command: str) -> str:
     if command in TRAINING:
         text = re.sub(rf"'({OF_TRAINING})'(?= must| is )", r"--\1", text)
     names = _options_of(command)
-    # What was found may be called anything.
+    # The part after "(got" is left alone: values may have any name.
     said, got, found = text.partition(" (got ")
     said = re.sub(
         r"(?<!column )(?<!modality )'([a-z_]+)'",
@@ -39,14 +39,14 @@ def in_options(text: str, command: str) -> str:
     if said.startswith("the ") and text.startswith("'"):
         said = f"T{said[1:]}"
     text = f"{said}{got}{found}"
-    # Behind a bracket, it is what Lightning was called with.
+    # After a bracket, it is an argument of Lightning.
     return re.sub(r"(?<!\()\b([a-z_]+)=('([^' ]+)'|\.\.\.)", _as_option, text)
 
 
 def _options_of(command: str) -> Dict[str, str]:
-    """Returns what the arguments of Python are called in a command."""
+    """Returns the names of Python arguments in a command."""
     module = sys.modules.get(module_of(command))
-    if module is None:  # The error came before it.
+    if module is None:  # The error came before its import.
         return {}
     asked = inspect.signature(getattr(module, command)).parameters
     names = {name: f"--{name}" for name in asked}

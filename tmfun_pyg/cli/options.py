@@ -1,4 +1,4 @@
-"""Reads options, and tells in one line what is wrong with them."""
+"""Parses options, with one-line errors."""
 
 import inspect
 import re
@@ -15,18 +15,18 @@ from tmfun_pyg.cli.commands import NAMED_BY_USERS
 
 
 class OptionError(ValueError):
-    """Options that are not understood."""
+    """Invalid options."""
 
 
 def parse_options(parser: ArgumentParser, words: List[str]) -> Namespace:
-    """Reads options.
+    """Parses options.
 
     Args:
         parser: A parser with ``exit_on_error=False``.
-        words: The options as they were given.
+        words: The options as given.
 
     Raises:
-        OptionError: If they are not understood.
+        OptionError: If they are invalid.
     """
     given = [word.partition("=")[0] for word in words]
     prefixes = tuple(f"--{x}." for x in NAMED_BY_USERS)
@@ -40,11 +40,11 @@ def parse_options(parser: ArgumentParser, words: List[str]) -> Namespace:
 
 
 def why_not_made(text: str) -> Optional[str]:
-    """Returns in a line why the object that an option names was not made, such
-    as a logger whose package is not installed.
+    """Returns in one line why the object named by an option was not created,
+    such as a logger whose package is not installed.
 
     Args:
-        text: What was said of it, with all types that the option may have.
+        text: The error, which lists all types that the option may have.
     """
     for path, reason in re.findall(
         r"\n  - (?:Problem with given class_path '(\S+)':\s+)?(.+)", text
@@ -57,7 +57,7 @@ def why_not_made(text: str) -> Optional[str]:
 
 
 def _with_lists(parser: ArgumentParser, words: List[str]) -> List[str]:
-    """Takes 0.7,0.2,0.1 for a list where an option asks for one."""
+    """Converts 0.7,0.2,0.1 to a list for options that expect one."""
     lists = {
         option
         for option, action in parser._option_string_actions.items()
@@ -78,7 +78,7 @@ def _tell(text: str, parser: ArgumentParser) -> str:
     in_file = re.match(r"Option '(\S+)' is not", text)
     if found := unknown or in_file:
         option = found[1] if unknown else f"--{found[1]}"
-        # argparse has no other list.
+        # argparse has no public list of options.
         return _misspelt(option, parser._option_string_actions, parser.prog)
     if needs := re.match(r"argument (\S+): expected", text):
         return f"{needs[1].split('/')[-1]} must come with a value"
@@ -115,14 +115,14 @@ def _tell(text: str, parser: ArgumentParser) -> str:
         else:
             expected = f"of type {expected}"
         return f"--{keys} must be {expected} (got '{wrong[2]}')"
-    # Of an option of a model, the inner one: its value is told first.
+    # For an option of a model, the inner one: its value is reported first.
     if union:
         return f"--{keys} must be {_any_of(union[1], keys)} (got '{union[2]}')"
     return " ".join(text.split())
 
 
 def _any_of(kinds: str, keys: str) -> str:
-    """Returns what is accepted of several types, in words."""
+    """Describes the values that several types accept, in words."""
     if "Dict[" in kinds:
         return f"given by name, as --{keys}.NAME VALUE"
     literal = r"Literal\[([^\]]*)\]"
@@ -135,13 +135,13 @@ def _any_of(kinds: str, keys: str) -> str:
     values = list(dict.fromkeys(values))
     few = "one of " if len(values) > 1 else ""
     words = [f"{few}{', '.join(values)}"] if values else []
-    # Sorted, since which order of a Union is kept depends on who asked first.
+    # Sorted, since Python caches a Union with the order that came first.
     words += [f"of type {' or '.join(sorted(types))}"] if types else []
     return ", or ".join(words)
 
 
 def no_model(got: str) -> str:
-    """Returns what is said of a name that is no model.
+    """Returns the error for a name that is not a model.
 
     Args:
         got: The name.
@@ -162,7 +162,8 @@ def model_names() -> List[str]:
         for name in module.__all__:
             cls = getattr(module, name)
             if isinstance(cls, type) and issubclass(cls, base):
-                found += [] if name.endswith("Model") else [name]  # Bases.
+                # Base classes are left out.
+                found += [] if name.endswith("Model") else [name]
     return found
 
 

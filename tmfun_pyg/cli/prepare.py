@@ -100,7 +100,7 @@ def prepare(
     root = out.expanduser().absolute() / name
     options = ["--config", "own_data", "--data.root", root]
     if not report.modalities:
-        options += ["--model", "LightGCN"]  # The default reads them.
+        options += ["--model", "LightGCN"]  # The default reads features.
     trained = [numbers["trained"] for numbers in report.modalities.values()]
     if min(trained, default=inf) <= DatasetOptions.k:
         options += ["--data.k", max(1, min(trained) - 1)]

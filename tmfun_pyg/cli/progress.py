@@ -8,13 +8,13 @@ from lightning.pytorch.callbacks import Callback, Timer
 from tmfun_pyg.cli.duration import in_words
 from tmfun_pyg.training.callbacks import MONITOR
 
-PAUSE = 0.2  # Seconds between two updates on a terminal.
+PAUSE = 0.2  # Seconds between updates on a terminal.
 
 
 class Progress(Callback):
-    """Tells how training goes, and how long until the last epoch or step, or
-    until its time is over: in one line that is updated on a terminal, in a
-    line an epoch elsewhere.
+    """Shows the progress of training and the time left until the last epoch
+    or step, or until its time is over: in one updated line on a terminal,
+    elsewhere in one line per epoch.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class Progress(Callback):
         self.start, self.num_batches, self.first_step = 0.0, 0, 0
 
     def on_train_start(self, trainer: Trainer, _: LightningModule) -> None:
-        """Begins with a step that need not be the first of a run."""
+        """Starts at a step that need not be the first of a run."""
         self.begun = self.start = time.perf_counter()
         self.num_batches, self.first_step = 0, trainer.global_step
 
     def on_train_epoch_start(
         self, trainer: Trainer, _: LightningModule
     ) -> None:
-        """Begins an epoch."""
+        """Starts an epoch."""
         self.begun = time.perf_counter()
 
     def on_train_batch_end(
@@ -49,7 +49,7 @@ class Progress(Callback):
             self._write(f"{text}{left} {self.summary}")
 
     def on_validation_end(self, trainer: Trainer, _: LightningModule) -> None:
-        """Tells what part of an epoch has brought, if it is validated."""
+        """Reports the result of a validation within an epoch."""
         step, total = (
             trainer.fit_loop.batch_idx + 1,
             trainer.num_training_batches,
@@ -59,7 +59,7 @@ class Progress(Callback):
             self._tell_of(trainer, text)
 
     def on_train_epoch_end(self, trainer: Trainer, _: LightningModule) -> None:
-        """Tells what an epoch has brought."""
+        """Reports the result of an epoch."""
         loss = float(trainer.callback_metrics["train_loss"])
         self._tell_of(
             trainer, f"epoch {trainer.current_epoch}: loss {loss:.4f}, "
@@ -71,7 +71,7 @@ class Progress(Callback):
         found = trainer.callback_metrics
         stopping = trainer.early_stopping_callback
         if stopping is not None and MONITOR in found:
-            score = float(found[MONITOR])  # Lightning compares it later.
+            score = float(found[MONITOR])  # Lightning updates the best later.
             self.summary = (
                 f"(best {max(float(stopping.best_score), score):.4f})"
             )
@@ -81,7 +81,7 @@ class Progress(Callback):
         self._write(f"{text}{left}")
 
     def on_fit_end(self, trainer: Trainer, _: LightningModule) -> None:
-        """Leaves the line."""
+        """Ends the updated line."""
         if self.updates:
             print()
 
@@ -96,7 +96,7 @@ class Progress(Callback):
             print(flush=True)
 
     def _left(self, trainer: Trainer, step: int) -> str:
-        """Returns the time left, if an end is known and ahead."""
+        """Returns the time left as text, if an end is known and ahead."""
         elapsed = time.perf_counter() - self.start
         ends: List[float] = []
         num_epochs = trainer.max_epochs or -1
@@ -109,7 +109,7 @@ class Progress(Callback):
             left = trainer.max_steps - trainer.global_step
             ends.append(elapsed / taken * left)
         for timer in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(timer, Timer):  # Of max_time.
+            if isinstance(timer, Timer):  # For max_time.
                 remaining = timer.time_remaining()
                 ends += [] if remaining is None else [remaining]
         seconds = min(ends, default=0.0)

@@ -23,7 +23,7 @@ SEVERAL = {
     "as --columns user_id item_id timestamp.",
 }
 
-# What arguments of Python are called here.
+# The names of Python arguments here.
 ARGUMENTS = {"features": "--cold_items"}
 
 
@@ -101,7 +101,7 @@ def recommend(
     titles = recommender.titles if with_titles else None
     asked = None
     if users != "all":
-        asked = [*dict.fromkeys(read_ids(users))]  # Each once.
+        asked = [*dict.fromkeys(read_ids(users))]  # Without repetitions.
     found = None
     if history is not None:
         if sep is not None:
@@ -153,9 +153,7 @@ def recommend(
 def _find_items(
     names: List[str], modalities: List[str]
 ) -> Tuple[str, Dict[str, str]]:
-    """Returns the file of item ids, and that of the features of each
-    modality.
-    """
+    """Returns the file of item ids, and the feature file of each modality."""
     lists = [name for name in names if name.endswith(".txt")]
     tables = [name for name in names if name.endswith(".npy")]
     features = {Path(x).stem.removesuffix("_feat"): x for x in tables}
@@ -173,13 +171,13 @@ def _find_items(
 def _add_items(
     recommender: Recommender, ids_path: str, tables: Dict[str, str]
 ) -> Tuple[Recommender, List[str]]:
-    """Adds the items of files, and returns their ids as well."""
+    """Adds the items of files, and also returns their ids."""
     features = {name: read_features(path) for name, path in tables.items()}
     for name, path in tables.items():
         ids = read_ids_of_rows(ids_path, path, features[name])
     try:
         return recommender.add_items(ids, features), ids
-    except ValueError as error:  # In the words of Python.
+    except ValueError as error:  # Names Python arguments.
         text = str(error).replace("'item_ids'", f"'{ids_path}'")
         for name, path in tables.items():
             text = text.replace(f"features['{name}']", f"'{path}'")

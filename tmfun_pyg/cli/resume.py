@@ -1,4 +1,4 @@
-"""What is checked of a run that goes on, before anything is written."""
+"""Checks a run to be resumed before anything is written."""
 
 from pathlib import Path
 from typing import Any, Dict
@@ -15,12 +15,12 @@ STATE = {"epoch", "global_step", "loops", "callbacks", "optimizer_states"}
 
 
 def read_last(folder: Path, description: Dict[str, Any]) -> Dict[str, Any]:
-    """Reads the last finished epoch of a run, after checking that all of the
-    run is of the same model and data, and can be gone on with.
+    """Reads the last finished epoch of a run, and checks that all of the run
+    has the same model and data, and can be resumed.
 
     Args:
         folder: The folder of the run.
-        description: What a checkpoint of this model and data says of them.
+        description: The description of this model and data in a checkpoint.
     """
     read_metrics(folder)
     last = read_checkpoint(folder / LAST)
@@ -61,20 +61,20 @@ def check_state(
     module: RecommenderModule,
     trainer: Trainer,
 ) -> None:
-    """Checks that a trainer can go on from a checkpoint.
+    """Checks that a trainer can resume from a checkpoint.
 
     Args:
-        last: What :func:`read_last` returned.
+        last: The result of :func:`read_last`.
         folder: The folder of the run.
-        module: What is trained.
+        module: The module to train.
         trainer: The trainer.
     """
-    load_weights(last, module.model)  # Now, not once training has begun.
+    load_weights(last, module.model)  # Fails now, not once training began.
     optimizers, states = module.configure_optimizers(), last["optimizer_states"]
     try:
         for optimizer, state in zip(optimizers, states, strict=True):
             optimizer.load_state_dict(state)
-    # What is raised for a state of something else depends on the state.
+    # The error for a wrong state depends on the state.
     except Exception as err:
         raise ValueError(
             f"'{folder / LAST}' must hold the state of {len(optimizers)} "

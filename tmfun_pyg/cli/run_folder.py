@@ -1,4 +1,4 @@
-"""The folder of a run: where it is, whose it is, and what it may hold."""
+"""The folder of a run: its location, ownership and content."""
 
 import os
 from contextlib import contextmanager, suppress
@@ -17,17 +17,17 @@ CONFIG, LOG, METRICS, LOCK = (
     *("config.yaml", "metrics.csv", "metrics.json", "lock"),
 )
 LAST, BEST = "last.ckpt", "best.ckpt"
-DATABASE = "studies.db"  # Of a search.
+DATABASE = "studies.db"  # The file of a search.
 FILES = (CONFIG, LOG, METRICS, LAST, BEST, DATABASE)
 
 
 def find_folder(config: Namespace, default: str) -> Path:
-    """Returns where the run is: the folder of the configuration, if it is of
-    a run that was moved and goes on.
+    """Returns the folder of the run: that of the configuration, if a run is
+    resumed that was moved.
 
     Args:
-        config: The options, which name the configurations they come from.
-        default: Where it is if that is not said.
+        config: The options, including the paths of their configurations.
+        default: The folder if none is given.
     """
     out = config.out
     for path in [Path(str(name)) for name in config.config or []]:
@@ -44,13 +44,13 @@ def find_folder(config: Namespace, default: str) -> Path:
 def own_folder(
     folder: Path, keeps: Sequence[str], others: Sequence[str]
 ) -> Iterator[None]:
-    """Keeps other processes from a folder, and leaves nothing new in it if
+    """Keeps other processes out of a folder, and leaves nothing new in it if
     there is nothing to keep.
 
     Args:
-        folder: The folder, which is made.
+        folder: The folder, which is created.
         keeps: Files that are worth keeping.
-        others: Files that are worth nothing without them.
+        others: Files that are useless without those.
 
     Raises:
         BlockingIOError: If another process works there.
@@ -68,13 +68,13 @@ def own_folder(
             if not any((folder / name).exists() for name in keeps):
                 for path in files:
                     path.unlink(missing_ok=True)
-                with suppress(OSError):  # It holds something else.
+                with suppress(OSError):  # It is not empty.
                     for path in new:
                         os.rmdir(path)
 
 
 def files_in(folder: Path) -> List[str]:
-    """Returns which files of a run or a search a folder holds.
+    """Returns the files of a run or a search in a folder.
 
     Args:
         folder: The folder.
@@ -83,17 +83,17 @@ def files_in(folder: Path) -> List[str]:
 
 
 def check_folder(folder: Path, resume: bool) -> bool:
-    """Returns whether a run goes on.
+    """Returns whether a run continues from a finished epoch.
 
     Args:
         folder: The folder of the run.
-        resume: Whether to go on with the run there.
+        resume: Whether to resume the run there.
 
     Raises:
-        ValueError: If there is a run that is not to go on, or cannot.
+        ValueError: If there is a run that should not or cannot be resumed.
     """
     has_last, has_best = (folder / LAST).exists(), (folder / BEST).exists()
-    is_main: Any = rank_zero_only  # The others see what this one has written.
+    is_main: Any = rank_zero_only  # Others may see files that it wrote.
     found = files_in(folder)
     if not resume and found and is_main.rank == 0:
         goes_on = has_last or (not has_best and _is_begun(folder))
@@ -139,7 +139,7 @@ def check_apart(folder: Path, dataset: Dataset) -> None:
 
 
 def _is_begun(folder: Path) -> bool:
-    """Whether a run was begun in a folder, perhaps ended by a kill."""
+    """Returns whether a run was started in a folder, perhaps killed since."""
     config = folder / CONFIG
     if not config.exists() or (folder / DATABASE).exists():
         return False
@@ -148,6 +148,6 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _is_first_epoch(folder: Path) -> bool:
-    """Whether a run ended between the checkpoints of its first epoch."""
+    """Returns whether a run ended between its first epoch's checkpoints."""
     is_first = read_checkpoint(folder / BEST)["epoch"] == 0
     return is_first and not (folder / METRICS).exists()

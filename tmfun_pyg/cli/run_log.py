@@ -1,4 +1,4 @@
-"""What a run writes besides its checkpoints, and when."""
+"""Writes the files of a run other than its checkpoints."""
 
 from pathlib import Path
 from typing import Any, Callable
@@ -12,14 +12,15 @@ from tmfun_pyg.utils.files import atomic_write
 
 
 class RunLog(CSVLogger):
-    """Writes metrics.csv, each epoch at once, and goes on with one.
+    """Writes metrics.csv, each epoch immediately, and appends to an existing
+    one.
 
     Args:
         folder: The folder of the run.
-        num_epochs: The epochs whose rows are kept.
+        num_epochs: The number of epochs whose rows are kept.
 
     Raises:
-        ValueError: If the rows there name no epochs.
+        ValueError: If the rows there have no epochs.
     """
 
     def __init__(self, folder: Path, num_epochs: int) -> None:
@@ -35,7 +36,7 @@ class RunLog(CSVLogger):
             place, end = lines[0].split(",").index("epoch"), 1
             for number, line in enumerate(lines[1:], start=2):
                 epoch = line.split(",")[place]
-                if epoch and int(epoch) < num_epochs:  # Some rows name none.
+                if epoch and int(epoch) < num_epochs:  # Some rows have none.
                     end = number
         except (ValueError, IndexError) as err:
             raise ValueError(
@@ -46,8 +47,8 @@ class RunLog(CSVLogger):
 
     @property
     def experiment(self) -> Any:
-        """What writes the file. Making it removes an old one, and Lightning
-        asks for it even if there is nothing left to train.
+        """The writer of the file. Creating it removes an old file, and
+        Lightning requests it even if there is nothing left to train.
         """
         return super().experiment if self.begun else None
 
@@ -58,7 +59,7 @@ class RunLog(CSVLogger):
         if self.kept != [""]:
             experiment.metrics_keys = self.kept[0].split(",")
             with atomic_write(experiment.metrics_file_path) as part:
-                # The rows to come end like this, too.
+                # The line ending of the rows to come.
                 rows = "\r\n".join([*self.kept, ""])
                 part.write_bytes(rows.encode())
 
@@ -72,8 +73,8 @@ class RunLog(CSVLogger):
 
 
 class Begin(Callback):
-    """Writes into the folder of a run when its training begins, with all that
-    could have failed before behind it.
+    """Writes into the folder of a run only when its training begins, after
+    everything that could have failed before.
 
     Args:
         log: The log of the run.

@@ -48,7 +48,7 @@ def score(
                 )
             where = f"'{pairs}', column 'item_id'"
             with unknown_by_file(items=where), warnings.catch_warnings():
-                # Told once, of all rows.
+                # Reported once, for all rows.
                 warnings.simplefilter("ignore", UserWarning)
                 found = recommender.score(frame["user_id"], frame["item_id"])
             count["pairs"] += len(frame)

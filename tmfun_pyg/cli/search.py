@@ -57,8 +57,8 @@ class SearchOptions:
 
 
 def search(args: List[str]) -> int:
-    """Searches the options of a model on validation, and writes a
-    configuration of the best for tmfun fit.
+    """Searches the options of a model on validation, and writes the best as a
+    configuration for tmfun fit.
     """
     parser = search_parser()
     config = parse(parser, SearchOptions, args)
@@ -86,7 +86,7 @@ def search(args: List[str]) -> int:
 
 
 def search_parser() -> ArgumentParser:
-    """Returns a parser of the options of this command."""
+    """Returns a parser for the options of this command."""
     parser = make_parser(
         "search",
         "Searches the options of a model, and writes a configuration of those "
@@ -130,7 +130,7 @@ def _search(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
     dataset = objects.data.load()
     data = ToRecGraph()(dataset[0])
     cls.check_features(data)
-    # Refused before there is a study of it:
+    # Checked before a study is created:
     options = {key: value for key, value in given.items() if key != "lr"}
     make_loader(config, data)
     model = make_model(cls, data, options)
@@ -184,7 +184,7 @@ def _train(
     config: Namespace,
     objects: Namespace,
 ) -> float:
-    """Trains until it stops, and returns the best Recall@20 on validation."""
+    """Trains with early stopping. Returns the best validation Recall@20."""
     stopping: Any = default_callbacks(patience=config.patience)[0]
     trainer = _make_trainer([stopping, rule, Progress()], objects)
     try:
@@ -198,7 +198,7 @@ def _train(
 
 
 def _make_trainer(callbacks: List[Callback], objects: Namespace) -> Trainer:
-    """Makes the trainer of a trial, with these and the given callbacks."""
+    """Returns the trainer of a trial, with these and the given callbacks."""
     asked = copy.deepcopy(objects.trainer.as_dict())
     asked |= {"callbacks": [*callbacks, *as_list(asked["callbacks"])]}
     asked |= {"logger": False, "num_sanity_val_steps": 0}

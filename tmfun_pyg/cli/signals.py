@@ -1,4 +1,4 @@
-"""Signals that end the process."""
+"""Handles signals that end the process."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ INTERRUPT = 130  # The exit status after Ctrl-C.
 
 @contextmanager
 def ended_by_exceptions() -> Iterator[None]:
-    """Lets signals that end the process end it by an exception, after which
+    """Turns signals that end the process into an exception, so that
     half-written files are removed. (Training has Lightning's handlers.)
     """
 
@@ -21,7 +21,7 @@ def ended_by_exceptions() -> Iterator[None]:
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     ours = []
     if threading.current_thread() is threading.main_thread():
-        # What is ignored stays so, as by nohup.
+        # Ignored signals stay ignored, as under nohup.
         ours = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]
     for number in ours:
         signal.signal(number, end)

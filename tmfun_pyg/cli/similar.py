@@ -10,7 +10,7 @@ from tmfun_pyg.recommender import Recommender
 from tmfun_pyg.recommender.similarity import content_vectors
 from tmfun_pyg.recommender.tables import write_table
 
-# What names of Python are called here.
+# The names of Python arguments here.
 ARGUMENTS = {
     "ids": "--items",
     "items": "--candidates",
@@ -51,7 +51,8 @@ def similar(
     titles = recommender.titles if with_titles else None
     every = recommender.dataset.item_ids
     if items != "all":
-        asked = np.array([*dict.fromkeys(read_ids(items))])  # Each once.
+        # Without repetitions.
+        asked = np.array([*dict.fromkeys(read_ids(items))])
     elif by == "embedding":
         asked = every[recommender.known_items.cpu().numpy()]
     else:

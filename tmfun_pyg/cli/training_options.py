@@ -1,5 +1,5 @@
-"""The options of the commands that train: those of data, model, batches and
-trainer, from the command line and from files.
+"""The options of the commands that train: data, model, batches and trainer,
+from the command line and from files.
 """
 
 import inspect
@@ -28,12 +28,12 @@ from tmfun_pyg.training import DatasetOptions, InteractionDataModule
 from tmfun_pyg.training.checkpoint import Dataset
 from tmfun_pyg.utils.messages import check_at_least, check_positive
 
-# Arguments of models that are read from the data set:
+# Arguments of models that come from the data set:
 SIZES = {"num_users", "num_items", "in_channels"}
-# Of the trainer, what makes no difference to the result:
+# Options of the trainer that do not affect the result:
 OUTPUT = {"enable_progress_bar", "enable_model_summary", "log_every_n_steps"}
 OUTPUT |= {"logger", "enable_checkpointing", "default_root_dir", "profiler"}
-# What errors name as in Python, and the options that these are here:
+# Arguments that errors name as in Python, and their options here:
 ARGUMENTS = {
     name: f"--loader.{name}"
     for name in inspect.signature(InteractionDataModule).parameters
@@ -60,12 +60,12 @@ class TrainingOptions:
 
 
 def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
-    """Returns a parser of all options.
+    """Returns a parser for all options.
 
     Args:
         command: The command.
-        summary: What it does.
-        own: A dataclass of the options that this command alone has.
+        summary: Its description.
+        own: A dataclass of the options that only this command has.
     """
     parser = ArgumentParser(
         prog=f"tmfun {command}",
@@ -111,17 +111,17 @@ def make_parser(command: str, summary: str, own: Type[Any]) -> ArgumentParser:
 
 
 def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
-    """Reads the options.
+    """Parses the options.
 
     Args:
-        parser: What :func:`make_parser` returns.
+        parser: The result of :func:`make_parser`.
         own: The same as there.
-        args: The options as they were given.
+        args: The options as given.
     """
     words = switch_on(args, own)
     asked = [x for x in words if not x.startswith("--print_config")]
-    # A class would get the defaults of the default class, where options have
-    # the same name. So the class that is asked for becomes the default.
+    # A class would inherit the defaults of the default class for options with
+    # the same name. So the requested class becomes the default.
     class_path = parse_options(parser, asked).model.class_path
     package, _, name = class_path.rpartition(".")
     if package.startswith("tmfun_pyg.") and name not in model_names():
@@ -150,9 +150,7 @@ def parse(parser: ArgumentParser, own: Type[Any], args: List[str]) -> Namespace:
 
 
 def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
-    """Makes all objects but the model, which can't be made ahead of its data
-    set.
-    """
+    """Creates all objects except the model, which needs the data set first."""
     others = config.clone()
     others.model = None
     try:
@@ -165,7 +163,7 @@ def instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
 
 
 def check_trainer(config: Namespace) -> None:
-    """Refuses what would leave no best epoch.
+    """Checks that training will have a best epoch.
 
     Args:
         config: The options.
@@ -199,14 +197,14 @@ def check_trainer(config: Namespace) -> None:
 def check_trainable(
     config: Namespace, model: RankingModel, data: HeteroData, dataset: Dataset
 ) -> None:
-    """Refuses what cannot be trained, before training begins.
+    """Checks that a model can be trained, before training begins.
 
     Args:
         config: The options.
         model: The model.
         data: The graph.
-        dataset: The data set, whose raw id names a user for whom there is no
-            negative item.
+        dataset: The data set, for the raw id of a user without a negative
+            item.
     """
     is_sparse = any(getattr(x, "sparse", False) for x in model.modules())
     if is_sparse and config.loader.num_neighbors is None:
@@ -221,10 +219,10 @@ def check_trainable(
 def warn_of_unread(
     parser: ArgumentParser, config: Namespace, model: RankingModel
 ) -> None:
-    """Warns of options that have no effect on a model without weights to train.
+    """Warns of options without effect on a model that has no weights to train.
 
     Args:
-        parser: What :func:`make_parser` returned.
+        parser: The result of :func:`make_parser`.
         config: The options.
         model: The model.
     """
@@ -246,7 +244,7 @@ def warn_of_unread(
 
 
 def make_trainer(asked: Dict[str, Any]) -> Trainer:
-    """Makes a trainer, or says in a line why it cannot be made.
+    """Creates a trainer, or explains in one line why it cannot be created.
 
     Args:
         asked: The arguments of the trainer.
@@ -262,7 +260,7 @@ def make_trainer(asked: Dict[str, Any]) -> Trainer:
 def make_model(
     cls: Type[RankingModel], data: HeteroData, options: Dict[str, Any]
 ) -> RankingModel:
-    """Makes a model. Errors name the options of the command line.
+    """Creates a model. Errors name the options of the command line.
 
     Args:
         cls: The class of the model.
@@ -276,7 +274,7 @@ def make_model(
 
 
 def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
-    """Returns what makes batches.
+    """Returns the data module that makes batches.
 
     Args:
         config: The options.
@@ -288,13 +286,13 @@ def make_loader(config: Namespace, data: HeteroData) -> InteractionDataModule:
 
 
 def _in_options(text: str, cls: Type[RankingModel]) -> str:
-    """Replaces the arguments of a model by options. What stands behind "(got"
-    is left as it is: a value may look like an argument.
+    """Replaces the arguments of a model by options. The text after "(got" is
+    left as it is: a value may look like an argument.
     """
     said, got, found = text.partition(" (got ")
     names = inspect.signature(cls).parameters.keys() - SIZES
     said = re.sub(
-        r"(?<!be )(?<!or )'(\w+)'",  # Behind these words, values are named.
+        r"(?<!be )(?<!or )'(\w+)'",  # After these words come values.
         lambda x: f"--model.{x[1]}" if x[1] in names else x[0],
         said,
     )
@@ -302,6 +300,6 @@ def _in_options(text: str, cls: Type[RankingModel]) -> str:
 
 
 def as_list(asked: Any) -> List[Any]:
-    """Returns what was asked for of what may be one, several or a switch."""
+    """Returns a list for an option that may be one, several or a switch."""
     values = asked if isinstance(asked, list) else [asked]
     return [x for x in values if not isinstance(x, (bool, type(None)))]

@@ -1,4 +1,4 @@
-"""Unknown ids, told by the files that hold them."""
+"""Reports unknown ids by the files that hold them."""
 
 import re
 import warnings
@@ -10,11 +10,11 @@ MESSAGE = re.compile(r"'([^']+)' (must be in|holds what is not in) (.*)", re.S)
 
 @contextmanager
 def unknown_by_file(**files: str) -> Iterator[None]:
-    """Names files in errors and warnings of unknown ids, and the option that
-    does without these.
+    """Names files in errors and warnings about unknown ids, and the option
+    that skips these.
 
     Args:
-        files: What the ids of each argument of Python are called instead.
+        files: The name to use instead for each Python argument.
     """
 
     def retold(text: str) -> str:

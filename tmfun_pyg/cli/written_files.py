@@ -1,4 +1,4 @@
-"""Files that options name, to be read and to be written."""
+"""Checks that output files do not overwrite input files."""
 
 import os
 from typing import Any, Iterable, Iterator, Mapping, Tuple
@@ -7,13 +7,13 @@ from tmfun_pyg.cli.find_files import READ
 from tmfun_pyg.cli.run_folder import FILES
 
 WRITTEN = ("--out", "--json", "--plot")
-# Beside those of READ, options with several files:
+# In addition to READ, options with several files:
 SEVERAL = ("--config", "--cold_items", "--features", "--feature_ids")
 
 
 def check_written(options: Mapping[str, Any]) -> None:
-    """Checks that what is written is no file that another option names, and
-    none of the run that a checkpoint is of.
+    """Checks that no output is a file that another option names, or one of
+    the run that a checkpoint belongs to.
 
     Args:
         options: The values of the options, by name.
@@ -40,12 +40,12 @@ def check_written(options: Mapping[str, Any]) -> None:
 def check_kept(
     options: Mapping[str, Any], files: Iterable[str], what: str
 ) -> None:
-    """Checks that what is written replaces no file of something else.
+    """Checks that no output replaces one of the given files.
 
     Args:
         options: The values of the options, by name.
         files: The files, which need not exist.
-        what: What they are of.
+        what: What they belong to, for errors.
 
     Raises:
         ValueError: If it does.
@@ -60,7 +60,7 @@ def check_kept(
 
 
 def _named(options: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
-    """Yields options and the files that they name, those written last."""
+    """Yields options and the files that they name, outputs last."""
     for option in (*READ, *SEVERAL, *WRITTEN):
         value = options.get(option.removeprefix("--"))
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What Amazon's review data tells about items."""
+"""Reads the items of Amazon's review data."""
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -15,7 +15,7 @@ class Fields(NamedTuple):
     Args:
         item (str): The id of the item.
         group (str): Its brand or shop.
-        texts (List[str]): What becomes its text, in this order.
+        texts (List[str]): The parts of its text, in this order.
         images (List[str]): Its pictures, the best first.
     """
 
@@ -45,18 +45,18 @@ SIZES = ("hi_res", "large", "thumb")  # Of pictures in 2023.
 def read_meta(
     edition: str, path: str, item_ids: np.ndarray
 ) -> Tuple[pd.DataFrame, int]:
-    """Returns a row for each of the items that the file tells about, with the
+    """Returns one row for each of the items that are in the file, with the
     columns ``item_id``, ``title``, ``image_url``, ``group`` and ``text``, and
-    how many other rows the file has: those of other items, and of repeated
-    ones all but the first. Nothing of them is kept in memory.
+    the number of skipped rows: those of other items, and all but the first of
+    repeated ones. Skipped rows are not kept in memory.
 
     Args:
         edition (str): The edition, ``"amazon2018"`` or ``"amazon2023"``.
-        path (str): A file ``meta_*.jsonl``, which may be compressed by gzip.
+        path (str): A file ``meta_*.jsonl``, optionally gzipped.
         item_ids (np.ndarray): The items.
 
     Raises:
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     fields = EDITIONS[edition]
     known = set(item_ids.astype(str))
@@ -99,7 +99,7 @@ def _text(value: Any) -> str:
 
 
 def _image(value: Any) -> str:
-    """Returns the address of the first picture of a list."""
+    """Returns the URL of the first picture of a list."""
     first = value[0] if isinstance(value, list) and value else None
     if isinstance(first, dict):
         first = next(filter(None, map(first.get, SIZES)), None)

@@ -1,4 +1,4 @@
-"""Text that is checked while it is read."""
+"""Text files that are checked while they are read."""
 
 import csv
 import gzip
@@ -9,21 +9,22 @@ BLOCK = 2**22  # Bytes or characters that are read at once.
 
 
 class BadText(Exception):
-    """What is wrong with a text file."""
+    """An error in a text file."""
 
 
 class CheckedText(io.RawIOBase):
     """The text of a file as bytes in UTF-8, without line breaks at its end.
 
     Args:
-        path (str): The file, which may be compressed by gzip.
-        encoding (str): Its encoding. What is in UTF-8 is not decoded here.
-        sep (str, optional): What separates fields, if no field may hold line
-            breaks and quotation marks are to be closed.
+        path (str): The file, optionally gzipped.
+        encoding (str): Its encoding. UTF-8 is not decoded here.
+        sep (str, optional): The field separator, to check that quotation
+            marks are closed and that no field holds line breaks.
 
     Raises:
-        BadText: If the encoding is none; else while it is read.
-        UnicodeDecodeError: While it is read, in other encodings than UTF-8.
+        BadText: If the encoding is unknown, or, during reading, if the text
+            is bad.
+        UnicodeDecodeError: During reading, in encodings other than UTF-8.
     """
 
     def __init__(self, path: str, encoding: str, sep: Optional[str]) -> None:
@@ -41,14 +42,14 @@ class CheckedText(io.RawIOBase):
                     f"'utf-8' or 'latin-1' (got {encoding!r})"
                 ) from err
         self._source = source
-        self._checked = memoryview(b"")  # What may be read,
-        self._pending = b""  # and what comes after that.
-        self._num_breaks = 0  # Line breaks before it.
+        self._checked = memoryview(b"")  # Checked bytes, ready to be read,
+        self._pending = b""  # and the bytes after them.
+        self._num_breaks = 0  # Line breaks before those.
         self._is_open = True
 
     @property
     def position(self) -> int:
-        """How far the file is read, in bytes."""
+        """The position in the file, in bytes."""
         return self._file.tell()
 
     def readable(self) -> bool:
@@ -67,14 +68,14 @@ class CheckedText(io.RawIOBase):
         return size
 
     def _read_block(self) -> None:
-        """Checks whole lines, without the line breaks after the last."""
+        """Checks whole lines, except for trailing line breaks."""
         block = self._source.read(BLOCK)
         self._is_open = len(block) > 0
         text = block if isinstance(block, bytes) else block.encode("utf-8")
         text = self._pending + text
         size = len(text)
         if self._is_open:
-            # After the last one, "\n" may follow "\r".
+            # A "\r" at the end may be followed by "\n".
             size = max(text.rfind(b"\n"), text.rfind(b"\r", 0, -1)) + 1
         size = len(text[:size].rstrip(b"\r\n"))
         text, self._pending = text[:size], text[size:]
@@ -90,8 +91,8 @@ class CheckedText(io.RawIOBase):
         self._checked = memoryview(text)
 
     def _check_quotes(self, text: bytes, sep: str) -> None:
-        """Refuses a quotation mark that opens a field and does not close it
-        in its line: it would swallow all rows up to the next one.
+        """Raises an error if a quotation mark is not closed in its line: it
+        would swallow all rows up to the next one.
         """
         lines = io.StringIO(text.decode("utf-8", "replace"), newline="")
         reader, last = csv.reader(lines, delimiter=sep, strict=True), 0

@@ -33,7 +33,7 @@ class Interactions(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What a data set holds.
+    """The content of a data set.
 
     Args:
         data (HeteroData): The graph.
@@ -41,13 +41,13 @@ class Content(NamedTuple):
         user_ids (np.ndarray): The raw user ids, by user index.
         item_ids (np.ndarray): The raw item ids, by item index.
         num_duplicates (int): The number of dropped interactions.
-        item_table (pandas.DataFrame): What people know the items by, by item
-            index.
-        projections (Dict[str, torch.Tensor]): For each modality that was
-            projected the matrix of shape :obj:`[num_raw_features,
-            num_features]` that raw features are multiplied with.
+        item_table (pandas.DataFrame): Titles, pictures and groups of the
+            items, by item index.
+        projections (Dict[str, torch.Tensor]): For each projected modality the
+            matrix of shape :obj:`[num_raw_features, num_features]` that raw
+            features are multiplied by.
         interaction_times (torch.Tensor, optional): User, item and seconds
-            from 1970 on of each interaction of the log, if it has times, in
+            since 1970 of each interaction of the log, if it has times, in
             the order of the pairs, of shape :obj:`[3, num_interactions]`.
     """
 
@@ -110,7 +110,7 @@ def build_content(
 
 
 def timed(user: np.ndarray, item: np.ndarray, seconds: np.ndarray) -> Tensor:
-    """Returns what stands in ``Content.interaction_times``."""
+    """Returns the tensor for ``Content.interaction_times``."""
     return torch.from_numpy(np.stack([user, item, seconds]))
 
 
@@ -127,7 +127,7 @@ def first_of_pairs(
     is_first[1:] = (np.diff(pair[0]) != 0) | (np.diff(pair[1]) != 0)
     is_repeated = ~is_first
     is_repeated[:-1] |= ~is_first[1:]
-    # Few have to be sorted by the keys.
+    # Only repeated pairs, which are few, are sorted by the keys.
     among = order[is_repeated]
     by = *(key[among] for key in keys), *(x[is_repeated] for x in pair[::-1])
     order[is_repeated] = among[np.lexsort(by)]
@@ -149,8 +149,8 @@ def check_splits(label: np.ndarray, source: str, found: str) -> None:
 
     Args:
         label (numpy.ndarray): The split of each interaction.
-        source (str): Where they are from, for errors.
-        found (str): Where none was found, for errors.
+        source (str): Their source, named in errors.
+        found (str): Where a split was empty, for errors.
     """
     count = np.bincount(label, minlength=3)
     split = int(count.argmin())

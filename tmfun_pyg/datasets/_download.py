@@ -1,4 +1,4 @@
-"""Files from the network, checked, and resumed where a transfer broke off."""
+"""Downloads of files, with checksums and resumption."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tmfun_pyg._version import __version__
 
 BLOCK = 2**20  # Bytes that are read at once.
-TIMEOUT = 60  # Seconds without an answer.
+TIMEOUT = 60  # Seconds without a response.
 AGENT = f"tmfun-pyg/{__version__}"
 
 
@@ -22,9 +22,9 @@ class RemoteFile(NamedTuple):
     """A file that can be downloaded.
 
     Args:
-        url (str): Its address.
+        url (str): Its URL.
         size (int): Its size in bytes.
-        digest (str): Its SHA-256, or, of 40 digits, its object id in git.
+        digest (str): Its SHA-256 or, if it has 40 digits, its git object id.
     """
 
     url: str
@@ -33,7 +33,7 @@ class RemoteFile(NamedTuple):
 
 
 def read_url(url: str) -> bytes:
-    """Returns what is at an address.
+    """Returns the content of a URL.
 
     Raises:
         ConnectionError: If it cannot be downloaded.
@@ -46,20 +46,20 @@ def read_url(url: str) -> bytes:
 
 
 def download(file: RemoteFile, path: str) -> None:
-    """Downloads a file, and puts it in place once it has been checked. What
-    came before a transfer broke off stays in ``<path>.part``, where the next
-    call goes on.
+    """Downloads a file, and puts it in place once it has been checked. An
+    interrupted transfer leaves ``<path>.part``, from which the next call
+    resumes.
 
     Raises:
         ConnectionError: If it cannot be downloaded.
         OSError: If it cannot be written.
-        ValueError: If it has another size or checksum.
+        ValueError: If its size or checksum is wrong.
     """
     if file.size < 1:
         raise ValueError(f"'{file.url}' must not be empty (got {file.size})")
     part = path + ".part"
     have = osp.getsize(part) if osp.isfile(part) else 0
-    if have > file.size:  # It is of another file.
+    if have > file.size:  # It belongs to another file.
         os.remove(part)
         have = 0
     free = shutil.disk_usage(osp.dirname(path)).free
@@ -75,7 +75,7 @@ def download(file: RemoteFile, path: str) -> None:
         unit_scale=True,
         disable=None,
     ) as bar:
-        # Goes on as long as each connection brings something.
+        # Reconnects as long as each connection delivers some bytes.
         while have < file.size:
             before, have = have, _append(file, part, have, bar)
             if have <= before:
@@ -96,7 +96,7 @@ def download(file: RemoteFile, path: str) -> None:
 
 
 def _append(file: RemoteFile, part: str, have: int, bar: tqdm) -> int:
-    """Downloads the rest of a file, and returns how many bytes there are."""
+    """Downloads the rest of a file, and returns its size so far."""
     with _open(file.url, have) as response:
         is_rest = response.status == 206
         total = response.headers.get("Content-Length")
@@ -128,7 +128,7 @@ def _open(url: str, start: int = 0) -> HTTPResponse:
 def _read(response: HTTPResponse) -> bytes:
     try:
         return response.read(BLOCK)
-    except (OSError, HTTPException):  # It broke off, as the size will tell.
+    except (OSError, HTTPException):  # Interrupted, as the size will show.
         return b""
 
 

@@ -12,7 +12,7 @@ from tmfun_pyg.datasets.id_files import read_ids_of_rows
 from tmfun_pyg.utils.ids import ids_from_text
 
 IDS_SUFFIXES = ("_ids.txt", ".ids.txt")
-# The columns in which pandas stores an index without a name.
+# The columns in which pandas stores an unnamed index.
 INDEX_COLUMN = r"__index_level_\d+__"
 
 
@@ -26,8 +26,8 @@ def read_feature_file(
     """Reads the features of a modality.
 
     Args:
-        path (str): A ``.npy`` or ``.parquet`` file, or a folder with a file for
-            each item.
+        path (str): A ``.npy`` or ``.parquet`` file, or a folder with one file
+            per item.
         ids_path (str, optional): The item ids of a ``.npy`` file.
         item_col (str): The column of item ids in a ``.parquet`` file.
         id_type (str): See :func:`distinct_ids`.
@@ -38,7 +38,7 @@ def read_feature_file(
 
     Raises:
         ImportError: If an optional dependency is not installed.
-        ValueError: If a file is missing or has another format.
+        ValueError: If a file is missing or has the wrong format.
     """
     suffix = osp.splitext(path)[1].lower()
     if ids_path is not None and suffix != ".npy":
@@ -69,7 +69,7 @@ def read_feature_file(
 
 
 def _find_ids(path: str) -> Optional[str]:
-    """Returns the file of item ids beside a ``.npy`` file, if it exists."""
+    """Returns the file of item ids next to a ``.npy`` file, if it exists."""
     stem = osp.splitext(path)[0]
     found = [stem + end for end in IDS_SUFFIXES if osp.isfile(stem + end)]
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Folders with a file for each item: texts, or vectors as Ducho writes them."""
+"""Folders with one file per item: texts, or vectors as Ducho writes them."""
 
 import os
 import os.path as osp
@@ -24,11 +24,11 @@ def read_feature_folder(
         encoder (str, optional): See :func:`encode_texts`.
 
     Returns:
-        The item ids and a matrix with a row for each.
+        The item ids and a matrix with one row for each.
 
     Raises:
         ImportError: If sentence-transformers is needed, but not installed.
-        ValueError: If a file has another format, or the model is missing.
+        ValueError: If a file has the wrong format, or the model is missing.
     """
     files = sorted(f for f in os.listdir(folder) if not f.startswith("."))
     suffix = VECTOR if files and files[0].endswith(VECTOR) else TEXT

@@ -1,4 +1,4 @@
-"""Files of text and tables, with errors that name the file."""
+"""Reads texts and tables, with errors that name the file."""
 
 import csv
 import gzip
@@ -17,7 +17,7 @@ from tmfun_pyg.utils.extras import import_extra
 
 CHUNK = 2**20  # Rows that are read at once.
 
-# Reads the first row as text, where pandas renames repeated columns.
+# Reads the header as a row of text, since pandas renames repeated columns.
 FIRST_ROW = {"header": None, "nrows": 1, "dtype": str, "na_filter": False}
 
 
@@ -58,18 +58,18 @@ def read_csv(
     rows_are_lines: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
-    """Returns a text file, which may be compressed by gzip, as DataFrame.
+    """Returns a text file, optionally gzipped, as a DataFrame.
 
     Args:
         path (str): The file.
         encoding (str, optional): Its encoding. (default: :obj:`"utf-8"`)
         rows_are_lines (bool, optional): If set to :obj:`False`, fields may
-            hold line breaks, as in a file of our own.
+            hold line breaks, as in our own files.
             (default: :obj:`True`)
         **options (optional): The arguments of :func:`pandas.read_csv`.
 
     Raises:
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     with _open_text(path, encoding, rows_are_lines, options) as text:
         frame = pd.read_csv(text, **options)
@@ -86,8 +86,8 @@ def read_csv(
 def read_csv_chunks(
     path: str, encoding: str = "utf-8", **options: Any
 ) -> Iterator[pd.DataFrame]:
-    """Reads a text file some rows at a time, at least once, and shows how far
-    it is; for the arguments and errors see :func:`read_csv`.
+    """Reads a text file in chunks, at least one, with a progress bar; for the
+    arguments and errors see :func:`read_csv`.
     """
     bar = tqdm(
         total=osp.getsize(path),
@@ -112,7 +112,7 @@ def read_csv_chunks(
 def _open_text(
     path: str, encoding: str, rows_are_lines: bool, options: Dict[str, Any]
 ) -> Iterator[Any]:
-    """Opens a text file, and says what is wrong with it where it is read."""
+    """Opens a text file, and explains errors while it is read."""
     check_file(path)
     may_quote = options.get("quoting") != csv.QUOTE_NONE
     sep = options.get("sep", ",") if rows_are_lines and may_quote else None
@@ -140,7 +140,7 @@ def _open_text(
 
 def _check_width(path: str, frame: pd.DataFrame) -> None:
     if not isinstance(frame.index, pd.RangeIndex):
-        # What pandas makes of the first fields if the first row is longer.
+        # pandas turns the first fields into an index if there are too many.
         raise BadText(
             f"'{path}' must have {frame.shape[1]} fields in its first row, as "
             f"in the header {list(frame)} (got more)"
@@ -150,8 +150,8 @@ def _check_width(path: str, frame: pd.DataFrame) -> None:
 def _check_rows_are_full(
     path: str, encoding: str, frame: pd.DataFrame, options: Dict[str, Any]
 ) -> None:
-    """Raises a :class:`ValueError` for a row of too few fields. What is empty
-    is text here, and what is missing is not.
+    """Raises a :class:`ValueError` for a row with too few fields. Empty fields
+    are text here, missing ones are not.
     """
     is_short = frame.isna().any(axis=1).to_numpy()
     if not is_short.any():
@@ -168,11 +168,11 @@ def _check_rows_are_full(
 
 
 def read_parquet(path: str) -> pd.DataFrame:
-    """Returns a Parquet file as DataFrame, its index as columns.
+    """Returns a Parquet file as a DataFrame, its index as columns.
 
     Raises:
         ImportError: If pyarrow is not installed.
-        ValueError: If the file is missing, or no Parquet file.
+        ValueError: If the file is missing, or not a Parquet file.
     """
     with _open_parquet(path) as file:
         frame = file.read().to_pandas(ignore_metadata=True)
@@ -181,8 +181,8 @@ def read_parquet(path: str) -> pd.DataFrame:
 
 
 def read_parquet_schema(path: str) -> Dict[str, str]:
-    """Returns the names and Arrow's types of the columns of a Parquet file;
-    for the errors see :func:`read_parquet`.
+    """Returns the names and Arrow types of the columns of a Parquet file; for
+    the errors see :func:`read_parquet`.
     """
     with _open_parquet(path) as file:
         schema = file.schema_arrow
@@ -193,8 +193,8 @@ def read_parquet_schema(path: str) -> Dict[str, str]:
 def read_parquet_chunks(
     path: str, columns: Sequence[str]
 ) -> Iterator[pd.DataFrame]:
-    """Reads columns of a Parquet file some rows at a time, and shows how far
-    it is; for the errors see :func:`read_parquet`.
+    """Reads columns of a Parquet file in chunks, with a progress bar; for the
+    errors see :func:`read_parquet`.
     """
     with _open_parquet(path) as file:
         bar = tqdm(
@@ -213,9 +213,7 @@ def read_parquet_chunks(
 
 @contextmanager
 def _open_parquet(path: str) -> Iterator[Any]:
-    """Opens a Parquet file, and says what is wrong with it where it is
-    read.
-    """
+    """Opens a Parquet file, and explains errors while it is read."""
     check_file(path)
     pa = import_extra("pyarrow", "data")
     pq = import_extra("pyarrow.parquet", "data")

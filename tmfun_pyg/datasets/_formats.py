@@ -31,13 +31,13 @@ PICKLES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
 
 
 class Layout(NamedTuple):
-    """A log in text.
+    """The layout of a text log.
 
     Args:
         names (Tuple[str, str, str]): The columns or fields of users, items
             and times.
         columns (List[str], optional): All columns, if there is no header.
-        sep (str): What separates them.
+        sep (str): The column separator.
     """
 
     names: Tuple[str, str, str]
@@ -51,7 +51,7 @@ MOVIE = ("userId", "movieId", "timestamp")
 REVIEW_2018 = ("reviewerID", "asin", "unixReviewTime")
 ATOMIC = ("user_id", "item_id", "timestamp")
 REVIEW_2023 = ("user_id", "parent_asin", "timestamp")
-# By format and suffix, without that of gzip.
+# By format and suffix, without ``.gz``.
 LAYOUTS: Dict[str, Dict[str, Layout]] = {
     "movielens": {
         ".csv": Layout(MOVIE),
@@ -67,8 +67,7 @@ LAYOUTS: Dict[str, Dict[str, Layout]] = {
     "recbole": {".inter": Layout(ATOMIC, sep="\t")},
 }
 JSON = (".json", ".jsonl")
-# The other engine of pandas does not tell fields that are missing from those
-# that are empty.
+# The other engine of pandas does not distinguish missing from empty fields.
 TEXT: Dict[str, Any] = {"dtype": str, "na_filter": False, "engine": "python"}
 MOVIES = ["movieId", "title", "genres"]
 RECBOLE = {"movie_title": "title", "brand": "group"}
@@ -82,12 +81,12 @@ def read_format(name: Format, path: str) -> Tuple[Any, str, str, Optional[str]]:
         path (str): The file, or the folder of MMSSL's files.
 
     Returns:
-        The interactions, or the file that has nothing else, and their columns
-        of users, items and times, if they have any. A given split is in the
-        column ``x_label``.
+        The interactions, or their file if it can be read as it is, and their
+        columns of users, items and, if there are any, times. A given split is
+        in the column ``x_label``.
 
     Raises:
-        ValueError: If a file is missing or has another format.
+        ValueError: If a file is missing or has the wrong format.
     """
     if name not in get_args(Format):
         raise ValueError(
@@ -125,7 +124,7 @@ def read_format(name: Format, path: str) -> Tuple[Any, str, str, Optional[str]]:
 def read_format_items(
     name: Format, path: str, item_ids: np.ndarray
 ) -> Optional[Tuple[pd.DataFrame, List[str]]]:
-    """Reads what a public data set tells about items.
+    """Reads the items of a public data set.
 
     Args:
         name (str): The name of its layout.
@@ -133,11 +132,12 @@ def read_format_items(
         item_ids (np.ndarray): The items of the log.
 
     Returns:
-        A row for each item, with the column ``item_id``, and short lines of
-        what was not read; :obj:`None` if the file has another layout.
+        One row per item, with the column ``item_id``, and short lines on
+        everything that was not read; :obj:`None` if the file has another
+        layout.
 
     Raises:
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     suffix = _suffix(path)
     if name.startswith("amazon") and suffix in JSON:
@@ -181,7 +181,7 @@ def _suffix(path: str) -> str:
 
 
 def _read_matrices(folder: str) -> pd.DataFrame:
-    """Reads the splits of MMSSL or DiffMM, in JSON where there is any."""
+    """Reads the splits of MMSSL or DiffMM, preferably from JSON."""
 
     def are_there(names: Sequence[str]) -> bool:
         return all(osp.isfile(osp.join(folder, name)) for name in names)

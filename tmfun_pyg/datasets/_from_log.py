@@ -35,7 +35,7 @@ def content_from_log(
 ) -> Content:
     """Builds the content of a data set from a log and features; for the
     arguments see :meth:`MultimodalRecDataset.from_interactions`. Errors name
-    the files of the features if there are any.
+    the feature files if there are any.
     """
     sources = {m: f"'features', modality '{m}'" for m in features}
     sources |= {m: f"'{path}'" for m, path in (files or {}).items()}
@@ -54,7 +54,7 @@ def content_from_log(
     found = f"by split='{split}', of {len(log.user_ids):,} users with "
     found += f"{len(label):,} interactions"
     _content.check_splits(label, log.source, found)
-    # Cold items stand between those of the log.
+    # Cold items are sorted in between the items of the log.
     user = log.rows["user"].to_numpy()
     place = np.searchsorted(item_ids, log.item_ids)
     item = place.astype(index_type(len(item_ids)))[log.rows["item"]]
@@ -80,8 +80,8 @@ def _read_values(
     remedies: Mapping[str, str],
     id_type: IdType,
 ) -> Tuple[Log, Dict[str, Tuple[np.ndarray, np.ndarray]]]:
-    """Reads features, and gives all item ids the same type: integers if all
-    of them are, or else text.
+    """Reads features, and converts all item ids to the same type: integers if
+    all of them are, else text.
 
     Returns:
         The log, and the item ids and the matrix of each modality.
@@ -110,7 +110,7 @@ def _align_features(
     zero_rows: ZeroRows,
     feature_channels: Optional[int],
 ) -> Tuple[np.ndarray, Features, Dict[str, Tensor]]:
-    """Joins the items of a log with those of features, and projects these.
+    """Joins the items of a log with those of features, and projects features.
 
     Args:
         values (Dict[str, Tuple[np.ndarray, np.ndarray]]): For each modality
@@ -123,7 +123,7 @@ def _align_features(
 
     Returns:
         The ids of all items in sorted order, their features, and the
-        projections of these.
+        projections of the features.
     """
     item_ids = log.item_ids
     tables: Dict[str, Tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -140,7 +140,7 @@ def _align_features(
             )
         channels = channels_of(matrix, feature_channels)
         if channels < matrix.shape[1]:
-            # Cold items must not change what others are: they may come later.
+            # Cold items must not change others: they may be added later.
             projections[modality] = fit_projection(
                 matrix, present & in_log, channels, source
             )
@@ -163,7 +163,7 @@ def _align_features(
 def _read_value(
     value: Any, full_log: Log, source: str, remedy: str, id_type: IdType
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns the item ids of features, each once, and their matrix."""
+    """Returns the distinct item ids of features, and their matrix."""
     ids, matrix = full_log.item_ids, value
     expected = f"as many as {full_log.source} has items"
     advice = f"; if rows are those of other items, {remedy}"

@@ -13,11 +13,11 @@ ENDPOINT = "https://huggingface.co"
 def list_folder(repo: str, folder: str) -> Dict[str, RemoteFile]:
     """Returns the files of a folder of a data set, by their paths.
 
-    The hub is at ``$HF_ENDPOINT``, as for Hugging Face's own libraries.
+    ``$HF_ENDPOINT`` sets the hub, as in Hugging Face's own libraries.
 
     Raises:
         ConnectionError: If the list cannot be downloaded.
-        ValueError: If it has another format.
+        ValueError: If it has the wrong format.
     """
     endpoint = os.environ.get("HF_ENDPOINT") or ENDPOINT
     endpoint = endpoint.rstrip("/")
@@ -30,7 +30,7 @@ def list_folder(repo: str, folder: str) -> Dict[str, RemoteFile]:
                 files[path] = RemoteFile(
                     f"{endpoint}/datasets/{repo}/resolve/main/{quote(path)}",
                     int(entry["size"]),
-                    # Large files stand in git as pointers to others.
+                    # Large files are pointers in git.
                     str(entry.get("lfs", entry)["oid"]),
                 )
     except (ValueError, TypeError, KeyError, AttributeError) as err:

@@ -1,4 +1,4 @@
-"""Columns of ids that are read some rows at a time."""
+"""Columns of ids that are read in chunks."""
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,11 @@ from tmfun_pyg.utils.ids import ids_from_text
 
 
 class IdChunks:
-    """The chunks of a column of ids in text, as numbers of 32 bits."""
+    """The chunks of a column of ids in text, as 32-bit numbers."""
 
     def __init__(self) -> None:
         self._numbers = [np.empty(0, np.int32)]
-        # The first is for all chunks before those of the others.
+        # The first index covers all chunks before those of the others.
         self._distinct = [pd.Index([], dtype=str)]
 
     def add(self, ids: pd.Series) -> None:
@@ -21,12 +21,12 @@ class IdChunks:
             distinct = distinct.astype(distinct.categories.dtype)
         self._numbers.append(number.astype(np.int32))
         self._distinct.append(distinct)
-        # The cost of all this grows with the number of what was distinct.
+        # Keeps the total cost linear in the number of distinct ids.
         if sum(map(len, self._distinct[1:])) > len(self._distinct[0]):
             self._merge()
 
     def _merge(self) -> None:
-        """Numbers what is distinct in several chunks."""
+        """Numbers the distinct ids of all chunks together."""
         first, *others = self._distinct
         place, distinct = pd.factorize(first.append(others))
         ends = np.cumsum([*map(len, self._distinct)])
@@ -37,8 +37,8 @@ class IdChunks:
         self._distinct = [distinct]
 
     def join(self, as_text: bool) -> pd.Series:
-        """Returns the column, of categories in the order in which they
-        appear.
+        """Returns the column as categorical, with categories in the order of
+        appearance.
 
         Args:
             as_text (bool): Whether ids stay text if all are integers.

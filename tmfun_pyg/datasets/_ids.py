@@ -11,10 +11,10 @@ from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_integer, is_no_id
 from tmfun_pyg.utils.messages import name_items
 
 IdType = Literal["auto", "int", "str"]
-# What `pandas.api.types.infer_dtype` calls ids that are not exact, or of
-# which equal ones may look different.
+# The names that `pandas.api.types.infer_dtype` gives to types of ids that are
+# not exact, or whose equal ids may look different.
 REFUSED = re.compile("boolean|bytes|complex|decimal|floating|mixed-integer.*")
-# Integers that have been in a column of floats.
+# Integers from a column of floats.
 WHOLE = r"-?[0-9]+\.0+"
 AS_INTEGERS = "; id_type='int' reads whole numbers as integers"
 AS_TEXT = "; id_type='str' reads all of them as text"
@@ -36,20 +36,20 @@ def number_ids(
     Args:
         ids: A sequence of ids.
         source (str): The name of the sequence in errors.
-        id_type (str, optional): If set to :obj:`"auto"`, ids stay what they
-            are. If set to :obj:`"int"`, all must be integers if one is, in
-            text or as :obj:`5863.0`, too. If set to :obj:`"str"`, they become
-            text. (default: :obj:`"auto"`)
+        id_type (str, optional): If set to :obj:`"auto"`, ids keep their type.
+            If set to :obj:`"int"`, all must be integers if any is, including
+            integers in text and :obj:`5863.0`. If set to :obj:`"str"`, they
+            become text. (default: :obj:`"auto"`)
 
     Returns:
         The number of each id, and the distinct ids in sorted order: int64
         if they are integers, else str.
 
     Raises:
-        ValueError: If ids are missing, or of a type that is not exact.
+        ValueError: If ids are missing, or their type is not exact.
     """
     values = to_numpy(ids) if isinstance(ids, Tensor) else ids
-    # Text stays what it is: pandas' own type does not hold all of it.
+    # Text stays as it is: pandas' own type does not hold all of it.
     is_typed = getattr(values, "dtype", np.dtype("U")).kind != "U"
     try:
         column = pd.Series(values, dtype=None if is_typed else object)
@@ -64,7 +64,7 @@ def number_ids(
             raise TypeError("an id is a tuple")
         if kind == "mixed" and distinct.map(pd.api.types.is_number).any():
             kind = "mixed-integer"  # Or true or 1.5, among text.
-    except TypeError as err:  # Of lists, for example.
+    except TypeError as err:  # Lists, for example.
         types = pd.api.types
         bad = column.map(types.is_list_like) | ~column.map(types.is_hashable)
         row = int(bad.argmax())
@@ -95,7 +95,7 @@ def distinct_ids(ids: Any, source: str, id_type: IdType) -> np.ndarray:
     """Returns ids in their order, see :func:`number_ids`.
 
     Raises:
-        ValueError: If an id is repeated, as well.
+        ValueError: Also if an id is repeated.
     """
     number, distinct = number_ids(ids, source, id_type)
     count = np.bincount(number)
@@ -108,8 +108,8 @@ def distinct_ids(ids: Any, source: str, id_type: IdType) -> np.ndarray:
 
 
 def _exact_below(dtype: Any) -> int:
-    """Returns the integer from which on floats of a type stand for several,
-    of float64 if the ids are no numbers.
+    """Returns the integer from which on floats of a type are not unique, for
+    float64 if the ids are not numbers.
     """
     dtype = getattr(dtype, "numpy_dtype", dtype)
     digits = np.finfo(dtype if dtype.kind == "f" else np.float64).nmant + 1
@@ -128,9 +128,9 @@ def _read_text(
 
     Args:
         text (pandas.Series): The text of each distinct id.
-        number (np.ndarray): The place there of the id of each row.
-        kind (str): What pandas calls the type of the ids.
-        exact (int): Below it, ids that have been floats are exact.
+        number (np.ndarray): The position in ``text`` of the id of each row.
+        kind (str): The name that pandas gives to the type of the ids.
+        exact (int): The bound below which ids from floats are exact.
         source (str): The name of the column in errors.
         id_type (str): See :func:`number_ids`.
     """

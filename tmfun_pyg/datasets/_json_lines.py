@@ -1,4 +1,4 @@
-"""Files with a JSON object a line, read in constant memory."""
+"""Reads files with one JSON object per line in constant memory."""
 
 import gzip
 import io
@@ -19,15 +19,15 @@ CHUNK = 2**14  # Lines that are read at once.
 def read_json_lines(
     path: str, needed: Sequence[str], others: Sequence[str] = ()
 ) -> Iterator[pd.DataFrame]:
-    """Reads fields of a file, some lines at a time, and shows how far it is.
+    """Reads fields of a file in chunks, with a progress bar.
 
     Args:
-        path (str): The file, which may be compressed by gzip.
-        needed (List[str]): The fields that no line may lack.
-        others (List[str], optional): Further ones.
+        path (str): The file, optionally gzipped.
+        needed (List[str]): The fields that every line must have.
+        others (List[str], optional): Further fields.
 
     Raises:
-        ValueError: If the file is missing or has another format; the message
+        ValueError: If the file is missing or has the wrong format; the message
             names the line.
     """
     check_file(path)
@@ -68,8 +68,8 @@ def read_json_lines(
 def _check_text(
     path: str, lines: List[str], frame: pd.DataFrame, first: int
 ) -> None:
-    """Refuses half a character, which only an escape can write in UTF-8 and
-    which no file of ours can hold.
+    """Raises an error for lone surrogates, which can only come from an escape
+    in UTF-8 and which none of our files can hold.
     """
     escaped = pd.Series(lines, dtype=object).str.contains(r"\\ud", case=False)
     for row in escaped.to_numpy(bool).nonzero()[0].tolist():

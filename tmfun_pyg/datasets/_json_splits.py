@@ -1,4 +1,4 @@
-"""Splits as MMSSL and MMHCL publish them: a file each, in JSON."""
+"""Splits as MMSSL and MMHCL publish them: one JSON file each."""
 
 import json
 import os.path as osp
@@ -22,10 +22,10 @@ EXPECTED = (
 
 
 def read_json_splits(folder: str) -> Interactions:
-    """Reads the three files of a folder, in their order.
+    """Reads the three files of a folder, in this order.
 
     Raises:
-        ValueError: If a file is missing or has another format.
+        ValueError: If a file is missing or has the wrong format.
     """
     parts = []
     for label, name in enumerate(SPLIT_FILES):
@@ -58,7 +58,7 @@ def _read_split(path: str) -> Tuple[np.ndarray, np.ndarray]:
 
 def _distinct(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     items_of = dict(pairs)
-    if len(items_of) < len(pairs):  # The last one would hide the others.
+    if len(items_of) < len(pairs):  # The last one would replace the others.
         count = Counter(user for user, _ in pairs)
         (user, number), *_ = count.most_common(1)
         raise ValueError(f"the user {user!r} {number} times")

@@ -33,11 +33,11 @@ class Log(NamedTuple):
         rows (pandas.DataFrame): The interactions in their order, with the
             columns ``user`` and ``item`` (indices), ``time`` (the rank of
             the time) and ``day`` (its date) if the log has times,
-            ``seconds`` (from 1970 on) if their unit is known, and ``label``
+            ``seconds`` (since 1970) if their unit is known, and ``label``
             (0, 1 or 2) if its split is given.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
-        units (Dict[str, int]): How many times look like seconds,
+        units (Dict[str, int]): The number of times that look like seconds,
             milliseconds and so on.
     """
 
@@ -60,8 +60,8 @@ def read_log(
     path: Optional[str] = None,
 ) -> Log:
     """Reads a log, numbers its users and items, and drops repeated
-    interactions: of equal pairs, the one of the earliest split, time and row
-    is kept.
+    interactions: of equal pairs, the one with the earliest split, time and
+    row is kept.
 
     Args:
         interactions (pandas.DataFrame or str): The log, or its path.
@@ -69,16 +69,16 @@ def read_log(
         item_col (str): The column of item ids.
         time_col (str, optional): The column of times.
         given (bool, optional): Whether its split is given.
-            (default: if it has the column)
+            (default: whether it has the column)
         id_type (str, optional): See :func:`number_ids`.
             (default: :obj:`"auto"`)
         text_format (TextFormat, optional): The layout of a text file.
-        path (str, optional): Where a DataFrame was read from, for errors.
+        path (str, optional): The source of a DataFrame, for errors.
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
-        ValueError: If a file is missing or has another format, or a column
-            is missing or has other values.
+        ValueError: If a file is missing or has the wrong format, or a column
+            is missing or has wrong values.
     """
     check_id_type(id_type)
     if isinstance(interactions, pd.DataFrame):
@@ -124,10 +124,10 @@ def read_log(
     if given:
         rows["label"] = _read_labels(frame[LABEL], column(LABEL))
     units: Dict[str, int] = {}
-    keys = []  # The last one decides.
+    keys = []  # The last one is the primary key.
     if time_col:
         times = frame[time_col]
-        del frame  # It may hold much memory, as do times.
+        del frame  # It may take much memory, as do times.
         rank, day, units, seconds = read_times(times, column(time_col))
         del times
         rows |= {"time": rank, "day": day}
@@ -147,7 +147,7 @@ def read_log(
 
 def keep_k_core(log: Log, k: int) -> Log:
     """Returns the k-core: users and items with fewer than ``k`` interactions
-    are dropped until none are left.
+    are dropped until all have that many.
 
     Raises:
         ValueError: If ``k`` is negative or the k-core is empty.
@@ -178,7 +178,7 @@ def keep_k_core(log: Log, k: int) -> Log:
 
 
 def _renumber(index: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct indices in sorted order, and the place of each."""
+    """Returns the sorted distinct indices, and the position of each index."""
     is_there = np.bincount(index) > 0
     place = np.cumsum(is_there, dtype=index.dtype) - 1
     return np.flatnonzero(is_there), place[index]

@@ -1,4 +1,4 @@
-"""The file of a log."""
+"""Reads the file of a log."""
 
 import csv
 import os.path as osp
@@ -18,16 +18,16 @@ from tmfun_pyg.datasets._files import (
 from tmfun_pyg.datasets._id_chunks import IdChunks
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
-# The columns of MMRec's files under their names in RecBole's.
+# MMRec's column names, with their names in RecBole.
 ALIASES = {"userID": "user_id", "itemID": "item_id"}
 
 
 class TextFormat(NamedTuple):
-    """How a log is laid out in a text file.
+    """The layout of a log in a text file.
 
     Args:
-        sep (str, optional): What separates columns.
-            (default: as the suffix says)
+        sep (str, optional): The column separator.
+            (default: by the suffix)
         columns (List[str], optional): The names of the columns of a file
             without a header. (default: the header)
         encoding (str, optional): The encoding. (default: UTF-8)
@@ -39,7 +39,7 @@ class TextFormat(NamedTuple):
 
 
 class LogFile:
-    """The file of a log, whose header is read at first.
+    """The file of a log. The constructor reads its header only.
 
     Args:
         path (str): The file.
@@ -49,7 +49,7 @@ class LogFile:
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
 
     Attributes:
         names (List[str]): The names of all columns.
@@ -93,11 +93,10 @@ class LogFile:
         column are, and strings otherwise.
 
         Args:
-            columns (List[str]): Their names; those that the file lacks are
-                left out.
+            columns (List[str]): Their names; missing columns are left out.
 
         Raises:
-            ValueError: If the file has another format.
+            ValueError: If the file has the wrong format.
         """
         names = [name for name in self.names if name in set(columns)]
         if self._options is None:
@@ -131,14 +130,14 @@ class LogFile:
 
 
 def _is_text(arrow_type: str) -> bool:
-    """Returns whether a column of Parquet holds text, not lists of it."""
+    """Returns whether a Parquet column holds text, not lists of text."""
     return (
         re.match(r"(large_)?string|dictionary<.*string", arrow_type) is not None
     )
 
 
 def _check_names(path: str, names: List[str], options: Dict[str, Any]) -> None:
-    """Checks the names of the columns of a file that has no header."""
+    """Checks the column names given for a file without a header."""
     row = read_csv(path, nrows=1, dtype=str, **options).iloc[0].tolist()
     if len(row) != len(names):
         raise ValueError(
@@ -154,7 +153,7 @@ def _check_names(path: str, names: List[str], options: Dict[str, Any]) -> None:
 
 
 def _is_header(field: Any, name: str) -> bool:
-    """Returns whether a field is the name of its column, perhaps with a
+    """Returns whether a field is the name of its column, with or without a
     type.
     """
     text = str(field).partition(":")[0]
@@ -180,7 +179,7 @@ def _text_options(
             f"'sep' must be what separates columns, such as ',' or '::' (got "
             f"{sep!r})"
         )
-    # RecBole's and MMRec's files have no quotation, nor do those of longer
+    # RecBole's and MMRec's files are not quoted, nor are files with longer
     # separators, which pandas takes for regular expressions.
     plain = suffix == ".inter" or len(sep) > 1
     options: Dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The data sets that MMHCL has published on the Hugging Face hub."""
+"""Downloads the data sets that MMHCL published on the Hugging Face hub."""
 
 import hashlib
 import os.path as osp
@@ -24,7 +24,7 @@ LOCK = ".download.lock"
 
 
 class Copy(NamedTuple):
-    """A data set as MMHCL publishes it.
+    """A data set published by MMHCL.
 
     Args:
         folder (str): Its folder.
@@ -36,7 +36,7 @@ class Copy(NamedTuple):
 
     @property
     def page(self) -> str:
-        """The page that people download the files from."""
+        """The page for downloading the files by hand."""
         return f"https://huggingface.co/datasets/{REPO}/tree/main/{self.folder}"
 
 
@@ -54,20 +54,21 @@ def download_copy(
     modalities: Optional[Sequence[str]],
     check: Callable[[Interactions, str], None],
 ) -> None:
-    """Downloads the files of a data set that are not there, and writes its
-    interactions as ``<name>.inter``, which comes last.
+    """Downloads the missing files of a data set, and then writes its
+    interactions as ``<name>.inter``.
 
     Args:
         copy (Copy): The data set.
         folder (str): The folder of its raw files, flat.
         name (str): Its name.
-        modalities (List[str], optional): The modalities, all if not given.
-        check (callable): Checks the interactions, with what to call them.
+        modalities (List[str], optional): The modalities.
+            (default: all)
+        check (callable): Checks the interactions, given their name in errors.
 
     Raises:
         ConnectionError: If a file cannot be downloaded.
         OSError: If a file cannot be written.
-        ValueError: If a file is not what is published.
+        ValueError: If a file is not the published one.
     """
     raw = Path(folder)
     made = [path for path in (raw, *raw.parents) if not path.exists()]
@@ -81,7 +82,7 @@ def download_copy(
                 lock.unlink()
     finally:
         for path in made:
-            with suppress(OSError):  # It holds something.
+            with suppress(OSError):  # It is not empty.
                 path.rmdir()
 
 
@@ -109,7 +110,7 @@ def _download_missing(
         return [n for n in names if not osp.isfile(osp.join(folder, n))]
 
     features = [m + _mmrec.FEATURES for m in modalities or ()]
-    # Splits are downloaded last: if they are there, so are all modalities.
+    # Splits are downloaded last: if they exist, so do all modalities.
     if not missing([*SPLIT_FILES, *features]):
         return
     files = list_folder(REPO, copy.folder)

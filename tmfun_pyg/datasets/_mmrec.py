@@ -1,4 +1,4 @@
-"""Data sets in MMRec format."""
+"""Reads and writes data sets in MMRec format."""
 
 import csv
 import os
@@ -22,12 +22,13 @@ from tmfun_pyg.utils.ids import NO_PARTS, ids_from_text, is_no_id
 FEATURES, PROJECTION = "_feat.npy", "_projection.npy"
 MAPPINGS = {"user": "u_id_mapping.csv", "item": "i_id_mapping.csv"}
 ITEM_TABLE = "item_table.csv"
-# The seconds from 1970 on of each row of the .inter file.
+# The seconds since 1970 of each row of the .inter file.
 TIMES = "interaction_times.npy"
-# Ends the name of a column of raw ids that are text if they are integers, too.
+# Suffix of the name of a column of raw ids that are text even if all of them
+# look like integers.
 TEXT = ":str"
-# The columns of an .inter file, each with a pattern of its fields and what
-# they are in errors.
+# The columns of an .inter file, with the pattern of their fields and a
+# description for errors.
 COLUMNS = {
     "userID": ("[0-9]{1,18}", "a non-negative integer"),
     "itemID": ("[0-9]{1,18}", "a non-negative integer"),
@@ -36,7 +37,7 @@ COLUMNS = {
 
 
 def find_raw_dir(root: str, name: str) -> str:
-    """Returns the folder of the raw files, whether it exists or not."""
+    """Returns the folder of the raw files, which need not exist."""
     raw_dir = osp.join(root, name, "raw")
     if not osp.isdir(raw_dir):
         for folder in (osp.join(root, name), root):
@@ -52,8 +53,8 @@ def find_modalities(raw_dir: str) -> List[str]:
 
 
 def raw_files(raw_dir: str, name: str, modalities: List[str]) -> List[str]:
-    """Returns the names of all files: the projections, the mappings, what is
-    known of the items and the times only if they exist.
+    """Returns the names of all files: the projections, the mappings, the item
+    table and the times only if they exist.
     """
     optional = [modality + PROJECTION for modality in modalities]
     optional += [*MAPPINGS.values(), ITEM_TABLE, TIMES]
@@ -74,13 +75,13 @@ def read(
     """Reads and checks all files of a data set.
 
     Raises:
-        ValueError: If a file has another format, or does not fit the others.
+        ValueError: If a file has the wrong format, or does not fit the others.
     """
     inter_path = osp.join(raw_dir, f"{name}.inter")
     rows = read_inter(inter_path)
     paths = {m: osp.join(raw_dir, m + FEATURES) for m in modalities}
     tables = {modality: read_features(path) for modality, path in paths.items()}
-    # A larger index without a mapping is almost surely a raw id.
+    # Without a mapping, a larger index is almost surely a raw id.
     num_rows = [len(table) for table in tables.values() if table.ndim > 0]
     bound = max([len(rows.user), *num_rows])
     user_ids, _ = _read_ids(inter_path, "user", rows.user, bound)
@@ -148,7 +149,7 @@ def write(content: Content, name: str, folder: str) -> None:
 
 def _times_of(splits: List[Interactions], times: np.ndarray) -> np.ndarray:
     """Returns the seconds of interactions, from rows of users, items and
-    seconds in the order of all pairs.
+    seconds sorted by pair.
     """
     num_items = int(times[1].max()) + 1
     pair = times[0] * num_items + times[1]
@@ -190,11 +191,11 @@ def _read_seconds(path: str, num_rows: int) -> np.ndarray:
 
 
 def read_inter(path: str) -> Interactions:
-    """Returns the rows of an ``.inter`` file in their order, so that row
-    ``n`` is in line ``n + 2`` of the file.
+    """Returns the rows of an ``.inter`` file in order, so that row ``n`` is
+    in line ``n + 2`` of the file.
 
     Raises:
-        ValueError: If the file has another format; the message names the
+        ValueError: If the file has the wrong format; the message names the
             line and the column.
     """
     # Other columns may hold anything.
@@ -221,7 +222,7 @@ def read_inter(path: str) -> Interactions:
 def write_inter(
     path: Union[str, "os.PathLike[str]"], *parts: Interactions
 ) -> None:
-    """Writes a file for :func:`read_inter`, and shows how far it is."""
+    """Writes a file for :func:`read_inter`, with a progress bar."""
     total = sum(len(rows.user) for rows in parts)
     bar = tqdm(
         total=total,
@@ -242,8 +243,8 @@ def write_inter(
 
 
 def read_mapping(path: str, column: str) -> np.ndarray:
-    """Returns the raw ids by index: int64 if all of them are integers of 64
-    bits and the name of their column does not end in ``:str``, else str.
+    """Returns the raw ids by index: int64 if all of them are 64-bit integers
+    and the name of their column does not end in ``:str``, else str.
 
     Args:
         path (str): A tab-separated file with a header and two columns: raw
@@ -251,7 +252,7 @@ def read_mapping(path: str, column: str) -> np.ndarray:
         column (str): The name of the second column.
 
     Raises:
-        ValueError: If the file has another format; the message names the
+        ValueError: If the file has the wrong format; the message names the
             line and the column.
     """
     frame = _read_rows(path, dtype=str)
@@ -296,7 +297,7 @@ def _read_rows(path: str, **options: Any) -> pd.DataFrame:
 
 
 def _check(path: str, values: pd.Series, bad: Any, expected: str) -> None:
-    """Reports the first bad value; the index holds the lines."""
+    """Reports the first bad value; the index holds the line numbers."""
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(

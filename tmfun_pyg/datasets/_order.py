@@ -5,8 +5,8 @@ import torch
 
 
 def stable_order(values: np.ndarray) -> np.ndarray:
-    """Returns the positions that sort an array, equal values in their order,
-    in less than half of the time of :func:`numpy.argsort`.
+    """Returns the positions that stably sort an array, in less than half the
+    time of :func:`numpy.argsort`.
     """
     if values.dtype not in (np.int32, np.int64, np.float32, np.float64):
         return np.argsort(values, kind="stable")
@@ -16,5 +16,5 @@ def stable_order(values: np.ndarray) -> np.ndarray:
 
 
 def index_type(size: int) -> np.dtype:
-    """Returns the type of indices below a number: int32 where it will do."""
+    """Returns the type of indices below a number: int32 if it suffices."""
     return np.promote_types(np.int32, np.min_scalar_type(-size))

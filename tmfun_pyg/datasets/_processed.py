@@ -1,4 +1,4 @@
-"""Processed files: where they are, what they are called, what they hold."""
+"""Processed files: their folders, names and contents."""
 
 import hashlib
 import os
@@ -23,20 +23,20 @@ DEFAULT_CACHE = "~/.cache/tmfun_pyg"
 # As in the repr of a function, "<function f at 0x7f...>".
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
-# The packages whose transforms are what their attributes and files say.
+# The packages whose transforms are fully given by their attributes and files.
 TOLD = ("tmfun_pyg", "torch_geometric")
 BLOCK = 2**22  # Bytes of a file that are read at once.
 
 
 def cache_folder() -> str:
-    """Returns the folder of what can be made again."""
+    """Returns the folder for files that can be recreated."""
     folder = os.environ.get("TMFUN_CACHE") or DEFAULT_CACHE
     return osp.expanduser(folder)
 
 
 def find_dir(root: str, name: str, raw_dir: str) -> str:
-    """Returns the folder of processed files: beside the raw folder if that is
-    ``<root>/<name>/raw``, else in the cache.
+    """Returns the folder of processed files: next to the raw folder if that
+    is ``<root>/<name>/raw``, else in the cache.
     """
     folder = osp.join(root, name)
     if raw_dir == osp.join(folder, "raw"):
@@ -47,19 +47,19 @@ def find_dir(root: str, name: str, raw_dir: str) -> str:
 
 def state_of(option: Any) -> Optional[str]:
     """Returns a digest of the state of a transform of this package or of PyG:
-    the files of its classes, and its attributes with all they hold.
-    :obj:`None` if it is another, or holds another object: what that does may
-    hang on anything.
+    the files of its classes, and its attributes, recursively. Returns
+    :obj:`None` for any other transform, or if it holds any other object,
+    whose behavior may depend on anything.
     """
     try:
         return _digest(repr(_describe(option)))
-    # What objects raise that have no state depends on them.
+    # The error for objects without a state depends on them.
     except Exception:
         return None
 
 
 def file_name(paths: List[str], *options: Any) -> str:
-    """Returns a name that depends on the contents of files and on options."""
+    """Returns a name that depends on the contents of files and options."""
     key = (
         FORMAT_VERSION,
         [osp.basename(path) for path in paths],
@@ -97,19 +97,19 @@ def save(content: Content, path: str) -> None:
 
 
 def load(path: str) -> Content:
-    """Reads a file that :func:`save` has written.
+    """Reads a file that :func:`save` wrote.
 
     Raises:
-        ValueError: If the file is damaged, or holds more than tensors and
+        ValueError: If the file is damaged, or holds anything but tensors and
             plain values.
     """
     try:
         state = torch.load(path, weights_only=True)
     except OSError:
         raise
-    # What torch raises for bytes of something else depends on the bytes.
+    # The error that torch raises for bad bytes depends on the bytes.
     except Exception as err:
-        if out_of_memory(err):  # Nothing is wrong with the file.
+        if out_of_memory(err):  # The file is fine.
             raise
         raise ValueError(
             f"'{path}' cannot be read: it is damaged, or 'pre_transform' has "
@@ -152,7 +152,7 @@ def _digest_file(path: str) -> str:
 
 
 def _describe(value: Any) -> Any:
-    """Returns plain values whose :meth:`__repr__` tells a value from others."""
+    """Returns plain values whose :meth:`__repr__` identifies a value."""
     kind = type(value)
     if kind in PLAIN:
         return value
@@ -173,7 +173,7 @@ def _describe(value: Any) -> Any:
     if kind is dict:
         return "dict", *map(_describe, value.items())
     _check_told(kind)
-    made = value.__reduce_ex__(4)  # As it would be pickled.
+    made = value.__reduce_ex__(4)  # As for pickling.
     if isinstance(made, str):
         return "global", made
     make, *parts = made

@@ -26,7 +26,7 @@ class PublishedDataset(MultimodalRecDataset):
         folder (str): The name of the data set, its folder and its files.
         statistics (Statistics): The published statistics.
         public_copy (Copy, optional): The files that can be downloaded. Without
-            them, those of MMRec's folder are to be put in place by hand.
+            them, those of MMRec's folder have to be put in place by hand.
     """
 
     folder: ClassVar[str]
@@ -59,22 +59,21 @@ class PublishedDataset(MultimodalRecDataset):
         )
 
     def download(self) -> None:
-        r"""Downloads the raw files that are missing, if there is a public
-        copy. Called by the constructor. A transfer that broke off is resumed
-        by the next call.
+        r"""Downloads the missing raw files, if there is a public copy. Called
+        by the constructor. The next call resumes an interrupted transfer.
 
         Raises:
             ConnectionError: If a file cannot be downloaded; the message says
                 what to do by hand.
             OSError: If a file cannot be written.
-            ValueError: If there is no copy, or if it has another size, other
-                checksums or other statistics.
+            ValueError: If there is no copy, or if its size, checksums or
+                statistics are wrong.
         """
         has_inter = osp.isfile(self.raw_paths[0])
         own = osp.isfile(osp.join(self.raw_dir, "train.json"))
         # Features of one copy need not fit the interactions of another.
         if self.public_copy is None or (has_inter and not own):
-            super().download()  # Which raises.
+            super().download()  # Raises.
             return
         try:
             download_copy(

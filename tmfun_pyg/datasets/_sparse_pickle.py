@@ -1,4 +1,4 @@
-"""Sparse matrices of scipy in pickles, read without running what they say."""
+"""Reads pickled sparse matrices of scipy without executing the pickles."""
 
 import pickle
 import re
@@ -10,7 +10,7 @@ from tmfun_pyg.datasets._files import check_file
 
 
 class _Dtype:
-    """Stands for numpy's type of numbers."""
+    """Stands in for numpy's data types."""
 
     def __init__(self, code: str, *flags: bool) -> None:
         if re.fullmatch("[biuf][1248]", code) is None:
@@ -22,7 +22,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for numpy's arrays, of which it takes the flat values."""
+    """Stands in for numpy's arrays, and takes their flat values."""
 
     def __init__(self, *empty: Any) -> None:
         self.values = np.empty(0)
@@ -33,7 +33,7 @@ class _Array:
 
 
 class _Matrix:
-    """Stands for scipy's matrices."""
+    """Stands in for scipy's matrices."""
 
 
 def _from_buffer(values: bytes, dtype: _Dtype, *layout: Any) -> _Array:
@@ -42,7 +42,7 @@ def _from_buffer(values: bytes, dtype: _Dtype, *layout: Any) -> _Array:
     return array
 
 
-# What pickles of arrays name, in all versions of numpy and scipy.
+# The names in pickles of arrays, in all versions of numpy and scipy.
 NUMPY = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": _Array,
@@ -53,7 +53,7 @@ SCIPY = re.compile(r"scipy\.sparse(\._?(coo|csr))?\.(coo|csr)_(matrix|array)")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows numbers, their arrays and matrices, and calls nothing else."""
+    """Knows numbers, arrays and matrices, and calls nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{module}.{name}"
@@ -65,7 +65,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_sparse_pickle(path: str) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns the rows and columns of what is not zero in a matrix.
+    """Returns the rows and columns of the nonzero entries of a matrix.
 
     Args:
         path (str): A pickled matrix of scipy in COO or CSR format.
@@ -91,7 +91,7 @@ def read_sparse_pickle(path: str) -> Tuple[np.ndarray, np.ndarray]:
         _check_indices(col, state["_shape"][1])
     except OSError:
         raise
-    # What damaged bytes raise depends on the bytes.
+    # The error for damaged bytes depends on the bytes.
     except Exception as err:
         raise ValueError(
             f"'{path}' must be a pickled matrix of scipy, in COO or CSR "
@@ -106,7 +106,7 @@ def _entries(state: Any) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     values = state["data"].values
     if "indptr" in state:
         starts = state["indptr"].values
-        # Checked before they fill the memory.
+        # Checked before they can fill the memory.
         if starts[0] != 0 or starts[-1] != len(values):
             raise ValueError(f"rows from {starts[0]} to {starts[-1]}")
         row = np.arange(len(starts) - 1).repeat(np.diff(starts))

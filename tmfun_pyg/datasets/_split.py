@@ -55,9 +55,9 @@ def random_split(
 ) -> np.ndarray:
     """Splits at random.
 
-    One interaction of each user, drawn at random, is kept for training.
-    Validation and test are drawn from all others. If there are too few, both
-    shrink in proportion.
+    One random interaction of each user is kept for training. Validation and
+    test are sampled from all others. If there are too few, both shrink in
+    proportion.
     """
     order = rng.permutation(len(user))
     free = order[pd.Series(user[order]).duplicated().to_numpy()]
@@ -73,8 +73,8 @@ def leave_last_out(user: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Takes each user's last interaction for test, and the one before for
     validation.
 
-    Users with two interactions have none for validation, users with one have
-    it for training. Of equal times, the later row is the later one.
+    Users with two interactions have none for validation, users with one keep
+    it for training. At equal times, the later row counts as later.
     """
     order = order_of_pairs(user, time)
     count = np.bincount(user)
@@ -88,7 +88,7 @@ def leave_last_out(user: np.ndarray, time: np.ndarray) -> np.ndarray:
 def global_time(time: np.ndarray, ratios: Ratios) -> np.ndarray:
     """Splits at two points in time, the same for all users.
 
-    Interactions of equal time are in the same split, the later one.
+    Interactions at the same time are all in the later split.
     """
     points = np.round(np.cumsum(ratios[:2]) * len(time)).astype(np.int64)
     val, test = np.sort(time)[np.minimum(points, len(time) - 1)]

@@ -1,4 +1,4 @@
-"""Texts as features, by a model of sentence-transformers."""
+"""Encodes texts as features with sentence-transformers."""
 
 import hashlib
 import os.path as osp
@@ -14,27 +14,26 @@ from tmfun_pyg.datasets.features import to_numpy
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
-CHUNK = 1024  # Texts that are encoded, and then kept, at once.
+CHUNK = 1024  # Texts that are encoded, and then cached, at once.
 
 
 def encode_texts(
     texts: Sequence[str], encoder: Optional[str], source: str
 ) -> np.ndarray:
-    """Encodes texts, equal ones once. What a model has encoded is kept in the
-    cache and found there by the text, also after a call that was killed.
+    """Encodes texts, equal ones once. The results are cached, keyed by the
+    text, so that a killed call resumes.
 
     Args:
-        texts (List[str]): The texts, one at least.
+        texts (List[str]): The texts, at least one.
         encoder (str, optional): The folder or the name of the model.
-        source (str): Where the texts are from, for errors.
+        source (str): The source of the texts, for errors.
 
     Returns:
-        A matrix with a row for each text.
+        A matrix with one row per text.
 
     Raises:
         ImportError: If sentence-transformers is not installed.
-        ValueError: If there is no such model, or if a file of the cache is
-            damaged.
+        ValueError: If there is no such model, or if a cache file is damaged.
         OSError: If the cache cannot be written.
     """
     if not encoder:
@@ -102,7 +101,7 @@ def _digest(text: str) -> str:
 
 
 def _digest_model(model: Any) -> str:
-    """Returns what tells a model from others: its layout and its weights."""
+    """Returns a digest of the layout and the weights of a model."""
     digest = hashlib.blake2b(repr(model).encode(), digest_size=16)
     for name, weight in model.state_dict().items():
         digest.update(name.encode())
@@ -113,8 +112,8 @@ def _digest_model(model: Any) -> str:
 def _read_kept(
     folder: Path, keys: np.ndarray
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Yields the places in sorted keys that a file of the cache has vectors
-    for, and these.
+    """Yields, for each cache file, the positions in the sorted keys that it
+    has vectors for, and these vectors.
     """
     for path in sorted(folder.glob("[!.]*.npz")):
         try:

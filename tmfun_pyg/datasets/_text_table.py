@@ -1,4 +1,4 @@
-"""Texts of items, in columns of a table."""
+"""Reads texts of items from columns of a table."""
 
 from typing import List, Sequence, Tuple
 
@@ -12,18 +12,18 @@ from tmfun_pyg.datasets.item_table import read_item_rows
 def read_text_table(
     path: str, item_col: str, text_cols: Sequence[str], id_type: IdType
 ) -> Tuple[np.ndarray, List[str]]:
-    """Returns the ids of the items that have a text, and the texts: what is
-    in the columns, one after the other.
+    """Returns the ids of the items that have a text, and the texts: the
+    concatenated columns.
 
     Args:
         path (str): A ``.csv``, ``.tsv`` or ``.parquet`` file.
         item_col (str): The column of item ids.
-        text_cols (List[str]): The columns of texts.
+        text_cols (List[str]): The text columns.
         id_type (str): See :func:`distinct_ids`.
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     frame = read_item_rows(path)
     if not {item_col, *text_cols} <= set(frame) or len(frame) == 0:
@@ -55,7 +55,7 @@ def read_text_table(
 
 
 def join_texts(columns: Sequence[pd.Series]) -> pd.Series:
-    """Returns the texts of several columns in one line each."""
+    """Joins several columns to one single-line text per row."""
     text = columns[0].astype(object)
     if len(columns) > 1:
         text = text.str.cat(columns[1:], sep=" ")

@@ -1,4 +1,4 @@
-"""The times of a log."""
+"""Reads the times of a log."""
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -8,8 +8,8 @@ import pandas as pd
 from tmfun_pyg.datasets._ids import check_complete
 from tmfun_pyg.datasets._order import index_type, stable_order
 
-# What numbers may count from 1970 on, per second, and the seconds that these
-# are then in: from 1985 to 2128.
+# The units that numbers may count since 1970, per second. Plausible times are
+# from FIRST to LAST in seconds, 1985 to 2128.
 UNITS = {
     "seconds": 1,
     "milliseconds": 10**3,
@@ -20,20 +20,20 @@ OTHER = "no known unit"
 FIRST, LAST = 5 * 10**8, 5 * 10**9
 SECONDS_OF_A_DAY = 86_400
 BLOCK = 2**20  # Times that are read at once.
-# Suspicious is a larger share of users with all interactions on one date.
+# A larger share of users with all interactions on one date is suspicious.
 LARGE_SHARE = 0.5
 
 
 class Times(NamedTuple):
-    """Times, one a row.
+    """Times, one per row.
 
     Args:
         rank (np.ndarray): Their ranks.
-        day (np.ndarray): Their dates as numbers, or the ranks where times are
-            numbers that count something else.
-        units (Dict[str, int]): How many look like numbers of seconds,
-            milliseconds and so on, and of none if some look like one.
-        seconds (np.ndarray, optional): Whole seconds from 1970 on, if times
+        day (np.ndarray): Their dates as numbers, or the ranks if some times
+            are numbers in no known unit.
+        units (Dict[str, int]): The number of times that look like seconds,
+            milliseconds and so on, and in no known unit if some are in one.
+        seconds (np.ndarray, optional): Whole seconds since 1970, if times
             are dates or numbers in one known unit.
     """
 
@@ -47,8 +47,8 @@ def read_times(times: pd.Series, source: str) -> Times:
     """Reads a column of times.
 
     Raises:
-        ValueError: If a time is missing, or neither a finite number nor a
-            date in ISO 8601.
+        ValueError: If a time is missing, or neither a finite number nor an
+            ISO 8601 date.
     """
     check_complete(times.isna().to_numpy(), "a time", source)
     parsed, is_date = _parse(times, source)
@@ -78,7 +78,7 @@ def read_times(times: pd.Series, source: str) -> Times:
 
 
 def _rank(value: np.ndarray) -> np.ndarray:
-    """Returns the place of each value among the distinct ones."""
+    """Returns the rank of each value among the distinct ones."""
     order = stable_order(value)
     in_order = value[order]
     is_new = in_order[1:] != in_order[:-1]
@@ -88,7 +88,7 @@ def _rank(value: np.ndarray) -> np.ndarray:
 
 
 def _without_zone(dates: pd.Series) -> np.ndarray:
-    """Returns dates in UTC; those without a time zone are taken for it."""
+    """Returns dates in UTC, which is assumed if there is no time zone."""
     naive = dates.dt.tz_convert(None) if dates.dt.tz is not None else dates
     return naive.to_numpy()
 
@@ -97,7 +97,7 @@ def _parse(times: pd.Series, source: str) -> Tuple[pd.Series, bool]:
     """Returns times as numbers or dates, and whether they are dates."""
     if pd.api.types.is_datetime64_any_dtype(times):
         return times, True
-    # Text takes much memory while it is read.
+    # Parsing text takes much memory.
     parts: List[pd.Series] = []
     first: Dict[bool, int] = {}
     for start in range(0, len(times), BLOCK):
@@ -121,20 +121,20 @@ def _parse(times: pd.Series, source: str) -> Tuple[pd.Series, bool]:
 def _parse_block(
     times: pd.Series, source: str, start: int
 ) -> Tuple[pd.Series, np.ndarray]:
-    """Returns the times from a row on as numbers, if all are, or dates, and
-    which are dates.
+    """Returns the times from a row on as numbers if all are, else as dates,
+    and a mask of the dates.
     """
     number = pd.to_numeric(times, errors="coerce")
     is_number = np.zeros(len(times), dtype=bool)
     if number.dtype.kind in "iuf":
         is_number = np.isfinite(number.to_numpy(np.float64))
-        # To pandas, true and false, as of JSON, are one and zero:
+        # pandas takes true and false, as in JSON, for one and zero:
         row = number.isin([0, 1]).to_numpy().nonzero()[0]
         word = times.iloc[row].astype(str)
         is_number[row[word.isin(["True", "False"])]] = False
     if is_number.all():
         return number, ~is_number
-    # Numbers and infinities are no dates, whatever pandas makes of them.
+    # Numbers and infinities are not dates, even if pandas reads them as such.
     text = times.where(~is_number & number.isna().to_numpy()).astype(object)
     date = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
     is_date = date.notna().to_numpy()
@@ -151,11 +151,11 @@ def _parse_block(
 def suspect_times(
     units: Dict[str, int], user: pd.Series, day: pd.Series, split: str
 ) -> List[str]:
-    """Reports times that are in several units, or hardly tell which
-    interaction of a user is the last.
+    """Reports times that are in several units, or too coarse to find the
+    last interaction of a user.
 
     Args:
-        units (Dict[str, int]): How many times look like each unit.
+        units (Dict[str, int]): The number of times that look like each unit.
         user (pandas.Series): The user of each interaction.
         day (pandas.Series): Its date.
         split (str): How interactions are split.

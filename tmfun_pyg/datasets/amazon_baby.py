@@ -6,7 +6,7 @@ class AmazonBaby(PublishedDataset):
     <https://github.com/enoche/MMRec>`__ format.
 
     The raw files :obj:`baby.inter`, :obj:`image_feat.npy` and
-    :obj:`text_feat.npy` are in MMRec's folder of Google Drive, and have to be
+    :obj:`text_feat.npy` are in MMRec's Google Drive folder, and have to be
     put in place by hand. Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"baby"`.

@@ -5,11 +5,11 @@ from tmfun_pyg.datasets._published_dataset import PublishedDataset, Statistics
 class AmazonClothing(PublishedDataset):
     r"""Amazon Clothing, Shoes and Jewelry (reviews, 5-core).
 
-    Raw files that are missing are downloaded from the copy that `MMHCL
-    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__ has published, in the
-    random split of LATTICE, and checked. Files of `MMRec
-    <https://github.com/enoche/MMRec>`__, in another split, are read where they
-    have been put in place by hand. Arguments and errors are those of
+    Missing raw files are downloaded from the copy published by `MMHCL
+    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__, in the random split
+    of LATTICE, and checked. `MMRec <https://github.com/enoche/MMRec>`__'s
+    files, in another split, are read if they have been put in place by hand.
+    Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"clothing"`.
 

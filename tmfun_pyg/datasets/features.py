@@ -1,4 +1,4 @@
-"""Feature matrices of items: reading and checking them."""
+"""Reads and checks feature matrices of items."""
 
 import re
 from collections.abc import Mapping
@@ -23,30 +23,30 @@ from tmfun_pyg.utils.messages import name_items
 ZeroRows = Literal["error", "mask"]
 # The kinds of types that features may have: booleans, integers and floats.
 NUMBERS = "biuf"
-# What similar items are found by beside modalities:
+# Similar items are found by these as well as by modalities:
 RESERVED = ("embedding", "content")
-BLOCK = 2**23  # Numbers of a matrix that are handled at once.
+BLOCK = 2**23  # Numbers of a matrix that are processed at once.
 
 
 def read_features(path: str) -> np.ndarray:
-    """Opens the array of a feature file, with its type as stored: it is read
-    where it is used, and cannot be written to.
+    """Opens the array of a feature file, with its type as stored. It is
+    memory-mapped and read-only.
 
     Args:
         path (str): A ``.npy`` file.
 
     Raises:
-        ValueError: If the file is missing, or is no complete, plain array.
+        ValueError: If the file is missing, or not a complete, plain array.
     """
     check_file(path)
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
-    # What damaged bytes raise depends on the bytes.
+    # The error for damaged bytes depends on the bytes.
     except Exception as err:
         reason = f"'{err}'"
-        # numpy's advice is to load it unsafely.
+        # numpy's message advises loading it unsafely.
         if "pickle" in reason or "Python objects" in reason:
             reason = "Python objects, or another kind of file"
         raise ValueError(
@@ -59,26 +59,27 @@ def read_features(path: str) -> np.ndarray:
 
 
 def to_numpy(value: Tensor) -> np.ndarray:
-    """Returns a tensor as array, in float32 if numpy does not have its type."""
+    """Returns a tensor as an array, in float32 if numpy lacks its type."""
     value = value.detach().cpu()
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def as_matrix(value: Any, source: str) -> np.ndarray:
-    """Returns features in memory, such as a tensor or lists, as array.
+    """Returns features in memory, such as a tensor or lists, as an array.
 
     Args:
         value (Any): The features.
-        source (str): What errors call them.
+        source (str): Their name in errors.
 
     Raises:
-        ValueError: If they are none, such as lists of different lengths.
+        ValueError: If they are not features, such as lists of different
+            lengths.
     """
     try:
         if isinstance(value, Tensor):
             return to_numpy(value)
         return np.asarray(value)
-    # What they raise depends on the value.
+    # The error depends on the value.
     except (TypeError, ValueError, RuntimeError) as err:
         reason = str(err).partition("\n")[0]
         raise ValueError(
@@ -88,8 +89,8 @@ def as_matrix(value: Any, source: str) -> np.ndarray:
 
 
 def check_by_modality(features: Any) -> List[str]:
-    """Checks that features are in a dictionary, by the names of their
-    modalities, and returns these.
+    """Checks that features are in a dictionary, keyed by modality, and
+    returns the names of the modalities.
     """
     if not isinstance(features, Mapping):
         raise ValueError(
@@ -104,8 +105,8 @@ def check_modalities(
     zero_rows: str = "error",
     name: str = "modalities",
 ) -> List[str]:
-    """Checks that modalities can be named in attributes and edge types, and
-    the option of rows of zeros.
+    """Checks that modalities can be part of attribute and edge type names,
+    and checks the option for rows of zeros.
     """
     if zero_rows not in get_args(ZeroRows):
         raise ValueError(
@@ -138,12 +139,12 @@ def check_modalities(
 def row_blocks(
     matrix: np.ndarray, index: Optional[np.ndarray] = None
 ) -> Iterator[Tuple[slice, np.ndarray]]:
-    """Yields the rows of a matrix in float32, some at a time, and where they
-    stand. Values beyond float32 become infinite.
+    """Yields the rows of a matrix in float32, in blocks, and their positions.
+    Values beyond float32 become infinite.
 
     Args:
         matrix (np.ndarray): The matrix.
-        index (np.ndarray, optional): The only rows to yield.
+        index (np.ndarray, optional): The rows to yield.
             (default: all)
     """
     num_rows = len(matrix) if index is None else len(index)
@@ -169,11 +170,11 @@ def check_numbers(
             or booleans, as in multi-hot features.
         source (str): The name of the matrix in errors.
         item_ids (np.ndarray): The item ids that errors name.
-        to_zero (str, optional): How to tell that items lack the modality.
+        to_zero (str, optional): How to declare that items lack the modality.
             (default: :obj:`"set them to zero"`)
 
     Returns:
-        A bool mask of the rows with content, which are not all zero.
+        A bool mask of the rows with content, those that are not all zero.
 
     Raises:
         ValueError: If the matrix is not a matrix of finite numbers.
@@ -209,7 +210,7 @@ def check_features(
     Args:
         matrix (np.ndarray): The matrix, see :func:`check_numbers`.
         source (str): The name of the matrix in errors.
-        zero_rows (str): If set to :obj:`"error"`, rows of zeros are refused.
+        zero_rows (str): If set to :obj:`"error"`, rows of zeros are an error.
             If set to :obj:`"mask"`, their items lack the modality.
         item_ids (np.ndarray, optional): The item ids that errors name.
             (default: the row numbers)

@@ -1,4 +1,4 @@
-"""Files of the items of users, in the format of a log."""
+"""Reads the histories of users from files in the format of a log."""
 
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -16,21 +16,21 @@ def read_histories(
     columns: Optional[Sequence[str]] = None,
     encoding: Optional[str] = None,
 ) -> Dict[Any, List[Any]]:
-    """Returns the items of each user of a log, by raw ids, in its order.
+    """Returns the items of each user of a log, as raw ids, in log order.
 
     Args:
         path (str): A :obj:`.csv`, :obj:`.tsv`, :obj:`.inter` or
             :obj:`.parquet` file with the columns :obj:`user_id` and
             :obj:`item_id`.
-        sep (str, optional): As of :func:`~tmfun_pyg.datasets.prepare`.
-            (default: as the suffix says)
+        sep (str, optional): As in :func:`~tmfun_pyg.datasets.prepare`.
+            (default: by the suffix)
         columns (List[str], optional): As there. (default: the header)
         encoding (str, optional): As there. (default: UTF-8)
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
-        ValueError: If the file is missing or has another format, a column is
-            missing, there is no row, or one has no id.
+        ValueError: If the file is missing or has the wrong format, a column is
+            missing, there is no row, or a row has no id.
     """
     file = LogFile(path, *COLUMNS, TextFormat(sep, columns, encoding))
     if not set(COLUMNS) <= set(file.names):
@@ -45,7 +45,7 @@ def read_histories(
             number_ids(frame[name], f"'{path}', column '{name}'")
             for name in COLUMNS
         )
-    except ValueError as err:  # The type of ids is that of the data set.
+    except ValueError as err:  # The data set decides the type of ids.
         raise ValueError(str(err).partition("; id_type")[0]) from err
     items = pd.Series(item_ids[item]).groupby(user, sort=False).agg(list)
     return dict(zip(user_ids[items.index].tolist(), items, strict=True))

@@ -1,4 +1,4 @@
-"""Files of raw ids, one a line."""
+"""Reads files of raw ids, one per line."""
 
 from typing import List
 
@@ -7,7 +7,7 @@ import numpy as np
 from tmfun_pyg.datasets._files import read_text
 from tmfun_pyg.utils.ids import NO_PARTS, is_no_id
 
-# What the first line of a file is if it is no list, but has a header.
+# The first line of a file that has a header instead of being a plain list.
 HEADERS = ("user_id", "item_id", "userID", "itemID")
 
 
@@ -18,8 +18,8 @@ def read_ids(path: str) -> List[str]:
         path (str): The file.
 
     Raises:
-        ValueError: If the file is missing, no text in UTF-8 or empty, or if
-            a line is no id.
+        ValueError: If the file is missing, empty or not UTF-8 text, or if a
+            line is not an id.
     """
     text = read_text(path)
     if text == "":
@@ -48,11 +48,11 @@ def read_ids_of_rows(
 
     Args:
         path (str): The file of ids.
-        table_path (str): The file of the table, for errors.
+        table_path (str): The file of the table, named in errors.
         table (np.ndarray): The table.
 
     Raises:
-        ValueError: If there are more ids or fewer than rows, as well.
+        ValueError: Also if there are more or fewer ids than rows.
     """
     ids = read_ids(path)
     if table.ndim > 0 and len(ids) != len(table):

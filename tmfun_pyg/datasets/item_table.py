@@ -1,4 +1,4 @@
-"""What people know an item by: its title, its picture, its group."""
+"""Titles, pictures and groups of items."""
 
 import os
 import os.path as osp
@@ -17,12 +17,12 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 class ItemFile(NamedTuple):
-    """What a file tells about items.
+    """The content of a file of items.
 
     Args:
         path (str): The file.
         table (pandas.DataFrame): Those of ``COLUMNS`` that it has, as text,
-            empty where it tells nothing, by the text of the raw id.
+            empty if missing, indexed by the text of the raw id.
         ignored (List[str]): The names of its other columns.
     """
 
@@ -47,7 +47,7 @@ class ItemFile(NamedTuple):
         return table.reset_index(drop=True)
 
     def not_read(self, item_ids: np.ndarray) -> List[str]:
-        """Tells what of the file is not in the table of a data set."""
+        """Reports the parts of the file that a data set does not read."""
         lines = []
         if self.ignored:
             lines.append(
@@ -74,18 +74,18 @@ def read_item_file(path: str, item_col: str, id_type: IdType) -> ItemFile:
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     return item_file(read_item_rows(path), path, item_col, id_type)
 
 
 def read_item_rows(path: str) -> pd.DataFrame:
-    """Returns a ``.csv``, ``.tsv`` or ``.parquet`` file as DataFrame, all of
-    text as it is written.
+    """Returns a ``.csv``, ``.tsv`` or ``.parquet`` file as a DataFrame, with
+    text left as written.
 
     Raises:
         ImportError: If pyarrow is needed, but not installed.
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     suffix = osp.splitext(path.lower().removesuffix(".gz"))[1]
     if suffix == ".parquet":
@@ -104,8 +104,8 @@ def read_item_rows(path: str) -> pd.DataFrame:
 
 
 def read_items(items: Any, item_col: str, id_type: IdType) -> ItemFile:
-    """Takes what is known about items from a DataFrame or a file; for the
-    arguments and errors see :func:`read_item_file`.
+    """Reads the table of items from a DataFrame or a file; for the arguments
+    and errors see :func:`read_item_file`.
     """
     if isinstance(items, pd.DataFrame):
         check_columns("'items'", items)
@@ -121,8 +121,8 @@ def read_items(items: Any, item_col: str, id_type: IdType) -> ItemFile:
 def item_file(
     frame: pd.DataFrame, path: str, item_col: str, id_type: IdType
 ) -> ItemFile:
-    """Takes what is known about items from a frame; for the arguments and
-    errors see :func:`read_item_file`.
+    """Reads the table of items from a frame; for the arguments and errors see
+    :func:`read_item_file`.
     """
     found = [column for column in COLUMNS if column in frame]
     if item_col not in frame or not found or len(frame) == 0:
@@ -154,7 +154,7 @@ def item_file(
 
 
 def empty_table(num_items: int) -> pd.DataFrame:
-    """Returns the table of items of which nothing is known."""
+    """Returns an item table without columns."""
     return pd.DataFrame(index=range(num_items))
 
 
@@ -172,7 +172,7 @@ def read_table(path: str, num_items: int) -> pd.DataFrame:
         num_items (int): The number of items.
 
     Raises:
-        ValueError: If the file is missing or has another format.
+        ValueError: If the file is missing or has the wrong format.
     """
     frame = read_csv(
         path,

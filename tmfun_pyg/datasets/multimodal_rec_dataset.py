@@ -31,7 +31,7 @@ class MultimodalRecDataset(RecDataset):
     and two columns, raw ids (under any name) and :obj:`userID` or
     :obj:`itemID`. They also define the numbers of users and items, so that
     items may have features, but no interactions (cold items). Raw ids are
-    integers if all of them are integers of 64 bits (and the name of their
+    integers if all of them are 64-bit integers (and the name of their
     column does not end in :obj:`:str`), and strings otherwise. Without these
     files, ids are indices. Titles, pictures and groups of items are read from
     :obj:`item_table.csv`, times of interactions from
@@ -57,20 +57,20 @@ class MultimodalRecDataset(RecDataset):
     * :obj:`data['item'].x_<modality>`: the features (float32, or
       float16 with :obj:`half`),
     * :obj:`data['item'].mask_<modality>`: :obj:`False` for items that lack
-      the modality; only there if some item does,
+      the modality; only present if some item does,
     * :obj:`data['user', 'interacts', 'item']` with :obj:`edge_index` (the
       training interactions, sorted by user, then item),
       :obj:`val_edge_label_index` and :obj:`test_edge_label_index`,
     * :obj:`data['item', 'rev_interacts', 'user'].edge_index`.
 
     Repeated interactions are kept once, in their earliest split, with a
-    warning. Use :meth:`from_interactions` for logs and features of your own.
+    warning. Use :meth:`from_interactions` for your own logs and features.
 
     Args:
         root (str): Root directory, see above.
         name (str): The name of the data set.
-        modalities (List[str], optional): The modalities to read, none of them
-            for interactions alone.
+        modalities (List[str], optional): The modalities to read, an empty
+            list for interactions alone.
             (default: all with a feature file, sorted by name)
         transform (callable, optional): A function/transform that takes in a
             :class:`~torch_geometric.data.HeteroData` object and returns a
@@ -81,24 +81,24 @@ class MultimodalRecDataset(RecDataset):
             a transformed version. The data object will be transformed before
             being saved to disk. For transforms of this package and of PyG,
             the name of the processed file depends on their attributes and
-            their code. Of functions and other transforms less can be told:
-            they are applied anew each time.
+            their code. Functions and other transforms cannot be identified
+            this way: they are applied again each time.
             (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
-        zero_rows (str, optional): If set to :obj:`"error"`, features of all
-            zeros are refused. If set to :obj:`"mask"`, their items lack the
+        zero_rows (str, optional): If set to :obj:`"error"`, all-zero features
+            are an error. If set to :obj:`"mask"`, their items lack the
             modality. (default: :obj:`"error"`)
         half (bool, optional): If set to :obj:`True`, the data set holds
             features in float16.
             :class:`~tmfun_pyg.transforms.FeatureGraph` reads them as they are,
-            :class:`~tmfun_pyg.transforms.ToRecGraph` makes float32 of them.
+            :class:`~tmfun_pyg.transforms.ToRecGraph` converts them to float32.
             (default: :obj:`False`)
 
     Raises:
-        ValueError: If a file is missing or has another format; the message
+        ValueError: If a file is missing or has the wrong format; the message
             names the file, and the line, column or items. Nothing is
-            written then.
+            written in that case.
         OSError: If the processed data cannot be written.
 
     Attributes:
@@ -107,16 +107,16 @@ class MultimodalRecDataset(RecDataset):
         item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
-        item_table (pandas.DataFrame): What people know the items by, by item
-            index: the columns :obj:`title`, :obj:`image_url` and
-            :obj:`group`, if the data set has them, of text, which is empty
-            where an item has none.
-        projections (Dict[str, torch.Tensor]): For each modality that was
-            projected, see :func:`~tmfun_pyg.datasets.prepare`, the matrix of
-            shape :obj:`[num_raw_features, num_features]` that its raw features
-            were multiplied with.
+        item_table (pandas.DataFrame): Titles, pictures and groups of the
+            items, by item index: the text columns :obj:`title`,
+            :obj:`image_url` and :obj:`group`, if the data set has them, empty
+            for items that have none.
+        projections (Dict[str, torch.Tensor]): For each projected modality,
+            see :func:`~tmfun_pyg.datasets.prepare`, the matrix of shape
+            :obj:`[num_raw_features, num_features]` that its raw features were
+            multiplied by.
         interaction_times (torch.Tensor, optional): User index, item index and
-            seconds from 1970 on of each interaction of the log, of shape
+            seconds since 1970 of each interaction of the log, of shape
             :obj:`[3, num_interactions]`, if its times are dates or numbers in
             one known unit.
         raw_dir (str): The folder of the raw files.
@@ -156,8 +156,8 @@ class MultimodalRecDataset(RecDataset):
         if not all(osp.isfile(path) for path in self.raw_paths):
             self.download()
             self._set_modalities(modalities)
-        # Computed once: files that change while they are read must not be
-        # found under the name of their new state.
+        # Computed once: files that change during reading must not be found
+        # under the name of their new state.
         state = _processed.state_of(pre_transform)
         self.processed_file_names = _processed.file_name(
             self.raw_paths,
@@ -197,19 +197,19 @@ class MultimodalRecDataset(RecDataset):
 
         Ids may be integers or strings; other ids, such as UUIDs or dates,
         are converted to strings. In a text file, a column of ids is read as
-        integers if all of them are integers of 64 bits as Python writes them,
-        and as strings otherwise (:obj:`"007"`). Item ids of features are
-        those of the log if they are the same as text; if some of all item ids
-        are no integers, all are strings. Ids with line breaks, or spaces
-        around them, are refused. :obj:`dataset.user_ids` and
-        :obj:`dataset.item_ids` map indices to ids, in sorted order.
+        integers if all of them are 64-bit integers as Python writes them,
+        and as strings otherwise (:obj:`"007"`). Item ids of features match
+        those of the log as text; unless all item ids are integers, all are
+        strings. Ids with line breaks or surrounding spaces are an error.
+        :obj:`dataset.user_ids` and :obj:`dataset.item_ids` map indices to
+        ids, in sorted order.
 
         Repeated interactions are kept once, at their earliest time (without
-        times: in the first row; of given splits: in the earliest), with a
+        times: in the first row; with given splits: in the earliest), with a
         warning.
 
-        Files :obj:`.csv`, :obj:`.tsv` and :obj:`.inter` may be compressed:
-        :obj:`.csv.gz`. Files :obj:`.inter` are as in RecBole: types in the
+        :obj:`.csv`, :obj:`.tsv` and :obj:`.inter` files may be compressed:
+        :obj:`.csv.gz`. :obj:`.inter` files are as in RecBole: types in the
         header, as in :obj:`user_id:token`, are not part of the names. The
         columns :obj:`userID` and :obj:`itemID` of MMRec's files are also
         found as :obj:`"user_id"` and :obj:`"item_id"`.
@@ -224,9 +224,9 @@ class MultimodalRecDataset(RecDataset):
                 :obj:`.csv`, :obj:`.tsv`, :obj:`.inter` or :obj:`.parquet`
                 file.
             features (Dict[str, Any]): For each modality a pair
-                :obj:`(item_ids, matrix)`, or a matrix alone whose rows are
-                those of the distinct item ids of the log (before
-                :obj:`k_core`) in sorted order. A matrix is a
+                :obj:`(item_ids, matrix)`, or a matrix alone whose rows
+                follow the sorted order of the distinct item ids of the log
+                (before :obj:`k_core`). A matrix is a
                 :class:`numpy.ndarray` or :class:`torch.Tensor` of numbers or
                 booleans, of shape :obj:`[num_rows, num_features]`. May be
                 empty.
@@ -235,18 +235,18 @@ class MultimodalRecDataset(RecDataset):
             item_col (str, optional): The column of item ids.
                 (default: :obj:`"item_id"`)
             id_type (str, optional): If set to :obj:`"int"`, all ids of a
-                column must be integers if one is, and :obj:`5863.0` is one,
-                which :obj:`"auto"` refuses among integers. If set to
-                :obj:`"str"`, integers become strings.
+                column must be integers if any is, and :obj:`5863.0` counts as
+                one; with :obj:`"auto"`, it is an error among integers. If set
+                to :obj:`"str"`, integers become strings.
                 (default: :obj:`"auto"`)
             time_col (str, optional): The column of times: numbers, dates, or
                 strings in ISO 8601. (default: :obj:`None`)
             split (str, optional): How interactions are split:
-                :obj:`"random"` splits by :obj:`ratios`, but keeps one
-                interaction of each user, drawn at random, for training;
+                :obj:`"random"` splits by :obj:`ratios`, but keeps one random
+                interaction of each user for training;
                 :obj:`"leave_last_out"` takes each user's last interaction
                 for test and the one before for validation (users with two
-                have none for validation, users with one have it for
+                have none for validation, users with one keep it for
                 training);
                 :obj:`"global_time"` splits by :obj:`ratios` at two points
                 in time, the same for all users;
@@ -256,29 +256,30 @@ class MultimodalRecDataset(RecDataset):
             ratios (Tuple[float, float, float], optional): The shares of
                 training, validation and test.
                 (default: :obj:`(0.8, 0.1, 0.1)`)
-            k_core (int, optional): The minimum number of interactions:
-                users and items with fewer are dropped until none are left.
+            k_core (int, optional): The minimum number of interactions: users
+                and items with fewer are dropped until all have that many.
                 The features of dropped items are dropped, too.
                 (default: :obj:`0`)
             seed (int, optional): The seed of the random split.
                 (default: :obj:`0`)
-            zero_rows (str, optional): If set to :obj:`"error"`, features of
-                all zeros are refused. If set to :obj:`"mask"`, their items
+            zero_rows (str, optional): If set to :obj:`"error"`, all-zero
+                features are an error. If set to :obj:`"mask"`, their items
                 lack the modality. (default: :obj:`"error"`)
-            feature_channels (int, optional): Features of more columns are
-                projected to as many by a principal component analysis of the
-                items with interactions, which keeps cosines and standardized
-                rows as well as it can. :obj:`dataset.projections` holds the
-                matrices, with which features of items that are added later
-                are projected as well.
+            feature_channels (int, optional): Features with more columns are
+                projected to this number by a principal component analysis of
+                the items with interactions, which preserves cosines and
+                standardized rows as well as possible.
+                :obj:`dataset.projections` holds the matrices, which also
+                project the features of items added later.
                 (default: :obj:`256` for matrices of more than :math:`2^{28}`
                 numbers, 1 GiB in single precision, and all columns for others)
-            items (pandas.DataFrame or str, optional): What people know items
-                by, a row an item: the column :obj:`item_col` and some of
-                :obj:`title`, :obj:`image_url` and :obj:`group`, or the path of
-                such a :obj:`.csv`, :obj:`.tsv` or :obj:`.parquet` file. They
-                become :obj:`dataset.item_table`. A warning says what else is
-                there. (default: :obj:`None`)
+            items (pandas.DataFrame or str, optional): Titles, pictures and
+                groups, one row per item: the column :obj:`item_col` and any
+                of :obj:`title`, :obj:`image_url` and :obj:`group`, or the
+                path of such a :obj:`.csv`, :obj:`.tsv` or :obj:`.parquet`
+                file. They become :obj:`dataset.item_table`. A warning lists
+                the columns and items that were not read.
+                (default: :obj:`None`)
             transform (callable, optional): A function/transform that takes
                 in a :class:`~torch_geometric.data.HeteroData` object and
                 returns a transformed version, applied before every access.
@@ -291,7 +292,7 @@ class MultimodalRecDataset(RecDataset):
         Raises:
             ImportError: If the log is a Parquet file, and pyarrow is not
                 installed: :obj:`pip install "tmfun-pyg[data]"`.
-            ValueError: If an argument is out of range, or data has another
+            ValueError: If an argument is out of range, or data has the wrong
                 format; the message names the argument, and the column, row
                 or items.
         """
@@ -333,7 +334,7 @@ class MultimodalRecDataset(RecDataset):
         return _mmrec.raw_files(self.raw_dir, self.name, self.modalities)
 
     def _set_modalities(self, modalities: Optional[Sequence[str]]) -> None:
-        """Sets those that were asked for, or those that there are."""
+        """Sets the requested modalities, or all that exist."""
         found = _mmrec.find_modalities(self.raw_dir)
         self.modalities = check_modalities(
             found if modalities is None else modalities, self.zero_rows
@@ -356,12 +357,12 @@ class MultimodalRecDataset(RecDataset):
 
     @property
     def _by_hand(self) -> str:
-        """What to do where raw files are missing, if that is known."""
+        """What to do about missing raw files, if known."""
         return ""
 
     def process(self) -> None:
-        r"""Reads and checks the raw files, and saves the processed one. Called
-        by the constructor.
+        r"""Reads and checks the raw files, and saves the processed file.
+        Called by the constructor.
         """
         content = _mmrec.read(
             self.raw_dir, self.name, self.modalities, self.zero_rows, self.half

@@ -1,4 +1,4 @@
-"""Files of pairs of users and items."""
+"""Reads files of pairs of users and items."""
 
 import csv
 import gzip
@@ -17,15 +17,15 @@ CHUNK = 2**18  # Rows that are read at once.
 
 
 def read_pairs(path: str) -> Iterator[pd.DataFrame]:
-    """Reads a file of pairs, some rows at a time, all columns as text.
+    """Reads a file of pairs in chunks, all columns as text.
 
     Args:
-        path (str): A ``.csv`` or ``.tsv`` file, which may be compressed by
-            gzip, with the columns ``user_id`` and ``item_id``, and others.
+        path (str): A ``.csv`` or ``.tsv`` file, optionally gzipped, with the
+            columns ``user_id`` and ``item_id``, and possibly others.
 
     Raises:
-        ValueError: If the file is missing or has another format, if columns
-            have one name, or if a row has no id, or fewer fields than there
+        ValueError: If the file is missing or has the wrong format, if columns
+            share a name, or if a row has no id, or fewer fields than there
             are columns.
     """
     check_file(path)
@@ -38,7 +38,7 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
     is_checked = False
     for number, frame in enumerate(_read_chunks(path, sep)):
         if not isinstance(frame.index, pd.RangeIndex):
-            # What pandas makes of the first fields of a longer row.
+            # pandas turns the first fields of a longer row into an index.
             raise ValueError(
                 f"'{path}' must have rows of {frame.shape[1]} fields, as in "
                 f"the header {list(frame)} (got more)"
@@ -49,7 +49,7 @@ def read_pairs(path: str) -> Iterator[pd.DataFrame]:
                 f"'{path}' must have the column(s) {', '.join(missing)} (got "
                 f"the columns {', '.join(frame)})"
             )
-        # What pandas puts into the last fields of a shorter row.
+        # pandas fills the last fields of a shorter row with empty strings.
         if not is_checked and (frame.iloc[:, -1] == "").any():
             _check_rows(path, sep, list(frame))
             is_checked = True
@@ -84,7 +84,7 @@ def _read_chunks(path: str, sep: str) -> Iterator[pd.DataFrame]:
 def _reading(path: str) -> Iterator[None]:
     try:
         yield
-    # Of a damaged archive, too.
+    # Includes those of damaged archives.
     except (ValueError, EOFError, OSError) as err:
         reason = str(err).strip()
         raise ValueError(f"'{path}' cannot be read: {reason}") from err

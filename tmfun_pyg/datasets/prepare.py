@@ -30,7 +30,7 @@ from tmfun_pyg.utils.files import atomic_folder, check_replaceable
 
 REPORT = "report.json"
 TEXTS = "item_texts.csv"
-TEXT = "text"  # The modality that is encoded of a table.
+TEXT = "text"  # The modality that is encoded from a table.
 
 
 def prepare(
@@ -62,9 +62,9 @@ def prepare(
 ) -> PrepareReport:
     r"""Writes a log and features as a data set in MMRec format.
 
-    The folder :obj:`<out>/<name>` is read by
-    :obj:`MultimodalRecDataset(out, name, zero_rows="mask")`, which holds the
-    same as :meth:`MultimodalRecDataset.from_interactions` of the same log and
+    :obj:`MultimodalRecDataset(out, name, zero_rows="mask")` reads the folder
+    :obj:`<out>/<name>` and gives the same data set as
+    :meth:`MultimodalRecDataset.from_interactions` for the same log and
     features; see there for how they are read, joined and split. The folder
     holds
 
@@ -72,13 +72,13 @@ def prepare(
     * :obj:`<modality>_feat.npy`: the features of all items (float32), with
       rows of zeros for items that lack the modality,
     * :obj:`<modality>_projection.npy`: the matrix that features were projected
-      with, if they were, for items that are added later,
+      with, if they were, for items added later,
     * :obj:`u_id_mapping.csv` and :obj:`i_id_mapping.csv`: the raw ids, which
-      are read back as what they are, integers or strings,
+      are read back with their type, integers or strings,
     * :obj:`item_table.csv`: titles, pictures and groups of items, if
       :obj:`items` is given,
     * :obj:`interaction_times.npy`: the time of each row of interactions in
-      seconds from 1970 on, if :obj:`time_col` is given and holds dates or
+      seconds since 1970, if :obj:`time_col` is given and holds dates or
       numbers in one known unit,
     * :obj:`item_texts.csv`: the texts of items, with the columns
       :obj:`item_id` and :obj:`text`, if :obj:`format` has them,
@@ -89,36 +89,36 @@ def prepare(
     The features of a modality are one of these:
 
     * A :obj:`.npy` file with one row per item. The file
-      :obj:`<stem>_ids.txt` or :obj:`<stem>.ids.txt` beside it holds the item
-      id of each row, one per line. Without ids, rows are those of the
-      distinct item ids of the log (before :obj:`k_core`) in sorted order,
-      and the report says so.
+      :obj:`<stem>_ids.txt` or :obj:`<stem>.ids.txt` next to it holds the item
+      id of each row, one per line. Without ids, rows must follow the sorted
+      order of the distinct item ids of the log (before :obj:`k_core`), and
+      the report says that this was assumed.
     * A :obj:`.parquet` file with the column :obj:`item_col` and either one
       column of lists or any number of numeric columns.
-    * A folder of vectors, :obj:`<item id>.npy`, as Ducho writes them for a
+    * A folder of vectors, :obj:`<item id>.npy`, as Ducho writes for a
       modality and a model.
     * A folder of texts, :obj:`<item id>.txt`, which a sentence-transformers
       model encodes. Empty texts are encoded as zeros.
 
-    The modality :obj:`text` may come from columns of a table, :obj:`texts`,
-    as well. Items without a text lack it. What a model has encoded is kept
-    under :obj:`$TMFUN_CACHE` and found again by the text, so that a call that
-    was killed goes on where it was.
+    The modality :obj:`text` may also come from columns of a table,
+    :obj:`texts`. Items without a text lack it. Encoded texts are cached under
+    :obj:`$TMFUN_CACHE`, keyed by the text and the model, so that a killed call
+    resumes.
 
     Item ids of files match those of the log as text: :obj:`12` is
-    :obj:`"12"`, but not :obj:`"012"`. If some of all item ids are no integers,
-    all are strings.
+    :obj:`"12"`, but not :obj:`"012"`. Unless all item ids are integers, all
+    are strings.
 
     Args:
         log (str): The path of the log, a :obj:`.csv`, :obj:`.tsv` or
             :obj:`.parquet` file, or a :obj:`.inter` file of RecBole or MMRec.
             Text may be compressed: :obj:`.csv.gz`.
-        out (str): The folder of the data set's folder.
+        out (str): The parent folder of the data set's folder.
         name (str): The name of the data set.
         features (Dict[str, str], optional): For each modality the path of
             its features. (default: :obj:`None`)
         format (str, optional): The layout of the log and of :obj:`items` if
-            they are those of a public data set, so that columns need not be
+            they are from a public data set, so that columns need not be
             named: :obj:`"movielens"`, :obj:`"amazon2018"`,
             :obj:`"amazon2023"`, :obj:`"mmssl"` or :obj:`"recbole"`. Every
             rating and review is an interaction. (default: :obj:`None`)
@@ -130,18 +130,18 @@ def prepare(
         time_col (str, optional): The column of times: numbers, dates, or
             strings in ISO 8601. (default: :obj:`None`)
         id_type (str, optional): If set to :obj:`"auto"`, ids in text are
-            integers if all in a column are integers of 64 bits as Python
-            writes them (:obj:`5`, but not :obj:`05`), and strings otherwise.
-            If set to :obj:`"int"`, all ids of a column must be integers if
-            one is, and :obj:`5863.0` is one, which :obj:`"auto"` refuses
-            among integers. If set to :obj:`"str"`, all are
+            integers if all in a column are 64-bit integers as Python writes
+            them (:obj:`5`, but not :obj:`05`), and strings otherwise. If set
+            to :obj:`"int"`, all ids of a column must be integers if any is,
+            and :obj:`5863.0` counts as one; with :obj:`"auto"`, it is an
+            error among integers. If set to :obj:`"str"`, all are
             strings, so that items with other ids can be added later.
             (default: :obj:`"auto"`)
-        sep (str, optional): What separates the columns of a log in text.
+        sep (str, optional): The column separator of a text log.
             (default: a comma in :obj:`.csv` files, tabs in others)
-        columns (List[str], optional): The names of all columns of a log in
-            text that has no header. (default: :obj:`None`)
-        encoding (str, optional): The encoding of a log in text.
+        columns (List[str], optional): The names of all columns of a text log
+            without a header. (default: :obj:`None`)
+        encoding (str, optional): The encoding of a text log.
             (default: UTF-8)
         split (str, optional): How interactions are split: :obj:`"random"`,
             :obj:`"leave_last_out"`, :obj:`"global_time"`, or
@@ -152,40 +152,40 @@ def prepare(
             training, validation and test.
             (default: :obj:`(0.8, 0.1, 0.1)`)
         k_core (int, optional): The minimum number of interactions: users
-            and items with fewer are dropped until none are left.
+            and items with fewer are dropped until all have that many.
             (default: :obj:`0`)
         seed (int, optional): The seed of the random split.
             (default: :obj:`0`)
-        zero_rows (str, optional): If set to :obj:`"error"`, features of all
-            zeros are refused. If set to :obj:`"mask"`, their items lack the
+        zero_rows (str, optional): If set to :obj:`"error"`, all-zero features
+            are an error. If set to :obj:`"mask"`, their items lack the
             modality. (default: :obj:`"error"`)
-        feature_channels (int, optional): Features of more columns are
-            projected to as many by a principal component analysis of the
-            items with interactions, which keeps cosines and standardized
-            rows as well as it can. They are read in blocks, and those of
-            items that are added later are projected as well.
+        feature_channels (int, optional): Features with more columns are
+            projected to this number by a principal component analysis of the
+            items with interactions, which preserves cosines and standardized
+            rows as well as possible. They are read in blocks, and the
+            features of items added later are projected as well.
             (default: :obj:`256` for matrices of more than :math:`2^{28}`
             numbers, 1 GiB in single precision, and all columns for others)
         feature_ids (Dict[str, str], optional): For modalities in
             :obj:`.npy` files, the path of the file of item ids, if it is
-            not beside them. (default: :obj:`None`)
+            not next to them. (default: :obj:`None`)
         texts (str, optional): The path of a :obj:`.csv`, :obj:`.tsv` or
-            :obj:`.parquet` file with the texts of items, a row an item: the
-            column :obj:`item_col` and those of :obj:`text_cols`, such as
+            :obj:`.parquet` file with the texts of items, one row per item:
+            the column :obj:`item_col` and those of :obj:`text_cols`, such as
             :obj:`item_texts.csv`. (default: :obj:`None`)
         text_cols (List[str], optional): The columns of :obj:`texts` that
             make up a text, in this order. (default: :obj:`None`)
-        encoder (str, optional): The sentence-transformers model for texts: its
-            folder, or its name, by which that library finds or downloads it.
+        encoder (str, optional): The sentence-transformers model for texts: a
+            folder, or a name that the library resolves or downloads.
             (default: :obj:`None`)
         items (str, optional): The path of a :obj:`.csv`, :obj:`.tsv` or
-            :obj:`.parquet` file of what people know items by, a row an item:
-            the column :obj:`item_col` and some of :obj:`title`,
+            :obj:`.parquet` file with titles, pictures and groups, one row per
+            item: the column :obj:`item_col` and any of :obj:`title`,
             :obj:`image_url` and :obj:`group`, read back as
-            :obj:`dataset.item_table`. The report says what else is in it.
-            (default: :obj:`None`)
+            :obj:`dataset.item_table`. The report lists the columns and items
+            that were not read. (default: :obj:`None`)
         overwrite (bool, optional): If set to :obj:`True`, will replace the
-            folder that an earlier call has written.
+            folder that an earlier call wrote.
             (default: :obj:`False`)
 
     Returns:
@@ -195,7 +195,7 @@ def prepare(
         ImportError: If an optional dependency is not installed:
             :obj:`pip install "tmfun-pyg[data]"` for pyarrow (Parquet),
             :obj:`pip install "tmfun-pyg[encode]"` for sentence-transformers.
-        ValueError: If an argument is out of range, if data has another
+        ValueError: If an argument is out of range, if data has the wrong
             format, if a split has no user with training interactions, or if
             the folder exists; the message names the argument or file, and
             the column, row or items.
@@ -320,7 +320,7 @@ def prepare(
                 f"'split' must give some users interactions both for training "
                 f"and for {judging} (got {split!r}, which gives none)"
             )
-    del full_log  # It holds much memory.
+    del full_log  # It takes much memory.
     with atomic_folder(target) as part:
         _mmrec.write(content, name, str(part))
         if item_texts is not None:
@@ -353,8 +353,8 @@ def _read_items(
     id_type: IdType,
     item_ids: np.ndarray,
 ) -> Tuple[ItemFile, Optional[pd.DataFrame], List[str]]:
-    """Returns a file of items, their texts if it has any, and short lines of
-    what was not read.
+    """Returns a file of items, their texts if it has any, and short lines on
+    everything that was not read.
     """
     found = read_format_items(format, path, item_ids) if format else None
     if found is None:

@@ -8,10 +8,10 @@ from tmfun_pyg.datasets._content import SPLITS, Content
 from tmfun_pyg.datasets._log import Log
 from tmfun_pyg.datasets._times import suspect_times
 
-# Suspicious are a split that can judge fewer users, whose metrics would be
-# noisy, users with more than so many times the median number of interactions,
-# a larger mean cosine of items, features of a smaller share of the items, and
-# fewer columns of features: standardized, a row of two is a sign.
+# Suspicious: a split that can evaluate fewer users, whose metrics would be
+# noisy; users with more than that many times the median number of
+# interactions; a larger mean cosine of items; features for a smaller share of
+# the items; fewer feature columns: standardized, a row of two is just a sign.
 FEW_USERS = 100
 MANY_TIMES = 100
 LARGE_COSINE = 0.9
@@ -50,13 +50,13 @@ class PrepareReport:
         items (int): The number of items, cold items included.
         interactions (int): The number of interactions of all splits.
         density (float): The ratio of interactions to (user, item) pairs.
-        splits (Dict[str, int]): The number of interactions of each split.
+        splits (Dict[str, int]): The number of interactions in each split.
         per_user (Dict[str, float]): The :obj:`median` and maximum
             (:obj:`most`) number of interactions of a user, and the share of
             users with a single one (:obj:`share_with_one`).
         per_item (Dict[str, float]): The same for items with interactions.
         judged (Dict[str, int]): The number of users that validation and test
-            can judge: those with interactions for training and in the split.
+            can evaluate: those with interactions in training and in the split.
         untrained_users (int): The number of users without a training
             interaction.
         untrained_items (int): The number of items with interactions, but
@@ -65,20 +65,20 @@ class PrepareReport:
         duplicates (int): The number of repeated interactions that were
             dropped.
         dropped (Dict[str, int]): The :obj:`users`, :obj:`items` and
-            :obj:`interactions` outside of the k-core.
+            :obj:`interactions` outside the k-core.
         modalities (Dict[str, Dict[str, float]]): For each modality the
-            number of :obj:`features`, and of :obj:`raw_features` before they
-            were projected, of items that have it
-            (:obj:`present`, those with training interactions
-            :obj:`trained`) and lack it (:obj:`missing`), and the
-            :obj:`smallest_norm`, :obj:`median_norm` and
-            :obj:`largest_norm` of a row.
+            number of :obj:`features`, and of :obj:`raw_features` before
+            projection, the number of items that have it (:obj:`present`,
+            those with training interactions :obj:`trained`) and lack it
+            (:obj:`missing`), and the :obj:`smallest_norm`,
+            :obj:`median_norm` and :obj:`largest_norm` of a row.
         item_table (Dict[str, int]): The number of items with a title, a
-            picture or a group, of those columns that were given.
-        ignored (List[str]): What was not read of a file of items, a short
-            line each.
-        assumed (List[str]): What was assumed of the data, a short line each.
-        suspicious (List[str]): What may be wrong with the data, a short line
+            picture or a group, for the given columns.
+        ignored (List[str]): The parts of a file of items that were not read,
+            one short line each.
+        assumed (List[str]): The assumptions about the data, one short line
+            each.
+        suspicious (List[str]): Possible errors in the data, one short line
             each.
     """
 
@@ -144,10 +144,10 @@ def describe(
         content (Content): The data set.
         log (Log): The log as it was read.
         without_ids (List[str]): The modalities that came without item ids.
-        ignored (List[str]): What was not read of a file of items.
+        ignored (List[str]): The parts of a file of items that were not read.
     """
     num_users, num_items = len(content.user_ids), len(content.item_ids)
-    # By split, and there by user or item.
+    # By split, then by user or item.
     by_user, by_item = (
         np.stack(
             [
@@ -244,8 +244,8 @@ def describe(
 
 
 def _show_order(ids: np.ndarray) -> str:
-    """Returns the first three ids, which tell text from numbers, and the
-    last.
+    """Returns the first three ids, which show whether they are text or
+    numbers, and the last.
     """
     shown = [str(item) for item in ids[:3]]
     if len(ids) > 3:
@@ -279,7 +279,7 @@ def suspect_users(user_ids: np.ndarray, count: np.ndarray) -> List[str]:
 def suspect_full_users(
     user_ids: np.ndarray, train_count: np.ndarray, num_items: int
 ) -> List[str]:
-    """Reports users who have chosen all items.
+    """Reports users who have interacted with all items.
 
     Args:
         user_ids (np.ndarray): The raw ids of the users.

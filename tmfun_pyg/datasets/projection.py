@@ -1,11 +1,12 @@
-r"""Features of many columns, brought to few by a linear map.
+r"""Linear projection of features with many columns to few.
 
 Models read cosines of rows (:class:`~tmfun_pyg.transforms.FeatureGraph`), and
-rows of zero mean and unit variance (:class:`~tmfun_pyg.transforms.ToRecGraph`).
-The map keeps both as well as its number of columns allows: it takes the mean of
-a row to the mean of its image, and what is left of a row to the first principal
-directions of the standardized rows, found by a randomized subspace iteration,
-of many rows from a part.
+rows of zero mean and unit variance
+(:class:`~tmfun_pyg.transforms.ToRecGraph`). The map preserves both as well as
+its number of columns allows: it maps the mean of a row to the mean of its
+image, and the rest of the row to the first principal directions of the
+standardized rows, found by a randomized subspace iteration, on a subset if
+there are many rows.
 """
 
 from typing import Optional
@@ -20,11 +21,11 @@ from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.standard_rows import standard_rows
 
 LARGE = 2**28  # Numbers of a matrix: 1 GiB in single precision.
-DEFAULT = 256  # Columns that larger ones are projected to.
+DEFAULT = 256  # Columns that larger matrices are projected to.
 PASSES = 4  # Over the rows, to find the directions.
 SAMPLE = 2**17  # Rows of a larger matrix to find them from.
 MOST_CHANGE = 0.01  # Of a row in float16, in standard deviations.
-MORE = 32  # Directions that are sought beside those that are kept.
+MORE = 32  # Directions computed in addition to those that are kept.
 
 
 def check_channels(channels: Optional[int]) -> None:
@@ -34,7 +35,7 @@ def check_channels(channels: Optional[int]) -> None:
 
 
 def channels_of(matrix: np.ndarray, channels: Optional[int]) -> int:
-    """Returns the number of columns that a matrix is brought to, by default
+    """Returns the number of columns that a matrix is projected to, by default
     :obj:`DEFAULT` if it is large.
     """
     if channels is None:
@@ -45,12 +46,12 @@ def channels_of(matrix: np.ndarray, channels: Optional[int]) -> int:
 def fit_projection(
     matrix: np.ndarray, used: np.ndarray, channels: int, source: str
 ) -> Tensor:
-    """Finds the map of a matrix, which is read in blocks.
+    """Fits the projection of a matrix, which is read in blocks.
 
     Args:
         matrix (np.ndarray): The matrix, of finite numbers.
-        used (np.ndarray): A bool mask of the rows to find it from; of more
-            than :obj:`SAMPLE`, as many at equal distances are read.
+        used (np.ndarray): A bool mask of the rows to fit it on; of more than
+            :obj:`SAMPLE`, that many are read, evenly spaced.
         channels (int): The number of columns, fewer than those of the matrix.
         source (str): The name of the matrix, for the progress bar.
 
@@ -77,7 +78,7 @@ def fit_projection(
                 x = standard_rows(torch.from_numpy(block))
                 image += x.t() @ (x @ basis.float())
                 bar.update(len(x))
-    # The eigenvectors of largest value, which is last:
+    # The eigenvectors with the largest eigenvalues, which come last:
     _, vector = torch.linalg.eigh(basis.t() @ image)
     basis = basis @ vector.flip(1)[:, : channels - 1]
     row = basis.abs().argmax(dim=0, keepdim=True)
@@ -98,7 +99,7 @@ def to_half(matrix: np.ndarray, source: str) -> np.ndarray:
 
     Raises:
         ValueError: If a row changes by more than a hundredth of its standard
-            deviation, which is what models read it by.
+            deviation, by which models scale it.
     """
     out = np.empty(matrix.shape, np.float16)
     for rows, block in row_blocks(matrix):
@@ -106,7 +107,7 @@ def to_half(matrix: np.ndarray, source: str) -> np.ndarray:
             out[rows] = block
         change = np.abs(out[rows].astype(np.float32) - block).max(axis=1)
         spread = block.std(axis=1, dtype=np.float64)
-        # Of constant rows, their size is all there is:
+        # Constant rows have no spread; take their size:
         spread = np.where(spread > 0, spread, np.abs(block).max(axis=1))
         is_lost = change > MOST_CHANGE * spread
         if is_lost.any():
@@ -123,13 +124,13 @@ def to_half(matrix: np.ndarray, source: str) -> np.ndarray:
 def to_features(
     matrix: np.ndarray, projection: Optional[Tensor] = None
 ) -> np.ndarray:
-    """Returns a matrix as models read it: in float32, and projected if there
-    is a projection.
+    """Returns a matrix as models read it: in float32, and projected if
+    ``projection`` is given.
     """
     if projection is None:
         return np.require(matrix, np.float32, ["C", "W", "E"])
     out = np.empty((len(matrix), projection.size(1)), np.float32)
-    # In double precision, so that equal rows stay equal in other blocks.
+    # In double precision, so that equal rows stay equal across blocks.
     weight = projection.double().numpy()
     for rows, block in row_blocks(matrix):
         out[rows] = block.astype(np.float64) @ weight

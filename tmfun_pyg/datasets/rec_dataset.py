@@ -20,20 +20,20 @@ class RecDataset(InMemoryDataset):
         item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
         num_duplicates (int): The number of repeated interactions that were
             dropped.
-        item_table (pandas.DataFrame): What people know the items by, by item
-            index: the columns :obj:`title`, :obj:`image_url` and
-            :obj:`group`, if the data set has them, of text, which is empty
-            where an item has none.
-        projections (Dict[str, torch.Tensor]): For each modality that was
-            projected, see :func:`~tmfun_pyg.datasets.prepare`, the matrix of
-            shape :obj:`[num_raw_features, num_features]` that its raw features
-            were multiplied with.
+        item_table (pandas.DataFrame): Titles, pictures and groups of the
+            items, by item index: the text columns :obj:`title`,
+            :obj:`image_url` and :obj:`group`, if the data set has them, empty
+            for items that have none.
+        projections (Dict[str, torch.Tensor]): For each projected modality,
+            see :func:`~tmfun_pyg.datasets.prepare`, the matrix of shape
+            :obj:`[num_raw_features, num_features]` that its raw features were
+            multiplied by.
         interaction_times (torch.Tensor, optional): User index, item index and
-            seconds from 1970 on of each interaction of the log, of shape
+            seconds since 1970 of each interaction of the log, of shape
             :obj:`[3, num_interactions]`, if its times are dates or numbers in
             one known unit.
         num_added (int): The number of items at the end that were added in
-            memory, and that no file holds.
+            memory and are in no file.
     """
 
     modalities: List[str]
@@ -59,15 +59,15 @@ class RecDataset(InMemoryDataset):
 
     def get(self, idx: int) -> HeteroData:
         r"""Returns the graph, with the fingerprint of the data set, by which
-        a model knows the data that it was made for.
+        a model recognizes its data.
         """
         data = super().get(idx)
         data.fingerprint = self.fingerprint
         return data
 
     def replace(self, data: HeteroData, item_ids: np.ndarray) -> "RecDataset":
-        """Returns a copy with another graph and its item ids, those of this
-        one first.
+        """Returns a copy with another graph and its item ids, which begin
+        with those of this data set.
         """
         out = copy.copy(self)
         out.data, out.item_ids, out._fingerprint = data, item_ids, None
@@ -86,8 +86,8 @@ class RecDataset(InMemoryDataset):
 
 def _hash(data: HeteroData, user_ids: np.ndarray, item_ids: np.ndarray) -> str:
     """Returns a hash of ids, interactions with their splits, features and
-    masks, in 32 hexadecimal digits. What is derived from them, such as
-    feature graphs, is left out.
+    masks, in 32 hexadecimal digits. Derived data, such as feature graphs, is
+    left out.
     """
     digest = hashlib.sha256()
 

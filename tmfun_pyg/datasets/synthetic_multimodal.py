@@ -25,7 +25,7 @@ class SyntheticMultimodal(RecDataset):
     latent factors.
 
     Each user :math:`u` and item :math:`i` has a factor in 16 dimensions.
-    Users interact with the items of the largest
+    Users interact with the items with the largest
 
     .. math::
         15 \cos(\mathbf{p}_u, \mathbf{z}_i) - \gamma \log r_i + g_{ui}
@@ -33,9 +33,9 @@ class SyntheticMultimodal(RecDataset):
     where :math:`r_i` is the item's rank in a random order of popularity,
     :math:`\gamma` is :obj:`popularity`, and :math:`g_{ui}` is Gumbel noise:
     items are sampled without replacement from a softmax. The number of
-    interactions of a user is 3 plus a geometric draw. 80, 10 and 10 percent
-    of all interactions, drawn at random, are for training, validation and
-    test; every user keeps one for training.
+    interactions of a user is 3 plus a geometric draw. The interactions are
+    randomly split 80/10/10 into training, validation and test; every user
+    keeps one for training.
 
     Modality :math:`m` depends on four dimensions that all modalities share,
     and on every :math:`M`-th of the others. Its features are
@@ -65,9 +65,10 @@ class SyntheticMultimodal(RecDataset):
             features, from :obj:`0` (features are independent of the
             interactions) to :obj:`1`. (default: :obj:`1.0`)
         noise (float, optional): The standard deviation of the noise on each
-            feature, whose own is about 1. (default: :obj:`0.5`)
+            feature; that of the feature itself is about 1.
+            (default: :obj:`0.5`)
         missing (float or Dict[str, float], optional): The share of items
-            that lack a modality, for all modalities or for each.
+            that lack a modality, for all modalities or per modality.
             (default: :obj:`0.0`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~torch_geometric.data.HeteroData` object and returns a

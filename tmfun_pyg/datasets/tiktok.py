@@ -8,9 +8,9 @@ class TikTok(PublishedDataset):
     published split. (The paper's table counts 9,319 users; 9,308 of them occur
     in the interactions.)
 
-    Raw files that are missing are downloaded from the copy that `MMHCL
-    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__ has published, and
-    checked. Arguments and errors are those of
+    Missing raw files are downloaded from the copy published by `MMHCL
+    <https://huggingface.co/datasets/Xu-SII-BNU/MMHCL>`__, and checked.
+    Arguments and errors are those of
     :class:`~tmfun_pyg.datasets.MultimodalRecDataset` with the name
     :obj:`"tiktok"`.
 

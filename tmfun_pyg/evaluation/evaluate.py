@@ -29,7 +29,7 @@ METRICS = {
     "map": metrics.LinkPredMAP,
 }
 
-# What is evaluated: a model, what scores items, or embeddings.
+# What is evaluated: a model, a scorer, or embeddings.
 Ranker = Union[RankingModel, Scorer, Tuple[Tensor, Tensor]]
 
 
@@ -38,13 +38,13 @@ class RankingEvaluator:
     precision and mean average precision of these rankings.
 
     Args:
-        scorer (Scorer): What scores the items to be ranked.
+        scorer (Scorer): The scorer of the items to rank.
         seen (UserItems): The training items of every user, which are not
             ranked.
         ks (Sequence[int], optional): The lengths of the lists.
             (default: :obj:`(5, 10, 20, 50)`)
-        sync (bool, optional): If set to :obj:`True`, the averages are over
-            the users of all processes, each of which has to compute them.
+        sync (bool, optional): If set to :obj:`True`, averages over the users
+            of all processes, each of which has to call :meth:`compute`.
             (default: :obj:`False`)
 
     Raises:
@@ -69,7 +69,7 @@ class RankingEvaluator:
         self.scorer = scorer
         self.seen = seen
         self._max_k = max(ks)
-        self._first: List[Tensor] = []  # Of each list, the best score.
+        self._first: List[Tensor] = []  # The best score of each list.
         self._metrics = metrics.LinkPredMetricCollection(
             {
                 f"{name}@{k}": metric(k)
@@ -78,22 +78,22 @@ class RankingEvaluator:
             }
         ).to(scorer.device)
         if not sync:
-            # Otherwise metrics wait for all processes wherever there are some.
+            # Otherwise, metrics wait for all processes of a distributed run.
             for metric in self._metrics.values():
                 metric.distributed_available_fn = lambda: False
 
     def rank(self, user: Tensor) -> Tensor:
         r"""Returns the items of the longest lists, of shape
-        :obj:`[num_rows, max(ks)]`. Where fewer items are left for a user, the
-        end of the list holds the number of all items, which is no item.
+        :obj:`[num_rows, max(ks)]`. If fewer items are left for a user, the
+        list is padded with the number of items, which is not a valid index.
 
         Args:
             user (torch.Tensor): The users of the block.
         """
         score, item = rank_block(self.scorer, user, self._max_k, self.seen)
         self._first.append(score[:, 0])
-        # The metrics number places by row and item. A negative item would
-        # pass for one of the row before, so name one that is never held out:
+        # The metrics number entries by row and item. A negative item would
+        # count for the previous row, so pad with one that is never held out:
         return item.where(item >= 0, self.scorer.num_items)
 
     def update(self, user: Tensor, edge_label_index: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class RankingEvaluator:
 
     def compute(self) -> Dict[str, float]:
         r"""Returns the averages over all users, by names such as
-        :obj:`"recall@20"`. To be called once, after the last block.
+        :obj:`"recall@20"`. Call it once, after the last block.
 
         Raises:
             ValueError: If scores are not finite.
@@ -141,19 +141,19 @@ def evaluate(
     beyond_accuracy: bool = False,
     users: Optional[Tensor] = None,
 ) -> Dict[str, float]:
-    r"""Ranks all items, or those of :obj:`items`, for every user of a split,
-    or those of :obj:`users`, and averages the metrics.
+    r"""Ranks all items (or :obj:`items`) for every user of a split (or for
+    :obj:`users`), and averages the metrics.
 
-    A user's training items are left out of the ranking, in validation and
-    test alike; no other item is. Equal scores are ranked by item, lower
-    indices first. Users without a training interaction or without a held-out
-    one are left out of the averages. In a distributed run, each process that
-    calls this evaluates all users on its own.
+    Only a user's training items are left out of the ranking, in validation
+    and test alike. Ties are broken by item index, lower ones first. Users
+    without a training interaction or without a held-out one are left out of
+    the averages. In a distributed run, each process that calls this evaluates
+    all users on its own.
 
     Args:
         model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): The
-            model, what scores items for users, or the embeddings of all users,
-            of shape :obj:`[num_users, channels]`, and of all items, of shape
+            model, a scorer, or the embeddings of all users, of shape
+            :obj:`[num_users, channels]`, and of all items, of shape
             :obj:`[num_items, channels]`.
         data (HeteroData): The data set with training and held-out
             interactions.
@@ -163,18 +163,18 @@ def evaluate(
             (default: :obj:`"test"`)
         ks (Sequence[int], optional): The lengths of the lists. They may
             exceed the number of items. (default: :obj:`(5, 10, 20, 50)`)
-        batch_size (int, optional): The number of users ranked at once, as
-            many as take about 32 MiB of scores if not given.
+        batch_size (int, optional): The number of users ranked at once. If not
+            given, their scores take about 32 MiB.
             (default: :obj:`None`)
-        items (torch.Tensor, optional): The only items to be ranked, as
-            indices or as a mask; the split must not hold others. All items if
-            not given. (default: :obj:`None`)
+        items (torch.Tensor, optional): The items to rank, as indices or as a
+            mask; the split must not hold others. All items if not given.
+            (default: :obj:`None`)
         beyond_accuracy (bool, optional): If set to :obj:`True`, also returns
-            what the same lists look like, see
+            beyond-accuracy metrics of the same lists, see
             :class:`~tmfun_pyg.evaluation.ListMetrics`.
             (default: :obj:`False`)
-        users (torch.Tensor, optional): The indices of the only users to be
-            judged, such as :obj:`val_sample` of
+        users (torch.Tensor, optional): The indices of the users to evaluate,
+            such as :obj:`val_sample` of
             :class:`~tmfun_pyg.training.InteractionDataModule`. All of the
             split if not given. (default: :obj:`None`)
 
@@ -182,14 +182,14 @@ def evaluate(
         The metrics :obj:`recall`, :obj:`ndcg`, :obj:`precision` and
         :obj:`map`, by names such as :obj:`"recall@20"`, and on request
         :obj:`coverage`, :obj:`gini`, :obj:`novelty`, :obj:`popularity`,
-        :obj:`cold_share` and, of items with content, :obj:`diversity`.
+        :obj:`cold_share` and, for items with content, :obj:`diversity`.
 
     Raises:
         ValueError: If :obj:`data` is not a graph or lacks the split, if the
             model is for other numbers of users and items than :obj:`data`
             holds, if its embeddings are not finite, if the split holds items
-            that are not in :obj:`items`, if :obj:`users` holds others than can
-            be judged, or if an argument is out of range.
+            that are not in :obj:`items`, if :obj:`users` holds users that
+            cannot be evaluated, or if an argument is out of range.
     """
     evaluator, blocks = _prepare(
         model, data, split, ks, batch_size, items, users
@@ -217,7 +217,7 @@ def per_user_metrics(
 ) -> Dict[str, Tensor]:
     r"""Ranks all items for every user of a split, as :func:`evaluate` does,
     and returns the metrics of each user, to compare models user by user. PyG's
-    metrics keep averages only.
+    metrics only keep averages.
 
     Args:
         model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): As in
@@ -227,15 +227,16 @@ def per_user_metrics(
         split (str, optional): The split, as in :func:`evaluate`.
             (default: :obj:`"test"`)
         k (int, optional): The length of the lists. (default: :obj:`20`)
-        batch_size (int, optional): The number of users ranked at once, as
-            many as take about 32 MiB of scores if not given.
+        batch_size (int, optional): The number of users ranked at once. If not
+            given, their scores take about 32 MiB.
             (default: :obj:`None`)
-        items (torch.Tensor, optional): The only items to be ranked, as in
+        items (torch.Tensor, optional): The items to rank, as in
             :func:`evaluate`. (default: :obj:`None`)
 
     Returns:
-        The users that are judged as :obj:`"user"`, ascending, and their
-        :obj:`"recall"` and :obj:`"ndcg"`, all of shape :obj:`[num_judged]`.
+        The evaluated users as :obj:`"user"`, ascending, and their
+        :obj:`"recall"` and :obj:`"ndcg"`, all of shape
+        :obj:`[num_evaluated]`.
 
     Raises:
         ValueError: As in :func:`evaluate`.
@@ -292,11 +293,11 @@ def _prepare(
 
 
 def to_scorer(model: Ranker, data: HeteroData) -> Scorer:
-    r"""Returns what scores items for users.
+    r"""Returns the scorer of a model or of embeddings.
 
     Args:
         model (RankingModel, Scorer or (torch.Tensor, torch.Tensor)): A model,
-            a scorer as it is, or embeddings of all users and items.
+            a scorer, which is returned, or embeddings of all users and items.
         data (HeteroData): The graph that the model reads.
 
     Raises:

@@ -23,12 +23,12 @@ LIST_METRICS = (
 
 
 class ListMetrics:
-    r"""Accumulates what the lists of users look like, whether or not their
-    items are relevant.
+    r"""Accumulates beyond-accuracy metrics of recommendation lists, which do
+    not depend on whether items are relevant.
 
     With :math:`c_i` the number of lists that item :math:`i` of :math:`I`
-    items is in, :math:`d_i` its training interactions, and :math:`U` the
-    number of users who have some:
+    items is in, :math:`d_i` the number of its training interactions, and
+    :math:`U` the number of users with training interactions:
 
     * :obj:`coverage`, the share of items in any list (Herlocker et al.,
       `"Evaluating Collaborative Filtering Recommender Systems"
@@ -37,8 +37,8 @@ class ListMetrics:
       .. math::
           \frac{1}{I} \sum_i [c_i > 0]
 
-    * :obj:`gini`, from 0 where all items are shown equally often to 1 where
-      one item is all that is shown (Shani and Gunawardana, `"Evaluating
+    * :obj:`gini`, from 0 if all items are shown equally often to 1 if only
+      one item is shown (Shani and Gunawardana, `"Evaluating
       Recommendation Systems"
       <https://doi.org/10.1007/978-0-387-85820-3_8>`_, 2011), with the items
       in ascending order of :math:`c_i`,
@@ -71,29 +71,29 @@ class ListMetrics:
       .. math::
           \frac{1}{\sum_i c_i} \sum_i c_i \, [d_i = 0]
 
-    * :obj:`diversity`, the mean distance of two items of a list by their
-      content (Ziegler et al., `"Improving Recommendation Lists Through Topic
+    * :obj:`diversity`, the mean content distance between two items of a list
+      (Ziegler et al., `"Improving Recommendation Lists Through Topic
       Diversification" <https://doi.org/10.1145/1060745.1060754>`_, WWW 2005),
-      over those items :math:`\mathcal{L}_u` of a list that have any, and then
-      over the lists with at least two of these,
+      over the items :math:`\mathcal{L}_u` of a list that have content, and
+      then over the lists with at least two such items,
 
       .. math::
           1 - \frac{1}{|\mathcal{L}_u| (|\mathcal{L}_u| - 1)}
           \sum_{i \neq j \in \mathcal{L}_u} \mathbf{v}_i^{\top} \mathbf{v}_j
 
-    On lists of full length, coverage and popularity are those of PyG's
+    For lists of full length, coverage and popularity equal PyG's
     :class:`~torch_geometric.metrics.LinkPredCoverage` and
-    :class:`~torch_geometric.metrics.LinkPredAveragePopularity`. PyG's have no
-    place for lists that are shorter, as those of users with few items left.
+    :class:`~torch_geometric.metrics.LinkPredAveragePopularity`. PyG's do not
+    support shorter lists, such as those of users with few items left.
 
     Args:
         ks (Sequence[int]): The lengths of the lists.
-        degree (torch.Tensor): The training interactions of each item that is
-            ranked, of shape :obj:`[num_items]`.
+        degree (torch.Tensor): The number of training interactions of each
+            ranked item, of shape :obj:`[num_items]`.
         num_users (int): The number of users with a training interaction.
-        content (torch.Tensor, optional): Vectors of the items whose inner
-            products are similarities, zero of items without content, of shape
-            :obj:`[num_items, channels]`. There is no diversity without.
+        content (torch.Tensor, optional): Item vectors whose inner products
+            are similarities, zero for items without content, of shape
+            :obj:`[num_items, channels]`. Without them, there is no diversity.
             (default: :obj:`None`)
     """
 
@@ -106,7 +106,7 @@ class ListMetrics:
     ) -> None:
         self.ks = sorted(set(ks))
         self.degree, self.num_users = degree.double(), num_users
-        # One item more fills places where there is none:
+        # One more item serves as padding:
         size = len(self.ks), len(degree) + 1
         self._count = torch.zeros(size, dtype=torch.long, device=degree.device)
         self._content = None
@@ -124,17 +124,17 @@ class ListMetrics:
         items: Optional[Tensor] = None,
         device: Optional[torch.device] = None,
     ) -> "ListMetrics":
-        r"""Takes popularity and content from a data set. The similarity of
-        items is the mean cosine of their features, as that of
+        r"""Reads popularity and content from a data set. The similarity of
+        items is the mean cosine of their features, as in
         :class:`~tmfun_pyg.baselines.ContentKNN`.
 
         Args:
             data (HeteroData): The data set.
             ks (Sequence[int]): The lengths of the lists.
-            items (torch.Tensor, optional): The only items that are ranked, as
-                indices or as a mask. (default: :obj:`None`)
-            device (torch.device, optional): Where the lists are, on the
-                device of :obj:`data` if not given. (default: :obj:`None`)
+            items (torch.Tensor, optional): The ranked items, as indices or as
+                a mask. (default: :obj:`None`)
+            device (torch.device, optional): The device of the lists, that of
+                :obj:`data` if not given. (default: :obj:`None`)
         """
         data = data if is_rec_graph(data) else ToRecGraph()(data)
         user, item = plain_edges(data["user", "interacts", "item"].edge_index)
@@ -153,22 +153,21 @@ class ListMetrics:
         r"""Adds the lists of some users.
 
         Args:
-            item (torch.Tensor): The items, best first, the number of all
-                items where there is none, of shape
-                :obj:`[num_rows, max(ks)]`.
+            item (torch.Tensor): The items, best first, padded with the number
+                of all items, of shape :obj:`[num_rows, max(ks)]`.
         """
         for place, (start, end) in enumerate(pairwise([0, *self.ks])):
             part = item[:, start:end].flatten()
             count = part.bincount(minlength=self._count.size(1))
             self._count[place:] += count
         if self._content is not None:
-            # No block of sums is larger than one of scores:
+            # Blocks of sums are no larger than those of scores:
             for rows in item.split(default_batch_size(self._content.size(1))):
                 self._add_diversity(rows, self._content)
 
     def _add_diversity(self, item: Tensor, content: Tensor) -> None:
-        """Adds up pairs of a list by the square of its sum, with neither
-        pairs nor vectors of places in memory.
+        """Sums over the pairs of a list by the square of its sum, without
+        holding pairs or gathered vectors in memory.
         """
         total = content.new_zeros(len(item), content.size(1))
         for place, (start, end) in enumerate(pairwise([0, *self.ks])):
@@ -184,8 +183,8 @@ class ListMetrics:
 
     def compute(self) -> Dict[str, float]:
         r"""Returns the metrics of all lists so far, by names such as
-        :obj:`"coverage@20"`, :obj:`"diversity"` only for :obj:`k` of which a
-        list has two items with content.
+        :obj:`"coverage@20"`; :obj:`"diversity"` only for each :obj:`k` for
+        which a list has two items with content.
         """
         count = self._count[:, :-1].double()
         size = count.size(1)

@@ -1,4 +1,4 @@
-r"""Files in the format of TREC, which pytrec_eval, trec_eval and ranx read."""
+r"""Files in TREC format, which pytrec_eval, trec_eval and ranx read."""
 
 import os
 import re
@@ -24,8 +24,8 @@ def write_trec_run(
     item: Tensor,
     tag: str = "tmfun",
 ) -> None:
-    r"""Writes recommendations as a TREC run: a line
-    ``<user> Q0 <item> <rank> <score> <tag>`` for each, ranks from 1.
+    r"""Writes recommendations as a TREC run: one line
+    ``<user> Q0 <item> <rank> <score> <tag>`` each, with ranks from 1.
 
     .. code-block:: python
 
@@ -34,25 +34,25 @@ def write_trec_run(
         write_trec_run("tmfun.run", *ids, score, item)
         write_qrels("test.qrels", dataset, "test")
 
-    TREC's tools do not read the ranks: they sort by score. Scores are
-    written with all digits of their type, so that different scores keep
-    their order; of scores in double precision, those tools that compute in
-    single precision (trec_eval, pytrec_eval) may take some for equal. Equal
-    scores, which are ranked by item index here, are ordered by each tool's
-    own rule, such as by item id, so that metrics may differ where a list
-    holds some.
+    TREC tools ignore the ranks and sort by score. Scores are written with all
+    digits of their type, so that different scores keep their order; tools that
+    compute in single precision (trec_eval, pytrec_eval) may still round scores
+    in double precision to ties. Ties, which are broken by item index here, are
+    broken by each tool's own rule, such as by item id, so metrics may differ
+    for lists with ties.
 
-    Recall, NDCG and precision at :math:`k`, up to the length of the lists,
-    are in these tools what :func:`~tmfun_pyg.evaluation.evaluate` computes
+    In these tools, recall, NDCG and precision at :math:`k`, up to the length
+    of the lists, equal those of :func:`~tmfun_pyg.evaluation.evaluate`
     (ranx: :obj:`recall`, :obj:`ndcg`, :obj:`precision`; pytrec_eval:
-    :obj:`recall`, :obj:`ndcg_cut`, :obj:`P`). Mean average precision is not
-    (:obj:`map`, :obj:`map_cut`): they divide a user's sum of precisions by
-    the number :math:`n_u` of held-out items, ours by :math:`\min(k, n_u)`,
-    the most that a list can hold. Theirs is :math:`\min(k, n_u) / n_u` times
-    ours for each user: the same if :math:`n_u \leq k`.
+    :obj:`recall`, :obj:`ndcg_cut`, :obj:`P`). Mean average precision
+    (:obj:`map`, :obj:`map_cut`) does not: they divide a user's sum of
+    precisions by the number :math:`n_u` of held-out items, ours by
+    :math:`\min(k, n_u)`, the most that a list can hold. Theirs is
+    :math:`\min(k, n_u) / n_u` times ours for each user: the same if
+    :math:`n_u \leq k`.
 
     Args:
-        path (str): The file to write. One that is there is replaced.
+        path (str): The file to write. An existing file is replaced.
         user_ids (np.ndarray): The raw id of the user of each row, such as
             :obj:`dataset.user_ids`, or :obj:`dataset.user_ids[user_index]`
             for some of the users.
@@ -67,8 +67,8 @@ def write_trec_run(
     Raises:
         ValueError: If shapes do not match, if a score is not finite or an
             item out of range, if users repeat, or if the tag or an id is empty
-            or holds white space, at which TREC's files are split. Nothing is
-            written then.
+            or holds white space, which separates columns in TREC files.
+            Nothing is written then.
     """
     score, item = score.detach().cpu(), item.detach().cpu()
     _check_lists(len(user_ids), len(item_ids), score, item)
@@ -83,7 +83,7 @@ def write_trec_run(
         users[present.nonzero()[:, 0].numpy()],
         items[item[present].numpy()],
         present.cumsum(dim=1)[present].tolist(),
-        # As short as it can be without being read as another number.
+        # The shortest text that reads back as the same number.
         score[present].numpy().astype(np.str_),
         strict=True,
     )
@@ -94,24 +94,24 @@ def write_qrels(
     path: PathLike, dataset: RecDataset, split: str = "test"
 ) -> None:
     r"""Writes the held-out interactions of a split as TREC relevance
-    judgements (qrels): a line :obj:`<user> 0 <item> 1` for each.
+    judgements (qrels): one line :obj:`<user> 0 <item> 1` each.
 
     Users without a training interaction are left out, as in
-    :func:`~tmfun_pyg.evaluation.evaluate`. A run may hold such users all the
-    same: pytrec_eval leaves them out by itself, ranx if it is told to
+    :func:`~tmfun_pyg.evaluation.evaluate`. A run may still hold such users:
+    pytrec_eval skips them by default, ranx on request
     (:obj:`ranx.evaluate(qrels, run, metrics, make_comparable=True)`).
 
     Args:
-        path (str): The file to write. One that is there is replaced.
+        path (str): The file to write. An existing file is replaced.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
         split (str, optional): The split, :obj:`"val"`, :obj:`"test"` or any
             other whose :obj:`<split>_edge_label_index` is in the graph.
             (default: :obj:`"test"`)
 
     Raises:
-        ValueError: If the split is not there or holds no user to judge by,
-            or if an id repeats, is empty or holds white space, at which
-            TREC's files are split. Nothing is written then.
+        ValueError: If the split does not exist or holds no user to evaluate,
+            or if an id repeats, is empty or holds white space, which separates
+            columns in TREC files. Nothing is written then.
     """
     graph = dataset[0]
     held_out = HeldOutDataset(graph, split, int(graph["user"].num_nodes))

@@ -12,7 +12,7 @@ from tmfun_pyg.nn import TMFUN, ColdItems, InteractionPropagation, LightGCN
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    r"""A score as a sum, in double precision: those fields of an
+    r"""A score as a sum, in double precision: the fields of an
     :class:`~tmfun_pyg.explain.Explanation` that depend on the model.
     """
 
@@ -32,12 +32,12 @@ def _collaborative(
     user: int,
     target: Tensor,
 ) -> Tuple[float, Tensor, Tensor]:
-    """Takes the product of a user's collaborative embedding with a target
-    apart: what the user's ID embedding adds, the user's items, and what each
-    of these adds.
+    """Decomposes the product of a user's collaborative embedding with a
+    target. Returns the part of the user's ID embedding, the user's items, and
+    the part of each item.
 
     The mean of L + 1 layers is 1 / (L + 1) times the input plus L / (L + 1)
-    times the graph's product with the mean of the L layers before.
+    times the graph's product with the mean of the first L layers.
     """
     _, items = InteractionPropagation(max(num_layers - 1, 0))(*id_emb, data)
     share = num_layers / (num_layers + 1)
@@ -69,12 +69,12 @@ def _of_tmfun(
     cold: Optional[ColdItems],
 ) -> Contributions:
     r"""Each channel of the user's content is a sum over sources of a weight
-    times the mean over the user's items, so a sum over both.
+    times the mean over the user's items, so it is a sum over both.
     """
     out = model.encode(data)
     users, items = (out.user, out.item) if cold is None else cold.extend(out)
     of_item = items[item].double()
-    # In further columns are the content score, and a profile of estimates.
+    # Further columns hold the content score, and the profile of estimates.
     sizes = model.channels, out.user.size(1) - model.channels
     target, of_score, profile = of_item.split(
         [*sizes, len(of_item) - sum(sizes)]
@@ -132,7 +132,7 @@ def _of_tmfun(
     )
 
 
-# By the very class: a subclass may compute something else.
+# By exact class: a subclass may compute something else.
 FORMULAS: Dict[type, Callable[..., Contributions]] = {
     LightGCN: _of_lightgcn,
     TMFUN: _of_tmfun,

@@ -22,12 +22,11 @@ def explain(
     item_ids: Optional[np.ndarray] = None,
     cold: Optional[ColdItems] = None,
 ) -> Explanation:
-    r"""Explains the score of an item for a user by the items that the user
-    has chosen in training.
+    r"""Explains the score of an item for a user by the user's training items.
 
     Given the weights of the fusion (attention and gates), the embedding of a
-    user is linear in what comes from the user's items :math:`\mathcal{I}_u`.
-    So the score is a sum, without approximation:
+    user is linear in the messages from the user's items
+    :math:`\mathcal{I}_u`. So the score is an exact sum:
 
     .. math::
         \mathbf{x}_u^{\top} \mathbf{x}_i = \sum_{j \in \mathcal{I}_u} \left(
@@ -39,43 +38,43 @@ def explain(
 
     * the user-item graph (path :obj:`"collaborative"`), where
       :math:`\bar{\mathbf{e}}_j` is the mean of the first :math:`L` layers at
-      item :math:`j`: all that reaches the user over this item, from other
-      users who chose it as well,
+      item :math:`j`: everything that reaches the user through this item, also
+      from other users who chose it,
     * each source :math:`s` of content, the modality feature graphs
       (:obj:`"modality:<name>"`) and the item feature graph
-      (:obj:`"item_graph"`), where :math:`\mathbf{h}_{j,s}` is what item
-      :math:`j` gets from its similar items, :math:`a_{uj,s}` its share in the
-      mean over the user's items with such content, and
-      :math:`\mathbf{c}_{u,s}` what early step and later steps multiply source
-      :math:`s` with,
+      (:obj:`"item_graph"`), where :math:`\mathbf{h}_{j,s}` is the message
+      that item :math:`j` receives from similar items, :math:`a_{uj,s}` its
+      share in the mean over the user's items with such content, and
+      :math:`\mathbf{c}_{u,s}` the factor of source :math:`s` in the early
+      step and the later steps,
     * the user's own ID embedding, which belongs to no item.
 
     The scores of content (:obj:`"content_score:<name>"`) and of neighbors
-    (:obj:`"neighbors"`) are sums over the user's items by themselves.
+    (:obj:`"neighbors"`) are already sums over the user's items.
 
-    The weights :math:`\mathbf{c}_{u,s}` themselves depend on the user's items
-    too. What the score would be without one of the items is another question.
+    The weights :math:`\mathbf{c}_{u,s}` depend on the user's items, too, so a
+    term is not the change of the score without that item.
 
     Args:
         model (RankingModel): A :class:`~tmfun_pyg.nn.TMFUN` or
-            :class:`~tmfun_pyg.nn.LightGCN`, which has the path
-            :obj:`"collaborative"` alone.
+            :class:`~tmfun_pyg.nn.LightGCN`, which only has the path
+            :obj:`"collaborative"`.
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`, on the device of the
             model.
         user (int): The index of the user.
         item (int): The index of the item.
-        user_ids (np.ndarray, optional): The raw ids of all users, to be shown
-            in place of indices. (default: :obj:`None`)
+        user_ids (np.ndarray, optional): The raw ids of all users, to show
+            instead of indices. (default: :obj:`None`)
         item_ids (np.ndarray, optional): The raw ids of all items.
             (default: :obj:`None`)
-        cold (ColdItems, optional): What estimates cold items, whose scores
-            then have a path :obj:`"profile"` more. (default: :obj:`None`)
+        cold (ColdItems, optional): The estimates for cold items, whose scores
+            then also have a path :obj:`"profile"`. (default: :obj:`None`)
 
     Raises:
-        ValueError: If the model is of another class, an index out of range,
-            the ids of another number than users or items, or the score not
-            finite.
+        ValueError: If the model has another class, if an index is out of
+            range, if the number of ids differs from that of users or items,
+            or if the score is not finite.
     """
     if type(model) not in FORMULAS:
         names = ", ".join(sorted(cls.__name__ for cls in FORMULAS))

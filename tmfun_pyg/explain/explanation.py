@@ -14,7 +14,7 @@ from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.files import atomic_write
 
 Id = Union[int, str]
-# What paths are called in text and picture; the last is no path of items.
+# Names of paths in texts and figures; the last is not a path of items.
 NAMES = {
     "collaborative": "user-item graph",
     "item_graph": "item graph",
@@ -24,8 +24,8 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Explanation(Contributions):
-    r"""Why an item has the score it has for a user, as
-    :func:`~tmfun_pyg.explain.explain` finds it. The entries of
+    r"""Explains the score of an item for a user, as returned by
+    :func:`~tmfun_pyg.explain.explain`. The entries of
     :obj:`contributions` and :obj:`user_part` sum to :obj:`score`.
 
     Args:
@@ -35,24 +35,24 @@ class Explanation(Contributions):
         user_id (int or str): The raw id of the user.
         item_id (int or str): The raw id of the item.
         score (float): The score.
-        user_part (float): What the user's own ID embedding adds to it.
+        user_part (float): The contribution of the user's own ID embedding.
         paths (List[str]): The paths by which items contribute.
         history (torch.Tensor): The indices of the user's training items, in
             descending order of their contributions, of shape
             :obj:`[num_history]`.
         history_ids (List[int or str]): Their raw ids.
-        contributions (torch.Tensor): What each of them adds by each path, of
-            shape :obj:`[num_history, num_paths]`.
+        contributions (torch.Tensor): The contribution of each of them by each
+            path, of shape :obj:`[num_history, num_paths]`.
         user_weights (Dict[str, float]): The weights of the modalities for the
-            user in the early-step fusion, none if the model has no content.
-        item_weights (Dict[str, float]): Those for the item, none for a
+            user in the early-step fusion, empty if the model has no content.
+        item_weights (Dict[str, float]): Those for the item, empty for a
             cold item, whose embedding is estimated.
         is_cold (bool): Whether the item has no training interaction, so that
             its embedding was estimated from its content.
         is_seen (bool): Whether the user has the item already, in training,
             validation or test, so that it is not recommended.
         titles (Dict[int or str, str]): The titles of the item and of the
-            user's items by raw id, none if they are not known.
+            user's items by raw id, empty if unknown.
     """
 
     model: str
@@ -67,8 +67,8 @@ class Explanation(Contributions):
 
     @property
     def pair_weights(self) -> Dict[str, float]:
-        r"""The weights of the modalities for user and item together, their
-        attention multiplied and brought to a sum of one.
+        r"""The weights of the modalities for user and item together: the
+        product of their attention weights, normalized to a sum of one.
         """
         products = {
             name: self.user_weights[name] * weight
@@ -79,10 +79,10 @@ class Explanation(Contributions):
         return {name: value / total for name, value in products.items()}
 
     def to_text(self, num_items: int = 5) -> str:
-        r"""Returns a few lines to read.
+        r"""Returns the explanation as a few lines of text.
 
         Args:
-            num_items (int, optional): How many of the user's items are named,
+            num_items (int, optional): The number of the user's items to name,
                 those that contribute most. The others are summed up.
                 (default: :obj:`5`)
 
@@ -119,13 +119,13 @@ class Explanation(Contributions):
         return "\n".join(lines)
 
     def to_dict(self) -> Dict[str, Any]:
-        r"""Returns plain values under these keys:
+        r"""Returns a dictionary of plain values with these keys:
 
         * :obj:`model` (str),
         * :obj:`user`: :obj:`index` (int) and :obj:`id` (int or str),
         * :obj:`item`: the same, :obj:`is_cold` and :obj:`is_seen` (bool),
         * :obj:`score` (float),
-        * :obj:`user_part` (float): what belongs to no item,
+        * :obj:`user_part` (float): the part that belongs to no item,
         * :obj:`paths`: the sum of all items by path (name to float),
         * :obj:`history`: a list of the user's training items in descending
           order of contribution, each with :obj:`index`, :obj:`id`,
@@ -137,9 +137,9 @@ class Explanation(Contributions):
         :obj:`"modality:<name>"` a modality feature graph,
         :obj:`"item_graph"` the item feature graph,
         :obj:`"content_score:<name>"` the direct score of a modality,
-        :obj:`"neighbors"` the score of items chosen together and, of cold
-        items, :obj:`"profile"` the profiles learned from content. Items whose
-        titles are known have a key :obj:`title` (str) more.
+        :obj:`"neighbors"` the score of items chosen together and, for cold
+        items, :obj:`"profile"` the profiles learned from content. Items with
+        a known title also have a key :obj:`title` (str).
         """
         *rows, _ = self._rows(len(self.history))
         history = [
@@ -185,22 +185,22 @@ class Explanation(Contributions):
         r"""Draws the contributions as horizontal bars, stacked by path.
 
         Args:
-            path_or_ax (str or matplotlib.axes.Axes): The picture to write, of
-                a type that matplotlib knows by its ending, or what to draw
-                on.
-            num_items (int, optional): How many of the user's items have a bar
-                of their own. (default: :obj:`10`)
+            path_or_ax (str or matplotlib.axes.Axes): The image file to write,
+                of a type that matplotlib knows by its suffix, or the axes to
+                draw on.
+            num_items (int, optional): The number of the user's items with
+                their own bar. (default: :obj:`10`)
 
         Raises:
             ImportError: If matplotlib is not installed:
                 :obj:`pip install "tmfun-pyg[plot]"`.
             ValueError: If :obj:`num_items` is negative, or the type of the
-                picture is not known.
+                image file is unknown.
         """
         figures = import_extra("matplotlib.figure", "plot")
         rows = self._rows(num_items)
         if isinstance(path_or_ax, (str, os.PathLike)):
-            # No pyplot, which would choose a window system.
+            # Not pyplot, which would choose a GUI backend.
             figure = figures.Figure((8, 1.8 + 0.35 * len(rows)))
             figure.set_layout_engine("constrained")
             self.plot(figure.subplots(), num_items)
@@ -209,7 +209,7 @@ class Explanation(Contributions):
                 figure.savefig(part, format=path.suffix[1:] or "png", dpi=150)
             return
         ax, place = path_or_ax, np.arange(len(rows))
-        ax.use_sticky_edges = False  # Or bars end at the frame.
+        ax.use_sticky_edges = False  # Otherwise, bars end at the frame.
         # Negative parts are stacked to the left of zero, others to the right:
         ends = np.zeros((2, len(rows)))
         for name in (*self.paths, "user_part"):
@@ -228,12 +228,13 @@ class Explanation(Contributions):
 
     def to_pyg(self) -> HeteroExplanation:
         r"""Returns the subgraph of the user and the user's training items,
-        most contributing first, as PyG's explainers do: the :obj:`edge_mask`
-        of :obj:`("user", "interacts", "item")` is what each item contributes,
-        and the :obj:`n_id` of both node types are their indices in the model.
+        largest contribution first, as PyG's explainers do: the
+        :obj:`edge_mask` of :obj:`("user", "interacts", "item")` holds the
+        contribution of each item, and the :obj:`n_id` of both node types holds
+        their indices in the model.
 
-        PyG's :meth:`get_explanation_subgraph` keeps positive contributions
-        only.
+        PyG's :meth:`get_explanation_subgraph` only keeps positive
+        contributions.
         """
         out = HeteroExplanation()
         out["user"].n_id = torch.tensor([self.user])
@@ -258,9 +259,7 @@ class Explanation(Contributions):
         return dict(zip(self.paths, row.tolist(), strict=True))
 
     def _rows(self, num_items: int) -> List[Tuple[str, Dict[str, float]]]:
-        """Returns labels and parts of what is shown, which sum to the
-        score.
-        """
+        """Returns the labels and parts to show. The parts sum to the score."""
         if num_items < 0:
             raise ValueError(
                 f"'num_items' must not be negative (got {num_items})"

@@ -12,20 +12,18 @@ from tmfun_pyg.utils.user_items import UserItems
 
 
 class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
-    r"""The held-out interactions of a split in blocks of users, ready to be
-    ranked.
+    r"""The held-out interactions of a split, in blocks of users to rank.
 
     An entry is a pair :obj:`(user, edge_label_index)`: the users of the block,
     of shape :obj:`[block_size]`, and their held-out interactions, pairs of a
     position in :obj:`user` and an item, of shape :obj:`[2, num_held_out]`.
 
-    Users without a held-out interaction have nothing to be judged by, and
-    users without a training interaction have no learned embedding: both are
-    left out.
+    Users without held-out interactions cannot be evaluated, and users without
+    training interactions have no learned embedding: both are left out.
 
-    With several processes each holds its own blocks, and no user is in two of
-    them. All hold equally many, some of which may be empty, so that none waits
-    for a process that has already finished.
+    With several processes, each holds its own blocks, and no user is in two of
+    them. All hold the same number of blocks, some perhaps empty, so that none
+    waits for a process that has already finished.
 
     Args:
         data (HeteroData): The data set, with the training interactions in
@@ -33,25 +31,27 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             held-out ones in :obj:`<split>_edge_label_index` there.
         split (str): The split, :obj:`"val"`, :obj:`"test"` or any other that
             :obj:`data` has.
-        batch_size (int, optional): The number of users in a block, as many as
-            take about 32 MiB of scores if not given. (default: :obj:`None`)
-        device (torch.device, optional): Where to keep the interactions, on
-            the device of :obj:`data` if not given. (default: :obj:`None`)
+        batch_size (int, optional): The number of users in a block. If not
+            given, the scores of a block take about 32 MiB.
+            (default: :obj:`None`)
+        device (torch.device, optional): The device of the interactions. If not
+            given, uses the device of :obj:`data`. (default: :obj:`None`)
         num_replicas (int, optional): The number of processes.
             (default: :obj:`1`)
         rank (int, optional): The rank of this process. (default: :obj:`0`)
-        items (torch.Tensor, optional): The items to be ranked, as indices or
-            as a mask, all of them if not given. The items of an entry are
-            then their places among these in ascending order.
+        items (torch.Tensor, optional): The items to rank, as indices or as a
+            mask. If given, the items of an entry are their positions among
+            these in ascending order; if not, all items are ranked.
             (default: :obj:`None`)
-        users (torch.Tensor, optional): The indices of the only users to be
-            judged, all who can be if not given. (default: :obj:`None`)
+        users (torch.Tensor, optional): The indices of the users to evaluate.
+            If not given, evaluates all users who can be.
+            (default: :obj:`None`)
 
     Raises:
-        ValueError: If the split is not there, if it holds no user to judge
-            by, a pair twice or one of training, or items that are not in
-            :obj:`items`, if :obj:`users` holds others than can be judged, or
-            if :obj:`rank` or :obj:`items` is out of range.
+        ValueError: If the split is missing, has no user to evaluate, repeats a
+            pair, or has a training pair or items that are not in :obj:`items`;
+            if :obj:`users` has a user that cannot be evaluated; or if
+            :obj:`rank` or :obj:`items` is out of range.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
             )
         if users is not None:
             user = _choose(users.to(user.device), user, split)
-        #: The users that are judged, by all processes together, ascending.
+        #: The evaluated users of all processes, ascending.
         self.users = user
         #: Their number.
         self.num_users = user.numel()
@@ -134,7 +134,7 @@ class HeldOutDataset(Dataset[Tuple[Tensor, Tensor]]):
 
 
 def _choose(users: Tensor, judged: Tensor, split: str) -> Tensor:
-    """Checks the users that were asked for, and sorts them."""
+    """Checks the requested users, and sorts them."""
     if users.dtype != torch.long or users.dim() != 1 or users.numel() == 0:
         raise ValueError(
             f"'users' must be a vector of indices (got {users.dtype} of shape "

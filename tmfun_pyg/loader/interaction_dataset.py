@@ -10,12 +10,12 @@ from tmfun_pyg.utils.messages import check_count
 
 
 class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
-    r"""Training interactions with freshly drawn negative items, read in whole
-    batches: an index is a tensor of positions, not a single one.
+    r"""Training interactions with freshly sampled negative items, read in
+    whole batches: an index is a tensor of positions, not a single one.
 
-    Everything lives and happens on the device of :obj:`edge_index`. Use it
-    with an :class:`~tmfun_pyg.loader.InteractionSampler`, which gives a seed
-    of the negatives along with the positions:
+    Everything is stored and computed on the device of :obj:`edge_index`. Use
+    it with an :class:`~tmfun_pyg.loader.InteractionSampler`, which yields a
+    seed for the negatives along with the positions:
 
     .. code-block:: python
 
@@ -29,7 +29,7 @@ class InteractionDataset(Dataset[Tuple[Tensor, Tensor, Tensor]]):
         edge_index (torch.Tensor): The interactions, pairs of user and item,
             of shape :obj:`[2, num_interactions]`.
         num_users (int): The number of users.
-        num_negatives (int, optional): The number of negative items for each
+        num_negatives (int, optional): The number of negative items per
             interaction. (default: :obj:`1`)
 
     Raises:

@@ -15,25 +15,24 @@ Positions = Tuple[Tensor, int]
 
 
 class InteractionSampler(DistributedSampler[Positions]):
-    r"""Shuffles the interactions of a data set anew each epoch and yields the
-    positions of one batch after the other, each with a seed of what is drawn
-    for it.
+    r"""Shuffles the interactions of a data set in each epoch, and yields the
+    positions of one batch after the other, each with a seed for its negatives
+    and neighbors.
 
-    The order of an epoch depends on the seed and the number of the epoch
-    alone, the negatives and neighbors drawn in it on the rank as well, so that
-    a resumed training sees what an undisturbed one would have seen. The last
-    batch may be shorter.
+    The order of an epoch depends only on the seed and the epoch number, its
+    negatives and neighbors also on the rank, so a resumed run sees the same
+    batches as an uninterrupted one. The last batch may be smaller.
 
-    With several processes each yields its own part of every batch: together
-    they see the batches of a single one. Their parts are of equal size, for
-    which the last batch is filled up with interactions from the start of the
+    With several processes, each yields its own part of every batch: together,
+    they see the batches of a single process. All parts have the same size; for
+    this, the last batch is padded with interactions from the start of the
     order.
 
     Args:
         dataset (InteractionDataset or SampledInteractionDataset): The data set
-            to draw from.
-        batch_size (int): The number of interactions in a batch, in the parts
-            of all processes together.
+            to sample from.
+        batch_size (int): The global batch size in interactions, over all
+            processes.
         seed (int, optional): The seed, not negative and the same in all
             processes. (default: :obj:`0`)
         num_replicas (int, optional): The number of processes.
@@ -73,12 +72,12 @@ class InteractionSampler(DistributedSampler[Positions]):
         # Mixed, so that epoch 1 of seed 0 is not epoch 0 of seed 1:
         state = np.random.SeedSequence([self.seed, self.epoch])
         seeds = state.generate_state(1 + self.num_replicas).tolist()
-        # On the host, since devices of two kinds may shuffle differently:
+        # On the CPU, since devices of two kinds may shuffle differently:
         order = torch.randperm(
             len(self.dataset), generator=torch.Generator().manual_seed(seeds[0])
         )
         if self.total_size > len(order):
-            # Filled up from its start, so that all parts are of equal size:
+            # Padded from its start, so that all parts have the same size:
             order = order[torch.arange(self.total_size) % len(order)]
         order = order.to(self.dataset.edge_index.device)
         for number, batch in enumerate(order.split(self.batch_size)):

@@ -8,18 +8,17 @@ from torch import Tensor
 def check_negatives(
     degree: Tensor, num_items: int, user_ids: Optional[np.ndarray] = None
 ) -> None:
-    r"""Checks that there is an item to draw as a negative for each user.
+    r"""Checks that each user has an item to sample as a negative.
 
     Args:
         degree (torch.Tensor): The number of items of each user, of shape
             :obj:`[num_users]`.
-        num_items (int): The number of items that somebody has interacted
-            with.
-        user_ids (np.ndarray, optional): The ids that errors name.
+        num_items (int): The number of items with interactions.
+        user_ids (np.ndarray, optional): The user ids to name in errors.
             (default: the indices)
 
     Raises:
-        ValueError: If a user has all items.
+        ValueError: If a user has interacted with all items.
     """
     full = (degree == num_items).nonzero().view(-1)
     if full.numel() > 0:
@@ -34,21 +33,20 @@ def check_negatives(
 
 
 class NegativeSampler:
-    r"""Draws items a user has not interacted with, each with the same
-    probability, from all items that somebody has interacted with. An item
-    without a training interaction is new as far as training can tell: that
-    nobody chose it says nothing about it.
+    r"""Samples items that a user has not interacted with, uniformly from all
+    items with a training interaction. To training, an item without one is new:
+    that nobody chose it says nothing about it.
 
-    PyG's :func:`~torch_geometric.utils.negative_sampling` draws from all pairs
-    of nodes, not for given users, and may return fewer than asked for. Here
-    nothing is drawn in vain: with the places :math:`p_0 < p_1 < \ldots` of a
-    user's items, the :math:`r`-th place without interaction is
+    PyG's :func:`~torch_geometric.utils.negative_sampling` samples from all
+    pairs of nodes, not for given users, and may return fewer than requested.
+    Here, no sample is rejected: with the positions :math:`p_0 < p_1 < \ldots`
+    of a user's items, the :math:`r`-th position without interaction is
 
     .. math::
         r + |\{ j : p_j - j \leq r \}|,
 
-    so that one random number and one binary search give one negative,
-    whatever the density of the data, and without waiting for the device.
+    so one random number and one binary search give one negative, whatever the
+    density of the data, and without waiting for the device.
 
     Args:
         edge_index (torch.Tensor): The interactions, pairs of user and item in
@@ -60,7 +58,7 @@ class NegativeSampler:
     """
 
     def __init__(self, edge_index: Tensor, num_users: int) -> None:
-        # Places among the items to draw from, in place of the items:
+        # Positions among the items to sample from, instead of the items:
         self._item, place = edge_index[1].unique(return_inverse=True)
         num_items = self._item.numel()
         # Repeated interactions would count an item twice:
@@ -79,12 +77,12 @@ class NegativeSampler:
         num_negatives: int = 1,
         generator: Optional[torch.Generator] = None,
     ) -> Tensor:
-        r"""Draws items for each user, independently of one another.
+        r"""Samples items for each user, independently of one another.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[batch_size]`.
-            num_negatives (int, optional): The number of items for each entry
-                of :obj:`user`. (default: :obj:`1`)
+            num_negatives (int, optional): The number of items per entry of
+                :obj:`user`. (default: :obj:`1`)
             generator (torch.Generator, optional): The source of randomness,
                 on the device of the interactions. (default: :obj:`None`)
 

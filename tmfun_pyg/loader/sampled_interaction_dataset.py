@@ -17,9 +17,9 @@ from tmfun_pyg.utils.seeded import seeded
 
 
 class SampledInteractionDataset(Dataset[HeteroData]):
-    r"""Training interactions with freshly drawn negative items and a sampled
-    neighborhood of all of them, for graphs too large to be propagated as a
-    whole in each step. It is read in whole batches, as
+    r"""Training interactions with freshly sampled negative items and a sampled
+    neighborhood of all of them, for graphs too large for propagation on the
+    whole graph in each step. It is read in whole batches, like
     :class:`~tmfun_pyg.loader.InteractionDataset`:
 
     .. code-block:: python
@@ -33,40 +33,40 @@ class SampledInteractionDataset(Dataset[HeteroData]):
             loss = sum(model.loss(batch, user.src_index, *index).values())
 
     A batch is a :class:`~torch_geometric.data.HeteroData` of the sampled users
-    and items (:obj:`n_id`), their features, and the edges drawn by
+    and items (:obj:`n_id`), their features, and the edges sampled by
     :class:`~tmfun_pyg.loader.UniformNeighborSampler`, in the format of PyG's
-    :class:`~torch_geometric.loader.LinkNeighborLoader`. Items drawn from
+    :class:`~torch_geometric.loader.LinkNeighborLoader`. Items sampled from
     feature graphs are nodes of type :obj:`"similar_item"`. As in PyG,
-    :obj:`src_index` of the users, :obj:`dst_pos_index` and
-    :obj:`dst_neg_index` of the items say which of them the interactions are
-    of. :class:`~tmfun_pyg.transforms.ToRecGraph` is applied to the batch where
-    it is made, perhaps in a worker process.
+    :obj:`src_index` of the users and :obj:`dst_pos_index` and
+    :obj:`dst_neg_index` of the items point to the nodes of the interactions.
+    :class:`~tmfun_pyg.transforms.ToRecGraph` is applied to the batch in the
+    process that makes it, perhaps a worker.
 
-    An index is a tensor of positions, or a pair of one and the seed of what is
-    drawn. All of it takes place on the CPU, where the graph stays; only
-    batches go to the device of the model.
+    An index is a tensor of positions, or a pair of positions and a random
+    seed. Sampling takes place on the CPU, where the graph stays; only batches
+    go to the device of the model.
 
     Args:
         data (HeteroData): A graph of
-            :class:`~tmfun_pyg.transforms.ToRecGraph`, with feature graphs
-            where the model reads them.
-        num_neighbors (List[int]): The number of neighbors drawn in the
-            user-item graph for each node of a hop, all of them for
-            :obj:`-1`. There have to be as many hops as the model has layers.
-        num_similar (int, optional): The number of neighbors drawn in each
+            :class:`~tmfun_pyg.transforms.ToRecGraph`, with feature graphs if
+            the model reads them.
+        num_neighbors (List[int]): The number of neighbors to sample for each
+            node in each hop of the user-item graph, :obj:`-1` for all. There
+            have to be as many hops as the model has layers.
+        num_similar (int, optional): The number of neighbors to sample in each
             feature graph. (default: :obj:`5`)
-        num_negatives (int, optional): The number of negative items for each
+        num_negatives (int, optional): The number of negative items per
             interaction. (default: :obj:`1`)
-        max_negatives (int, optional): If given, a batch has about so many
+        max_negatives (int, optional): If given, a batch has about that many
             negative items, those of its first interactions, and the others
             have none: :obj:`dst_neg_index` has fewer rows than
             :obj:`src_index`. For losses that read no more, such as a softmax
-            over shared negatives, since all of them are sampled around.
+            over shared negatives, since each one needs a neighborhood.
             (default: :obj:`None`)
 
     Raises:
         ValueError: If there is no hop, a number is out of range, a user has
-            interacted with every item, or :obj:`data` is another graph.
+            interacted with every item, or :obj:`data` is not such a graph.
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class SampledInteractionDataset(Dataset[HeteroData]):
         )
         self.transform = ToRecGraph()
         self._graph = _graph(data)
-        # Content is read of the items of a batch and, in the second hop, of
-        # the items of its users: further hops need no similar items.
+        # Models read the content of a batch's items and, in the second hop, of
+        # its users' items: further hops need no similar items.
         hops = max(self.num_hops, 2)
         fanout = {}
         for edge_type in self._graph.edge_types:
@@ -157,7 +157,7 @@ class SampledInteractionDataset(Dataset[HeteroData]):
 
 
 def _graph(data: HeteroData) -> HeteroData:
-    """Returns what is to be sampled, and the degrees."""
+    """Returns the graph to sample from, with degrees."""
     out = HeteroData()
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
     out["user"].num_nodes, out["item"].num_nodes = num_users, num_items

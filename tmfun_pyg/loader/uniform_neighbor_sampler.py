@@ -19,9 +19,9 @@ from tmfun_pyg.utils.messages import check_count
 
 
 class UniformNeighborSampler(BaseSampler):
-    r"""Draws neighbors in a heterogeneous graph, in place of PyG's
+    r"""Samples neighbors in a heterogeneous graph, instead of PyG's
     :class:`~torch_geometric.sampler.NeighborSampler`, which needs pyg-lib or
-    torch_sparse. PyG's loaders take it as it is:
+    torch_sparse. It works with PyG's loaders:
 
     .. code-block:: python
 
@@ -29,23 +29,23 @@ class UniformNeighborSampler(BaseSampler):
         edges = ("user", "interacts", "item"), edge_label_index
         loader = LinkLoader(data, sampler, edges, batch_size=2048)
 
-    In each hop and for each relation, the nodes found in the hop before
-    receive neighbors without replacement, each set of them with the same
-    probability. A node is in a batch once, whatever leads to it.
+    In each hop and for each relation, it samples neighbors of the nodes found
+    in the previous hop, uniformly and without replacement. A node is in a
+    batch only once, however many edges lead to it.
 
-    A node with :math:`d` neighbors, of which :math:`k` are drawn, costs
-    :math:`\mathcal{O}(k^2)`, not :math:`\mathcal{O}(d)`: in Floyd's
-    algorithm, the :math:`j`-th draw is from the first :math:`d - k + j`
-    neighbors, and the last of these takes the place of one drawn before.
+    Sampling :math:`k` of :math:`d` neighbors costs :math:`\mathcal{O}(k^2)`,
+    not :math:`\mathcal{O}(d)`: in Floyd's algorithm, the :math:`j`-th draw is
+    from the first :math:`d - k + j` neighbors, and the last of these replaces
+    one that was drawn before.
 
-    Random numbers are those of torch's own generator, of which every worker of
-    a loader has another.
+    Random numbers come from torch's global generator, which differs between
+    the workers of a loader.
 
     Args:
         data (HeteroData): The graph.
         num_neighbors (List[int] or Dict[Tuple[str, str, str], List[int]]): The
-            number of neighbors in each hop, for all relations or by relation,
-            all neighbors for :obj:`-1`.
+            number of neighbors in each hop, for all relations or per relation,
+            :obj:`-1` for all neighbors.
 
     Raises:
         ValueError: If a number is less than :obj:`-1`, a relation has none or
@@ -70,13 +70,11 @@ class UniformNeighborSampler(BaseSampler):
 
     @property
     def edge_permutation(self) -> Dict[EdgeType, Optional[Tensor]]:
-        r"""The edges of the graph in the order in which they are counted
-        here.
-        """
+        r"""The edges of the graph in the order of the sampler."""
         return self._perm
 
     def sample_from_nodes(self, index: NodeSamplerInput) -> HeteroSamplerOutput:
-        r"""Returns the neighborhood of nodes.
+        r"""Samples the neighborhood of nodes.
 
         Args:
             index (NodeSamplerInput): The nodes.
@@ -92,11 +90,11 @@ class UniformNeighborSampler(BaseSampler):
         index: EdgeSamplerInput,
         neg_sampling: Optional[NegativeSampling] = None,
     ) -> HeteroSamplerOutput:
-        r"""Returns the neighborhood of both ends of edges.
+        r"""Samples the neighborhood of both ends of edges.
 
         Args:
             index (EdgeSamplerInput): The edges.
-            neg_sampling (NegativeSampling, optional): How to draw further
+            neg_sampling (NegativeSampling, optional): How to sample negative
                 edges. (default: :obj:`None`)
 
         Raises:
@@ -122,7 +120,7 @@ class UniformNeighborSampler(BaseSampler):
             edge_type: [none.view(3, 0)] for edge_type in self.num_neighbors
         }
         for hop in range(self.num_hops):
-            # Nodes found in this hop have their turn in the next one:
+            # Nodes found in this hop are expanded in the next one:
             last = {key: index[start[key] :] for key, index in node.items()}
             first, start = start, {k: v.numel() for k, v in node.items()}
             for edge_type, number in self.num_neighbors.items():
@@ -154,13 +152,13 @@ class UniformNeighborSampler(BaseSampler):
 def draw_edges(
     colptr: Tensor, node: Tensor, number: int
 ) -> Tuple[Tensor, Tensor]:
-    r"""Draws edges of nodes without replacement, evenly.
+    r"""Samples edges of nodes uniformly, without replacement.
 
     Args:
-        colptr (torch.Tensor): Where the edges of each node begin, and the last
-            ones end, of shape :obj:`[num_nodes + 1]`.
+        colptr (torch.Tensor): The offsets of the edges of each node, of shape
+            :obj:`[num_nodes + 1]`.
         node (torch.Tensor): The nodes.
-        number (int): The number of edges of each node, or :obj:`-1` for all.
+        number (int): The number of edges per node, or :obj:`-1` for all.
 
     Returns:
         The positions in :obj:`node`, ascending, and the edges.
@@ -177,7 +175,7 @@ def draw_edges(
 
 
 def _draw_ranks(degree: Tensor, number: int) -> Tensor:
-    """Draws distinct numbers below each degree, one row after the other."""
+    """Samples distinct numbers below each degree, row by row."""
     # In single precision, some neighbors of hubs would be favored:
     uniform = torch.rand(number, degree.numel(), dtype=torch.double)
     out = torch.empty_like(uniform, dtype=torch.long)
@@ -190,10 +188,10 @@ def _draw_ranks(degree: Tensor, number: int) -> Tensor:
 
 
 def _add_nodes(node: Tensor, found: Tensor) -> Tuple[Tensor, Tensor]:
-    """Appends new nodes, and returns where among all those found are."""
+    """Appends new nodes, and returns the positions of those found."""
     unique, inverse = torch.cat([node, found]).unique(return_inverse=True)
     size = node.numel()
-    # The first place of each, since seeds may be repeated:
+    # The first position of each, since seeds may repeat:
     local = torch.full_like(unique, size)
     local.scatter_reduce_(0, inverse[:size], torch.arange(size), "amin")
     is_new = local == size

@@ -1,4 +1,4 @@
-"""The front door: what people hold after training."""
+"""Recommendations from a trained model."""
 
 from tmfun_pyg.recommender.pair_scores import PairScores
 from tmfun_pyg.recommender.recommendations import (

@@ -1,4 +1,4 @@
-"""Cold items behind those that a model was trained with."""
+"""Adds cold items to a trained model."""
 
 from typing import Any, Mapping, Sequence, Tuple
 
@@ -25,15 +25,15 @@ def add_items(
     features: Mapping[str, Any],
     k: int = 10,
 ) -> Tuple[RankingModel, Dataset]:
-    r"""Returns copies of a model and its data set with cold items behind all
-    others, see :meth:`tmfun_pyg.recommender.Recommender.add_items`.
+    r"""Returns copies of a model and its data set with cold items appended,
+    see :meth:`tmfun_pyg.recommender.Recommender.add_items`.
 
     Args:
         model (RankingModel): The trained model.
         dataset (MultimodalRecDataset or SyntheticMultimodal): Its data set.
         item_ids (Sequence[int or str]): The raw ids of the cold items.
         features (Dict[str, np.ndarray or torch.Tensor]): Their features.
-        k (int, optional): The number of known items that each is attached to
+        k (int, optional): The number of known items that each is connected to
             in the feature graphs. (default: :obj:`10`)
     """
     if not model.supports_cold_items or model.options is None:

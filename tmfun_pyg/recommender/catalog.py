@@ -1,4 +1,4 @@
-"""The items of a data set, as requests name them."""
+"""The items of a data set by raw id, title and name."""
 
 from typing import Any, Dict, Iterable, Mapping, Optional, Protocol
 
@@ -14,16 +14,16 @@ class HasItemTable(Protocol):
 
     @property
     def item_table(self) -> pd.DataFrame:
-        """What people know the items by, by index."""
+        """Titles, pictures and groups of the items, by index."""
 
 
 class Catalog:
-    r"""All items by raw id, by title, and in lists that have a name.
+    r"""All items by raw id and title, and named lists of items.
 
     Args:
         ids (RawIds): The raw ids of all items.
-        source (HasItemTable): What holds the table of the items, which may
-            come to be another one.
+        source (HasItemTable): The owner of the item table, which may be
+            replaced later.
     """
 
     def __init__(self, ids: RawIds, source: HasItemTable) -> None:
@@ -31,7 +31,7 @@ class Catalog:
         self.named: Dict[str, NamedItems] = {}
 
     def name_items(self, name: str, items: Iterable[Any]) -> None:
-        r"""Keeps items under a name, see
+        r"""Stores items under a name, see
         :meth:`tmfun_pyg.recommender.Recommender.name_items`.
         """
         if not isinstance(name, str):
@@ -60,7 +60,7 @@ class Catalog:
         max_per_group: Optional[int],
         groups: Optional[Mapping[Any, Any]],
     ) -> ItemFilter:
-        r"""Returns which items may be in the lists of a request, see
+        r"""Returns the filter of the items in the lists of a request, see
         :class:`ItemFilter`. A name stands for its list.
         """
         return ItemFilter(

@@ -1,4 +1,4 @@
-"""Lists of users of whom the model knows nothing."""
+"""Lists of users that are unknown to the model."""
 
 import re
 from typing import Any, NamedTuple, Optional
@@ -17,10 +17,10 @@ SECONDS_OF_A_DAY = 86_400
 
 
 class Fallback(NamedTuple):
-    r"""What the lists of users without a training interaction are made of.
+    r"""Scores items for users without a training interaction.
 
     Args:
-        days (int, optional): How many days count, all if not given.
+        days (int, optional): The number of days that count, all if not given.
         column (str, optional): The column of the item table whose groups
             take turns.
     """
@@ -46,7 +46,7 @@ class Fallback(NamedTuple):
         return cls(None if found[1] is None else int(found[1]), found[2])
 
     def check(self, dataset: Dataset) -> None:
-        r"""Checks that a data set has what is needed.
+        r"""Checks that a data set has the data needed.
 
         Raises:
             ValueError: If it has no times, or no such column.
@@ -67,9 +67,8 @@ class Fallback(NamedTuple):
                 )
 
     def scores(self, dataset: Dataset, data: HeteroData) -> Tensor:
-        r"""Returns a score of each item, of shape :obj:`[num_items]`. Where
-        the whole numbers are the same, what is behind the point tells which
-        item is chosen more often in all training.
+        r"""Returns a score for each item, of shape :obj:`[num_items]`. A
+        fraction breaks ties by the number of all training interactions.
 
         Args:
             dataset (MultimodalRecDataset or SyntheticMultimodal): The data
@@ -88,7 +87,7 @@ class Fallback(NamedTuple):
         return (share - torch.from_numpy(place)).float()
 
     def _recent(self, dataset: Dataset, data: HeteroData) -> Tensor:
-        """Returns how often items were chosen in the last days."""
+        """Counts the interactions of items in the last days."""
         assert self.days is not None
         assert dataset.interaction_times is not None
         num_items = data["item"].num_nodes
@@ -103,15 +102,15 @@ class Fallback(NamedTuple):
 
     @property
     def source(self) -> str:
-        r"""How lists are marked."""
+        r"""The :obj:`source` of fallback lists."""
         if self.column is not None:
             return f"group:{self.column}"
         return "most-popular" if self.days is None else f"popular:{self.days}d"
 
 
 def _place_in_group(count: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Returns how many items of its group are before an item: those of larger
-    count, or of the same and a lower index.
+    """Returns the number of items that precede each item in its group: those
+    with a larger count, or the same count and a lower index.
     """
     order = np.argsort(-count, kind="stable")
     place = pd.Series(group[order]).groupby(group[order]).cumcount()

@@ -5,18 +5,18 @@ from tmfun_pyg.utils.retrieval import Scorer, score_block
 
 
 class FallbackScorer:
-    r"""Scores the items of users without a training interaction alike, as a
-    model knows nothing of them, and those of all others by the model. There
-    is a user more than the model has, the last one, who stands for anybody
-    that is not in the data set.
+    r"""Scores items by the model, or by a fallback for users without a
+    training interaction, who are unknown to the model. There is one more user
+    than in the model: the last one stands for users that are not in the data
+    set.
 
     Args:
         scorer (Scorer): The scores of the model.
         known (torch.Tensor): Whether each user has a training interaction,
             of shape :obj:`[num_users]`.
-        fallback (torch.Tensor): The scores for users of whom nothing is
-            known, of shape :obj:`[num_items]`.
-        source (str): How the lists of these are marked.
+        fallback (torch.Tensor): The scores for unknown users, of shape
+            :obj:`[num_items]`.
+        source (str): The :obj:`source` of their lists.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FallbackScorer:
         return out
 
     def select(self, item: Tensor) -> "FallbackScorer":
-        r"""Returns what scores some of the items only."""
+        r"""Returns a scorer of some of the items only."""
         return FallbackScorer(
             self.scorer.select(item),
             self.known[:-1],

@@ -19,10 +19,10 @@ class FilteredRanking:
     r"""Ranks the items that may be in the lists of a request.
 
     Args:
-        scorer (Scorer): The scores.
-        item_filter (ItemFilter): Which items may be in a list.
-        seen (UserItems, optional): What is left out for each user of the
-            scorer. (default: :obj:`None`)
+        scorer (Scorer): The scorer.
+        item_filter (ItemFilter): The items that may be in a list.
+        seen (UserItems, optional): The items to leave out for each user of
+            the scorer. (default: :obj:`None`)
         cold (ColdSlots, optional): The places of cold items.
             (default: :obj:`None`)
     """
@@ -41,7 +41,7 @@ class FilteredRanking:
         self.cold = cold
         if self.excluded is not None:
             self.excluded = self.excluded.to(self.device)
-        # If not all, the items that are scored, and the place there of all:
+        # If only some items are scored: which, and the place of each there.
         self.index: Optional[Tensor] = None
         self.place: Optional[Tensor] = None
         if item_filter.allowed is not None:
@@ -68,8 +68,8 @@ class FilteredRanking:
 
         Args:
             k (int): The length of the lists.
-            user (torch.Tensor): Those who ask, by indices of users of the
-                scorer, of shape :obj:`[num_rows]`.
+            user (torch.Tensor): The queries, as user indices of the scorer,
+                of shape :obj:`[num_rows]`.
             names (List[str]): Their raw ids as text.
         """
         left_out = [] if self.seen is None else [(self.seen, user)]
@@ -101,14 +101,14 @@ class FilteredRanking:
         return score, self.index[place].masked_fill(place < 0, -1)
 
     def _restrict(self, scores: Tensor, lists: ItemLists, of: Tensor) -> Tensor:
-        """Keeps the scores of the items in the lists, and of all others'."""
+        """Keeps only the scores of listed items, or all without a list."""
         entries = self._entries(lists.items, of)
         out = torch.full_like(scores, -torch.inf)
         out[entries] = scores[entries]
         return scores.where((of == lists.last).view(-1, 1), out)
 
     def _entries(self, lists: UserItems, of: Tensor) -> Tuple[Tensor, Tensor]:
-        """Returns where the items of lists are among the scores."""
+        """Returns the positions of the items of lists in the scores."""
         row, item = lists.edges_of(of)
         if self.place is None:
             return row, item

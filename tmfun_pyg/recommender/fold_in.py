@@ -1,4 +1,4 @@
-"""Users by their items, without training."""
+"""Folds in users by their items, without training."""
 
 from functools import cached_property
 from itertools import chain
@@ -22,12 +22,12 @@ History = Mapping[Any, Iterable[Any]]
 
 
 class Users(NamedTuple):
-    r"""Users who can be given lists.
+    r"""Users to recommend items to.
 
     Args:
         ids (RawIds): Their raw ids.
-        scorer (Scorer): What scores items for them.
-        seen (UserItems): What each of them has.
+        scorer (Scorer): The scorer of items for them.
+        seen (UserItems): The items that each of them has.
         known (torch.Tensor): Whether the model knows each, of shape
             :obj:`[num_users]`.
     """
@@ -39,18 +39,18 @@ class Users(NamedTuple):
 
 
 class FoldIn:
-    r"""Knows users by their items. What users have from items is computed
-    when it is first needed, and kept.
+    r"""Folds in users by their items. The messages that users receive from
+    items are computed on first use, and cached.
 
     Args:
         model (RankingModel): The trained model.
         data (HeteroData): The graph that it reads.
         item_ids (RawIds): The raw ids of the items.
-        cold (ColdItems, optional): What the scores of cold items are from.
+        cold (ColdItems, optional): The estimates for cold items.
             (default: :obj:`None`)
 
     Raises:
-        ValueError: If the model cannot.
+        ValueError: If the model cannot fold in users.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FoldIn:
 
     @cached_property
     def state(self) -> Any:
-        r"""What a model with embeddings needs of the graph."""
+        r"""The part of the graph that a model with embeddings needs."""
         with inference(self.model):
             return self.model.fold_in_state(self.data)
 
@@ -85,8 +85,8 @@ class FoldIn:
             history (Dict[int or str, List[int or str]]): The items of each
                 user, by raw ids.
             stored (Users): The users of the graph.
-            replace (bool, optional): Whether nothing that is stored of known
-                users counts. (default: :obj:`False`)
+            replace (bool, optional): Whether to ignore the stored items and
+                ID embeddings of known users. (default: :obj:`False`)
         """
         data = self.data
         names, pairs = _read(history, self.item_ids)
@@ -103,8 +103,8 @@ class FoldIn:
         if not self.model.supports_cold_items:
             trained = trained[:, degree[trained[1]] > 0]
         seen = _extend(pairs, known_as, stored.seen, size)
-        # The ID embedding of a user without a training interaction is as
-        # drawn.
+        # The ID embedding of a user without a training interaction is
+        # untrained.
         is_known = stored.known.to(known_as.device)[known_as.clamp(min=0)]
         known_as = known_as.masked_fill(~is_known, -1)
         alone = AddUsers(trained, known_as, alone=True)(data)
@@ -136,8 +136,8 @@ class FoldIn:
 
 
 def _read(history: Any, item_ids: RawIds) -> Tuple[List[str], Tensor]:
-    """Returns the raw ids of the users as text, and pairs of their indices
-    there and those of their items.
+    """Returns the raw ids of the users as text, and pairs of a position there
+    and an item index.
     """
     if not isinstance(history, Mapping):
         raise ValueError(
@@ -171,7 +171,7 @@ def _read(history: Any, item_ids: RawIds) -> Tuple[List[str], Tensor]:
 def _extend(
     pairs: Tensor, known_as: Tensor, stored: UserItems, num_items: int
 ) -> Tensor:
-    """Adds what is stored of known users. Each pair is there once."""
+    """Adds the stored items of known users, without duplicate pairs."""
     row = (known_as >= 0).nonzero().view(-1)
     place, item = stored.edges_of(known_as[row])
     more = torch.stack([row[place], item])
@@ -184,7 +184,7 @@ class RowsScorer:
     r"""Scores the items for some users of another scorer.
 
     Args:
-        scorer (Scorer): The other one.
+        scorer (Scorer): The other scorer.
         row (torch.Tensor): The users there, of shape :obj:`[num_users]`.
     """
 
@@ -198,5 +198,5 @@ class RowsScorer:
         return self.scorer.score(self.row[user])
 
     def select(self, item: Tensor) -> "RowsScorer":
-        r"""Returns what scores some of the items only."""
+        r"""Returns a scorer of some of the items only."""
         return RowsScorer(self.scorer.select(item), self.row)

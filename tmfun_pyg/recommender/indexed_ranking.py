@@ -10,25 +10,24 @@ from tmfun_pyg.utils.neighbor_scorer import NeighborScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer
 from tmfun_pyg.utils.user_items import UserItems
 
-# Where at most this share of the items is left, these are compared one by one:
+# If at most this share of the items is left, they are compared one by one:
 FEW = 0.25
-# How many items are searched for, by length of the list and share left:
+# Items to search for: this times length of the list / share of items left.
 FETCHED = 3
-# What faiss calls METRIC_INNER_PRODUCT:
+# METRIC_INNER_PRODUCT of faiss:
 INNER_PRODUCT = 0
 
 
 class IndexedRanking(FilteredRanking):
     r"""Ranks as :class:`FilteredRanking` does, among items that an index
-    finds, more of them the fewer may be in a list. Where few are left, or an
-    index finds too few for a list, all are compared.
+    finds. The fewer items are eligible, the more it searches for. If few are
+    left, or the index finds too few for a list, all are compared.
 
     Args:
-        scorer (FallbackScorer): The scores, with those of a model by
-            embeddings.
-        item_filter (ItemFilter): Which items may be in a list.
-        seen (UserItems, optional): What is left out for each user of the
-            scorer.
+        scorer (FallbackScorer): The scorer, of a model with embeddings.
+        item_filter (ItemFilter): The items that may be in a list.
+        seen (UserItems, optional): The items to leave out for each user of
+            the scorer.
         index (faiss.Index): The index of the items, see
             :func:`~tmfun_pyg.recommender.item_index.build_index`.
         k (int): The length of the lists.
@@ -77,7 +76,7 @@ class IndexedRanking(FilteredRanking):
 
 
 class _IndexScorer:
-    """Scores what an index finds, and nothing else, for users whom the model
+    """Scores only the items that an index finds, for users that the model
     knows.
     """
 
@@ -106,8 +105,9 @@ class _IndexScorer:
     def _add_neighbors(
         self, out: Tensor, known: Tensor, user: Tensor, lowest: Tensor
     ) -> None:
-        """Scores what neighbors add to as well, found or not, unless it stays
-        below all that was found: then others, which were not, may be better.
+        """Adds the neighbor scores, also to items that were not found. Those
+        below all found items are dropped, as others that were not found may
+        be better.
         """
         model = self.scorer.scorer
         if not isinstance(model, NeighborScorer):

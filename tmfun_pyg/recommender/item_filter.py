@@ -1,4 +1,4 @@
-"""Which items may be in the lists of a request."""
+"""The items that may be in the lists of a request."""
 
 import warnings
 from dataclasses import dataclass
@@ -38,17 +38,17 @@ class NamedItems:
     index: Tensor
 
 
-# Raw ids for all who ask, or for some of them.
+# Raw ids for all queries, or by the raw id of a query (a user or an item).
 Ids = Union[Iterable[Any], Mapping[Any, Iterable[Any]], NamedItems]
 
 
 class ItemLists(NamedTuple):
-    r"""The items of some of those who ask.
+    r"""The items of some queries.
 
     Args:
-        row_of (Dict[str, int]): The row of each, by the text of the raw id.
-        items (UserItems): The items of each row, and of a last one, without
-            any, for all others.
+        row_of (Dict[str, int]): The row of each query, by its raw id as text.
+        items (UserItems): The items of each row, and of an empty last row for
+            all others.
     """
 
     row_of: Dict[str, int]
@@ -60,39 +60,40 @@ class ItemLists(NamedTuple):
         return len(self.row_of)
 
     def rows(self, names: List[str]) -> Tensor:
-        r"""Returns the rows of those who ask."""
+        r"""Returns the rows of queries."""
         rows = [self.row_of.get(name, self.last) for name in names]
         return torch.tensor(rows, dtype=torch.long)
 
 
 class ItemFilter:
-    r"""Which items may be in the lists of a request. Takes raw ids and holds
-    indices.
+    r"""Selects the items that may be in the lists of a request. Takes raw ids
+    and holds indices.
 
     Args:
         item_ids (RawIds): The raw ids of all items.
-        items (List or Dict, optional): The only items, for all or by who
-            asks. (default: :obj:`None`)
+        items (List or Dict, optional): The eligible items, for all queries or
+            by query. (default: :obj:`None`)
         exclude_items (List or Dict, optional): Items to leave out, likewise.
             (default: :obj:`None`)
-        max_per_group (int, optional): How many items of a group a list may
-            hold. (default: :obj:`None`)
+        max_per_group (int, optional): The maximum number of items per group
+            in a list. (default: :obj:`None`)
         groups (Dict[int or str, Any], optional): The groups of items.
             (default: the column :obj:`group` of :obj:`table`)
-        table (pandas.DataFrame, optional): What is known of all items, by
-            index. (default: :obj:`None`)
+        table (pandas.DataFrame, optional): The table of all items, by index.
+            (default: :obj:`None`)
 
     Attributes:
-        allowed (torch.Tensor, optional): The only items for all, ascending.
-        excluded (torch.Tensor, optional): Those left out for all.
-        allowed_of (ItemLists, optional): The only items for some.
-        excluded_of (ItemLists, optional): Those left out for some.
-        limit (GroupLimit, optional): How many of a group.
+        allowed (torch.Tensor, optional): The eligible items for all queries,
+            ascending.
+        excluded (torch.Tensor, optional): The excluded items for all queries.
+        allowed_of (ItemLists, optional): The eligible items for some.
+        excluded_of (ItemLists, optional): The excluded items for some.
+        limit (GroupLimit, optional): The limit on items per group.
 
     Raises:
-        ValueError: If an item is unknown, if no item is left for all, or if
-            :obj:`max_per_group` is not positive, or comes without groups or
-            these without it.
+        ValueError: If an item is unknown, if no item is left for all queries,
+            if :obj:`max_per_group` is not positive, or if it comes without
+            groups or groups without it.
     """
 
     def __init__(
@@ -120,22 +121,22 @@ class ItemFilter:
                     f"'exclude_items' must leave at least one item (got all "
                     f"{len(every)})"
                 )
-            # Few that are left are told more shortly than all others:
+            # If few are left, they take less space than those excluded:
             if self.allowed is not None or 2 * len(left) <= len(every):
                 self.allowed, self.excluded = left, None
         self.limit = _read_limit(item_ids, max_per_group, groups, table)
 
     def check_keys(self, ids: RawIds, asked: np.ndarray) -> None:
-        r"""Checks that lists for some are for ids of the data set, or for those
-        who ask: what a mistyped id should restrict would not be.
+        r"""Checks that lists by query are for ids of the data set or of this
+        request: the list of a mistyped id would restrict nothing.
 
         Args:
-            ids (RawIds): The raw ids of those who may ask.
-            asked (np.ndarray): The raw ids of those who ask.
+            ids (RawIds): The raw ids of all possible queries.
+            asked (np.ndarray): The raw ids of the queries.
 
         Raises:
-            ValueError: If there is a list for another id, unless a warning
-                will do, see :class:`RawIds`.
+            ValueError: If there is a list for another id, unless :obj:`ids`
+                only warns of unknown ids, see :class:`RawIds`.
         """
         for name, lists in (
             ("items", self.allowed_of),
@@ -161,8 +162,8 @@ class ItemFilter:
 def _read(
     name: str, ids: Optional[Ids], item_ids: RawIds
 ) -> Tuple[Optional[Tensor], Optional[ItemLists]]:
-    """Returns the items for all, ascending and each once, or those for some
-    who ask.
+    """Returns the items for all queries, ascending and without duplicates, or
+    those by query.
     """
     if ids is None:
         return None, None
@@ -234,5 +235,5 @@ def _read_limit(
 
 
 def _number(groups: pd.Series) -> np.ndarray:
-    """Numbers groups; those that are empty are none, -1."""
+    """Numbers groups, with -1 for empty ones, which are no groups."""
     return pd.factorize(groups.where(groups != "", None))[0]

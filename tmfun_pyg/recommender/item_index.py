@@ -1,4 +1,4 @@
-"""Indices of faiss for maximum inner product search among items."""
+"""Faiss indices for maximum inner product search over items."""
 
 from typing import Any, Dict
 
@@ -9,26 +9,26 @@ from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, blocked_topk
 
 KINDS = ("flat", "ivf", "hnsw")
-# IVF: cells per square root of items, items a cell that faiss asks for to
-# learn its centre, and cells searched.
+# IVF: cells per square root of the number of items, items per cell that faiss
+# needs to learn a centroid, and cells to search.
 CELLS, MIN_PER_CELL, PROBES = 4, 39, 32
-# HNSW: links of a node, and candidates kept in construction and in search.
+# HNSW: links per node, and candidates kept in construction and in search.
 LINKS, BUILD_WIDTH, SEARCH_WIDTH = 32, 100, 128
 
 
 def build_index(item_emb: Tensor, kind: str = "flat") -> Any:
-    r"""Builds an index of faiss whose search returns the items of largest
-    inner product.
+    r"""Builds a faiss index that finds the items with the largest inner
+    product.
 
     Args:
         item_emb (torch.Tensor): The embeddings of all items, of shape
             :obj:`[num_items, channels]`.
-        kind (str, optional): :obj:`"flat"` compares with all items and is
-            exact. Two others are approximate, for large catalogues:
-            :obj:`"ivf"` compares with the items of the cells next to the user
-            (:obj:`nprobe` of them), :obj:`"hnsw"` walks a graph of items with
-            :obj:`efSearch` candidates, fast to search and slow to build. Both
-            numbers can be changed in the index.
+        kind (str, optional): :obj:`"flat"` compares all items and is exact.
+            Two others are approximate, for large catalogs: :obj:`"ivf"`
+            compares the items of the :obj:`nprobe` cells nearest to the user,
+            :obj:`"hnsw"` walks a graph of items with :obj:`efSearch`
+            candidates, fast to search and slow to build. Both numbers can be
+            changed on the index.
             (default: :obj:`"flat"`)
 
     Raises:
@@ -66,7 +66,7 @@ def describe_index(index: Any, kind: str) -> Dict[str, Any]:
     r"""Returns the parameters of an index, as plain values.
 
     Args:
-        index (faiss.Index): What :func:`build_index` returned.
+        index (faiss.Index): An index of :func:`build_index`.
         kind (str): Its kind.
     """
     if kind == "ivf":
@@ -100,10 +100,10 @@ def list_recall(found: Tensor, expected: Tensor) -> float:
 
     Args:
         found (torch.Tensor): Lists of items, of shape
-            :obj:`[num_users, k]`, of :obj:`-1` where nothing was found.
-        expected (torch.Tensor): The right ones, of the same shape.
+            :obj:`[num_users, k]`, :obj:`-1` where nothing was found.
+        expected (torch.Tensor): The expected items, of the same shape.
     """
-    # Each item once a list: sorted beside the others, it meets its twin.
+    # Items are unique within a list: sorted together, twins are adjacent.
     both = torch.cat([found, expected], dim=1).sort(dim=1).values
     twins = (both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)
     return float(twins.sum()) / expected.numel()

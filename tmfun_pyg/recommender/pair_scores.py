@@ -8,20 +8,20 @@ from torch_geometric.index import index2ptr
 from tmfun_pyg.recommender.fallback_scorer import FallbackScorer
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, Scorer, user_blocks
 
-BLOCK = 2**22  # Numbers of one side that are multiplied at once.
+BLOCK = 2**22  # Embedding entries of one side that are multiplied at once.
 
 
 class PairScores(NamedTuple):
-    r"""The scores of pairs of users and items.
+    r"""The scores of user-item pairs.
 
     Args:
-        score (np.ndarray): The scores, of shape :obj:`[num_pairs]`, NaN of
+        score (np.ndarray): The scores, of shape :obj:`[num_pairs]`, NaN for
             items that are not in the data set.
         known (np.ndarray): Whether the user has a training interaction, of
-            shape :obj:`[num_pairs]`. The others have the score of the
-            fallback, as in :class:`~tmfun_pyg.recommender.Recommendations`.
+            shape :obj:`[num_pairs]`. The others have the fallback score, as in
+            :class:`~tmfun_pyg.recommender.Recommendations`.
         source (np.ndarray): Where each score comes from, as there, :obj:`""`
-            where there is none, of shape :obj:`[num_pairs]`.
+            if there is none, of shape :obj:`[num_pairs]`.
     """
 
     score: np.ndarray
@@ -33,10 +33,10 @@ class PairScores(NamedTuple):
 def score_pairs(
     scorer: FallbackScorer, user: Tensor, item: Tensor
 ) -> PairScores:
-    r"""Returns the scores of pairs.
+    r"""Returns the scores of user-item pairs.
 
     Args:
-        scorer (FallbackScorer): The scores.
+        scorer (FallbackScorer): The scorer.
         user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
         item (torch.Tensor): The items, :obj:`-1` for those that are not in
             the data set, of shape :obj:`[num_pairs]`.
@@ -64,7 +64,7 @@ def _from_embeddings(
 
 
 def _from_rows(scorer: Scorer, user: Tensor, item: Tensor) -> Tensor:
-    """Scores all items for each user, where there is no other way."""
+    """Scores all items for each user, for scorers without embeddings."""
     asked, row = user.unique(return_inverse=True)
     order = row.argsort()
     begin = index2ptr(row[order], len(asked))

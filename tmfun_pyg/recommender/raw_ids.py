@@ -1,4 +1,4 @@
-"""Lists of recommendations from raw ids to raw ids."""
+"""Recommendation lists, with raw ids in and out."""
 
 from typing import Any, Iterable, Iterator, List, Optional
 
@@ -16,7 +16,7 @@ from tmfun_pyg.utils.ids import RawIds, ids_as_text, ids_like
 from tmfun_pyg.utils.messages import check_count, check_flag
 from tmfun_pyg.utils.user_items import UserItems
 
-CHUNK = 2**15  # Users answered at once, in blocks that are smaller still.
+CHUNK = 2**15  # Users per chunk, which is ranked in smaller blocks.
 
 
 @torch.no_grad()
@@ -35,33 +35,33 @@ def recommend_ids(
     index: Optional[Any] = None,
     may_ask: Optional[RawIds] = None,
 ) -> Iterator[Recommendations]:
-    r"""Recommends the items of highest score to users, some thousand at a
-    time.
+    r"""Recommends the highest-scoring items to users, in chunks of users.
 
     Args:
-        scorer (FallbackScorer): The scores.
+        scorer (FallbackScorer): The scorer.
         seen (UserItems): The items that each user has.
         user_ids (RawIds): The raw ids of the users.
         item_ids (RawIds): The raw ids of the items.
-        users (Iterable[int or str], optional): The raw ids of those who ask,
-            all if not given. (default: :obj:`None`)
+        users (Iterable[int or str], optional): The raw ids of the requested
+            users, all if not given. (default: :obj:`None`)
         k (int, optional): The length of the lists, cut to the number of
             items. (default: :obj:`20`)
         item_filter (ItemFilter, optional): The items that may be
             recommended, all if not given. (default: :obj:`None`)
-        exclude_seen (bool, optional): Whether to leave out what a user has.
-            (default: :obj:`True`)
-        folded_in (bool, optional): Whether the scores of known users are from
-            folding them in. (default: :obj:`False`)
-        cold_share (float, optional): The share of each list that is for cold
-            items. (default: :obj:`0.0`)
+        exclude_seen (bool, optional): Whether to leave out items that a user
+            has. (default: :obj:`True`)
+        folded_in (bool, optional): Whether known users are folded in.
+            (default: :obj:`False`)
+        cold_share (float, optional): The share of each list that is reserved
+            for cold items. (default: :obj:`0.0`)
         popularity (torch.Tensor, optional): The number of training
             interactions of each item, given with a share.
             (default: :obj:`None`)
-        index (faiss.Index, optional): The index that finds the items of
-            users whom the model knows. (default: :obj:`None`)
-        may_ask (RawIds, optional): The raw ids that lists for some users may
-            be for, those of the users if not given. (default: :obj:`None`)
+        index (faiss.Index, optional): The index to search for users that the
+            model knows. (default: :obj:`None`)
+        may_ask (RawIds, optional): The raw ids that may have item lists in
+            the filter, those of the users if not given.
+            (default: :obj:`None`)
     """
     check_count("k", k)
     check_flag("exclude_seen", exclude_seen)
@@ -70,7 +70,7 @@ def recommend_ids(
         ids = ids_like(ids_as_text("users", users), ids)
     if item_filter is not None:
         item_filter.check_keys(may_ask or user_ids, ids)
-    # With a row more for the user who is not in the data set:
+    # With one more row for users that are not in the data set:
     seen = UserItems(torch.cat([seen.rowptr, seen.rowptr[-1:]]), seen.col)
     cold = None
     if cold_share > 0 and popularity is not None:
@@ -89,7 +89,7 @@ def recommend_ids(
             f"'cold_share' must be 0 together with 'index' (got {cold_share})"
         )
     k = min(k, ranking.scorer.num_items)
-    # An answer without users is one, too.
+    # Without users, there is one empty result.
     for start in range(0, max(1, len(ids)), CHUNK):
         asked = ids[start : start + CHUNK]
         names = asked.astype(np.str_).tolist()
@@ -107,8 +107,8 @@ def recommend_ids(
 
 
 def index_of_users(users: Iterable[Any], user_ids: RawIds) -> Tensor:
-    r"""Returns the indices of users, that of the last one and one more for
-    those who are not in the data set.
+    r"""Returns the indices of users, and the number of all users for those
+    that are not in the data set.
 
     Args:
         users (Iterable[int or str]): Their raw ids.

@@ -1,4 +1,4 @@
-"""Lists of recommendations, and the files they are written into."""
+"""Recommendation lists, and the files they are written to."""
 
 import json
 from pathlib import Path
@@ -11,24 +11,24 @@ from tmfun_pyg.recommender.tables import TABLES, values_of, write_as
 
 
 class Recommendations(NamedTuple):
-    r"""The lists of some users.
+    r"""The recommendation lists of users.
 
     Args:
         user_id (np.ndarray): The raw ids of the users, of shape
-            :obj:`[num_rows]`: integers if all of those who ask are, and those
-            of the data set, else text.
+            :obj:`[num_rows]`: integers if all requested ids and those of the
+            data set are, else text.
         item_id (np.ndarray): The raw ids of their items, best first, of shape
-            :obj:`[num_rows, k]`. Where a user has fewer items left, the row
-            ends in :obj:`-1` or :obj:`""`: :meth:`lists` is without these.
-        score (np.ndarray): The scores of the items, :obj:`-inf` where there
-            is none, of shape :obj:`[num_rows, k]`.
-        known (np.ndarray): Whether the model knows the user, by a training
-            interaction or by a history, of shape :obj:`[num_rows]`. The others
-            get the lists of the fallback.
-        folded_in (np.ndarray): Whether the model knows the user by a history,
-            of shape :obj:`[num_rows]`.
-        fallback (np.ndarray): How a list of the fallback would be marked, of
-            shape :obj:`[num_rows]`.
+            :obj:`[num_rows, k]`. If a user has fewer items left, the row ends
+            in :obj:`-1` or :obj:`""`, which :meth:`lists` drops.
+        score (np.ndarray): The scores of the items, :obj:`-inf` if there is
+            none, of shape :obj:`[num_rows, k]`.
+        known (np.ndarray): Whether the model knows the user, from a training
+            interaction or a history, of shape :obj:`[num_rows]`. The others
+            get the fallback lists.
+        folded_in (np.ndarray): Whether the model knows the user from a
+            history, of shape :obj:`[num_rows]`.
+        fallback (np.ndarray): The :obj:`source` of a fallback list, of shape
+            :obj:`[num_rows]`.
     """
 
     user_id: np.ndarray
@@ -49,7 +49,7 @@ class Recommendations(NamedTuple):
 
     @classmethod
     def concat(cls, chunks: Iterable["Recommendations"]) -> "Recommendations":
-        r"""Puts the lists of several groups of users together.
+        r"""Concatenates the lists of several groups of users.
 
         Args:
             chunks (Iterable[Recommendations]): At least one group.
@@ -58,7 +58,7 @@ class Recommendations(NamedTuple):
 
     def lists(self) -> List[List[Any]]:
         r"""Returns the raw ids of each user's items, best first. A list is
-        shorter than :math:`k` where fewer items are left.
+        shorter than :math:`k` if fewer items are left.
         """
         length = np.isfinite(self.score).sum(axis=1).tolist()
         rows = zip(self.item_id.tolist(), length, strict=True)
@@ -71,13 +71,13 @@ def write_recommendations(
     titles: Optional[pd.Series] = None,
     k: int = 0,
 ) -> Dict[str, int]:
-    r"""Writes recommendations into a file, whole or not at all.
+    r"""Writes recommendations to a file, completely or not at all.
 
     The columns of a :obj:`.csv` or :obj:`.parquet` file are :obj:`user_id`,
-    :obj:`rank` (from 1 on), :obj:`item_id`, :obj:`score`, :obj:`source`, see
-    :class:`Recommendations`, and on request :obj:`title`. A :obj:`.jsonl` file
-    has a line for each user, with lists :obj:`item_ids`, :obj:`scores` and on
-    request :obj:`titles`.
+    :obj:`rank` (from 1), :obj:`item_id`, :obj:`score`, :obj:`source`, see
+    :class:`Recommendations`, and optionally :obj:`title`. A :obj:`.jsonl` file
+    has one line per user, with :obj:`user_id`, :obj:`source`, and lists
+    :obj:`item_ids`, :obj:`scores` and optionally :obj:`titles`.
 
     Args:
         path (str): The file.
@@ -87,17 +87,17 @@ def write_recommendations(
         titles (pandas.Series, optional): The titles of the items by raw id,
             as :attr:`~tmfun_pyg.recommender.Recommender.titles` holds them.
             (default: :obj:`None`)
-        k (int, optional): The length of the lists that was asked for, which
-            they are cut below where there are not so many items.
+        k (int, optional): The requested length of the lists, which are
+            shorter if there are not that many items.
             (default: :obj:`0`)
 
     Returns:
-        The numbers of :obj:`"users"`, of those :obj:`"unknown"`, and of
-        :obj:`"short"` lists, of users who have fewer items left.
+        The numbers of :obj:`"users"`, of :obj:`"unknown"` ones among them, and
+        of :obj:`"short"` lists, those of users with fewer items left.
 
     Raises:
-        ImportError: If the file is to be Parquet, and pyarrow is missing.
-        ValueError: If the file is of another type.
+        ImportError: If the file is Parquet, and pyarrow is not installed.
+        ValueError: If the file has another type.
         OSError: If it can't be written.
     """
     count = {"users": 0, "unknown": 0, "short": 0}
@@ -118,7 +118,7 @@ def write_recommendations(
 def _columns(
     chunk: Recommendations, titles: Optional[pd.Series]
 ) -> Dict[str, np.ndarray]:
-    """Lays the lists out, a row for each item."""
+    """Returns the columns of a table with one row per item."""
     row, place = np.isfinite(chunk.score).nonzero()
     columns = {
         "user_id": chunk.user_id[row],
@@ -135,7 +135,7 @@ def _columns(
 def _lists(
     chunk: Recommendations, titles: Optional[pd.Series]
 ) -> Dict[str, list]:
-    """Returns an entry for each user."""
+    """Returns columns with one entry per user."""
     items = chunk.lists()
     scores = zip(values_of(chunk.score), items, strict=True)
     lists = {

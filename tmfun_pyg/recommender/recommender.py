@@ -70,8 +70,8 @@ class Recommender:
         recommender = Recommender(model, dataset)
         lists = recommender.recommend(["u1", "u7"]).lists()
 
-    Embeddings are computed once, when they are first needed. After further
-    training of the model, make another recommender; for other options,
+    Embeddings are computed once, on first use. After further training of the
+    model, create a new recommender; to change an option, use
     :obj:`dataclasses.replace(recommender, fallback="popular:30d")`.
 
     Args:
@@ -81,42 +81,44 @@ class Recommender:
             with the feature graphs that the model reads.
         source (DatasetOptions, optional): Where the data set was read from,
             so that :meth:`load` finds it again. (default: :obj:`None`)
-        epoch (int, optional): The epoch of training that the weights are of,
-            from zero on. (default: :obj:`None`)
+        epoch (int, optional): The training epoch of the weights, counted from
+            zero. (default: :obj:`None`)
         cold_items (bool, optional): If set to :obj:`True`, items without a
             training interaction are scored by an estimate from their content,
             see :class:`~tmfun_pyg.nn.ColdItems`.
             (default: :obj:`False`)
-        fallback (str, optional): What users get of whom nothing is known,
-            those without a training interaction and those of an unknown id:
+        fallback (str, optional): The lists of unknown users, i.e. those
+            without a training interaction or with an unknown id:
 
-            * :obj:`"popular"`: the items with most training interactions,
-              whose number is the score,
-            * :obj:`"popular:30d"`: those with most in the 30 days (or any
-              other number) up to the last training interaction, for data
-              sets with times; the score is this number, and behind the
-              point, where it is the same, tells who has more of all times,
-            * :obj:`"group:COLUMN"`: the most popular item of each group by a
+            * :obj:`"popular"`: the items with the most training interactions;
+              the score is their number,
+            * :obj:`"popular:30d"`: the items with the most interactions in
+              the 30 days (or any other number) up to the last training
+              interaction, for data sets with times; the score is their
+              number, plus a fraction that breaks ties by the number of all
+              training interactions,
+            * :obj:`"group:COLUMN"`: the most popular item of each group in a
               column of :obj:`dataset.item_table`, the most popular first,
               then the second of each, and so on, so that a list shows the
-              best of many groups. Items without a group make one together.
-              The score counts down from round to round.
+              best of many groups. Items without a group form one group.
+              The score decreases from round to round.
 
-            The order is that of all items: what a request or a user leaves
-            out is passed over. (default: :obj:`"popular"`)
-        unknown (str, optional): What is done about unknown ids among those
-            that are given: :obj:`"error"`, or :obj:`"warn"`, where a warning
-            counts them and names the first five, and they are left out. What
-            :meth:`similar_items` finds for one is an empty list, its
-            :meth:`score` is NaN. Unknown users get the lists of the fallback
-            in any case. (default: :obj:`"error"`)
+            All items are ranked once; a list skips the items that a request
+            or a user excludes. (default: :obj:`"popular"`)
+        unknown (str, optional): How to handle unknown ids in arguments:
+            :obj:`"error"`, or :obj:`"warn"`, which ignores them with a warning
+            that gives their number and the first five. For an unknown id,
+            :meth:`similar_items` then returns an empty list, and
+            :meth:`score` NaN. Unknown users get the fallback lists in any
+            case. (default: :obj:`"error"`)
 
     Raises:
-        ValueError: If :obj:`dataset` is a graph in place of a data set, or
-            another data set or feature graphs of another :obj:`k` than the
-            model was trained with, or if it has not what :obj:`fallback`
-            needs. A model knows its data set if it was loaded, or if
-            :class:`~tmfun_pyg.training.RecommenderModule` was given it.
+        ValueError: If :obj:`dataset` is a graph instead of a data set, if it
+            is another data set or has feature graphs of another :obj:`k` than
+            in training, or if it lacks the data for :obj:`fallback`. A model
+            knows its data set if it was loaded, built from its graph by
+            :meth:`from_data`, or trained by a
+            :class:`~tmfun_pyg.training.RecommenderModule` that was given it.
     """
 
     model: RankingModel
@@ -152,8 +154,8 @@ class Recommender:
 
     @cached_property
     def seen(self) -> UserItems:
-        r"""What every user has: the items of the whole log, of training,
-        validation and test, by indices.
+        r"""The items of each user in the whole log (training, validation and
+        test), by index.
         """
         edge_index = all_interactions(self.data)
         return UserItems.from_edge_index(edge_index, self.model.num_users)
@@ -170,24 +172,24 @@ class Recommender:
 
     @cached_property
     def known_items(self) -> Tensor:
-        r"""Whether the model knows each item: by a training interaction, or
-        by its features if the model reads these.
+        r"""Whether the model knows each item: from a training interaction, or
+        from its features if the model reads features.
         """
         return (self.popularity > 0) | self.model.needs_features
 
     @property
     def fallback_source(self) -> str:
-        r"""How the lists and scores of the fallback are marked."""
+        r"""The :obj:`source` of fallback lists and scores."""
         return Fallback.parse(self.fallback).source
 
     @cached_property
     def fallback_score(self) -> Tensor:
-        r"""The score of each item for users of whom nothing is known."""
+        r"""The score of each item for unknown users."""
         return Fallback.parse(self.fallback).scores(self.dataset, self.data)
 
     @cached_property
     def scorer(self) -> Scorer:
-        r"""Scores all items for users, by indices."""
+        r"""Scores all items for users, by index."""
         if self._cold is None:
             return self.model.scorer(self.data)
         embeddings = self._cold.extend(self._encoding)
@@ -201,7 +203,7 @@ class Recommender:
 
     @cached_property
     def _with_estimates(self) -> "Recommender":
-        """One whose scores of cold items are the best that the model has."""
+        """The recommender with the model's best scores for cold items."""
         if self.cold_items or not self.model.estimates_cold_items:
             return self
         other = replace(self, cold_items=True)
@@ -226,8 +228,8 @@ class Recommender:
         groups: Optional[Mapping[Any, Any]] = None,
         cold_share: float = 0.0,
     ) -> Iterator[Recommendations]:
-        r"""Recommends as :meth:`recommend` does, which tells the arguments,
-        some thousand users at a time, so that memory never holds all lists.
+        r"""Recommends items as :meth:`recommend` does (see there for the
+        arguments), in chunks of users, so that memory never holds all lists.
         """
         model = self.model
         check_share(cold_share, model.supports_cold_items, type(model).__name__)
@@ -266,101 +268,102 @@ class Recommender:
 
     @takes_arguments_of(recommend_iter)
     def recommend(self, *args: Any, **kwargs: Any) -> Recommendations:  # noqa: D417
-        r"""Recommends the items of highest score to each user. Users without
-        a training interaction, or of an unknown id, get the lists of
-        :obj:`fallback`, and are marked. With :obj:`history`, the lists are
-        for its users, who are folded in, see :meth:`fold_in`.
+        r"""Recommends the highest-scoring items to each user. Users without a
+        training interaction or with an unknown id get the :obj:`fallback`
+        lists, and are marked. With :obj:`history`, the lists are for its
+        users, who are folded in, see :meth:`fold_in`.
 
         Args:
             users (Iterable[int or str], optional): The raw ids of the users,
                 all of the data set if not given. (default: :obj:`None`)
-            k (int, optional): The length of the lists, cut to the number of
-                items that may be in one. (default: :obj:`20`)
-            items (List, Dict or str, optional): The raw ids of the only items
-                to be recommended: a list for all users, a name of
-                :meth:`name_items`, or a list for each of some users, by their
-                raw ids, of the data set or of those who ask; the others get
-                any items. An item that is given twice counts once. A user
-                with an empty list, or with fewer than :obj:`k` items left, has
-                a shorter row, see :class:`Recommendations`.
+            k (int, optional): The length of the lists, at most the number of
+                eligible items. (default: :obj:`20`)
+            items (List, Dict or str, optional): The raw ids of the eligible
+                items: a list for all users, a name of :meth:`name_items`, or
+                a list for each of some users, by their raw ids, which must be
+                in the data set or in this call; all other users get any
+                items. Duplicates count once. A user with an empty list, or
+                with fewer than :obj:`k` items left, has a shorter row, see
+                :class:`Recommendations`.
                 (default: :obj:`None`)
-            exclude_seen (bool, optional): If set to :obj:`False`, what a
-                user has already, in training, validation, test or
-                :obj:`history`, is recommended as well. (default: :obj:`True`)
+            exclude_seen (bool, optional): If set to :obj:`False`, also
+                recommends items that a user has already, in training,
+                validation, test or :obj:`history`. (default: :obj:`True`)
             history (Dict[int or str, List[int or str]], optional): The items
-                of each user, by raw ids, in place of :obj:`users`.
+                of each user, by raw ids, instead of :obj:`users`.
                 (default: :obj:`None`)
             replace (bool, optional): See :meth:`fold_in`.
                 (default: :obj:`False`)
-            exclude_items (List or Dict, optional): The raw ids of items not
-                to be recommended, to all users or by user, as for
-                :obj:`items`. (default: :obj:`None`)
-            max_per_group (int, optional): How many items of a group, such as
-                a brand, a list may hold. The next best take the places of
-                the others. Items without a group are not counted.
+            exclude_items (List or Dict, optional): The raw ids of items to
+                exclude, for all users or by user, as for :obj:`items`.
+                (default: :obj:`None`)
+            max_per_group (int, optional): The maximum number of items per
+                group, such as a brand, in a list. The next best items take
+                the places of the others. Items without a group do not count.
                 (default: :obj:`None`)
             groups (Dict[int or str, Any], optional): The groups of items, by
                 raw id. (default: those of :obj:`dataset.item_table`)
-            cold_share (float, optional): The share of the places of each list
-                that is for cold items, those without a training interaction,
-                rounded to whole places and spread evenly from the first to
-                the last. They are the cold items of highest score, which is
-                that of a recommender with :obj:`cold_items=True` where the
-                model has such; scores descend among them and among the warm
-                items. All filters hold for them. Where too few cold or warm
-                items are left, the others take their places. Without a share,
-                cold items compete with all others. The lists of
-                :obj:`fallback` have none, as nothing says which to choose.
+            cold_share (float, optional): The share of each list that is
+                reserved for cold items, those without a training interaction,
+                rounded to whole places and spread evenly over the list. The
+                cold items with the highest scores fill these places, scored
+                as with :obj:`cold_items=True` if the model supports it;
+                scores descend among them and among the warm items. All
+                filters apply. If too few cold or warm items are left, the
+                others take their places. With a share of zero, cold items
+                compete with all others. The lists of :obj:`fallback` reserve
+                no places, since nothing says which cold items to choose.
                 (default: :obj:`0.0`)
 
         Raises:
             ValueError: If :obj:`k` or :obj:`max_per_group` is not positive,
                 if an item is unknown, if :obj:`items` is an empty list, if
-                :obj:`exclude_items` leaves no item, if one of the two has a
-                list for an id that is neither a user of the data set nor
-                asked for in this call, if there are no groups
-                for :obj:`max_per_group`, if :obj:`users` is given beside
-                :obj:`history`, if :obj:`cold_share` is no share, or the model
-                does not score cold items, or as in :meth:`fold_in`.
+                :obj:`exclude_items` leaves no item, if either has a list for
+                a user who is neither in the data set nor in this call, if
+                there are no groups for :obj:`max_per_group`, if :obj:`users`
+                is given together with :obj:`history`, if :obj:`cold_share` is
+                not from zero to one, or the model does not score cold items,
+                or as in :meth:`fold_in`.
         """
         return Recommendations.concat(self.recommend_iter(*args, **kwargs))
 
     def fold_in(
         self, histories: History, replace: bool = False
     ) -> Tuple[np.ndarray, np.ndarray]:
-        r"""Computes the embeddings of users by their items, without training:
-        of those of a user whom the model does not know, or of further items
-        of a known one. Their inner product with the embeddings of the items,
-        as :meth:`export` writes them, is the score, without what a
-        :class:`~tmfun_pyg.nn.NeighborScore` adds to it: that of TMFUN needs
-        the items themselves, and :obj:`neighbors.npz` of an export. All else
-        stays as it is. :meth:`recommend` takes histories as well, scores them
-        with all that the model has, also for models without embeddings.
+        r"""Computes the embeddings of users from their items, without
+        training: of users unknown to the model, or of known users with
+        further items. The score is the inner product with the item embeddings,
+        as :meth:`export` writes them, plus the
+        :class:`~tmfun_pyg.nn.NeighborScore`, if any: that of TMFUN needs the
+        items themselves, and :obj:`neighbors.npz` of an export. Nothing else
+        changes. :meth:`recommend` takes histories as well, uses the full score
+        of the model, and also works for models without embeddings.
 
-        Users are added to the graph as :class:`~tmfun_pyg.transforms.AddUsers`
-        does it, and read by the model like all others. The history of a known
-        user extends the items of training, and the user's ID embedding is
-        kept, if there is a training interaction. An item counts once. Items
-        without a training interaction count in models that score these by
-        content, in others only as seen. What users have from items is computed
-        in the first call, and kept.
+        Users are added to the graph as by
+        :class:`~tmfun_pyg.transforms.AddUsers`, and the model reads them like
+        all others. The history of a known user extends the training items, and
+        the user's ID embedding is kept, if there is a training interaction.
+        Duplicates count once. Items without a training interaction count in
+        models that score them by content; in others, they only count as seen.
+        The messages that users receive from items are computed in the first
+        call, and cached.
 
         Args:
             histories (Dict[int or str, List[int or str]]): The items of each
                 user, by raw ids.
-            replace (bool, optional): If set to :obj:`True`, nothing that is
-                stored of known users counts, neither items nor ID embedding.
+            replace (bool, optional): If set to :obj:`True`, ignores the stored
+                items and ID embeddings of known users.
                 (default: :obj:`False`)
 
         Returns:
             The embeddings, in the order of :obj:`histories`, of shape
-            :obj:`[num_users, channels]`, and whether the model knows one of
-            the items of each user. It can say nothing of the others.
+            :obj:`[num_users, channels]`, and whether the model knows at least
+            one item of each user. The other embeddings are meaningless.
 
         Raises:
-            ValueError: If the model cannot, if :obj:`histories` is of another
-                form or holds an unknown item, or if the model has no
-                embeddings.
+            ValueError: If the model cannot fold in users, if
+                :obj:`histories` has the wrong form or holds an unknown item,
+                or if the model has no embeddings.
         """
         self._embeddings("fold_in")
         found = self._fold_in.users(histories, self._users, replace)
@@ -399,47 +402,49 @@ class Recommender:
         max_per_group: Optional[int] = None,
         groups: Optional[Mapping[Any, Any]] = None,
     ) -> Tuple[np.ndarray, np.ndarray]:
-        r"""Finds the items that are most similar to some items, by the cosine
-        of embeddings or of features. Each item that may be in a list is the
-        first of its own, also beside items of equal vectors. An item whose
-        embedding or features are zero, as of items that lack the modality, is
-        similar to none: it is in no list, and has none. In a model
-        that reads no features, the embedding of an item without a training
-        interaction means nothing. By embedding, such items are in no list,
-        after one warning.
+        r"""Finds the items that are most similar to the given ones, by the
+        cosine similarity of embeddings or features. Each item comes first in
+        its own list if it is eligible, even among items with equal vectors. An
+        item with a zero embedding or zero features, such as one that lacks the
+        modality, is similar to none and in no list. By embedding, its own list
+        is empty; by content, it must not be among :obj:`ids`.
+        In a model that reads no features, the embedding of an item without a
+        training interaction is meaningless. By embedding, such items are in no
+        list, after one warning.
 
-        Embeddings of one channel, as of
-        :class:`~tmfun_pyg.baselines.MostPopular`, are refused: they are all
+        Embeddings with one channel, such as those of
+        :class:`~tmfun_pyg.baselines.MostPopular`, are an error: they are all
         alike.
 
         Args:
             ids (Iterable[int or str]): The raw ids of the items.
-            k (int, optional): The length of the lists, cut to the number of
-                items that may be in one. (default: :obj:`10`)
+            k (int, optional): The length of the lists, at most the number of
+                eligible items. (default: :obj:`10`)
             by (str, optional): :obj:`"embedding"`, a modality, or
-                :obj:`"content"` for the mean over all modalities, where one
-                that either item lacks counts as a cosine of zero. Features
-                are standardized and centered as by
+                :obj:`"content"` for the mean over all modalities, in which a
+                modality that either item lacks counts as a cosine of zero.
+                Features are standardized and centered as in
                 :class:`~tmfun_pyg.baselines.ContentKNN`.
                 (default: :obj:`"embedding"`)
-            items (List or Dict, optional): The only items to be found, by
-                the ids asked for if it is a dictionary, see
+            items (List or Dict, optional): The eligible items, by the
+                requested ids if it is a dictionary, see
                 :meth:`recommend`. (default: :obj:`None`)
-            exclude_items (List or Dict, optional): Items not to be found,
+            exclude_items (List or Dict, optional): Items to exclude,
                 see :meth:`recommend`. (default: :obj:`None`)
             max_per_group (int, optional): See :meth:`recommend`.
             groups (Dict[int or str, Any], optional): See :meth:`recommend`.
 
         Returns:
-            Raw ids and similarities, of shape :obj:`[num_ids, k]`. Where
-            fewer items are left, rows end in :obj:`-1` or :obj:`""`, and
+            Raw ids and similarities, of shape :obj:`[num_ids, k]`. If fewer
+            items are left, rows end in :obj:`-1` or :obj:`""`, and
             :obj:`-inf`.
 
         Raises:
-            ValueError: If an item is unknown, or, by embedding, to the model,
-                if it lacks the modality, if :obj:`k` is not positive, if the
-                model has no embeddings of two channels or more, or the data
-                set not the features, or for what :meth:`recommend` refuses.
+            ValueError: If an item is unknown, or, by embedding, unknown to
+                the model, if it lacks the modality, if :obj:`k` is not
+                positive, if the model has no embeddings with at least two
+                channels, if the data set lacks the features, or as in
+                :meth:`recommend`.
         """
         ids = ids_as_text("ids", ids)
         item_filter = self._items.filter(
@@ -459,37 +464,38 @@ class Recommender:
         self, ids: Iterable[Any], k: int = 10
     ) -> Tuple[np.ndarray, np.ndarray]:
         r"""Finds the users whose embeddings have the largest cosine
-        similarity with those of some users. Each is the first of the own list.
-        Users without a training interaction, of whom the model knows
-        nothing, are in no list, and their own are empty.
+        similarity to those of the given users. Each user comes first in their
+        own list. Users without a training interaction, who are unknown to the
+        model, are in no list, and their own lists are empty.
 
         Args:
             ids (Iterable[int or str]): The raw ids of the users.
-            k (int, optional): The length of the lists, cut to the number of
+            k (int, optional): The length of the lists, at most the number of
                 users. (default: :obj:`10`)
 
         Returns:
-            Raw ids and similarities as those of :meth:`similar_items`.
+            Raw ids and similarities, as in :meth:`similar_items`.
 
         Raises:
-            ValueError: If a user is unknown, :obj:`k` not positive, or if
-                the model has no embeddings of two channels or more.
+            ValueError: If a user is unknown, if :obj:`k` is not positive, or
+                if the model has no embeddings with at least two channels.
         """
         vector = self._directions("similar_users", 0)
         vector = vector * self.known.view(-1, 1)
         return most_similar(vector, self._user_ids, ids, k)
 
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> PairScores:
-        r"""Returns the scores of pairs of a user and an item, the same that
-        :meth:`recommend` gives them, of what a user has as well.
+        r"""Returns the scores of user-item pairs, the same as in
+        :meth:`recommend`, including items that a user has already.
 
         Args:
             users (Iterable[int or str]): The raw ids of the users. Unknown
-                ones are scored as by :meth:`recommend`, and marked.
-            items (Iterable[int or str]): The raw ids of the items, as many.
+                users are scored as in :meth:`recommend`, and marked.
+            items (Iterable[int or str]): The raw ids of the items, one per
+                user.
 
         Raises:
-            ValueError: If there are more of one than of the other, or if an
+            ValueError: If the numbers of users and items differ, or if an
                 item is unknown.
         """
         found = self._items.ids.find_some("items", items)
@@ -519,29 +525,28 @@ class Recommender:
     def add_items(
         self, item_ids: Sequence[Any], features: Dict[str, Any], k: int = 10
     ) -> "Recommender":
-        r"""Returns a recommender that knows further items, cold ones, which
-        are scored by their content. The scores of warm items are what they
-        were; items that were cold before are from now on scored by the
-        estimates of :class:`~tmfun_pyg.nn.ColdItems`, as with
-        :obj:`cold_items=True`, where the model has such. The added items are
-        in no data set: :meth:`save` refuses such a recommender, and
+        r"""Returns a recommender with additional cold items, which are scored
+        by their content. The scores of warm items do not change; items that
+        were cold before are now scored by the estimates of
+        :class:`~tmfun_pyg.nn.ColdItems`, as with :obj:`cold_items=True`, if
+        the model supports it. The added items are in no data set:
+        :meth:`save` raises an error for such a recommender, while
         :meth:`export` writes them.
 
         Args:
             item_ids (Sequence[int or str]): The raw ids of the cold items.
             features (Dict[str, np.ndarray or torch.Tensor]): Their features
-                for each modality, a row for each id, see
-                :class:`~tmfun_pyg.transforms.AddItems`, as they were before
-                the data set projected its own, if it has
-                (:obj:`dataset.projections`).
-            k (int, optional): The number of known items that each is attached
+                for each modality, one row per id, see
+                :class:`~tmfun_pyg.transforms.AddItems`. If the data set
+                projected its features (:obj:`dataset.projections`), these are
+                the features before the projection.
+            k (int, optional): The number of known items that each is connected
                 to in the feature graphs. (default: :obj:`10`)
 
         Raises:
             ValueError: If the model has no scores for cold items, if an id
-                exists already, is given twice or is of another type than
-                those of the data set, or if the features are not what is
-                expected.
+                exists already, is given twice or has another type than those
+                of the data set, or if the features are invalid.
         """
         model, dataset = add_items(
             self.model, self.dataset, item_ids, features, k
@@ -558,13 +563,13 @@ class Recommender:
             self.unknown,
         )
         if larger.cold_items:
-            # Other sizes may be rounded otherwise: keep the known embeddings.
+            # Rounding may depend on sizes: keep the known embeddings.
             users, items = self._embeddings("add_items")
             new = larger._encoding
             width = new.item.size(1)
             items = torch.cat([items[:, :width], new.item[len(items) :]])
             encoding = new._replace(user=users[:, :width], item=items)
-            vars(larger)["_encoding"] = encoding  # In place of the computed.
+            vars(larger)["_encoding"] = encoding  # Instead of computing it.
         larger._items.named.update(self._items.named)
         return larger
 
@@ -604,12 +609,12 @@ class Recommender:
                 (default: :obj:`"test"`)
             ks (Sequence[int], optional): The lengths of the lists.
                 (default: :obj:`(5, 10, 20, 50)`)
-            beyond_accuracy (bool, optional): Whether to tell what the lists
-                look like as well. (default: :obj:`False`)
+            beyond_accuracy (bool, optional): Whether to return beyond-accuracy
+                metrics of the lists as well. (default: :obj:`False`)
 
         Raises:
-            ValueError: If the model was trained on the split, or if it is not
-                there.
+            ValueError: If the model was trained on the split, or if the split
+                does not exist.
         """
         if self.source is not None and self.source.on_all_data:
             raise ValueError(
@@ -621,8 +626,8 @@ class Recommender:
         )
 
     def save(self, path: Any) -> None:
-        r"""Writes a checkpoint, as training does. It names the data set, which
-        therefore has to hold all items: those of :meth:`add_items` are in
+        r"""Writes a checkpoint, as training does. It refers to the data set,
+        which must therefore hold all items: those of :meth:`add_items` are in
         none.
 
         Args:
@@ -664,7 +669,7 @@ class Recommender:
         Args:
             path (str): The checkpoint.
             dataset (MultimodalRecDataset or SyntheticMultimodal, optional):
-                The data set, read from where it was in training if not given.
+                The data set, read from its location in training if not given.
                 (default: :obj:`None`)
             model_cls (Type[RankingModel], optional): The class of the model,
                 for models that are neither in :mod:`tmfun_pyg.nn` nor in
@@ -673,8 +678,8 @@ class Recommender:
         Raises:
             ValueError: If the file is not such a checkpoint, if it does not
                 say where its data set is or how its model was made, or if the
-                data set or the :obj:`k` of its feature graphs is another one
-                than in training.
+                data set or the :obj:`k` of its feature graphs differs from
+                training.
         """
         checkpoint = read_checkpoint(path)
         options = checkpoint["recommender"]["source"]
@@ -707,51 +712,51 @@ class Recommender:
         k: int = 20,
         overwrite: bool = False,
     ) -> Dict[str, Any]:
-        r"""Writes what a server needs to recommend without the model.
+        r"""Writes the files for a server that recommends without the model.
 
-        The folder holds the embeddings of all users and items in float32,
-        whose inner product is the score, but for what neighbors add to it if
-        the model has a :class:`~tmfun_pyg.nn.NeighborScore`
-        (:obj:`neighbors.npz`), the ids, what users have
-        seen, the scores of the fallback, what the data set knows of the items
-        (titles), and :obj:`manifest.json`, which tells sizes, versions and
-        what each file is. It is written whole or not at all. Lists with
+        The folder holds the float32 embeddings of all users and items, whose
+        inner product is the score, apart from the
+        :class:`~tmfun_pyg.nn.NeighborScore` if the model has one
+        (:obj:`neighbors.npz`), the ids, the items that users have seen, the
+        fallback scores, the item table of the data set (titles), and
+        :obj:`manifest.json` with sizes, versions and a description of each
+        file. It is written completely or not at all. Lists with
         :obj:`cold_share` need the export of a recommender with
-        :obj:`cold_items=True` where the model has such.
+        :obj:`cold_items=True` if the model supports it.
 
         Args:
-            folder (str): The folder to be made.
-            formats (List[str], optional): What to write as well:
+            folder (str): The folder to create.
+            formats (List[str], optional): The additional files to write:
 
                 * :obj:`"safetensors"`: both matrices in one file,
                 * :obj:`"faiss"`: an index of the items, by the inner product
-                  of embeddings alone. What a user has seen is in it as well:
-                  search for so many items more.
+                  of embeddings alone. It includes the items that a user has
+                  seen: search for that many items more.
                 * :obj:`"scorer"`: a
-                  :class:`~tmfun_pyg.recommender.export.ScorerModule` by
-                  :meth:`torch.export.save`, for batches of any size on the
+                  :class:`~tmfun_pyg.recommender.export.ScorerModule`, saved
+                  by :meth:`torch.export.save`, for batches of any size on the
                   CPU.
 
                 (default: :obj:`()`)
             index (str, optional): The kind of index, see
                 :func:`~tmfun_pyg.recommender.item_index.build_index`. The
-                manifest tells the recall of an approximate one.
+                manifest reports the recall of an approximate one.
                 (default: :obj:`"flat"`)
             k (int, optional): The length of the lists of the scorer.
                 (default: :obj:`20`)
-            overwrite (bool, optional): If set to :obj:`True`, takes the place
-                of a folder that an earlier call has written.
+            overwrite (bool, optional): If set to :obj:`True`, replaces the
+                folder of an earlier call.
                 (default: :obj:`False`)
 
         Returns:
             The content of :obj:`manifest.json`.
 
         Raises:
-            ImportError: If what a format needs is not installed.
-            ValueError: If an argument is out of range, an id holds a line
-                break, the model has no embeddings, or some that are not
-                finite, or if the folder exists (with :obj:`overwrite`: if it
-                holds anything but an export).
+            ImportError: If a package that a format needs is not installed.
+            ValueError: If an argument is out of range, if an id holds a line
+                break, if the model has no embeddings or they are not finite,
+                or if the folder exists (with :obj:`overwrite`: if it holds
+                anything but an export).
             OSError: If the folder cannot be written.
         """
         # Copies, since both may be views of one larger tensor:
@@ -783,13 +788,13 @@ class Recommender:
         return write_export(folder, parts, model, formats, index, k, overwrite)
 
     def name_items(self, name: str, items: Iterable[Any]) -> None:
-        r"""Keeps items under a name, which stands for them from then on in
+        r"""Stores items under a name that stands for them from then on in
         :obj:`items` and :obj:`exclude_items`. Their ids are looked up once,
         not in each request.
 
         Args:
             name (str): The name, such as :obj:`"in_stock"`. Another call with
-                it names other items.
+                the same name replaces the items.
             items (Iterable[int or str]): The raw ids of the items.
 
         Raises:
@@ -799,14 +804,14 @@ class Recommender:
 
     @cached_property
     def _unknown_items(self) -> np.ndarray:
-        """The ids of items whose embeddings are as they were drawn."""
+        """The ids of items with untrained embeddings."""
         is_unknown = ~self.known_items.cpu().numpy()
         if not isinstance(self.model, EmbeddingModel):
             is_unknown[:] = False
         return self.dataset.item_ids[is_unknown]
 
     def _warn_of_unknown(self, asked: np.ndarray) -> None:
-        """Warns of those items whose scores mean nothing."""
+        """Warns of items with meaningless scores."""
         unknown = self._unknown_items
         if unknown.size > 0:
             unknown = unknown[np.isin(unknown, asked)]
@@ -832,7 +837,7 @@ class Recommender:
         return vector * self.known_items.view(-1, 1)
 
     def _directions(self, purpose: str, side: int) -> Tensor:
-        """Returns the embeddings of users (0) or items (1), of length 1."""
+        """Returns the normalized embeddings of users (0) or items (1)."""
         emb = F.normalize(self._embeddings(purpose)[side].float())
         if emb.size(1) < 2:
             raise ValueError(

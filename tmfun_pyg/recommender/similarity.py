@@ -1,4 +1,4 @@
-"""What is most similar to what: items or users, by their vectors."""
+"""The most similar items or users, by their vectors."""
 
 from typing import Any, Iterable, List, Optional, Tuple
 
@@ -16,17 +16,17 @@ from tmfun_pyg.utils.messages import check_count, name_items
 
 
 class SimilarityScorer:
-    r"""Scores by inner product, with :obj:`-inf` where either vector is zero,
-    and :obj:`inf` for each with itself, so that it is the first of its own
-    list, also beside equal vectors: a
+    r"""Scores by inner product, with :obj:`-inf` if either vector is zero,
+    and :obj:`inf` for each with itself, so that it comes first in its own
+    list, even among equal vectors: a
     :class:`~tmfun_pyg.utils.retrieval.Scorer`.
 
     Args:
-        query (torch.Tensor): The vectors of all who may ask, of shape
+        query (torch.Tensor): The vectors of all possible queries, of shape
             :obj:`[num_users, channels]`.
-        vector (torch.Tensor): The vectors of those found, of shape
+        vector (torch.Tensor): The vectors to search, of shape
             :obj:`[num_items, channels]`.
-        index (torch.Tensor): Which of all these are, of shape
+        index (torch.Tensor): Their indices among all, of shape
             :obj:`[num_items]`.
     """
 
@@ -45,7 +45,7 @@ class SimilarityScorer:
         return score.masked_fill_(nothing, -torch.inf)
 
     def select(self, item: Tensor) -> "SimilarityScorer":
-        r"""Returns what scores some of the items only."""
+        r"""Returns a scorer of some of the items only."""
         return SimilarityScorer(self.query, self.vector[item], self.index[item])
 
 
@@ -57,17 +57,17 @@ def most_similar(
     k: int,
     item_filter: Optional[ItemFilter] = None,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    r"""Returns the raw ids and the scores of those whose vectors have the
-    largest inner products, both of shape :obj:`[num_ids, k]`, each first in
-    its own list if it may be there.
+    r"""Returns the raw ids and scores of the vectors with the largest inner
+    products, both of shape :obj:`[num_ids, k]`. Each query comes first in its
+    own list if it is eligible.
 
     Args:
-        vector (torch.Tensor): The vectors of all, of length one at most, zero
-            of those that are in no list.
+        vector (torch.Tensor): All vectors, with a norm of at most one, zero
+            for those that are in no list.
         raw_ids (RawIds): The raw ids of all.
-        ids (Iterable[int or str]): The raw ids of those who ask.
-        k (int): The length of the lists, cut to the number of those found.
-        item_filter (ItemFilter, optional): Who may be in a list.
+        ids (Iterable[int or str]): The raw ids of the queries.
+        k (int): The length of the lists, at most the number of candidates.
+        item_filter (ItemFilter, optional): The items that may be in a list.
             (default: :obj:`None`)
     """
     check_count("k", k)
@@ -85,7 +85,7 @@ def most_similar(
     is_unknown = index < 0
     index = index.clamp(min=0).to(vector.device)
     score, found = ranking.topk(k, index, asked)
-    # At least the score of the next, whatever rounding makes of equal vectors:
+    # At least the next score, however equal vectors are rounded:
     own = vector[index].square().sum(dim=1)
     own = own.maximum(score[:, 1]) if k > 1 else own
     score[:, 0] = own.where(score[:, 0] == torch.inf, score[:, 0])
@@ -97,13 +97,13 @@ def most_similar(
 def check_known(
     raw_ids: RawIds, asked: List[str], known: Tensor, model: str
 ) -> None:
-    r"""Checks that a model knows items that are to be compared by embedding.
+    r"""Checks that a model knows the items to compare by embedding.
 
     Args:
         raw_ids (RawIds): The raw ids of all items.
-        asked (List[str]): Those of the items, as text.
+        asked (List[str]): The raw ids of the items, as text.
         known (torch.Tensor): Whether the model knows each item.
-        model (str): Its name.
+        model (str): The name of the model.
 
     Raises:
         ValueError: If it does not.
@@ -120,13 +120,13 @@ def check_known(
 def check_described(
     raw_ids: RawIds, asked: List[str], vector: Tensor, by: str
 ) -> None:
-    r"""Checks that items that are to be compared by content have any.
+    r"""Checks that the items to compare by content have content.
 
     Args:
         raw_ids (RawIds): The raw ids of all items.
-        asked (List[str]): Those of the items, as text.
-        vector (torch.Tensor): What :func:`content_vectors` returned.
-        by (str): What it was asked for.
+        asked (List[str]): The raw ids of the items, as text.
+        vector (torch.Tensor): The vectors of :func:`content_vectors`.
+        by (str): The modality, or :obj:`"content"`, as there.
 
     Raises:
         ValueError: If one has none.
@@ -141,7 +141,7 @@ def check_described(
 
 
 def _places(raw_ids: RawIds, asked: List[str], which: Tensor) -> np.ndarray:
-    """Returns the items among those asked for that are to be refused."""
+    """Returns the indices of the requested items that are in a mask."""
     found = [raw_ids.place_of.get(name, -1) for name in asked]
     place = np.unique(np.array(found, dtype=np.int64))
     return place[(place >= 0) & which.cpu().numpy()[place]]
@@ -149,8 +149,8 @@ def _places(raw_ids: RawIds, asked: List[str], which: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def content_vectors(data: HeteroData, by: str) -> Tensor:
-    r"""Returns vectors of items whose inner products are the cosines of their
-    features, as :class:`~tmfun_pyg.baselines.ContentKNN` centres them.
+    r"""Returns item vectors whose inner products are the cosines of their
+    features, centered as in :class:`~tmfun_pyg.baselines.ContentKNN`.
 
     Args:
         data (HeteroData): A graph of

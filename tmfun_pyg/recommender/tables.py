@@ -1,4 +1,4 @@
-"""Tables that are written piece by piece, whole or not at all."""
+"""Tables that are written piece by piece, completely or not at all."""
 
 import csv
 from pathlib import Path
@@ -18,11 +18,11 @@ def write_table(path: Any, pieces: Iterable[Piece]) -> None:
     Args:
         path (str): The file.
         pieces (Iterable[Dict[str, np.ndarray]]): Some rows at a time, by
-            column, one piece at least.
+            column, at least one piece.
 
     Raises:
-        ImportError: If the file is to be Parquet, and pyarrow is missing.
-        ValueError: If the file is of another type.
+        ImportError: If the file is Parquet, and pyarrow is not installed.
+        ValueError: If the file has another type.
         OSError: If it can't be written.
     """
     write_as(path, TABLES, pieces)
@@ -31,12 +31,12 @@ def write_table(path: Any, pieces: Iterable[Piece]) -> None:
 def write_as(
     path: Any, writers: Dict[str, Callable], pieces: Iterable[Any]
 ) -> None:
-    r"""Writes a file by what writes files of its type.
+    r"""Writes a file with the writer for its type.
 
     Args:
         path (str): The file.
-        writers (Dict[str, Callable]): What writes, by suffix.
-        pieces (Iterable): What to write.
+        writers (Dict[str, Callable]): The writers, by suffix.
+        pieces (Iterable): The content, piece by piece.
     """
     path = Path(path)
     if path.suffix not in writers:
@@ -49,10 +49,10 @@ def write_as(
 
 
 def values_of(array: np.ndarray) -> list:
-    r"""Returns what text files hold of an array. Numbers in single precision
-    have their own digits, the fewest that are read as the same, and not those
-    of the number in double precision that equals them. NaN is :obj:`None`,
-    an empty cell.
+    r"""Returns the values of an array as written to text files. Numbers in
+    single precision have the fewest digits that read back as the same number,
+    instead of those of the equal number in double precision. NaN is
+    :obj:`None`, an empty cell.
 
     Args:
         array (np.ndarray): The array.

@@ -1,4 +1,4 @@
-"""What a trained model shows of itself on a data set."""
+"""Analysis of a trained model on a data set."""
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -23,12 +23,12 @@ class Accuracy(NamedTuple):
     r"""How accurate a model is, and for whom.
 
     Args:
-        metrics (Dict[str, float]): Its metrics, those of what the lists look
-            like included.
+        metrics (Dict[str, float]): Its metrics, including beyond-accuracy
+            ones.
         activity (Dict[str, Binned]): The mean :obj:`"recall"` and
-            :obj:`"ndcg"` of users by their training interactions.
-        popularity (Binned): The share of held-out interactions found among
-            the first 20 items, by the item's training interactions.
+            :obj:`"ndcg"` of users by their number of training interactions.
+        popularity (Binned): The share of held-out interactions found in the
+            top 20, by the item's number of training interactions.
     """
 
     metrics: Dict[str, float]
@@ -37,7 +37,7 @@ class Accuracy(NamedTuple):
 
 
 class Projection(NamedTuple):
-    r"""Item embeddings on their first two principal components.
+    r"""Item embeddings projected onto their first two principal components.
 
     Args:
         item (np.ndarray): The items shown, ascending.
@@ -58,8 +58,9 @@ class ModalityWeights(NamedTuple):
         modalities (List[str]): The names of the modalities.
         weight (np.ndarray): The weights, of shape
             :obj:`[num_items, num_modalities]`.
-        is_complete (np.ndarray): Which items have all modalities.
-        popularity (np.ndarray): The training interactions of each item.
+        is_complete (np.ndarray): Whether each item has all modalities.
+        popularity (np.ndarray): The number of training interactions of each
+            item.
     """
 
     modalities: List[str]
@@ -69,7 +70,7 @@ class ModalityWeights(NamedTuple):
 
     def by_popularity(self) -> Dict[str, Binned]:
         r"""Returns the medians over items with all modalities, by modality,
-        and as errors the distances to the quartiles, of shape
+        with the distances to the quartiles as errors, of shape
         :obj:`[2, num_bins]`.
         """
         count = self.popularity[self.is_complete]
@@ -86,15 +87,15 @@ class ModalityWeights(NamedTuple):
 
 
 class Analysis(NamedTuple):
-    r"""What a trained model shows of itself.
+    r"""The analysis of a trained model.
 
     Args:
         kind (str): The name of its class.
         num_parameters (int): The number of its weights.
-        accuracy (Accuracy, optional): How accurate it is.
-        projection (Projection, optional): Its item embeddings in the plane.
-        weights (ModalityWeights, optional): How it weighs modalities.
-        problem (str): Why it cannot be judged, if so.
+        accuracy (Accuracy, optional): Its accuracy.
+        projection (Projection, optional): Its item embeddings in 2D.
+        weights (ModalityWeights, optional): Its modality weights.
+        problem (str): Why it cannot be evaluated, if so.
         no_weights (str): Why there are no weights, if so.
     """
 
@@ -113,7 +114,7 @@ def analyze(rec: Recommender, split: str, data: HeteroData) -> Analysis:
 
     Args:
         rec (Recommender): The model with its data set.
-        split (str): The split to judge it by.
+        split (str): The split to evaluate it on.
         data (HeteroData): The graph of the log, by whose features the lists
             of all models are compared.
     """
@@ -121,7 +122,7 @@ def analyze(rec: Recommender, split: str, data: HeteroData) -> Analysis:
     size = sum(p.numel() for p in rec.model.parameters())
     try:
         accuracy = judge(rec.scorer, data, split)
-    except ValueError as err:  # Such as embeddings that are not finite.
+    except ValueError as err:  # Such as non-finite embeddings.
         return Analysis(kind, size, problem=str(err), no_weights=str(err))
     projection = None
     if isinstance(rec.scorer, EmbeddingScorer):
@@ -132,10 +133,10 @@ def analyze(rec: Recommender, split: str, data: HeteroData) -> Analysis:
 
 
 def judge(scorer: Scorer, data: HeteroData, split: str) -> Accuracy:
-    r"""Judges a model over all users of a split, and by groups of them.
+    r"""Evaluates a model over all users of a split, and by groups of them.
 
     Args:
-        scorer (Scorer): The scores of the model.
+        scorer (Scorer): The scorer of the model.
         data (HeteroData): The data set.
         split (str): The split.
 
@@ -164,11 +165,11 @@ def find_hits(
     judged: Tensor,
     k: int = K,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    r"""Returns the items of held-out interactions, and whether each is among
-    the first :obj:`k` of its user.
+    r"""Returns the items of held-out interactions, and whether each is in the
+    top :obj:`k` of its user.
 
     Args:
-        scorer (Scorer): The scores of the model.
+        scorer (Scorer): The scorer of the model.
         held_out (torch.Tensor): The interactions, of shape
             :obj:`[2, num_held_out]`.
         seen (UserItems): The training items of each user.
@@ -193,13 +194,13 @@ def training_counts(data: HeteroData, node_type: str) -> np.ndarray:
 
 
 def project_items(x: Tensor, max_points: int = 5000) -> Projection:
-    r"""Projects items on their first two principal components. Where there
-    are too many to be shown, it draws some by a fixed seed.
+    r"""Projects items onto their first two principal components. If there are
+    too many to show, samples some with a fixed seed.
 
     Args:
         x (torch.Tensor): The embeddings of all items, of shape
             :obj:`[num_items, channels]`.
-        max_points (int, optional): The number of items shown at most.
+        max_points (int, optional): The maximum number of items shown.
             (default: :obj:`5000`)
     """
     x = x.detach().double().cpu()
@@ -219,7 +220,7 @@ def project_items(x: Tensor, max_points: int = 5000) -> Projection:
 
 
 def why_no_weights(model: Any, data: HeteroData) -> str:
-    r"""Says why there are no modality weights to show, or nothing."""
+    r"""Returns why there are no modality weights, or an empty string."""
     name = type(model).__name__
     if not isinstance(model, TMFUN):
         return f"{name} does not weigh modalities by attention."
@@ -252,14 +253,15 @@ def modality_weights(model: Any, data: HeteroData) -> ModalityWeights:
 def choose_items(
     popularity: np.ndarray, wanted: Sequence[int], num: int = 4
 ) -> List[Tuple[str, int]]:
-    r"""Chooses items to be shown one by one, each with the reason: those
-    asked for, or the most and least popular ones and some drawn by a fixed
+    r"""Chooses items to show individually, each with the reason: the requested
+    ones, or the most and least popular ones and some sampled with a fixed
     seed.
 
     Args:
-        popularity (np.ndarray): The training interactions of each item.
-        wanted (Sequence[int]): The items asked for.
-        num (int, optional): How many of each kind. (default: :obj:`4`)
+        popularity (np.ndarray): The number of training interactions of each
+            item.
+        wanted (Sequence[int]): The requested items.
+        num (int, optional): The number of each kind. (default: :obj:`4`)
     """
     if len(wanted) > 0:
         return [("asked for", item) for item in wanted]
@@ -272,14 +274,14 @@ def choose_items(
 
 
 def find_items(item_ids: np.ndarray, wanted: Sequence[Any]) -> List[int]:
-    r"""Returns the indices of raw ids, each once.
+    r"""Returns the indices of raw ids, without duplicates.
 
     Args:
         item_ids (np.ndarray): The raw ids of all items.
         wanted (Sequence[Any]): The ids to find, as strings or as they are.
 
     Raises:
-        ValueError: If some are not there.
+        ValueError: If some do not exist.
     """
     raw = list(dict.fromkeys(map(str, wanted)))
     index = index_by_text(item_ids)

@@ -26,7 +26,7 @@ class Bins(NamedTuple):
         ]
 
     def place(self, count: np.ndarray) -> np.ndarray:
-        r"""Returns the bin of each count, none above the last bin."""
+        r"""Returns the bin of each count, after the last one if too large."""
         return np.searchsorted(self.high, count)
 
 
@@ -48,7 +48,7 @@ class Binned(NamedTuple):
 
 def quantile_bins(count: np.ndarray, num_bins: int = 5) -> Bins:
     r"""Cuts counts into bins of about equal size. Equal counts share a bin,
-    so that there may be fewer; counts of zero have one of their own.
+    so there may be fewer bins; counts of zero have their own.
 
     Args:
         count (np.ndarray): The counts, at least one.
@@ -59,7 +59,7 @@ def quantile_bins(count: np.ndarray, num_bins: int = 5) -> Bins:
     high, positive = values[values == 0], count[count > 0]
     if len(positive) > 0:
         share = np.arange(1, num_bins + 1) / num_bins
-        # This kind of quantile is one of the counts.
+        # This method returns quantiles that are counts.
         quantiles = np.quantile(positive, share, method="inverted_cdf")
         high = np.unique(np.append(high, quantiles))
     after = np.searchsorted(values, high[:-1]) + 1

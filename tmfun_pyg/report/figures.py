@@ -19,7 +19,7 @@ from tmfun_pyg.report.text import printable, shorten
 
 Look = Dict[str, Any]
 POPULAR = "most-popular"
-# After Okabe and Ito, for all kinds of color vision; darker where pale.
+# After Okabe and Ito, for all kinds of color vision; pale ones are darkened.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#aa4a8d", "#8a6d00"]
 COLORS += ["#3a94cc", "#444c56"]
 MARKERS = "os^Dv<>"
@@ -39,14 +39,14 @@ STYLE: Look = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "legend.handlelength": 2.4,
-    "text.parse_math": False,  # Ids are no formulas.
+    "text.parse_math": False,  # Ids are not formulas.
     "svg.hashsalt": "tmfun_pyg",  # Else ids in a file would be random.
 }
 
 
 def render(plot: Callable[..., Figure], *args: Any) -> Tuple[str, bytes]:
     r"""Draws a figure as SVG in a data URI, and as PNG: the same bytes for
-    the same arguments, whatever the user's settings of matplotlib are.
+    the same arguments, regardless of the user's matplotlib settings.
 
     Args:
         plot (callable): One of the functions below.
@@ -71,14 +71,14 @@ def curves(
     lines: Dict[str, List[Tuple[Dict[int, float], Optional[int]]]],
     levels: Dict[str, float] = {},  # noqa: B006
 ) -> Figure:
-    r"""Draws values by epoch, on a logarithmic axis if they differ much.
+    r"""Draws values by epoch, on a logarithmic axis if they differ widely.
 
     Args:
         title (str): The title.
-        ylabel (str): What the values are.
-        lines (Dict[str, List[Tuple[Dict[int, float], int]]]): By name a line
+        ylabel (str): The label of the y-axis.
+        lines (Dict[str, List[Tuple[Dict[int, float], int]]]): By name, a line
             for each seed, and its best epoch, which has a marker (all epochs
-            if there is no best).
+            have one if there is no best).
         levels (Dict[str, float], optional): Horizontal lines by name.
             (default: :obj:`{}`)
     """
@@ -106,8 +106,8 @@ def bars(title: str, label: str, values: Dict[str, List[float]]) -> Figure:
 
     Args:
         title (str): The title.
-        label (str): What the values are.
-        values (Dict[str, List[float]]): By model a value for each seed.
+        label (str): The label of the values.
+        values (Dict[str, List[float]]): By model, a value for each seed.
     """
     height = 0.9 + 0.34 * max(3, len(values))
     fig, ax = _axes(title, label, height=height, grid="x")
@@ -129,10 +129,10 @@ def errorbars(
 
     Args:
         title (str): The title.
-        label (str): What the values are.
-        of (str): Whose training interactions they are.
-        unit (str): What is counted in each bin.
-        series (Dict[str, Binned]): The values by name, all of the same bins.
+        label (str): The label of the values.
+        of (str): The owner of the training interactions.
+        unit (str): The unit of the counts in each bin.
+        series (Dict[str, Binned]): The values by name, all with the same bins.
     """
     xlabel = f"training interactions of the {of}\n(below: number of {unit})"
     fig, ax = _axes(title, xlabel, label, rows=len(series))
@@ -152,12 +152,12 @@ def errorbars(
 def histogram(
     title: str, xlabel: str, ylabel: str, values: Dict[str, np.ndarray]
 ) -> Figure:
-    r"""Draws how values are distributed.
+    r"""Draws histograms of values.
 
     Args:
         title (str): The title.
-        xlabel (str): What the values are.
-        ylabel (str): What they are shares of.
+        xlabel (str): The label of the values.
+        ylabel (str): The label of their shares.
         values (Dict[str, np.ndarray]): The values by name.
     """
     fig, ax = _axes(title, xlabel, ylabel, rows=len(values))
@@ -180,11 +180,11 @@ def stacked(
 
     Args:
         title (str): The title.
-        xlabel (str): What the parts are.
+        xlabel (str): The label of the parts.
         rows (Sequence[str]): The names of the bars.
         groups (Sequence[str]): The group of each bar; there is a gap between
             groups.
-        parts (Dict[str, np.ndarray]): By name a value for each bar.
+        parts (Dict[str, np.ndarray]): By name, a value for each bar.
     """
     height = 1.0 + 0.24 * len(rows)
     fig, ax = _axes(title, xlabel, height=height, rows=len(parts), grid="x")
@@ -207,9 +207,9 @@ def scatter(
 
     Args:
         title (str): The title.
-        xlabel (str): What the first coordinate is.
-        ylabel (str): What the second coordinate is.
-        points (Dict[str, np.ndarray]): By class the points, of shape
+        xlabel (str): The label of the first coordinate.
+        ylabel (str): The label of the second coordinate.
+        points (Dict[str, np.ndarray]): The points by class, of shape
             :obj:`[num_points, 2]`.
     """
     fig, ax = _axes(
@@ -225,7 +225,7 @@ def scatter(
 
 
 def _look(index: int, name: str = "") -> Look:
-    """Returns the look of a series, which does not rest on color alone."""
+    """Returns the look of a series, which does not rely on color alone."""
     if name == POPULAR:
         return REFERENCE
     return {
@@ -236,7 +236,7 @@ def _look(index: int, name: str = "") -> Look:
 
 
 def _label(name: str) -> str:
-    # Matplotlib leaves out of the legend what begins with an underscore.
+    # Matplotlib's legend skips labels that begin with an underscore.
     return f" {shorten(name)}"
 
 

@@ -13,7 +13,7 @@ from tmfun_pyg.report.text import number, printable, title_of
 
 
 class Page:
-    r"""A page, and the pictures on it.
+    r"""A page with its figures.
 
     Attributes:
         pictures (Dict[str, bytes]): The figures of the page as PNG, by name.
@@ -44,7 +44,7 @@ class Page:
         r"""Returns the page.
 
         Args:
-            **content (optional): What the template shows.
+            **content (optional): The variables of the template.
         """
         env = Environment(
             loader=PackageLoader("tmfun_pyg", "report"),

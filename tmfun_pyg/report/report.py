@@ -37,41 +37,40 @@ def report(
     items: Optional[List[str]] = None,
     dataset: Optional[Any] = None,
 ) -> Path:
-    r"""Makes a page about a training run, or about all runs in a folder,
-    which are then compared: learning curves, metrics beside most-popular,
-    what the lists look like, accuracy by the activity of users and the
-    popularity of items, the weights of :class:`~tmfun_pyg.nn.TMFUN`'s modality
-    attention, of items by title where these are known, and the item embeddings
-    in the plane.
+    r"""Writes a page on a training run, or on all runs in a folder for
+    comparison: learning curves, metrics next to most-popular, beyond-accuracy
+    metrics of the lists, accuracy by user activity and item popularity, the
+    modality attention weights of :class:`~tmfun_pyg.nn.TMFUN`, with item
+    titles if known, and the item embeddings in 2D.
 
-    The page, :obj:`report.html`, needs no other file and no network. The
-    same figures are in :obj:`figures` as PNG. The same run makes the same
-    files, byte for byte, as long as this package and those it is built on
-    are of the same versions.
+    The page, :obj:`report.html`, needs no other file and no network. Its
+    figures are also in :obj:`figures` as PNG. The same run gives the same
+    files, byte for byte, with the same versions of this package and its
+    dependencies.
 
     A run is a folder with the :obj:`metrics.csv` of Lightning's
     :class:`CSVLogger` and the :obj:`best.ckpt` of
-    :func:`~tmfun_pyg.training.default_callbacks`, and if there is one, with
-    :obj:`config.yaml` and a :obj:`metrics.json` of metrics by split. Folders
-    :obj:`seed_<n>` beside each other are seeds of one model.
+    :func:`~tmfun_pyg.training.default_callbacks`, and optionally with
+    :obj:`config.yaml` and a :obj:`metrics.json` of metrics by split. Sibling
+    folders :obj:`seed_<n>` are seeds of one model.
 
     All runs must be on one log and split. Each model reads the features and
-    feature graphs that it was trained with; what the lists look like is told
-    by the features of the data set that has most modalities.
+    feature graphs that it was trained with; the lists are compared by the
+    features of the data set with the most modalities.
 
     Args:
         run (Path): The folder.
-        out (Path, optional): Where to write, :obj:`<run>/report` if not
-            given. Other files there are left as they are.
+        out (Path, optional): The output folder, :obj:`<run>/report` if not
+            given. Other files in it are left alone.
             (default: :obj:`None`)
-        split (str, optional): The split by which the trained models are
-            judged, :obj:`"val"` or :obj:`"test"`. The test split is meant to
-            be read once, at the very end. (default: :obj:`"val"`)
+        split (str, optional): The split to evaluate the trained models on,
+            :obj:`"val"` or :obj:`"test"`. The test split is meant to be read
+            once, at the very end. (default: :obj:`"val"`)
         items (List[str], optional): Raw ids of the items whose modality
-            weights are shown one by one. If not given, it is the most and the
-            least popular ones and a few others. (default: :obj:`None`)
+            weights are shown individually. If not given, the most and least
+            popular ones and a few others. (default: :obj:`None`)
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
-            data set of all runs, read from where it was in training if not
+            data set of all runs, read from its location in training if not
             given. (default: :obj:`None`)
 
     Returns:
@@ -101,7 +100,7 @@ def report(
     scorer = MostPopular.from_data(data).scorer(data)
     popular = judge(scorer, data, split)
     results = {known: runs.results(known) for known in SPLITS}
-    results[split].pop(sections.POPULAR, None)  # Now it is the last of all.
+    results[split].pop(sections.POPULAR, None)  # Move it to the end.
     results[split][sections.POPULAR] = [popular.metrics]
     accuracies = {n: a.accuracy for n, a in analyses.items() if a.accuracy}
     accuracies[sections.POPULAR] = popular
@@ -147,9 +146,9 @@ def report(
 def _analyze(
     runs: Runs, split: str, given: Optional[Any]
 ) -> Tuple[Dict[str, Analysis], Any, HeteroData]:
-    """Analyzes the first seed of each model, and others only if they have
-    written no metrics of the split. Returns also the data set that has most
-    modalities, and its graph.
+    """Analyzes the first seed of each model, and others only if they have no
+    metrics of the split. Also returns the data set with the most modalities,
+    and its graph.
     """
     chosen = [
         (name, run)
@@ -179,8 +178,8 @@ def _analyze(
 
 
 def _read_datasets(runs: List[Run], given: Optional[Any]) -> List[Any]:
-    """Returns the data set of each run, the same one for the same source, and
-    refuses those of several logs or splits.
+    """Returns the data set of each run, the same one for the same source.
+    Several logs or splits are an error.
     """
     known: Dict[str, Any] = {}
     datasets: List[Any] = []
@@ -226,7 +225,7 @@ def _is_same_log(dataset: Any, other: Any) -> bool:
 
 
 def _name_in_error(dataset: Any) -> str:
-    """Returns what a data set is called in an error."""
+    """Returns the name of a data set for an error."""
     store = dataset[0]["user", "interacts", "item"]
     name = name_of(dataset)
     is_judged = any(key in store for key in HELD_OUT)

@@ -28,9 +28,9 @@ class Run:
         path (Path): Its folder.
         name (str): The name it shares with runs of other seeds.
         seed (int, optional): The seed, if the folder is named after it.
-        curves (Dict[str, Dict[int, float]]): For each column of
-            :obj:`metrics.csv` the values by epoch.
-        written (Dict[str, Dict[str, float]]): The metrics by split that the
+        curves (Dict[str, Dict[int, float]]): The values of each column of
+            :obj:`metrics.csv` by epoch.
+        written (Dict[str, Dict[str, float]]): The metrics by split that
             training has written.
     """
 
@@ -61,7 +61,7 @@ class Run:
 
     @property
     def best_epoch(self) -> Optional[int]:
-        r"""The first epoch of the highest validation Recall@20, if it was
+        r"""The first epoch with the highest validation Recall@20, if it was
         logged: the one whose weights are in :obj:`best.ckpt`.
         """
         curve = self.curves.get(MONITOR, {})
@@ -70,8 +70,8 @@ class Run:
 
     def metrics(self, split: str) -> Metrics:
         r"""Returns the metrics of the best epoch (the last ones if there is
-        no best) if they were logged, as those of validation are, or else
-        those that the training has written, if any.
+        no best) if they were logged, as in validation, or else those that
+        training has written, if any.
 
         Args:
             split (str): Either :obj:`"val"` or :obj:`"test"`.
@@ -97,15 +97,15 @@ class Run:
 
 
 class Runs(NamedTuple):
-    r"""What a folder holds.
+    r"""The runs in a folder.
 
     Args:
         root (Path): The folder.
         models (Dict[str, List[Run]]): The runs by name, in order of seeds.
-        others (Dict[str, List[Run]]): Runs of further models, of which there
-            are only the metrics that the training has written.
-        options (Dict[str, str]): How the models were trained, as text: for
-            each name the options of its first run, and what the training has
+        others (Dict[str, List[Run]]): Runs of further models that only have
+            the metrics that training has written.
+        options (Dict[str, str]): The training options as text, by file: those
+            of the first run of each model, and the notes that training has
             written on all of them.
     """
 
@@ -116,7 +116,7 @@ class Runs(NamedTuple):
 
     def results(self, split: str) -> Dict[str, List[Metrics]]:
         r"""Returns the metrics of a split by model and seed: first the models
-        that have a run folder, then those that only have written metrics.
+        with a run folder, then those that only have written metrics.
 
         Args:
             split (str): The split.
@@ -154,7 +154,7 @@ def read_runs(root: Path) -> Runs:
         name, seed = _name_of(root, path)
         written, _, _ = _read_metrics(path / METRICS)
         written = written or results.get(name, {}).get(seed, {})
-        # A model in closed form has no epochs to log:
+        # Closed-form models have no epochs to log:
         has_log = (path / LOG).exists() or not written
         curves = read_curves(path / LOG) if has_log else {}
         run = Run(path, name, seed, curves, written)
@@ -209,14 +209,14 @@ def _name_of(root: Path, path: Path) -> Tuple[str, Optional[int]]:
 
 def read_curves(path: Path) -> Dict[str, Dict[int, float]]:
     r"""Reads the log of Lightning's :class:`CSVLogger`. Training and
-    validation log rows of their own, whose other cells are empty. Where an
-    epoch was logged twice, as by a resumed run, the later row counts.
+    validation log separate rows, whose other cells are empty. If an epoch was
+    logged twice, as by a resumed run, the later row counts.
 
     Args:
         path (Path): The file.
 
     Returns:
-        For each column the values by epoch.
+        The values of each column by epoch.
 
     Raises:
         ValueError: If the file is missing or damaged, or if no validation was

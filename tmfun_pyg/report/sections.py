@@ -28,9 +28,7 @@ Results = Dict[str, List[Metrics]]  # By model, one entry for each seed.
 
 
 def metrics_of(runs: Iterable[Metrics]) -> List[str]:
-    r"""Returns the names of all metrics of accuracy, first those that are
-    drawn.
-    """
+    r"""Returns the names of all accuracy metrics, plotted ones first."""
 
     def order(metric: str) -> Any:
         place = [*PLOTTED, metric].index(metric)
@@ -47,8 +45,8 @@ def learning_curves(page: Page, runs: Runs, popular: Metrics) -> Any:
     Args:
         page (Page): The page.
         runs (Runs): The runs.
-        popular (Dict[str, float]): The metrics of most-popular, drawn as a
-            level.
+        popular (Dict[str, float]): The metrics of most-popular, drawn as
+            horizontal lines.
     """
 
     def lines(column: str) -> Any:
@@ -84,7 +82,7 @@ def metrics(page: Page, results: Dict[str, Results], split: str) -> Any:
         page (Page): The page.
         results (Dict[str, Dict[str, List[Dict[str, float]]]]): The metrics by
             split, model and seed.
-        split (str): The split that is drawn.
+        split (str): The split to draw.
     """
     pictures, tables = [], {}
     for known, of_split in results.items():
@@ -119,7 +117,7 @@ def _cells(values: Dict[str, List[float]]) -> List[str]:
 
 
 def lists(accuracies: Dict[str, Accuracy]) -> Any:
-    r"""Returns what the lists of models look like, as a table."""
+    r"""Returns the beyond-accuracy metrics of models as a table."""
     names = [f"{name}@{K}" for name in LIST_METRICS]
     rows = [
         [name, *(number(accuracy.metrics.get(metric)) for metric in names)]
@@ -143,8 +141,8 @@ def modality_weights(
         name (str): The name of the model.
         weights (ModalityWeights): Its weights.
         item_ids (np.ndarray): The raw ids of all items.
-        item_table (pandas.DataFrame): What people know them by.
-        wanted (Sequence[int]): The items to be shown one by one.
+        item_table (pandas.DataFrame): Their titles and pictures.
+        wanted (Sequence[int]): The items to show individually.
     """
 
     def draw(title: str, plot: Any, *args: Any) -> Any:
@@ -183,7 +181,7 @@ def modality_weights(
 
 
 def activity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:
-    r"""Returns the accuracy of users by their training interactions."""
+    r"""Returns the accuracy by the users' number of training interactions."""
     pictures, columns = [], {}
     for metric in ("recall", "ndcg"):
         title = title_of(f"{metric}@20")
@@ -195,7 +193,7 @@ def activity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:
 
 
 def popularity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:
-    r"""Returns the recall of held-out interactions by the training
+    r"""Returns the recall of held-out interactions by the number of training
     interactions of the item.
     """
     series = {name: acc.popularity for name, acc in accuracies.items()}
@@ -207,12 +205,13 @@ def popularity(page: Page, accuracies: Dict[str, Accuracy]) -> Any:
 def projection(
     page: Page, analyses: Dict[str, Analysis], popularity: np.ndarray
 ) -> Any:
-    r"""Returns the item embeddings in the plane.
+    r"""Returns the item embeddings in 2D.
 
     Args:
         page (Page): The page.
-        analyses (Dict[str, Analysis]): What the models show of themselves.
-        popularity (np.ndarray): The training interactions of each item.
+        analyses (Dict[str, Analysis]): The analyses of the models.
+        popularity (np.ndarray): The number of training interactions of each
+            item.
     """
     bins = quantile_bins(popularity)
     place, pictures = bins.place(popularity), []

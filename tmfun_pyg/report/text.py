@@ -1,4 +1,4 @@
-"""Text of numbers, of metrics, and of unknown origin, such as raw ids."""
+"""Text for numbers, metrics, and untrusted text such as raw ids."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 
 def title_of(metric: str) -> str:
-    r"""Returns a metric's name as it is written, such as :obj:`"NDCG@20"`."""
+    r"""Returns the display name of a metric, such as :obj:`"NDCG@20"`."""
     is_short = metric.startswith(("ndcg", "map"))
     text = metric.upper() if is_short else metric.capitalize()
     return text.replace("_", " ")
@@ -22,13 +22,13 @@ def number(value: Optional[float], error: float = math.nan) -> str:
 
 
 def printable(text: object) -> str:
-    r"""Returns the text with a mark in place of control characters."""
+    r"""Returns the text with a mark instead of control characters."""
     return "".join(c if c.isprintable() else "\ufffd" for c in str(text))
 
 
 def picture_link(url: str) -> str:
-    r"""Returns a link to a picture, or as plain text what is no address of
-    http or https. The page itself loads nothing.
+    r"""Returns a link to a picture, or plain text if the URL is not http or
+    https. The page itself loads nothing.
     """
     url = printable(url)
     if re.fullmatch(r"(?i)https?://\S+", url) is None:

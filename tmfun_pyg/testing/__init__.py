@@ -1,4 +1,4 @@
-"""Tests that every model has to pass, those of other packages as well; needs
+"""Tests that every model has to pass, including those of other packages; needs
 pytest.
 """
 

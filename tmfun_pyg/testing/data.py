@@ -13,10 +13,11 @@ def make_data(
     cold: Sequence[int] = (),
     seed: int = 0,
 ) -> HeteroData:
-    r"""Draws a small data set with features and feature graphs, directed and
-    weighted, as it is before :class:`~tmfun_pyg.transforms.ToRecGraph`.
+    r"""Generates a small random data set with features and directed, weighted
+    feature graphs, as it is before :class:`~tmfun_pyg.transforms.ToRecGraph`.
 
-    User 0 has interacted with item 0, and the last user with none.
+    User 0 has interacted with item 0, unless that is cold, and the last user
+    with none.
 
     Args:
         num_users (int, optional): The number of users. (default: :obj:`7`)
@@ -27,7 +28,7 @@ def make_data(
             modality, and item 1 lacks the first one. (default: :obj:`False`)
         cold (List[int], optional): Items without an interaction.
             (default: :obj:`()`)
-        seed (int, optional): The seed. (default: :obj:`0`)
+        seed (int, optional): The random seed. (default: :obj:`0`)
     """
     generator = torch.Generator().manual_seed(seed)
 

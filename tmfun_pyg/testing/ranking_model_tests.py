@@ -15,14 +15,14 @@ from tmfun_pyg.nn import RankingModel
 from tmfun_pyg.testing.data import make_data
 from tmfun_pyg.transforms import AddUsers, ToRecGraph
 
-# Unlike any size of a layer, and unlike each other:
+# Different from any layer size, and from each other:
 NUM_USERS, NUM_ITEMS = 11, 13
 COLD = torch.tensor([2, 12])
 
 
 class RankingModelTests:
-    r"""Checks that every :class:`~tmfun_pyg.nn.RankingModel` passes. The test
-    class of a model inherits it:
+    r"""Checks that every :class:`~tmfun_pyg.nn.RankingModel` has to pass. The
+    test class of a model inherits from it:
 
     .. code-block:: python
 
@@ -32,9 +32,9 @@ class RankingModelTests:
             model_cls = MyModel
             options = {"channels": 4, "num_layers": 2}
 
-    Each check takes a small data set on the CPU and weights drawn at random.
-    Those of cold items, of sampled batches and of fold-in go by what the model
-    says it supports.
+    Each check uses a small data set on the CPU and random weights. The checks
+    of cold items, sampled batches and fold-in only run if the model supports
+    them.
     """
 
     #: The class of the model.
@@ -43,15 +43,14 @@ class RankingModelTests:
     options: Dict[str, Any] = {}  # noqa: RUF012 (overridden, not changed)
     #: The names of parameters that the loss does not read.
     without_gradient: Tuple[str, ...] = ()
-    #: The ends of the names of state and attributes that hold something of a
-    #: data set all the same.
+    #: The suffixes of state and attributes that may depend on a data set.
     state_of_data: Tuple[str, ...] = ()
-    #: As many hops as the model has layers, or more.
+    #: The number of hops, at least the number of layers of the model.
     num_hops: int = 2
 
     def dense_loss(self, model: Any, data: HeteroData, *batch: Any) -> Any:
-        r"""Returns what the parts of the loss should be in evaluation mode,
-        computed in another way. To be overridden.
+        r"""Returns the expected parts of the loss in evaluation mode, computed
+        in another way. To be overridden.
 
         Args:
             model (RankingModel): The model.
@@ -61,7 +60,7 @@ class RankingModelTests:
         return None
 
     def make_model(self, data: HeteroData) -> RankingModel:
-        r"""Builds the model, far from its starting point."""
+        r"""Builds the model, with weights far from the initial ones."""
         torch.manual_seed(0)
         model = self.model_cls.from_data(data, **self.options)
         for parameter in model.parameters():
@@ -69,13 +68,13 @@ class RankingModelTests:
         return model
 
     def make_fitted_model(self) -> RankingModel:
-        r"""Builds the model, and fits what it computes in closed form."""
+        r"""Builds the model, and fits its closed-form parts."""
         model = self.make_model(self.data)
         model.fit(self.graph)
         return model
 
     def setup_method(self) -> None:
-        r"""Makes what the checks take."""
+        r"""Makes the inputs of the checks."""
         sizes = NUM_USERS, NUM_ITEMS
         self.data = make_data(*sizes, missing=True, cold=COLD.tolist())
         self.graph = ToRecGraph()(self.data)
@@ -111,8 +110,8 @@ class RankingModelTests:
             assert _is_same(self._state(), state)
 
     def test_keeps_nothing_of_what_it_reads(self) -> None:
-        r"""The model is the same afterwards, and reads other data as if there
-        had been none before.
+        r"""Reading a graph changes neither the model nor its results on other
+        data.
         """
         other = ToRecGraph()(self.other_data)
         expected = self.embed(other, epoch=0)
@@ -124,8 +123,8 @@ class RankingModelTests:
         assert _is_same(self.embed(other, epoch=0), expected)
 
     def test_refuses_what_it_was_not_made_for(self) -> None:
-        r"""Graphs of other sizes, raw graphs, and samples where they are not
-        supported raise a ValueError.
+        r"""Graphs of other sizes, raw graphs, and unsupported samples raise a
+        ValueError.
         """
         sizes = (NUM_USERS + 1, NUM_ITEMS), (NUM_USERS, NUM_ITEMS + 1)
         refused = [self.data, *(ToRecGraph()(make_data(*n)) for n in sizes)]
@@ -137,7 +136,7 @@ class RankingModelTests:
                 self.model.scorer(graph)
 
     def test_encodes_rows(self) -> None:
-        r"""Rows asked for are rows of what there is for all."""
+        r"""Requested rows are those of the embeddings of all."""
         if not self.model.has_embeddings:
             pytest.skip("the model has no embeddings")
         expected = self.embed(self.graph)
@@ -151,7 +150,7 @@ class RankingModelTests:
             assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
     def test_trains_all_parameters(self) -> None:
-        r"""The loss is finite, and all parameters get gradients that are."""
+        r"""The loss is finite, and all parameters get finite gradients."""
         parts = self.loss(self.graph, epoch=0)
         for name, value in parts.items():
             assert value.dim() == 0, name
@@ -164,7 +163,7 @@ class RankingModelTests:
                 assert parameter.grad.any(), name
 
     def test_dense_reference(self) -> None:
-        r"""Loss and gradients are those of :meth:`dense_loss`."""
+        r"""Loss and gradients match :meth:`dense_loss`."""
         model = self.model.eval()
         expected = self.dense_loss(model, self.data, *self.batch)
         if expected is None:
@@ -172,7 +171,7 @@ class RankingModelTests:
         assert_same_loss(model, self.loss(self.graph), expected)
 
     def test_cold_items(self) -> None:
-        r"""A cold item is known by its content alone, and says nothing about
+        r"""A cold item depends only on its content, and does not influence
         others.
         """
         if not self.model.supports_cold_items:
@@ -190,8 +189,8 @@ class RankingModelTests:
         assert_close(self.embed(self.graph), expected)
 
     def test_folds_in_users(self) -> None:
-        r"""Users who are added know what known users of the same items know,
-        and change nothing.
+        r"""Added users get the same results as known users with the same
+        items, and change nothing.
         """
         if not self.model.supports_fold_in:
             pytest.skip("the model does not support fold-in")
@@ -211,9 +210,9 @@ class RankingModelTests:
         assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
     def test_folds_in_users_alone(self) -> None:
-        r"""Users who are added have the same embeddings on their own as on the
-        whole graph: with any number of items, among them cold ones, known
-        before or not.
+        r"""Added users have the same embeddings on their own as on the whole
+        graph: with any number of items, including cold ones, and known before
+        or not.
         """
         if not (self.model.supports_fold_in and self.model.has_embeddings):
             pytest.skip("the model does not support fold-in to embeddings")
@@ -234,14 +233,14 @@ class RankingModelTests:
         new = AddUsers(pairs, known, alone=True)(self.graph)
         found = model.encode_new_users(state, new)
         assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        # Others asked before change nothing:
+        # Earlier requests change nothing:
         few = AddUsers(pairs[:, pairs[0] == 0], known[:1], alone=True)
         alone = model.encode_new_users(state, few(self.graph))
         assert_close(alone, expected[:1], rtol=1e-5, atol=1e-5)
 
     @onlyNeighborSampler
     def test_samples_of_all_neighbors(self) -> None:
-        r"""With nothing left out, a sample is as good as the whole."""
+        r"""A sample of all neighbors has the same loss as the whole graph."""
         if not self.model.supports_sampling:
             pytest.skip("the model does not support sampled batches")
         hops = [-1] * self.num_hops
@@ -254,7 +253,7 @@ class RankingModelTests:
         assert_same_loss(self.model, found, self.loss(self.graph))
 
     def test_save_and_load(self) -> None:
-        r"""State and options make the same model again."""
+        r"""State and options restore the same model."""
         expected = self.embed(self.graph)
         file = io.BytesIO()
         torch.save(self.model.state_dict(), file)
@@ -267,8 +266,8 @@ class RankingModelTests:
             assert _is_same(self.embed(self.graph), expected)
 
     def test_leaves_the_graph_alone(self) -> None:
-        r"""Nothing is written but to a copy, and what is drawn for an epoch
-        depends on its number alone.
+        r"""The graph is only written to in a copy, and the random numbers of
+        an epoch depend only on its number.
         """
         before = copy.deepcopy(self.graph.to_dict())
         self.loss(self.graph, epoch=0)
@@ -278,7 +277,7 @@ class RankingModelTests:
 
     @onlyCUDA
     def test_on_a_gpu(self) -> None:
-        r"""Embeddings and loss are those on the CPU."""
+        r"""Embeddings and loss match those on the CPU."""
         results = []
         for device in ("cpu", "cuda"):
             self.model.to(device)
@@ -299,13 +298,13 @@ class RankingModelTests:
 
 
 def assert_same_loss(model: RankingModel, *losses: Dict[str, Tensor]) -> None:
-    r"""Asserts that the parts of two losses are the same to five digits, and
-    the gradients of their sums to four.
+    r"""Asserts that the parts of two losses are equal to five digits, and the
+    gradients of their sums to four.
 
     Args:
-        model (RankingModel): Whose parameters the gradients are of.
-        *losses (Dict[str, torch.Tensor]): The parts of the one that is tested
-            and of the other, by name.
+        model (RankingModel): The model whose gradients are compared.
+        *losses (Dict[str, torch.Tensor]): The parts of the tested loss and of
+            the reference, by name.
     """
     assert_close(*losses, rtol=1e-5, atol=1e-5)
     grads = []

@@ -4,28 +4,27 @@ from typing import Any, Dict, List, Optional
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-#: Models are chosen by this metric, and by nothing else.
+#: The only metric by which models are selected.
 MONITOR = "val_recall@20"
 
 
 def default_callbacks(
     dirpath: Optional[str] = None, patience: int = 20
 ) -> List[Callback]:
-    r"""Returns the callbacks that choose a model by its validation Recall@20:
-    early stopping, and checkpoints of the best epoch (:obj:`best.ckpt`) and of
+    r"""Returns the callbacks that select a model by validation Recall@20:
+    early stopping, and checkpoints of the best epoch (:obj:`best.ckpt`) and
     the last one (:obj:`last.ckpt`, to resume from).
 
     Args:
-        dirpath (str, optional): The folder of the checkpoints, in the folder
-            of the trainer's logger if not given. (default: :obj:`None`)
-        patience (int, optional): The number of validations without a better
-            result after which training ends. Those of the first
-            :obj:`patience` epochs do not count: what is fitted before training
-            can stay ahead of what is learned for some time.
-            (default: :obj:`20`)
+        dirpath (str, optional): The checkpoint folder. If not given, uses the
+            folder of the trainer's logger. (default: :obj:`None`)
+        patience (int, optional): The number of validations without
+            improvement after which training stops. Those of the first
+            :obj:`patience` epochs do not count: the initial fit can stay ahead
+            of training for some time. (default: :obj:`20`)
     """
     return [
-        # Training may end before there is a first result:
+        # Training may end before the first validation:
         _LateStopping(MONITOR, patience=patience, mode="max", strict=False),
         _BestAndLast(
             dirpath,
@@ -33,24 +32,24 @@ def default_callbacks(
             monitor=MONITOR,
             mode="max",
             save_last=True,
-            # Otherwise a better epoch is "best-v1", the next one "best"...
+            # Otherwise, better epochs become "best-v1", then "best", ...
             enable_version_counter=False,
         ),
     ]
 
 
 def keep_last(dirpath: str) -> List[Callback]:
-    r"""Returns the callback that keeps the last epoch (:obj:`last.ckpt`), of
+    r"""Returns the callback that saves the last epoch (:obj:`last.ckpt`), for
     training without validation.
 
     Args:
-        dirpath (str): The folder of the checkpoint.
+        dirpath (str): The checkpoint folder.
     """
     return [_BestAndLast(dirpath, save_top_k=0, save_last=True)]
 
 
 class _LateStopping(EarlyStopping):
-    """Starts counting after as many epochs as the patience."""
+    """Starts counting after ``patience`` epochs."""
 
     def on_train_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule
@@ -71,9 +70,9 @@ class _LateStopping(EarlyStopping):
 
 class _BestAndLast(ModelCheckpoint):
     """Saves the last epoch even if it is not the best, which not all versions
-    of Lightning do, and knows the best one of a run whose folder was moved,
-    which Lightning forgets. With `fast_dev_run` it saves nothing, where some
-    versions save the last epoch.
+    of Lightning do, and still knows the best one after the run's folder was
+    moved, which Lightning forgets. With `fast_dev_run`, it saves nothing,
+    whereas some versions save the last epoch.
     """
 
     def on_train_end(self, trainer: Any, pl_module: LightningModule) -> None:
@@ -99,8 +98,8 @@ class _BestAndLast(ModelCheckpoint):
     def on_validation_end(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> None:
-        # Within an epoch there is a best, but nothing to go on from: the rest
-        # of the epoch would be drawn anew.
+        # Within an epoch, save the best, but not the last: a resumed run would
+        # resample the rest of the epoch.
         asked = self.save_last
         step = trainer.fit_loop.batch_idx + 1
         self.save_last = asked and step >= trainer.num_training_batches
@@ -111,7 +110,7 @@ class _BestAndLast(ModelCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule
     ) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        # What is saved already is skipped:
+        # Skips a step that is saved already:
         if self.save_last and not self._should_skip_saving_checkpoint(trainer):
             candidates = self._monitor_candidates(trainer)
             self._save_last_checkpoint(trainer, candidates)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, written by training and by the front door."""
+"""The contents of checkpoints, from training and from `Recommender.save()`."""
 
 from dataclasses import asdict
 from inspect import signature
@@ -40,8 +40,8 @@ PREFIX = "model."  # Of the weights of a RecommenderModule.
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    r"""Writes checkpoints whole or not at all: whatever happens meanwhile, a
-    full disk or the end of the process, the last one stays readable. For the
+    r"""Writes checkpoints completely or not at all: if the disk is full or the
+    process is killed, the previous one stays readable. Pass it to the
     :obj:`plugins` of a trainer.
     """
 
@@ -67,8 +67,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def describe_run(
     model: RankingModel, dataset: Dataset, source: Optional[DatasetOptions]
 ) -> Dict[str, Any]:
-    r"""Returns the entries of a checkpoint that say what its weights belong
-    to, in plain values:
+    r"""Returns the entries of a checkpoint that describe its model and data
+    set, in plain values:
 
     * :obj:`format_version` (int),
     * :obj:`vocabulary`: the raw ids of users and items, and the modalities,
@@ -99,15 +99,15 @@ def describe_run(
 
 
 def read_checkpoint(path: Any) -> Dict[str, Any]:
-    r"""Reads a checkpoint, and checks that it says what it belongs to. Messages
-    about it name its :obj:`"path"`, which is added.
+    r"""Reads a checkpoint and checks its entries. Adds its :obj:`"path"`, for
+    error messages.
 
     Args:
         path (str): The checkpoint.
 
     Raises:
-        ValueError: If there is none, if it is no such checkpoint, or not as
-            it was written, or if its weights are not finite.
+        ValueError: If it is missing, is not such a checkpoint or is damaged,
+            or if its weights are not finite.
     """
     damaged = None
     try:
@@ -124,7 +124,7 @@ def read_checkpoint(path: Any) -> Dict[str, Any]:
         ) from err
     except FileNotFoundError as err:
         raise ValueError(f"'{path}' does not exist") from err
-    # What torch raises for bytes that are no checkpoint depends on the bytes.
+    # torch raises various errors for files that are not checkpoints.
     except Exception as err:
         raise ValueError(
             f"'{path}' cannot be read as a checkpoint ({type(err).__name__})"
@@ -186,10 +186,10 @@ def check_finite(state: Dict[str, Any], source: str) -> None:
 
     Args:
         state (Dict[str, Any]): The weights, by name.
-        source (str): What holds them, for the message.
+        source (str): Their source, for the message.
 
     Raises:
-        ValueError: If a number is not.
+        ValueError: If a weight is not.
     """
     for name, weight in tensors_of(state):
         if not bool(weight.isfinite().all()):
@@ -200,8 +200,8 @@ def check_finite(state: Dict[str, Any], source: str) -> None:
 
 
 def tensors_of(state: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:
-    """Names weights, and what a module keeps beside them, such as learned
-    neighbors.
+    """Yields weights by name, including the extra state of modules, such as
+    learned neighbors.
     """
     for name, value in state.items():
         if name.endswith("_extra_state") and isinstance(value, dict):
@@ -215,10 +215,10 @@ def restore_model(
     dataset: Dataset,
     model_cls: Optional[Type[RankingModel]] = None,
 ) -> RankingModel:
-    r"""Makes the model of a checkpoint, in evaluation mode.
+    r"""Restores the model of a checkpoint, in evaluation mode.
 
     Args:
-        checkpoint (Dict[str, Any]): What :func:`read_checkpoint` returned.
+        checkpoint (Dict[str, Any]): The result of :func:`read_checkpoint`.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set
             that the model was trained with.
         model_cls (Type[RankingModel], optional): The class of the model, for
@@ -226,9 +226,9 @@ def restore_model(
             :mod:`tmfun_pyg.baselines`. (default: :obj:`None`)
 
     Raises:
-        ValueError: If the data set or the :obj:`k` of its feature graphs is
-            another one than in training, or if the checkpoint does not say how
-            its model was made.
+        ValueError: If the data set or the :obj:`k` of its feature graphs
+            differs from training, or if the checkpoint does not say how to
+            build its model.
     """
     path, about = checkpoint["path"], checkpoint["recommender"]
     check_fingerprint(about["fingerprint"], dataset)
@@ -243,7 +243,7 @@ def restore_model(
         model = cls.from_data(dataset[0], **about["options"])
     except ValueError:
         raise
-    # What is raised for options of another model depends on the model.
+    # Models raise various errors for the options of another one.
     except Exception as err:
         raise ValueError(
             f"The options of '{path}' must be those of {about['model']} "
@@ -256,14 +256,15 @@ def restore_model(
 
 
 def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
-    r"""Gives a model the weights of a checkpoint.
+    r"""Loads the weights of a checkpoint into a model.
 
     Args:
-        checkpoint (Dict[str, Any]): What :func:`read_checkpoint` returned.
-        model (RankingModel): A model of its class and options.
+        checkpoint (Dict[str, Any]): The result of :func:`read_checkpoint`.
+        model (RankingModel): A model of the same class and options.
 
     Raises:
-        ValueError: If a weight is missing, or there is another one.
+        ValueError: If a weight is missing, unexpected, or of another shape or
+            type.
     """
     state = checkpoint["state_dict"]
     own = {k[len(PREFIX) :]: v for k, v in state.items() if _is_of_model(k)}
@@ -292,11 +293,11 @@ def check_fingerprint(expected: Optional[str], dataset: Dataset) -> None:
     r"""Checks that a data set is the one that a model was trained with.
 
     Args:
-        expected (str, optional): The fingerprint of that one, if known.
+        expected (str, optional): The fingerprint in training, if known.
         dataset (MultimodalRecDataset or SyntheticMultimodal): The data set.
 
     Raises:
-        ValueError: If it is another one.
+        ValueError: If it is a different one.
     """
     if expected is None or dataset.fingerprint == expected:
         return
@@ -316,7 +317,7 @@ def _find_class(
     path: str, name: str, model_cls: Optional[Type[RankingModel]]
 ) -> Type[RankingModel]:
     if model_cls is None:
-        # Never imported by name from elsewhere: the file may be anyone's.
+        # Never import by name from elsewhere: the file may be untrusted.
         for module in (tmfun_pyg.nn, tmfun_pyg.baselines):
             cls = getattr(module, name) if name in module.__all__ else None
             if isinstance(cls, type) and issubclass(cls, RankingModel):
@@ -335,7 +336,7 @@ def _find_class(
 def _check_options(
     path: str, cls: Type[RankingModel], options: Dict[str, Any]
 ) -> None:
-    """Checks the types of options by those of their defaults."""
+    """Checks the types of options against those of their defaults."""
     for name, parameter in signature(cls).parameters.items():
         default = parameter.default
         value = options.get(name, default)
@@ -353,7 +354,7 @@ def _check_options(
 
 
 def _is_one_of(value: Any, kinds: Sequence[Any]) -> bool:
-    """Whether a value is of a type of a Union, or one of its words."""
+    """Whether a value has a type of a Union, or is one of its literals."""
     return type(value) in kinds or any(
         value in get_args(kind) for kind in kinds if get_origin(kind) is Literal
     )

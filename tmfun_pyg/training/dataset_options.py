@@ -12,36 +12,35 @@ ZERO_ROWS = ("error", "mask")
 
 @dataclass
 class DatasetOptions:
-    r"""Says where a data set is, and how it is to be read. Plain values, so
-    that they stand in configurations and checkpoints.
+    r"""The location of a data set and the options for reading it, as plain
+    values for configurations and checkpoints.
 
     Args:
         root (str, optional): The root directory of the data set, see
-            :class:`~tmfun_pyg.datasets.MultimodalRecDataset`. The synthetic
-            :class:`~tmfun_pyg.datasets.SyntheticMultimodal` if not given.
+            :class:`~tmfun_pyg.datasets.MultimodalRecDataset`. If not given,
+            uses :class:`~tmfun_pyg.datasets.SyntheticMultimodal`.
             (default: :obj:`None`)
-        name (str, optional): The name of the data set, that of the root
-            directory if not given. (default: :obj:`None`)
+        name (str, optional): The name of the data set. If not given, uses the
+            name of the root directory. (default: :obj:`None`)
         modalities (List[str], optional): The modalities to read, all if not
             given. (default: :obj:`None`)
-        zero_rows (str, optional): What a feature row of zeros means:
-            :obj:`"error"` refuses it, :obj:`"mask"` takes it for an item that
-            lacks the modality. (default: :obj:`"error"`)
-        half (bool, optional): If set to :obj:`True`, features are held in
+        zero_rows (str, optional): How to handle an all-zero feature row:
+            :obj:`"error"` raises an error, :obj:`"mask"` treats the item as
+            lacking the modality. (default: :obj:`"error"`)
+        half (bool, optional): If set to :obj:`True`, stores features in
             float16. (default: :obj:`False`)
         k (int, optional): The number of neighbors in the feature graphs, if
-            the model reads any.
-            (default: :obj:`10`)
+            the model reads any. (default: :obj:`10`)
         recall (float, optional): The share of neighbors that an approximate
-            search has to find, an exact one if not given, see
-            :class:`~tmfun_pyg.transforms.FeatureGraph`.
-            (default: :obj:`None`)
-        on_all_data (bool, optional): If set to :obj:`True`, validation and
-            test become part of training, see
+            search has to find, see
+            :class:`~tmfun_pyg.transforms.FeatureGraph`. If not given, the
+            search is exact. (default: :obj:`None`)
+        on_all_data (bool, optional): If set to :obj:`True`, merges the
+            validation and test splits into training, see
             :class:`~tmfun_pyg.transforms.MergeSplits`.
             (default: :obj:`False`)
-        feature_graphs (bool, optional): If set to :obj:`False`, no feature
-            graphs are made. (default: :obj:`True`)
+        feature_graphs (bool, optional): If set to :obj:`False`, builds no
+            feature graphs. (default: :obj:`True`)
     """
 
     root: Optional[str] = None
@@ -90,7 +89,7 @@ class DatasetOptions:
                     f"'data.root' must be the folder of the data set "
                     f"'{self.name}' (got none)"
                 )
-            # Not of the synthetic one; own_data, say, sets the first.
+            # Not for the synthetic one; own_data, say, sets zero_rows.
             for key, default in (("zero_rows", "error"), ("half", False)):
                 value = getattr(self, key)
                 if value != default:
@@ -99,16 +98,16 @@ class DatasetOptions:
                         f"{value!r}"
                     )
             return
-        # A checkpoint is read from other folders than it was made in.
+        # A checkpoint may be read from another working directory.
         self.root = osp.abspath(osp.expanduser(self.root))
         if self.name is None:
             self.name = osp.basename(self.root)
 
     def load(self) -> Union[MultimodalRecDataset, SyntheticMultimodal]:
-        r"""Reads the data set, and adds its feature graphs if asked to.
+        r"""Loads the data set, and adds its feature graphs if requested.
 
         Raises:
-            ValueError: If a file is missing, or not what is expected.
+            ValueError: If a file is missing or invalid.
         """
         steps: List[BaseTransform] = []
         if self.on_all_data:

@@ -16,8 +16,8 @@ from tmfun_pyg.loader import (
 from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.seeded import seeded
 
-# The default size of a batch, and the number of steps an epoch from which on
-# batches of the whole graph grow instead:
+# The default batch size, and the number of steps per epoch above which batches
+# of the whole graph grow instead:
 BATCH_SIZE, MAX_STEPS = 2048, 128
 
 
@@ -88,9 +88,9 @@ class InteractionDataModule(LightningDataModule):
         check_count("batch_size", batch_size)
         self.data = data
         self.batch_size = batch_size
-        # By how much the learning rate grows, see `RecommenderModule`:
+        # The factor of the learning rate, see `RecommenderModule`:
         self.lr_scale = num_parts**0.5
-        # How many negatives of a batch are sampled around, see there, too:
+        # The most negatives in a sampled batch, set there:
         self.max_negatives: Optional[int] = None
         self.num_negatives = num_negatives
         self.seed = seed
@@ -101,22 +101,22 @@ class InteractionDataModule(LightningDataModule):
 
     @property
     def device(self) -> torch.device:
-        r"""Where batches are made."""
+        r"""The device on which batches are made."""
         if self.trainer is not None:
             return self.trainer.strategy.root_device
         return self.data["user", "interacts", "item"].edge_index.device
 
     @property
     def _replica(self) -> Dict[str, int]:
-        """Which process this is, out of how many."""
+        """The number of processes, and the rank of this one."""
         size, rank = 1, 0
         if self.trainer is not None:
             size, rank = self.trainer.world_size, self.trainer.global_rank
         return {"num_replicas": size, "rank": rank}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        r"""Returns batches :obj:`(user, pos_item, neg_item)`, or sampled
-        neighborhoods.
+        r"""Returns a loader of batches :obj:`(user, pos_item, neg_item)`, or
+        of sampled neighborhoods.
 
         Raises:
             ValueError: If :obj:`batch_size` is not divisible by the number of
@@ -124,7 +124,7 @@ class InteractionDataModule(LightningDataModule):
         """
         data = self.data
         dataset: Union[InteractionDataset, SampledInteractionDataset]
-        num_workers = 0  # They would only get in the way of a device.
+        num_workers = 0  # Batches made on a device need no workers.
         if self.num_neighbors is not None:
             dataset = SampledInteractionDataset(
                 data,
@@ -143,7 +143,7 @@ class InteractionDataModule(LightningDataModule):
         sampler = InteractionSampler(
             dataset, self.batch_size, self.seed, **self._replica
         )
-        if self.trainer is not None:  # Workers begin before it is told.
+        if self.trainer is not None:  # Lightning does so after workers start.
             progress: Any = self.trainer.fit_loop.epoch_progress
             sampler.set_epoch(progress.current.processed)
         return DataLoader(
@@ -152,9 +152,9 @@ class InteractionDataModule(LightningDataModule):
 
     @cached_property
     def val_sample(self) -> Optional[Tensor]:
-        r"""The users that validation is on, ascending, or :obj:`None` if it
-        is on all users of the split. They stand in checkpoints, so that a run
-        that goes on means the same by its best epoch.
+        r"""The users to validate on, ascending, or :obj:`None` for all users
+        of the split. Checkpoints hold them, so that a resumed run compares
+        epochs on the same users.
         """
         if self.val_users is None:
             return None
@@ -166,12 +166,12 @@ class InteractionDataModule(LightningDataModule):
         return users[drawn].sort().values
 
     def state_dict(self) -> Dict[str, Any]:
-        r"""Returns the users that validation is on, if they were drawn."""
+        r"""Returns the users to validate on, if they were sampled."""
         sample = vars(self).get("val_sample")
         return {} if sample is None else {"val_sample": sample}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        r"""Takes the users that validation is on.
+        r"""Restores the users to validate on.
 
         Raises:
             ValueError: If there are none.
@@ -186,11 +186,11 @@ class InteractionDataModule(LightningDataModule):
                 )
 
     def val_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
-        r"""Returns blocks :obj:`(user, edge_label_index)`.
+        r"""Returns a loader of blocks :obj:`(user, edge_label_index)`.
 
         Raises:
-            ValueError: If the checkpoint that training goes on from has
-                another number of users to validate on.
+            ValueError: If the checkpoint that training resumes from has a
+                different number of users to validate on.
         """
         users = self.val_sample
         if users is not None and users.numel() != self.val_users:
@@ -202,7 +202,7 @@ class InteractionDataModule(LightningDataModule):
         return self._held_out_dataloader("val", users)
 
     def test_dataloader(self) -> DataLoader[Tuple[Tensor, Tensor]]:
-        r"""Returns blocks :obj:`(user, edge_label_index)`."""
+        r"""Returns a loader of blocks :obj:`(user, edge_label_index)`."""
         return self._held_out_dataloader("test")
 
     def _held_out_dataloader(
@@ -216,8 +216,8 @@ class InteractionDataModule(LightningDataModule):
             users=users,
             **self._replica,
         )
-        # The blocks are this process' own. Any other sampler than this type
-        # a trainer would replace, to divide them once more.
+        # The blocks are this process' share already. A trainer would replace
+        # any other type of sampler, and divide them again.
         sampler: DistributedSampler[int] = DistributedSampler(
             dataset, num_replicas=1, rank=0, shuffle=False
         )

@@ -24,11 +24,11 @@ class RecommenderModule(LightningModule):
     r"""Trains a :class:`~tmfun_pyg.nn.RankingModel` with Adam, and validates
     and tests it by full ranking.
 
-    Tables of embeddings with sparse gradients are trained with
-    :class:`torch.optim.SparseAdam`, which leaves alone the rows that a batch
-    did not read.
+    Embedding tables with sparse gradients are trained with
+    :class:`torch.optim.SparseAdam`, which updates only the rows that a batch
+    reads.
 
-    Logged once an epoch are the loss as :obj:`train_loss`, its parts as
+    Once per epoch, it logs the loss as :obj:`train_loss`, its parts as
     :obj:`train_bpr` and so on, and the metrics of
     :func:`~tmfun_pyg.evaluation.evaluate` as :obj:`val_recall@20` or
     :obj:`test_ndcg@10`.
@@ -36,27 +36,26 @@ class RecommenderModule(LightningModule):
     Args:
         model (RankingModel): The model.
         data (HeteroData): A graph of
-            :class:`~tmfun_pyg.transforms.ToRecGraph`. It is no part of the
+            :class:`~tmfun_pyg.transforms.ToRecGraph`. It is not part of the
             module's state.
-        lr (float, optional): The learning rate, for batches of 2,048 where an
-            :class:`InteractionDataModule` chooses larger ones: there, it is
-            larger by the square root of their ratio, as `"On the SDEs and
-            Scaling Rules for Adaptive Gradient Algorithms"
-            <https://arxiv.org/abs/2205.10287>`_ has it for Adam.
-            (default: :obj:`2e-3`)
-        ks (Sequence[int], optional): The lengths of the lists that are judged.
+        lr (float, optional): The learning rate. If an
+            :class:`InteractionDataModule` chooses batches larger than 2,048,
+            it grows with the square root of their ratio, as for Adam in `"On
+            the SDEs and Scaling Rules for Adaptive Gradient Algorithms"
+            <https://arxiv.org/abs/2205.10287>`_. (default: :obj:`2e-3`)
+        ks (Sequence[int], optional): The list lengths to evaluate.
             (default: :obj:`(5, 10, 20, 50)`)
         dataset (MultimodalRecDataset or SyntheticMultimodal, optional): The
-            data set, of which every checkpoint then holds what
-            :meth:`tmfun_pyg.recommender.Recommender.load` needs. A checkpoint
-            of another data set is refused. (default: :obj:`None`)
+            data set. If given, checkpoints hold everything that
+            :meth:`tmfun_pyg.recommender.Recommender.load` needs, and loading
+            one of another data set is an error. (default: :obj:`None`)
         source (DatasetOptions, optional): Where the data set was read from,
-            so that it can be found again with the checkpoint alone.
+            so that the checkpoint alone is enough to find it again.
             (default: :obj:`None`)
 
     Raises:
-        ValueError: If the model was made for another data set, or for feature
-            graphs of another :obj:`k`.
+        ValueError: If the model was built for another data set, or for feature
+            graphs with another :obj:`k`.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class RecommenderModule(LightningModule):
         self.data = self.epoch_data = data
         self.lr, self.lr_scale = lr, 1.0
         self.ks = ks
-        # Lightning leaves steps with two optimizers to the module:
+        # With two optimizers, Lightning leaves the steps to the module:
         self.automatic_optimization = len(self._sparse_parameters()) == 0
         self.description: Dict[str, Any] = {}
         if dataset is not None:
@@ -85,8 +84,8 @@ class RecommenderModule(LightningModule):
             model.fingerprint = dataset.fingerprint
 
     def setup(self, stage: str) -> None:
-        r"""Brings the graph to where the model is, and fits what the model
-        computes in closed form.
+        r"""Moves the graph to the device of the model, and fits the
+        closed-form parts of the model.
         """
         trainer: Any = self.trainer
         if isinstance(trainer.datamodule, InteractionDataModule):
@@ -97,7 +96,7 @@ class RecommenderModule(LightningModule):
         self.data = copy.copy(self.data).to(device)
         self.epoch_data = self.data
         self.seed = torch.initial_seed()
-        if stage == "fit":  # Ahead of the weights of a run that goes on.
+        if stage == "fit":  # Before a resumed run loads its weights.
             self.model.to(device).fit(self.data)
 
     def _sparse_parameters(self) -> List[Tensor]:
@@ -108,8 +107,8 @@ class RecommenderModule(LightningModule):
         ]
 
     def configure_optimizers(self) -> List[torch.optim.Optimizer]:
-        r"""Returns Adam, in one pass over the weights, and a second optimizer
-        for weights with sparse gradients, if there are any.
+        r"""Returns fused Adam, and a second optimizer for weights with sparse
+        gradients, if there are any.
         """
         sparse = self._sparse_parameters()
         taken = {id(parameter) for parameter in sparse}
@@ -123,13 +122,13 @@ class RecommenderModule(LightningModule):
         return optimizers
 
     def on_train_epoch_start(self) -> None:
-        r"""Prepares the graph of the epoch that begins."""
+        r"""Prepares the graph of the epoch."""
         data = self.model.in_own_precision(self.data)
         self.epoch_data = self.model.prepare(data, self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        r"""Seeds what is drawn in a step by its number, so that a run that
-        goes on draws what an undisturbed one does.
+        r"""Seeds the random numbers of a step by its number, so that a resumed
+        run samples the same as an uninterrupted one.
         """
         torch.manual_seed((self.seed + self.global_step) % 2**63)
 
@@ -148,7 +147,7 @@ class RecommenderModule(LightningModule):
             batch = batch["user"].src_index, *index
         parts = self.model.loss(data, *batch)
         loss = torch.stack(list(parts.values())).sum()
-        # A value read at each step would make the host wait for the device.
+        # Reading a value in each step would make the host wait for the device.
         log: Dict[str, Any] = {"on_step": False, "on_epoch": True}
         log.update(sync_dist=True, batch_size=batch[0].numel())
         logged = {f"train_{name}": part for name, part in parts.items()}
@@ -183,29 +182,29 @@ class RecommenderModule(LightningModule):
         self._evaluator.update(*batch)
 
     def on_validation_epoch_end(self) -> None:
-        r"""Logs the metrics of validation."""
+        r"""Logs the validation metrics."""
         self._log_metrics("val")
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
-        r"""Logs the metrics of the test."""
+        r"""Logs the test metrics."""
         self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> None:
         for name, value in self._evaluator.compute().items():
             name = f"{split}_{name}"
-            # Equal on all ranks; "sync_dist" is how to tell Lightning so.
+            # Equal on all ranks; "sync_dist" tells Lightning so.
             self.log(name, value, prog_bar=name == MONITOR, sync_dist=True)
-        del self._evaluator  # All embeddings are a lot of memory to keep.
+        del self._evaluator  # Its embeddings take a lot of memory.
 
     def on_save_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
-        r"""Adds what the weights belong to."""
+        r"""Adds the description of the model and data set."""
         checkpoint.update(self.description)
 
     def on_load_checkpoint(self, checkpoint: Dict[str, Any]) -> None:
-        r"""Refuses the weights of other users, items or data."""
+        r"""Checks that the weights are of the same users, items and data."""
         about = checkpoint.get("recommender", {})
         saved = about.get("fingerprint")
         own = self.description.get("recommender", {}).get("fingerprint")

@@ -1,8 +1,8 @@
-"""The search for options on the validation split, by Optuna.
+"""Searches for options on the validation split, with Optuna.
 
-All that it knows stands in a database, and what it tries next depends on the
-finished trials there alone: a search that was killed goes on as if it had not
-been.
+Its whole state is in a database, and the next trial depends only on the
+finished trials there: a killed search resumes as if it had not been
+interrupted.
 """
 
 import json
@@ -23,10 +23,10 @@ from tmfun_pyg.utils.retrieval import NotRankable
 Params = Dict[str, Any]
 Plan = Dict[str, Any]
 
-SEED = 0  # Of what is tried.
-# When a trial is given up: after so many epochs, and so many trials that ran to
-# their end, if it is worse than this share of these. Small rates and few
-# negatives learn slowly, and may well end ahead.
+SEED = 0  # Of the samplers.
+# A trial is pruned after WARM_UP epochs, once NUM_COMPLETE trials are done, if
+# it is worse than this SHARE of them. Small learning rates and few negatives
+# learn slowly, and may well win in the end.
 WARM_UP, NUM_COMPLETE, SHARE = 20, 2, 0.75
 
 
@@ -38,23 +38,23 @@ def find_best(
     defaults: Params,
     budget: int,
 ) -> Params:
-    """Returns the choices of largest Recall@20 on validation.
+    """Returns the choices with the best Recall@20 on validation.
 
     Args:
         train: Takes choices, the number of the trial and a callback, which may
             end the training early, and returns the best Recall@20 on
             validation.
         path: The database.
-        name: The name of the study there, on which no other process works.
-        plan: What is the same in all trials, and as "space" the choices of
-            each option.
-        defaults: What is tried first.
-        budget: The number of trials, cut to that of all combinations.
+        name: The name of the study there. No other process may work on it.
+        plan: The settings that all trials share, and the choices of each
+            option as "space".
+        defaults: The choices to try first.
+        budget: The number of trials, at most that of all combinations.
 
     Raises:
         ImportError: If Optuna is not installed.
-        ValueError: If the study there has another plan, if it cannot be
-            read, or if no trial ran to its end.
+        ValueError: If the study there has another plan or cannot be read, or
+            if no trial is complete.
     """
     optuna = import_extra("optuna", "search")
     state, space = optuna.trial.TrialState, plan["space"]
@@ -81,7 +81,7 @@ def find_best(
         study.sampler = optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=NUM_COMPLETE
         )
-        # Never the same again, which TPE might insist on:
+        # Never try the same twice, as TPE might keep doing:
         while (trial := study.ask(choices)).params in tried:
             study.tell(trial, state=state.FAIL)
             study.sampler = optuna.samplers.RandomSampler(seed := seed + 1)
@@ -110,22 +110,22 @@ def find_best(
             f"{path}: {name}: at least one of {budget} trials must not "
             f"diverge (got none): try lower learning rates"
         )
-    # The first of equals:
+    # The first of ties:
     return dict(max(complete, key=lambda trial: trial.value).params)
 
 
 def check_plan(what: str, found: Plan, plan: Plan) -> None:
-    """Refuses what was made under other conditions.
+    """Checks that an earlier result was made with the same plan.
 
     Args:
-        what: What was made.
-        found: Its conditions, as they come from JSON.
-        plan: What they must be.
+        what: The name of the result, for errors.
+        found: Its plan, as read from JSON.
+        plan: The expected plan.
     """
     for key in plan:
         expected, got = json.loads(json.dumps(plan[key])), found.get(key)
         if isinstance(expected, dict) and isinstance(got, dict):
-            other = expected  # Only what differs is told.
+            other = expected  # Report only the differences.
             expected = {k: v for k, v in other.items() if _differ(k, v, got)}
             got = {k: v for k, v in got.items() if _differ(k, v, other)}
         if got != expected:
@@ -142,7 +142,7 @@ def _differ(key: str, value: Any, other: Dict[str, Any]) -> bool:
 def _open(path: Path, name: str, plan: Plan) -> Any:
     optuna = import_extra("optuna", "search")
     pruner = optuna.pruners.PercentilePruner(100 * SHARE, NUM_COMPLETE, WARM_UP)
-    with locked(path.with_suffix(".lock"), wait=True):  # To make its tables.
+    with locked(path.with_suffix(".lock"), wait=True):  # To create tables.
         try:
             study = optuna.create_study(
                 storage=f"sqlite:///{path}?timeout=120",  # Others may write.
@@ -151,7 +151,7 @@ def _open(path: Path, name: str, plan: Plan) -> Any:
                 direction="maximize",
                 load_if_exists=True,
             )
-        # What is raised for a file of something else depends on the file.
+        # Files of other kinds raise various errors.
         except Exception as err:
             raise ValueError(
                 f"'{path}' cannot be opened as the database of a search "

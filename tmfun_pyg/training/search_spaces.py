@@ -1,8 +1,8 @@
-"""What is searched for each model, and where a search begins."""
+"""The search space of each model."""
 
 from typing import Any, Dict, List, Mapping, Tuple
 
-# A model that is trained has a learning rate; what is in closed form has none.
+# Trained models have a learning rate; closed-form models do not.
 RATE: Dict[str, List[Any]] = {"lr": [1e-3, 2e-3, 4e-3], "channels": [64, 128]}
 LOSS = {**RATE, "softmax_negatives": [0, 16, 64, 256, 1024, "auto"]}
 FACTORS = {**LOSS, "reg_weight": [1e-4, 1e-3, 1e-2]}
@@ -72,12 +72,12 @@ SPACES: Dict[str, Dict[str, List[Any]]] = {
 
 
 def space_of(model: str, given: Mapping[str, Any]) -> Dict[str, List[Any]]:
-    """Returns the choices of the given options, in ascending order,
-    words last. What is given is a choice, too.
+    """Returns the choices of the given options in ascending order, strings
+    last. The given values are choices, too.
 
     Args:
         model: The class of the model.
-        given: What is tried first, of options that may be others.
+        given: The values to try first. Options without a space are ignored.
     """
     return {
         option: sorted({given[option], *choices}, key=_numbers_first)

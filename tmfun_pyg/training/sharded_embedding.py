@@ -1,4 +1,4 @@
-"""Tables of embeddings whose rows are divided among processes."""
+"""Embedding tables whose rows are sharded across processes."""
 
 import math
 from typing import Any, Dict, List, Type, TypeVar
@@ -14,22 +14,21 @@ from tmfun_pyg.utils.messages import check_positive
 ModelType = TypeVar("ModelType", bound=EmbeddingModel)
 
 NAME = "table"  # Of the only table and the only feature of a collection.
-BLOCK = 2**22  # Numbers that processes send one another at a time.
+BLOCK = 2**22  # The most numbers that are broadcast at a time.
 
 
 class ShardedEmbedding(torch.nn.Module):
-    r"""A table of embeddings of which each process holds a range of rows, an
-    :class:`EmbeddingCollection` of `TorchRec
-    <https://docs.pytorch.org/torchrec>`_ that is divided row by row.
+    r"""An embedding table of which each process holds a range of rows: a
+    row-wise sharded :class:`EmbeddingCollection` of `TorchRec
+    <https://docs.pytorch.org/torchrec>`_.
 
-    Rows go to the process that asks for them, and their gradients back to the
-    one that holds them. There, in the backward pass, they become a step of
-    SGD, on the average over processes as in data parallel training. Neither
-    gradients nor a state of an optimizer are kept. Since the rows are no
-    parameters, no other optimizer and no :class:`DistributedDataParallel`
-    sees them.
+    Rows are sent to the process that requests them, and their gradients back
+    to the process that holds them. There, the backward pass applies them as an
+    SGD step, averaged over processes as in data parallel training. Neither
+    gradients nor optimizer states are stored. The rows are not parameters, so
+    no other optimizer and no :class:`DistributedDataParallel` sees them.
 
-    Whatever is called here, all processes have to call it together.
+    All processes have to call each method together.
 
     Args:
         size (int): The number of rows.
@@ -37,8 +36,7 @@ class ShardedEmbedding(torch.nn.Module):
         lr (float): The learning rate.
 
     Raises:
-        ValueError: If there is no group of processes, or :obj:`lr` is not
-            positive.
+        ValueError: If there is no process group, or :obj:`lr` is not positive.
     """
 
     def __init__(self, size: int, channels: int, lr: float) -> None:
@@ -51,9 +49,9 @@ class ShardedEmbedding(torch.nn.Module):
                 "made"
             )
         self.size, self.channels = size, channels
-        #: Which rows this process holds.
+        #: The range of rows that this process holds.
         self.rows = self._rows_of(dist.get_rank())
-        # In a list, where nothing takes it for a part of this module:
+        # In a list, so that it is not registered as a submodule:
         self._collection = [_shard(size, channels, lr)]
         (shard,) = self._collection[0].parameters()
         #: The rows of this process.
@@ -65,8 +63,8 @@ class ShardedEmbedding(torch.nn.Module):
         return range(self.size)[rank * count : (rank + 1) * count]
 
     def reset_parameters(self) -> None:
-        r"""Draws all rows anew, as
-        :meth:`torch.nn.init.xavier_uniform_` does for a whole table.
+        r"""Resets all rows, as :meth:`torch.nn.init.xavier_uniform_` does for
+        a whole table.
         """
         bound = math.sqrt(6 / (self.size + self.channels))
         seed = int(torch.randint(2**62, ())) + dist.get_rank()
@@ -74,11 +72,11 @@ class ShardedEmbedding(torch.nn.Module):
         self.shard.uniform_(-bound, bound, generator=generator)
 
     def forward(self, index: Tensor) -> Tensor:
-        r"""Returns rows, of the shape of the index and :obj:`channels`.
+        r"""Returns rows, of shape :obj:`[*index.shape, channels]`.
 
         Args:
-            index (torch.Tensor): What rows this process asks for, of any
-                shape, another one than that of other processes.
+            index (torch.Tensor): The rows that this process requests, of any
+                shape, which may differ between processes.
         """
         from torchrec import KeyedJaggedTensor
 
@@ -93,7 +91,7 @@ class ShardedEmbedding(torch.nn.Module):
         r"""The whole table, on each process, without gradient.
 
         Raises:
-            ValueError: If gradients are on.
+            ValueError: If gradients are enabled.
         """
         if torch.is_grad_enabled():
             raise ValueError(
@@ -104,7 +102,7 @@ class ShardedEmbedding(torch.nn.Module):
         return self._gather()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Refuses to be converted or moved, which would not reach the rows."""
+        """Raises for conversions and moves, which would not reach the rows."""
         found = fn(self.shard[:0])
         if (found.dtype, found.device) != (self.shard.dtype, self.shard.device):
             raise ValueError(
@@ -116,8 +114,8 @@ class ShardedEmbedding(torch.nn.Module):
 
     @torch.no_grad()
     def _gather(self, is_kept: bool = True) -> Tensor:
-        """Returns all rows, or takes part for other processes alone. Blocks
-        bound what is held beside the result.
+        """Returns all rows, or only takes part for other processes. Blocks
+        bound the memory besides the result.
         """
         out = self.shard.new_empty(self.size if is_kept else 0, self.channels)
         step = max(1, BLOCK // self.channels)
@@ -137,8 +135,8 @@ class ShardedEmbedding(torch.nn.Module):
     def _save_to_state_dict(
         self, destination: Dict[str, Any], prefix: str, keep_vars: bool
     ) -> None:
-        """Writes what :class:`torch.nn.Embedding` does, in the first process
-        alone, the one that saves it.
+        """Writes the state of a :class:`torch.nn.Embedding`, only in the first
+        process, which saves it.
         """
         is_first = dist.get_rank() == 0
         weight = self._gather(is_first)
@@ -155,7 +153,7 @@ class ShardedEmbedding(torch.nn.Module):
         unexpected_keys: List[str],
         error_msgs: List[str],
     ) -> None:
-        """Takes the rows of this process from a whole table."""
+        """Loads the rows of this process from a whole table."""
         key = f"{prefix}weight"
         weight = state_dict.get(key)
         if weight is None:
@@ -169,30 +167,31 @@ class ShardedEmbedding(torch.nn.Module):
             self.shard.copy_(weight[self.rows.start : self.rows.stop])
 
     def extra_repr(self) -> str:
-        r"""Returns what stands between the parentheses of :meth:`__repr__`."""
+        r"""Returns the text in the parentheses of :meth:`__repr__`."""
         return f"{self.size}, {self.channels}, rows={self.rows}"
 
 
 def sharded(model_cls: Type[ModelType], lr: float) -> Type[ModelType]:
-    r"""Returns a model whose ID embeddings are a
-    :class:`ShardedEmbedding` each:
+    r"""Returns a model class whose ID embeddings are
+    :class:`ShardedEmbedding` tables:
 
     .. code-block:: python
 
         torch.distributed.init_process_group("gloo")
         model = sharded(TMFUN, lr=10.0).from_data(data, num_layers=2)
 
-    It is trained on sampled neighborhoods. Its checkpoints are those of
-    :obj:`model_cls`, so that the model with whole tables, in one process,
-    loads them.
+    Train it on sampled neighborhoods. Its checkpoints are those of
+    :obj:`model_cls`, so the model with whole tables loads them in a single
+    process.
 
     Args:
-        model_cls (Type[EmbeddingModel]): The model.
-        lr (float): The learning rate of the tables, that of SGD.
+        model_cls (Type[EmbeddingModel]): The model class.
+        lr (float): The SGD learning rate of the tables.
 
     Raises:
         ValueError: If the model cannot be trained on sampled neighborhoods, or
-            learns nothing but tables, which data parallel training refuses.
+            learns nothing but tables, which data parallel training does not
+            support.
     """
     if not (model_cls.supports_sampling and model_cls.needs_features):
         raise ValueError(
@@ -224,7 +223,7 @@ def sharded(model_cls: Type[ModelType], lr: float) -> Type[ModelType]:
 
 
 def _shard(size: int, channels: int, lr: float) -> Any:
-    """Makes the rows of this process, and nothing of the size of all."""
+    """Allocates the rows of this process, never the whole table."""
     import_extra("torchrec", "sharded")
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
     from torchrec import EmbeddingCollection, EmbeddingConfig
@@ -242,7 +241,7 @@ def _shard(size: int, channels: int, lr: float) -> Any:
     sgd = {"optimizer": EmbOptimType.EXACT_SGD, "learning_rate": lr}
     return shard(
         EmbeddingCollection(tables=[config], device=torch.device("meta")),
-        # Planned by itself, a table might be copied instead of divided.
+        # TorchRec's own plan might replicate a table instead of sharding it.
         {NAME: row_wise(compute_kernel="fused")},
         device=torch.get_default_device(),
         sharder=EmbeddingCollectionSharder(sgd),

@@ -14,27 +14,27 @@ from tmfun_pyg.utils.schema import INTERACTS, is_rec_graph, modalities_of
 
 @functional_transform("add_items")
 class AddItems(BaseTransform):
-    r"""Adds items that nobody has interacted with, behind all others
-    (functional name: :obj:`add_items`).
+    r"""Adds items without interactions after all others (functional name:
+    :obj:`add_items`).
 
-    In the graph of each modality that :obj:`data` has, a new item :math:`i`
-    gets edges from the :math:`k` warm items of :obj:`data` whose features have
-    the largest cosine similarity with its own, of weight :math:`1 / k`, those
-    that it would have from :class:`~tmfun_pyg.transforms.FeatureGraph` as a
-    cold item of :obj:`data`. There are no edges from new items: all that was
-    known stays as it is, and it does not matter in which order items are added.
+    In each feature graph of :obj:`data`, a new item :math:`i` gets edges of
+    weight :math:`1 / k` from the :math:`k` warm items of :obj:`data` with the
+    largest cosine similarity. These are the edges that
+    :class:`~tmfun_pyg.transforms.FeatureGraph` gives to a cold item. New items
+    have no outgoing edges, so nothing changes for existing items, and new ones
+    can be added in any order.
 
     Args:
         features (Dict[str, torch.Tensor]): The features of the new items, of
             shape :obj:`[num_new, num_features]`, for each modality of
-            :obj:`data`. A row that is all zero, or a modality that is not
-            given, stands for items that lack the modality.
+            :obj:`data`. An all-zero row marks an item that lacks the modality;
+            if a modality is not given, all new items lack it.
         k (int, optional): The number of neighbors. (default: :obj:`10`)
 
     Raises:
         ValueError: If :obj:`k` is not positive; if there are no features; if
-            the features are of another size than in :obj:`data`, not finite,
-            or of a modality that it does not have; if an item has no
+            features differ in size from those of :obj:`data`, are not finite,
+            or are of a modality that it does not have; if an item has no
             features at all.
     """
 
@@ -69,7 +69,7 @@ class AddItems(BaseTransform):
             x = known.new_zeros((self.num_new, known.size(1)))
             x = self.features.get(name, x)
             if known.dtype == torch.half != x.dtype:
-                known = known.float()  # Which may hold what float16 can't.
+                known = known.float()  # For features too large for float16.
             x = x.to(known)
             is_new = (x != 0).any(dim=1)
             is_known = item.get(f"mask_{name}")
@@ -95,7 +95,7 @@ class AddItems(BaseTransform):
             if not mask.all():
                 item[f"mask_{name}"] = mask
         item.num_nodes = num_items + self.num_new
-        if "is_cold" in item:  # Of a data set that HoldOutItems() split.
+        if "is_cold" in item:  # From HoldOutItems().
             is_cold = item.is_cold.new_ones(self.num_new)
             item.is_cold = torch.cat([item.is_cold, is_cold])
         return data
@@ -129,7 +129,7 @@ class AddItems(BaseTransform):
     def _nearest(
         self, x: Tensor, known: Tensor, is_source: Tensor, is_new: Tensor
     ) -> Tensor:
-        """Returns the nearest of the sources to each new item."""
+        """Returns the sources nearest to each new item."""
         candidates = is_source.nonzero().view(-1)
         old = round_features(unit_rows(known[candidates].double()))
         new = round_features(unit_rows(x[is_new].double()))

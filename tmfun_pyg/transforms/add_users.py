@@ -18,46 +18,45 @@ from tmfun_pyg.utils.schema import (
 
 @functional_transform("add_users")
 class AddUsers(BaseTransform):
-    r"""Adds users behind all others who receive from their items and send
-    nothing: all that was known stays as it is (functional name:
+    r"""Adds users after all others. They receive messages from their items,
+    but send none, so nothing else in the graph changes (functional name:
     :obj:`add_users`). Apply it after
     :class:`~tmfun_pyg.transforms.ToRecGraph`.
 
-    The edge from item :math:`i` to an added user :math:`u` of :math:`d_u`
-    items has the weight :math:`1 / \sqrt{d_u d_i}`, where :math:`d_i` counts
-    the training interactions as before, without those of the added users, and
-    at least one. On this graph, :math:`L` layers of
-    propagation as in :class:`~tmfun_pyg.nn.LightGCN` give the user the row
+    The edge from item :math:`i` to an added user :math:`u` with :math:`d_u`
+    items has weight :math:`1 / \sqrt{d_u d_i}`, where :math:`d_i` counts the
+    training interactions, without those of added users, and is at least one.
+    On this graph, :math:`L` layers of propagation as in
+    :class:`~tmfun_pyg.nn.LightGCN` give the user the embedding
 
     .. math::
         \mathbf{x}_u = \frac{1}{L + 1} \left( \mathbf{e}_u +
         \frac{1}{\sqrt{d_u}} \sum_{i \in \mathcal{N}_u}
         \frac{1}{\sqrt{d_i}} \sum_{l=0}^{L-1} \mathbf{x}_i^{(l)} \right)
 
-    with the items' layers :math:`\mathbf{x}_i^{(l)}` of training, and the ID
-    embedding :math:`\mathbf{e}_u` of the known user who is meant, zero if
-    there is none. A known user with the items of training has the row of
-    training again.
+    with the item embeddings :math:`\mathbf{x}_i^{(l)}` of each layer in
+    training, and the ID embedding :math:`\mathbf{e}_u` of the known user, zero
+    if there is none. A known user with the same items as in training has the
+    same embedding as in training.
 
     :obj:`data['user'].added` holds :obj:`user`. Models with
     :obj:`supports_fold_in` read such a graph.
 
     Args:
-        edge_index (torch.Tensor): Users, numbered from zero on in the order
-            of :obj:`user`, and their items, of shape :obj:`[2, num_pairs]`.
-            Each pair comes once.
-        user (torch.Tensor): The known user that each added one is,
-            :obj:`-1` for nobody, of shape :obj:`[num_added]`.
-        alone (bool, optional): If set to :obj:`True`, the users that were
-            there are left out, with their interactions. No model encodes such
-            a graph: it is what
-            :meth:`~tmfun_pyg.nn.RankingModel.encode_new_users` reads.
+        edge_index (torch.Tensor): The pairs of an added user, numbered from
+            zero in the order of :obj:`user`, and an item, each once, of shape
+            :obj:`[2, num_pairs]`.
+        user (torch.Tensor): The index of the known user that each added one
+            is, :obj:`-1` for new users, of shape :obj:`[num_added]`.
+        alone (bool, optional): If set to :obj:`True`, leaves out existing
+            users and their interactions. No model encodes such a graph: it is
+            for :meth:`~tmfun_pyg.nn.RankingModel.encode_new_users`.
             (default: :obj:`False`)
 
     Raises:
         ValueError: If the graph is not one of
-            :class:`~tmfun_pyg.transforms.ToRecGraph`, is a sample, or has such
-            users already, or if an index is out of range.
+            :class:`~tmfun_pyg.transforms.ToRecGraph`, is a sample, or has
+            added users already, or if an index is out of range.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class AddUsers(BaseTransform):
         user.num_nodes = num_users
         user.degree = torch.cat([user.degree, own_degree])
         user.added = self.user.to(row.device)
-        data.is_symmetric = False  # They receive, and never send.
+        data.is_symmetric = False  # Added users receive, but never send.
         describe_content(data)
         return data
 
@@ -120,7 +119,7 @@ class AddUsers(BaseTransform):
 
 
 def _leave_out_users(data: HeteroData) -> None:
-    """Leaves nobody in a graph, and the items as they are."""
+    """Removes all users from a graph, and keeps the items."""
     user, store = data["user"], data[INTERACTS]
     nobody = user.degree[:0]
     user.clear()

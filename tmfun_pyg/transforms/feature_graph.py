@@ -29,32 +29,30 @@ class FeatureGraph(BaseTransform):
     features, in one graph per modality (functional name:
     :obj:`feature_graph`).
 
-    For each modality :math:`m` an edge type
-    :obj:`('item', 'similar_<m>', 'item')` is added, with :obj:`edge_index`
-    (from neighbor to item, sorted by item, then neighbor) and
-    :obj:`edge_weight`, :math:`1 / k` for each edge, which makes
-    propagation a mean over the :math:`k` neighbors of an item.
+    For each modality :math:`m`, it adds the edge type
+    :obj:`('item', 'similar_<m>', 'item')` with :obj:`edge_index` (from
+    neighbor to item, sorted by item, then neighbor) and an :obj:`edge_weight`
+    of :math:`1 / k`, so that propagation is a mean over the :math:`k`
+    neighbors of an item.
 
-    Cold items, without a training interaction, are connected to the
-    :math:`k` nearest warm ones, and no item to them: what is learned of the
-    warm items is the same with and without them. (All items are warm where
-    :obj:`data` holds no interactions.) Items that lack a modality
-    (:obj:`data['item'].mask_<m>`) have no edges of it. Without any features
-    nothing is added. Of equally similar items, those with a lower index are
-    taken. Cosine similarities are computed without rounding errors from
-    features that are rounded to :math:`2^{-25}`, block by block, so that the
-    graph does not depend on the device, and no matrix of all pairs of items is
-    held.
+    Cold items, without training interactions, get edges from the :math:`k`
+    nearest warm items, and have no outgoing edges: warm items are learned the
+    same with and without them. (All items are warm if :obj:`data` has no
+    interactions.) Items that lack a modality (:obj:`data['item'].mask_<m>`)
+    have no edges in its graph. Without any features, nothing is added. Ties go
+    to the lower index. Cosine similarities are computed block by block and
+    without rounding errors, from features rounded to :math:`2^{-25}`, so the
+    graph does not depend on the device, and no items x items matrix is formed.
 
-    The time this takes grows with the square of the number of items. For
-    many items, give :obj:`recall`: an index of :obj:`faiss` is then searched
-    on the CPU, as thoroughly as it takes to find that share of the
-    :math:`k` nearest items of 1,000 items drawn at random (an item as similar
-    as the last of them counts as found). What it finds is compared without
-    rounding errors. Features without any structure are too much for an
-    index: if a search of a quarter of it does not find enough, there is a
-    warning, and the search is exact. Up to 1,000 items are always searched
-    exactly. The same items are drawn and the same index is built in each run.
+    The exact search is quadratic in the number of items. For many items, set
+    :obj:`recall`: it then searches a :obj:`faiss` index on the CPU, as
+    thoroughly as it takes to find that share of the :math:`k` nearest items of
+    1,000 randomly sampled items (an item as similar as the last of them counts
+    as found). The candidates are compared without rounding errors. Features
+    without any structure defeat an index: if searching a quarter of it does
+    not reach the recall, it warns, and searches exactly. Up to 1,000 items are
+    always searched exactly. Each run samples the same items and builds the
+    same index.
 
     Args:
         k (int, optional): The number of neighbors. (default: :obj:`10`)
@@ -64,11 +62,11 @@ class FeatureGraph(BaseTransform):
             (default: :obj:`None`, which searches exactly)
 
     Raises:
-        ImportError: If :obj:`recall` is given, and :obj:`faiss` is missing.
-        ValueError: If an argument is out of range; if not more than :math:`k`
-            warm items have a modality; if features hold NaN or Inf, or a row
-            is all zero; if the graph is one of
-            :class:`~tmfun_pyg.transforms.ToRecGraph`, which holds other
+        ImportError: If :obj:`recall` is given, but :obj:`faiss` is missing.
+        ValueError: If an argument is out of range; if at most :math:`k` warm
+            items have a modality; if features hold NaN or Inf, or a row is all
+            zero; if the graph is one of
+            :class:`~tmfun_pyg.transforms.ToRecGraph`, which has changed the
             features.
     """
 

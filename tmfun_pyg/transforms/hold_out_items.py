@@ -9,11 +9,11 @@ from tmfun_pyg.utils.schema import is_rec_graph
 
 @functional_transform("hold_out_items")
 class HoldOutItems(BaseTransform):
-    r"""Takes a random share of the items out of training, to see how well
-    models do on items that nobody has interacted with yet (functional name:
+    r"""Holds out a random share of the items from training, to evaluate models
+    on items that nobody has interacted with yet (functional name:
     :obj:`hold_out_items`).
 
-    These items are cold, the others warm. At
+    These items are cold, the others warm. In
     :obj:`data['user', 'interacts', 'item']`,
 
     * :obj:`edge_index`, :obj:`val_edge_label_index` and
@@ -21,26 +21,26 @@ class HoldOutItems(BaseTransform):
     * :obj:`cold_val_edge_label_index` is added, with the validation
       interactions with cold items;
     * :obj:`cold_test_edge_label_index` is added, with the training
-      interactions with cold items and, after them, the test interactions.
+      interactions with cold items, followed by the test interactions.
 
-    Users without a training interaction with a warm item can't be judged, and
-    have no interaction in the two that are added. The reverse relation
-    :obj:`data['item', 'rev_interacts', 'user']` loses what the training
-    interactions lose, and the mask :obj:`data['item'].is_cold` tells the
-    items apart. All else stays as it is. Apply it before
-    :class:`~tmfun_pyg.transforms.FeatureGraph`, which connects cold items to
-    warm ones, and no item to cold ones.
+    Users without any warm training item cannot be evaluated, and are left out
+    of the two added splits. The reverse relation
+    :obj:`data['item', 'rev_interacts', 'user']` loses the same interactions as
+    training, and the mask :obj:`data['item'].is_cold` marks the cold items.
+    Everything else is unchanged. Apply it before
+    :class:`~tmfun_pyg.transforms.FeatureGraph`, which gives cold items edges
+    from warm ones, but no outgoing edges.
 
     Args:
-        ratio (float, optional): The share of the items, rounded to whole
+        ratio (float, optional): The share of cold items, rounded to whole
             items. (default: :obj:`0.2`)
-        seed (int, optional): The seed of the draw. (default: :obj:`0`)
+        seed (int, optional): The random seed. (default: :obj:`0`)
 
     Raises:
         ValueError: If :obj:`ratio` is out of range or leaves no cold or no
             warm item; if :obj:`data` lacks a split, or items are held out
-            already; if feature graphs are there, or the graph is one of
-            :class:`~tmfun_pyg.transforms.ToRecGraph`.
+            already; if there are feature graphs already, or the graph is one
+            of :class:`~tmfun_pyg.transforms.ToRecGraph`.
     """
 
     def __init__(self, ratio: float = 0.2, seed: int = 0) -> None:
@@ -98,7 +98,7 @@ class HoldOutItems(BaseTransform):
                 f"'ratio' must leave cold and warm items (got {self.ratio}, "
                 f"which holds out {num_cold} of {num_items} items)"
             )
-        # Drawn on the CPU, for the same items on all devices:
+        # Sampled on the CPU, for the same items on all devices:
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(num_items, generator=generator)
         is_cold = torch.zeros(num_items, dtype=torch.bool)

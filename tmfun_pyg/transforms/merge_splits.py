@@ -8,19 +8,19 @@ from tmfun_pyg.utils.schema import INTERACTS, REVERSE, is_rec_graph
 
 @functional_transform("merge_splits")
 class MergeSplits(BaseTransform):
-    r"""Moves the interactions of validation and test into training, for a
-    model that is served and no longer judged (functional name:
+    r"""Merges the validation and test interactions into training, for a model
+    that is served and no longer evaluated (functional name:
     :obj:`merge_splits`). Apply it before
     :class:`~tmfun_pyg.transforms.FeatureGraph`, which connects items to those
     with a training interaction.
 
     Raises:
-        ValueError: If feature graphs are there, or the graph is one of
+        ValueError: If there are feature graphs already, or the graph is one of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
     """
 
     def forward(self, data: HeteroData) -> HeteroData:
-        r"""Moves the interactions."""
+        r"""Merges the interactions."""
         if is_rec_graph(data):
             raise ValueError("Apply MergeSplits() before ToRecGraph()")
         if any(name.startswith("similar_") for _, name, _ in data.edge_types):

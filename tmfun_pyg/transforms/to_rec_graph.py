@@ -28,10 +28,10 @@ from tmfun_pyg.utils.standard_rows import standard_rows
 
 @functional_transform("to_rec_graph")
 class ToRecGraph(BaseTransform):
-    r"""Brings a data set into the form that the models of
-    :mod:`tmfun_pyg.nn` read, the last transform of all (functional name:
+    r"""Converts a data set into the graph that the models of
+    :mod:`tmfun_pyg.nn` read, as the last transform (functional name:
     :obj:`to_rec_graph`). It works on a shallow copy, and edges that are sorted
-    already share the memory of the input: write to neither in place.
+    already share memory with the input: do not modify either in place.
 
     .. code-block:: python
 
@@ -45,44 +45,43 @@ class ToRecGraph(BaseTransform):
       .. math::
           r_{ui} = \frac{1}{\sqrt{d_u d_i}},
 
-      so that each relation is the other's transpose, which
-      :obj:`data.is_symmetric` says: gradients flow back along the other.
-      Where you change edges or weights so that they no longer are, set it to
-      :obj:`False`.
+      so each relation is the transpose of the other, and gradients flow back
+      along the other. :obj:`data.is_symmetric` records this. If you change
+      edges or weights so that it no longer holds, set it to :obj:`False`.
 
     * The feature graphs :obj:`('item', 'similar_<m>', 'item')` become an
       :class:`~torch_geometric.EdgeIndex` sorted by column, the target.
-    * The features :obj:`x_<m>` are brought to zero mean and unit variance item
-      by item, and to zero where :obj:`mask_<m>` says that an item lacks them.
-      An encoder's scale says nothing, be it large or small, and an item added
-      later is treated the same.
-    * :obj:`data['item'].mask` has a column for each modality, in the order of
+    * The features :obj:`x_<m>` are standardized to zero mean and unit variance
+      item by item, and set to zero for items that lack them according to
+      :obj:`mask_<m>`. The scale of an encoder carries no information, and
+      items added later are treated the same.
+    * :obj:`data['item'].mask` has one column per modality, in the order of
       :obj:`data.modalities`, and a last one for items that have any;
       :obj:`data['item'].degree` counts the training interactions, and
       :obj:`data['user'].degree` those of the users.
-    * :obj:`data['user'].mask` says which users have an item with content, and
-      :obj:`data['user'].scale` is what turns normalized sums over such items
-      into means.
+    * :obj:`data['user'].mask` marks users who have an item with content, and
+      :obj:`data['user'].scale` turns normalized sums over such items into
+      means.
     * :obj:`data.is_complete` says whether all users and items have all
       modalities, and :obj:`data.has_cold` whether there are items without a
-      training interaction. These are plain booleans, so that a step need not
-      wait for the device to know.
+      training interaction. These are plain booleans, so that reading them does
+      not wait for the device.
 
     In a batch of :class:`~tmfun_pyg.loader.SampledInteractionDataset`, the
-    sources of the feature graphs are nodes of the type :obj:`'similar_item'`.
-    An edge to a node with :math:`s` of its :math:`d` neighbors drawn counts
-    :math:`d / s` times, so that sums over neighbors keep their expectation.
+    sources of the feature graphs are nodes of type :obj:`'similar_item'`. An
+    edge to a node with :math:`s` of its :math:`d` neighbors sampled counts
+    :math:`d / s` times, which keeps sums over neighbors unbiased.
 
     Raises:
         ValueError: If the graph is one already, if it has no training
             interaction, if the interactions have weights, which no model
             reads, if indices are out of range or a pair repeats, or if
-            features, masks or feature graphs are not what is expected.
+            features, masks or feature graphs are invalid.
     """
 
     @torch.no_grad()
     def forward(self, data: HeteroData) -> HeteroData:
-        r"""Writes what models read."""
+        r"""Converts :obj:`data`."""
         if is_rec_graph(data):
             raise ValueError("'data' is a graph of ToRecGraph() already")
         is_sampled, source = is_sampled_batch(data), similar_source(data)
@@ -93,7 +92,7 @@ class ToRecGraph(BaseTransform):
             degrees = set_interactions(data, check_interactions(data))
             data["user"].degree, data["item"].degree = degrees
         data.modalities = modalities_of(data)
-        if not is_sampled:  # A sample has what the whole graph had.
+        if not is_sampled:  # A sample has those of the whole graph.
             _standardize(data)
         for name in data.modalities:
             if (source, f"similar_{name}", "item") in data.edge_types:
@@ -113,8 +112,8 @@ def set_interactions(
         data (HeteroData): The graph to write to.
         edge_index (torch.Tensor): Users and items, of shape
             :obj:`[2, num_interactions]`.
-        dtype (torch.dtype, optional): The type of weights and degrees, by
-            default PyTorch's own. (default: :obj:`None`)
+        dtype (torch.dtype, optional): The type of weights and degrees. If not
+            given, uses PyTorch's default. (default: :obj:`None`)
     """
     user, item = edge_index
     num_users, num_items = data["user"].num_nodes, data["item"].num_nodes
@@ -135,8 +134,8 @@ def set_interactions(
 
 
 def _weigh_drawn_interactions(data: HeteroData) -> None:
-    # Edges are drawn for their target: those of the reverse relation are for
-    # users, whose rows they make here.
+    # Edges are sampled for their target: those of the reverse relation are for
+    # users, and form their rows here.
     drawn_for_users = data[REVERSE].edge_index.flip(0)
     drawn_for_items = data[INTERACTS].edge_index.flip(0)
     for edge_type, edges in (
@@ -160,7 +159,7 @@ def _standardize(data: HeteroData) -> None:
     for column, name in enumerate(data.modalities):
         x = item[f"x_{name}"].float()
         mask[:, column] = item.get(f"mask_{name}", torch.tensor(True))
-        # What an absent row holds, NaN perhaps, must not reach gradients:
+        # Values in absent rows, perhaps NaN, must not reach gradients:
         x = x.masked_fill(~mask[:, column : column + 1], 0.0)
         check_finite(f"data['item'].x_{name}", x)
         item[f"x_{name}"] = standard_rows(x)
@@ -186,8 +185,8 @@ def _sort_similar(data: HeteroData, source: str, name: str) -> None:
 
 
 def item_weight(data: HeteroData, item: Optional[Tensor] = None) -> Tensor:
-    r"""Returns what takes the items' part :math:`1 / \sqrt{d_i}` of the
-    normalization back, for those with content, and zero for the others, with
+    r"""Returns the weights that undo the items' factor :math:`1 / \sqrt{d_i}`
+    of the normalization, for items with content, and zero for the others, with
     the columns of :obj:`data['item'].mask`.
 
     Args:
@@ -198,20 +197,20 @@ def item_weight(data: HeteroData, item: Optional[Tensor] = None) -> Tensor:
     mask, degree = data["item"].mask, data["item"].degree
     if item is not None:
         mask, degree = mask.index_select(0, item), degree.index_select(0, item)
-    # Users of AddUsers() have cold items as well, as if of degree 1:
+    # Users of AddUsers() may have cold items, which count as degree 1:
     return mask * degree.clamp(min=1).sqrt().view(-1, 1)
 
 
 def describe_content(data: HeteroData) -> None:
-    r"""Writes which users have items with content, and what turns sums over
-    these into means.
+    r"""Writes the mask of users who have items with content, and the scale
+    that turns sums over these into means.
 
     Args:
         data (HeteroData): The graph to write to.
     """
     item, store = data["item"], data[INTERACTS]
-    # The part of the user falls out of the quotient.
-    if store.edge_index.size(1) < item.num_nodes:  # As of AddUsers().
+    # The user's factor cancels out in the quotient.
+    if store.edge_index.size(1) < item.num_nodes:  # As after AddUsers().
         row, col = plain_edges(store.edge_index)
         value = item_weight(data, col) * store.edge_weight.view(-1, 1)
         total = value.new_zeros(data["user"].num_nodes, value.size(1))
@@ -230,7 +229,7 @@ def _sorted_edges(
     edges: Tensor, size: Tuple[int, int], order: str
 ) -> Tuple[EdgeIndex, Tensor]:
     """Returns the edges sorted by one side, then the other, in the same memory
-    where they are already, and the order.
+    if they already are, and the permutation.
     """
     row, col = edges
     key = row * size[1] + col if order == "row" else col * size[0] + row

@@ -1,1 +1,1 @@
-"""Helpers of the whole package, which import nothing else of it."""
+"""Helpers for the whole package, which import nothing else from it."""

@@ -1,4 +1,4 @@
-"""What a graph must be, checked where it enters."""
+"""Checks of input graphs."""
 
 import warnings
 from typing import Any, Optional
@@ -20,7 +20,7 @@ def check_data(data: HeteroData) -> None:
         data (HeteroData): The graph.
 
     Raises:
-        ValueError: If a part of it is not what is expected.
+        ValueError: If a part of it is invalid.
     """
     num_items = _num_nodes(data, "item")
     for name, value in data["item"].to_dict().items():
@@ -42,7 +42,7 @@ def check_interactions(data: HeteroData) -> Tensor:
         data (HeteroData): The graph.
 
     Raises:
-        ValueError: If there are none, or they are not what is expected.
+        ValueError: If there are none, or they are invalid.
     """
     where = f"data{list(INTERACTS)}"
     if INTERACTS not in data.edge_types:
@@ -68,8 +68,8 @@ def check_finite(where: str, x: Tensor, index: Optional[Tensor] = None) -> None:
     r"""Checks that the features of items are finite.
 
     Args:
-        where (str): What they are, for errors.
-        x (torch.Tensor): The features, a row an item.
+        where (str): Their name, for errors.
+        x (torch.Tensor): The features, one row per item.
         index (torch.Tensor, optional): The items, all of them if not given.
             (default: :obj:`None`)
 
@@ -88,7 +88,7 @@ def check_finite(where: str, x: Tensor, index: Optional[Tensor] = None) -> None:
 
 
 def _num_nodes(data: HeteroData, node_type: str) -> int:
-    # Where it is not given, PyG guesses it, with a warning.
+    # If it is not given, PyG infers it, with a warning.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         size = data[node_type].num_nodes

@@ -5,18 +5,18 @@ from torch import Tensor
 
 
 def entries_of(ptr: Tensor, index: Tensor) -> Tuple[Tensor, Tensor]:
-    r"""Returns the entries of some rows of a matrix in compressed rows, one
-    row after the other: the position in :obj:`index` of the row that each
-    belongs to, and its own position among all entries.
+    r"""Returns the entries of some rows of a CSR matrix, row by row: for each
+    entry, the position of its row in :obj:`index`, and its own position among
+    all entries.
 
-    The number of entries has to be known: on a GPU the host waits for it.
+    On a GPU, the host waits for the number of entries.
 
     Args:
-        ptr (torch.Tensor): Where each row begins, and where the last one ends,
-            of shape :obj:`[num_rows + 1]`.
-        index (torch.Tensor): The rows, of any number. They may be repeated.
+        ptr (torch.Tensor): The offset of each row, and the end of the last
+            one, of shape :obj:`[num_rows + 1]`.
+        index (torch.Tensor): Any number of rows, which may repeat.
     """
-    # "index_select" throughout, which is far faster here than brackets.
+    # "index_select" is far faster here than brackets.
     begin = ptr.index_select(0, index)
     count = ptr.index_select(0, index + 1) - begin
     row = torch.arange(index.numel(), device=ptr.device)

@@ -8,8 +8,8 @@ from torch_geometric.utils import coalesce, degree
 
 
 def plain_edges(edge_index: Tensor) -> Tensor:
-    r"""Returns edges as an ordinary tensor, without the caches of an
-    :class:`~torch_geometric.EdgeIndex`, which cannot be cut into rows under
+    r"""Returns edges as a plain tensor, without the caches of an
+    :class:`~torch_geometric.EdgeIndex`, which cannot be split into rows under
     :class:`torch.inference_mode`.
 
     Args:
@@ -22,7 +22,7 @@ def plain_edges(edge_index: Tensor) -> Tensor:
 
 
 def check_graph(data: Any) -> None:
-    r"""Checks that an argument is a graph, and no data set.
+    r"""Checks that an argument is a graph, not a data set.
 
     Args:
         data (HeteroData): The argument.
@@ -38,8 +38,8 @@ def check_graph(data: Any) -> None:
 
 
 def all_interactions(data: HeteroData) -> Tensor:
-    r"""Returns the interactions of the whole log, of training and of all
-    held-out splits: pairs of a user and an item, sorted, each once, of shape
+    r"""Returns all interactions, of training and of all held-out splits:
+    sorted, unique pairs of a user and an item, of shape
     :obj:`[2, num_interactions]`.
 
     Args:
@@ -54,8 +54,8 @@ def all_interactions(data: HeteroData) -> Tensor:
 
 
 def reverse(pairs: Tensor) -> Tensor:
-    r"""Returns pairs of a user and an item the other way round, sorted by item,
-    and by user if they were.
+    r"""Returns pairs of a user and an item in reverse, sorted by item, and
+    then by user if they were before.
 
     Args:
         pairs (torch.Tensor): The pairs, of shape :obj:`[2, num_pairs]`.
@@ -64,9 +64,9 @@ def reverse(pairs: Tensor) -> Tensor:
 
 
 def graph_k(data: HeteroData) -> Optional[int]:
-    r"""Returns the most neighbors that an item has in a feature graph, the
-    :obj:`k` of :class:`~tmfun_pyg.transforms.FeatureGraph`, nothing if there
-    are no such graphs.
+    r"""Returns the largest number of neighbors of an item in a feature graph,
+    the :obj:`k` of :class:`~tmfun_pyg.transforms.FeatureGraph`, or :obj:`None`
+    if there are no such graphs.
 
     Args:
         data (HeteroData): The graph.
@@ -80,16 +80,16 @@ def graph_k(data: HeteroData) -> Optional[int]:
 
 
 def check_graph_k(expected: Optional[int], found: Optional[int]) -> None:
-    r"""Checks that the feature graphs of a data set are such as those that a
-    model was trained with.
+    r"""Checks that the feature graphs of a data set match those that a model
+    was trained with.
 
     Args:
-        expected (int, optional): The :obj:`k` of these, if the model reads
-            any, and it is known.
-        found (int, optional): That of the data set, if it has any.
+        expected (int, optional): The :obj:`k` in training, if the model reads
+            feature graphs, and it is known.
+        found (int, optional): The :obj:`k` of the data set, if it has any.
 
     Raises:
-        ValueError: If it is another one.
+        ValueError: If they differ.
     """
     if expected is not None and found != expected:
         raise ValueError(
@@ -101,16 +101,15 @@ def check_graph_k(expected: Optional[int], found: Optional[int]) -> None:
 
 def check_pairs(name: str, pairs: Tensor, size: Tuple[int, int]) -> Tensor:
     r"""Checks pairs of a user and an item, and returns them as 64-bit
-    integers: those of 32 bits would overflow where pairs are numbered.
+    integers: 32-bit ones would overflow when pairs are numbered.
 
     Args:
-        name (str): What they are, for errors.
+        name (str): Their name, for errors.
         pairs (torch.Tensor): The pairs, of shape :obj:`[2, num_pairs]`.
         size (Tuple[int, int]): The number of users and of items.
 
     Raises:
-        ValueError: If they are not what is expected, out of range, or if one
-            repeats.
+        ValueError: If they are invalid or out of range, or if one repeats.
     """
     if not isinstance(pairs, Tensor):
         raise ValueError(

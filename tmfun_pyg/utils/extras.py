@@ -3,11 +3,11 @@ from typing import Any
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """Imports a module of an optional dependency, or tells how to install it.
+    """Imports a module of an optional dependency, or says how to install it.
 
     Args:
         module: The name of the module.
-        extra: The extra of this package that brings it.
+        extra: The extra of this package that installs it.
     """
     try:
         return import_module(module)

@@ -15,14 +15,14 @@ LEAST_FREE = 2**20  # Bytes; with fewer, a disk is full.
 
 @contextmanager
 def told_why(path: Path) -> Iterator[None]:
-    """Names the file or folder that cannot be written, and why.
+    """Reports which file or folder cannot be written, and why.
 
     Args:
-        path: What is written meanwhile.
+        path: The file or folder that is written meanwhile.
     """
     try:
         yield
-    # Many writers, those of torch, numpy, faiss, ..., do not say why.
+    # Many writers (torch, numpy, faiss, ...) do not say why.
     except (OSError, RuntimeError) as err:
         number = getattr(err, "errno", None)
         if number is None and shutil.disk_usage(path.parent).free < LEAST_FREE:
@@ -47,7 +47,7 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
         path (str): The file. Its folder is created if it does not exist.
     """
     path = Path(path)
-    if os.path.islink(path):  # It stays one.
+    if os.path.islink(path):  # It stays a link.
         path = Path(os.path.realpath(path))
     # Some writers choose the format by the suffix.
     part = path.with_name(f".{path.stem}.{uuid4().hex}.part{path.suffix}")
@@ -67,16 +67,16 @@ def atomic_write(path: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
 def check_replaceable(
     folder: Union[str, "os.PathLike[str]"], own: Iterable[str], overwrite: bool
 ) -> None:
-    """Checks that nothing is lost if a folder is written.
+    """Checks that writing a folder loses nothing.
 
     Args:
         folder (str): The folder.
-        own (Iterable[str]): The names of files that an earlier call writes.
+        own (Iterable[str]): The names of the files of an earlier call.
         overwrite (bool): Whether these may be replaced.
 
     Raises:
-        ValueError: If there are files, which are not to be replaced or are
-            others.
+        ValueError: If there are files that may not be replaced, or other
+            files.
     """
     folder = Path(folder)
     if not os.path.lexists(folder):
@@ -97,7 +97,7 @@ def check_replaceable(
 @contextmanager
 def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
     """Yields a new temporary folder that replaces ``folder`` on success, and
-    is removed on failure, with the folders that were made for it.
+    is removed on failure, along with the folders created for it.
 
     Args:
         folder (str): The folder. Its previous files are removed.
@@ -117,13 +117,13 @@ def atomic_folder(folder: Union[str, "os.PathLike[str]"]) -> Iterator[Path]:
             try:
                 os.replace(folder, old)
                 os.replace(part, folder)
-            except BaseException:  # Of a signal, too.
+            except BaseException:  # From a signal, too.
                 if old.exists() and not folder.exists():
                     os.replace(old, folder)
                 raise
             shutil.rmtree(old)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        with suppress(OSError):  # It holds something.
+        with suppress(OSError):  # It is not empty.
             for path in new:
                 path.rmdir()

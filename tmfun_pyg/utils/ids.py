@@ -10,15 +10,15 @@ import pandas as pd
 
 from tmfun_pyg.utils.messages import name_first
 
-# Text that is no id: it is empty, has one of these parts, or spaces around it.
+# Text that is not an id: empty, with one of these parts, or spaces around it.
 NO_PARTS = "line breaks, null characters, lone surrogates"
 NO_ID = re.compile(r"^$|^\s|\s$|[\n\r\0\ud800-\udfff]")
-# What may be done about unknown ids.
+# The ways to handle unknown ids.
 UNKNOWN = ("error", "warn")
 
 
 def is_no_id(names: Any) -> np.ndarray:
-    """Returns where text is no id.
+    """Returns a mask of the text that is not an id.
 
     Args:
         names (Sequence[str]): The text.
@@ -27,8 +27,8 @@ def is_no_id(names: Any) -> np.ndarray:
 
 
 def ids_from_text(names: Any) -> np.ndarray:
-    """Converts text to ids: int64 if all are integers of 64 bits as Python
-    writes them, so that no two become one and none is changed, else str.
+    """Converts text to ids: int64 if all are 64-bit integers as Python writes
+    them, so that ids stay distinct and unchanged, else str.
 
     Args:
         names (Sequence[str]): The text.
@@ -43,7 +43,7 @@ def ids_from_text(names: Any) -> np.ndarray:
 
 
 def ids_like(names: Any, known: np.ndarray) -> np.ndarray:
-    """Converts text to ids beside known ones: integers if all of both are,
+    """Converts text to ids that join known ones: integers if all of both are,
     else text.
 
     Args:
@@ -56,7 +56,7 @@ def ids_like(names: Any, known: np.ndarray) -> np.ndarray:
 
 
 def is_integer(names: Any) -> np.ndarray:
-    """Returns which texts :func:`ids_from_text` takes for integers.
+    """Returns a mask of the text that :func:`ids_from_text` reads as integers.
 
     Args:
         names (Sequence[str]): The text.
@@ -76,8 +76,8 @@ def index_by_text(ids: np.ndarray) -> Dict[str, int]:
 
 
 def check_list(name: str, ids: Any) -> None:
-    """Raises a :class:`ValueError` for what is no list of ids, such as a
-    single one, or a matrix.
+    """Raises a :class:`ValueError` for anything but a list of ids, such as a
+    single id or a matrix.
     """
     if isinstance(ids, (str, bytes, Mapping)) or not hasattr(ids, "__iter__"):
         raise ValueError(f"'{name}' must be a list of ids (got {ids!r})")
@@ -93,7 +93,7 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
     r"""Returns raw ids as text.
 
     Args:
-        name (str): What an error calls them.
+        name (str): Their name, for errors.
         ids (Iterable[int or str]): The ids.
 
     Raises:
@@ -118,12 +118,12 @@ def ids_as_text(name: str, ids: Iterable[Any]) -> List[str]:
 
 
 class RawIds:
-    r"""All raw ids of one kind, by index, and where each is. Tables to look
-    them up are made once, when they are first needed.
+    r"""All raw ids of one kind by index, and the index of each. Look-up tables
+    are built once, on first use.
 
     Args:
         ids (np.ndarray): The raw ids (int64 or str) by index, each once.
-        unknown (str, optional): What :meth:`find_some` does about others:
+        unknown (str, optional): How :meth:`find_some` handles unknown ids:
             :obj:`"error"` or :obj:`"warn"`. (default: :obj:`"error"`)
 
     Raises:
@@ -154,11 +154,11 @@ class RawIds:
         r"""Returns the indices of raw ids.
 
         Args:
-            name (str): What an error calls them.
+            name (str): Their name, for errors.
             raw (Iterable[int or str]): The ids.
 
         Raises:
-            ValueError: If some are not there.
+            ValueError: If some are unknown.
         """
         found, unknown = self._look_up(name, raw)
         if unknown:
@@ -169,15 +169,15 @@ class RawIds:
         return found
 
     def find_some(self, name: str, raw: Iterable[Any]) -> np.ndarray:
-        r"""Returns the indices of raw ids, :obj:`-1` of those that are not
-        there, after a warning, if that is what :obj:`unknown` says.
+        r"""Returns the indices of raw ids. If :obj:`unknown` is
+        :obj:`"warn"`, unknown ids get :obj:`-1` and a warning.
 
         Args:
-            name (str): What a message calls them.
+            name (str): Their name, for messages.
             raw (Iterable[int or str]): The ids.
 
         Raises:
-            ValueError: If some are not there, unless a warning will do.
+            ValueError: If some are unknown, and this is not a warning.
         """
         if self.unknown == "error":
             return self.find(name, raw)
@@ -193,10 +193,10 @@ class RawIds:
     def _look_up(
         self, name: str, raw: Iterable[Any]
     ) -> Tuple[np.ndarray, Optional[str]]:
-        """Returns the indices, and tells of the ids that are not there."""
+        """Returns the indices, and text that names the unknown ids."""
         check_list(name, raw)
         asked = list(raw)
-        # Numbers need no text, which takes a hundred times as long:
+        # Look up numbers directly; text takes a hundred times as long:
         numbers = None
         is_numeric = self.ids.dtype.kind == "i"
         if is_numeric and {*map(type, asked)} <= {int, np.int64}:

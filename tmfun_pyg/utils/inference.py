@@ -6,14 +6,14 @@ import torch
 
 @contextmanager
 def inference(model: torch.nn.Module) -> Iterator[None]:
-    r"""Computes without gradient and in evaluation mode, and restores the mode
-    of each part of a model afterwards.
+    r"""Runs without gradients and in evaluation mode, and restores the mode of
+    each part of a model afterwards.
 
     Args:
         model (torch.nn.Module): The model.
     """
     in_training = [part for part in model.modules() if part.training]
-    if in_training:  # To walk through all parts takes longer than a request.
+    if in_training:  # Walking all parts takes longer than a request.
         model.eval()
     try:
         with torch.no_grad():

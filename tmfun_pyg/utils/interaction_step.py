@@ -1,4 +1,4 @@
-"""What users get from their items in a step, and items from their users."""
+"""One step of propagation between users and items."""
 
 from typing import Any, Tuple
 
@@ -12,14 +12,14 @@ from tmfun_pyg.utils.spmm import product, to_csr
 
 def interaction_step(data: HeteroData, node_type: str, x: Tensor) -> Tensor:
     r"""Computes :math:`\mathbf{A} \mathbf{X}`, the weighted sums over the
-    items of all users, or over the users of all items, in the precision of the
-    graph. Its weights are given, and have no gradient.
+    items of each user, or over the users of each item, in the precision of the
+    graph. Edge weights are constants without gradients.
 
     Args:
         data (HeteroData): A graph of
             :class:`~tmfun_pyg.transforms.ToRecGraph`.
-        node_type (str): Who receives, :obj:`"user"` or :obj:`"item"`.
-        x (torch.Tensor): The rows of the others, of shape
+        node_type (str): The target nodes, :obj:`"user"` or :obj:`"item"`.
+        x (torch.Tensor): The rows of the source nodes, of shape
             :obj:`[num_others, channels]`.
     """
     with torch.autocast(x.device.type, enabled=False):
@@ -36,10 +36,10 @@ def step_dtype(data: HeteroData) -> torch.dtype:
 
 
 def step_matrix(data: HeteroData, node_type: str, backward: bool) -> Tensor:
-    r"""Returns the matrix that takes the rows of the others to those of a node
-    type. In the backward pass that is the transpose of what took them the
-    other way. Where :obj:`data.is_symmetric` is set, both are the same, and no
-    transpose is ever made.
+    r"""Returns the matrix that maps the rows of source nodes to those of a
+    node type. In the backward pass, this is the transpose of the matrix for
+    the other direction. If :obj:`data.is_symmetric` is set, both are the same,
+    and no transpose is computed.
 
     Args:
         data (HeteroData): As in :func:`interaction_step`.

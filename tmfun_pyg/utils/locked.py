@@ -1,4 +1,4 @@
-"""A lock that ends with the process that holds it."""
+"""A lock that is released when its process ends."""
 
 import fcntl
 import os
@@ -12,14 +12,15 @@ from tmfun_pyg.utils.files import told_why
 
 @contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes from what a file stands for.
+    """Locks a file against other processes.
 
     Args:
-        path: The file, which is made with its folder.
+        path: The file, which is created with its folder.
         wait: Whether to wait for another process.
 
     Raises:
-        BlockingIOError: If another process holds the lock.
+        BlockingIOError: If another process holds the lock, and :obj:`wait` is
+            :obj:`False`.
     """
     with _lock(path, wait) as file:
         file.truncate(0)
@@ -40,7 +41,7 @@ def _lock(path: Path, wait: bool) -> IO[str]:
                 file.seek(0)
                 text = f"another process is at work ({file.read()})"
             raise BlockingIOError(f"{path.parent}: {text}") from None
-        # Who had the lock before may have removed the file.
+        # The previous holder of the lock may have removed the file.
         if path.exists() and os.path.samestat(
             path.stat(), os.fstat(file.fileno())
         ):

@@ -1,10 +1,10 @@
-"""Errors that mean that memory ran out."""
+"""Detection of out-of-memory errors."""
 
 import errno
 import re
 from typing import Optional
 
-# Of torch, for the CPU and for devices, of libraries on them, and of pandas:
+# Messages of torch on CPUs and devices, of device libraries, and of pandas:
 WORDS = re.compile(
     r"out of memory|can('t|not) allocate memory|not enough memory|ALLOC_FAILED"
     r"|size calculation overflowed|larger than max_size",
@@ -13,8 +13,8 @@ WORDS = re.compile(
 
 
 def out_of_memory(error: Optional[BaseException]) -> Optional[str]:
-    r"""Returns a line for people if an error, or one that caused it, means
-    that memory ran out, and :obj:`None` otherwise.
+    r"""Returns a readable line if an error, or one that caused it, means that
+    memory ran out, and :obj:`None` otherwise.
 
     Args:
         error (BaseException, optional): The error.
@@ -22,7 +22,7 @@ def out_of_memory(error: Optional[BaseException]) -> Optional[str]:
     if error is None:
         return None
     text = str(error)
-    # Other errors may quote what a user wrote:
+    # Other errors may quote user input:
     is_told = isinstance(error, RuntimeError) or "C error" in text
     is_full = (
         isinstance(error, MemoryError)

@@ -35,11 +35,11 @@ def check_at_least(
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
-    r"""Checks a number of things.
+    r"""Checks a count.
 
     Raises:
         ValueError: If the value is not a whole number, less than
-            :obj:`least`, or of more than 64 bits.
+            :obj:`least`, or too large for 64 bits.
     """
     if not is_whole(value):
         raise ValueError(f"'{name}' must be a whole number (got {value!r})")
@@ -52,10 +52,10 @@ def is_whole(value: Any) -> bool:
 
 
 def check_flag(name: str, value: Any) -> None:
-    r"""Checks what is either true or false.
+    r"""Checks a flag.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If the value is neither true nor false.
     """
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"'{name}' must be True or False (got {value!r})")

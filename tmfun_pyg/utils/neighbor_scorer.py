@@ -12,28 +12,27 @@ from tmfun_pyg.utils.pair_index import PairIndex
 from tmfun_pyg.utils.retrieval import EmbeddingScorer, check_rankable
 from tmfun_pyg.utils.user_items import UserItems
 
-# The items that gain from each item, in compressed rows, and what they gain:
+# The items that each item adds a score to, in CSR format, and these scores:
 Lists = Tuple[Tensor, Tensor, Tensor]
 
 
 class ItemNeighbors(NamedTuple):
-    r"""What items gain from others that a user has.
+    r"""The neighbors of items, which add to their scores if a user has them.
 
     Args:
-        neighbor (torch.Tensor): The other items, of shape
-            :obj:`[num_items, k]`.
-        weight (torch.Tensor): What each of them adds, of shape
-            :obj:`[num_items, k]`, zero where there are fewer.
+        neighbor (torch.Tensor): The neighbors, of shape :obj:`[num_items, k]`.
+        weight (torch.Tensor): The score that each of them adds, of shape
+            :obj:`[num_items, k]`, zero if there are fewer.
     """
 
     neighbor: Tensor
     weight: Tensor
 
     def lists(self, num_others: int) -> Lists:
-        r"""Returns the same by the item that something is gained from.
+        r"""Returns the same, grouped by neighbor.
 
         Args:
-            num_others (int): The number of such items.
+            num_others (int): The number of items that may be neighbors.
         """
         entry = self.weight.flatten().nonzero().view(-1)
         near, order = self.neighbor.flatten()[entry].sort(stable=True)
@@ -43,7 +42,7 @@ class ItemNeighbors(NamedTuple):
 
 
 class NeighborTables(NamedTuple):
-    r"""All that a score by neighbors reads.
+    r"""The inputs of a score by neighbors.
 
     Args:
         neighbors (ItemNeighbors): The neighbors of all items.
@@ -55,7 +54,7 @@ class NeighborTables(NamedTuple):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "NeighborTables":
-        r"""Returns the tables of what :meth:`arrays` returns.
+        r"""Returns the tables from the result of :meth:`arrays`.
 
         Args:
             arrays (Dict[str, np.ndarray]): The arrays.
@@ -67,7 +66,7 @@ class NeighborTables(NamedTuple):
         return cls(ItemNeighbors(neighbor, weight), UserItems(rowptr, col))
 
     def arrays(self) -> Dict[str, Any]:
-        r"""Returns them by name, as they are written."""
+        r"""Returns the tables as arrays by name, as they are saved."""
         return {
             "neighbor": self.neighbors.neighbor.numpy(),
             "weight": self.neighbors.weight.numpy(),
@@ -79,12 +78,12 @@ class NeighborTables(NamedTuple):
 def neighbor_entries(
     lists: Lists, owned: UserItems, user: Tensor
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    r"""Returns what neighbors add to the scores of some users: the positions
-    in :obj:`user`, items, and values, perhaps several of one item.
+    r"""Returns the scores that neighbors add for some users: the positions in
+    :obj:`user`, items, and values, perhaps several per item.
 
     Args:
-        lists ((torch.Tensor, torch.Tensor, torch.Tensor)): What
-            :meth:`ItemNeighbors.lists` returns.
+        lists ((torch.Tensor, torch.Tensor, torch.Tensor)): The result of
+            :meth:`ItemNeighbors.lists`.
         owned (UserItems): The items of all users.
         user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
     """
@@ -104,7 +103,7 @@ def _scale(owned: UserItems, user: Tensor) -> Tensor:
 
 
 class NeighborScorer(EmbeddingScorer):
-    r"""Scores by inner product, and by those neighbors of an item that a user
+    r"""Scores by inner product, and by the neighbors of an item that a user
     has:
 
     .. math::
@@ -134,7 +133,7 @@ class NeighborScorer(EmbeddingScorer):
         super().__init__(user_emb, item_emb)
         check_rankable("weights of neighbors", neighbors.weight)
         self.neighbors, self.owned = neighbors, owned
-        # Of some items only, the place of each of all there:
+        # If some items are selected, the position of each item among them:
         self.place: Optional[Tensor] = None
 
     @classmethod
@@ -144,13 +143,13 @@ class NeighborScorer(EmbeddingScorer):
         r"""Adds neighbors to inner products.
 
         Args:
-            scorer (EmbeddingScorer): The inner products.
-            tables (NeighborTables): What neighbors add.
+            scorer (EmbeddingScorer): The scorer by inner product.
+            tables (NeighborTables): The tables of neighbors.
         """
         return cls(scorer.user_emb, scorer.item_emb, *tables)
 
     def tables(self) -> NeighborTables:
-        r"""Returns a copy of what neighbors add, in float32, on the CPU."""
+        r"""Returns a copy of the neighbor tables, in float32, on the CPU."""
         neighbor, weight = (x.cpu().clone() for x in self.neighbors)
         owned = UserItems(*(x.cpu().clone() for x in self.owned))
         return NeighborTables(ItemNeighbors(neighbor, weight.float()), owned)
@@ -162,9 +161,8 @@ class NeighborScorer(EmbeddingScorer):
         return scores.index_put_((row, item), value.float(), accumulate=True)
 
     def from_neighbors(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        r"""Returns what neighbors add to the scores of some users: the
-        positions in :obj:`user`, items, and values, perhaps several of one
-        item.
+        r"""Returns the scores that neighbors add for some users: the positions
+        in :obj:`user`, items, and values, perhaps several per item.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
@@ -186,19 +184,19 @@ class NeighborScorer(EmbeddingScorer):
         return super().pairs(user, item) + total.float()
 
     def select(self, item: Tensor) -> "NeighborScorer":
-        r"""Returns what scores some of the items only, each once."""
+        r"""Returns a scorer of only some of the items, each once."""
         out = super().select(item)
         out.place = item.new_full((self._catalogue_size,), -1)
         out.place[out.index] = torch.arange(item.numel(), device=self.device)
-        vars(out)["_lists"] = self._lists  # Made once, for all requests.
+        vars(out)["_lists"] = self._lists  # Built once, for all requests.
         return out
 
     def for_users(self, user_emb: Tensor, owned: UserItems) -> "NeighborScorer":
-        r"""Returns what scores the items for other users."""
+        r"""Returns a scorer of the items for other users."""
         out = copy(self)
         out._set_users(user_emb)
         out.owned = owned
-        vars(out)["_lists"] = self._lists  # Made once, for all of them.
+        vars(out)["_lists"] = self._lists  # Built once, for all of them.
         vars(out).pop("_pairs", None)
         return out
 

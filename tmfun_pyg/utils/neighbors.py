@@ -12,17 +12,17 @@ from tqdm import tqdm
 from tmfun_pyg.utils.extras import import_extra
 from tmfun_pyg.utils.topk import stable_topk, wide_topk
 
-# The scores of one block of rows may take 128 MiB in float64, and what is
-# gathered at a time to compare candidates 16 MiB: larger pieces of memory are
-# taken from the system, and given back, each time.
+# The scores of a block of rows take up to 128 MiB in float64, and the rows
+# gathered to compare candidates 16 MiB: larger pieces of memory are allocated
+# by the system, and returned to it, each time.
 BLOCK_SCORES = 2**24
 BLOCK_GATHERED = 2**21
-# That many candidates more than neighbors are compared without rounding
-# errors. The more, the fewer rows are searched again in float64.
+# The number of extra candidates that are compared without rounding errors. The
+# more, the fewer rows are searched again in float64.
 MARGIN = 16
-# Of the approximate search: on how many rows recall is measured, on how many
-# rows a cell it trains (fewer make faiss complain), and how many candidates
-# it compares a neighbor, of how many rows at once.
+# Of the approximate search: the number of rows to measure recall on, the
+# number of rows to search at once, the number of training rows per cell (faiss
+# warns about fewer), and the number of candidates per neighbor.
 SAMPLE = 1000
 BLOCK_ROWS = 4096
 MIN_TRAIN, MAX_TRAIN = 39, 64
@@ -36,15 +36,15 @@ T = TypeVar("T")
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    r"""Scales rows to unit length, whatever their scale. Rows of zeros stay as
-    they are.
+    r"""Scales rows to unit length, whatever their scale. All-zero rows are
+    unchanged.
 
     Args:
         x (torch.Tensor): The rows (float64), of shape :obj:`[num_rows, dim]`.
             They are overwritten.
     """
     largest = torch.linalg.vector_norm(x, ord=math.inf, dim=1, keepdim=True)
-    # Powers of two are exact. Squares of the rest stay in range:
+    # Powers of two are exact, and squares of the rest stay in range:
     exponent = largest.frexp().exponent.clamp(min=-1000)
     x.mul_(torch.exp2(-exponent.double()))
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
@@ -52,8 +52,8 @@ def unit_rows(x: Tensor) -> Tensor:
 
 
 def round_features(x: Tensor) -> Tensor:
-    r"""Returns features as integers, held as float64, of which sums of
-    products are exact.
+    r"""Returns features as integers in float64, whose sums of products are
+    exact.
 
     Args:
         x (torch.Tensor): Rows of unit length at most (float64), of shape
@@ -68,12 +68,12 @@ def exact_neighbors(
     rows: Optional[Tensor] = None,
     block_size: Optional[int] = None,
 ) -> Tensor:
-    r"""Returns the :obj:`k` nearest other rows of each row, of equally near
-    ones those with a lower index.
+    r"""Returns the :obj:`k` nearest other rows of each row. Ties go to the
+    lower index.
 
     Args:
-        q (torch.Tensor): Integers, held as float64, whose sums of products
-            stay below :math:`2^{53}`, of shape :obj:`[num_rows, dim]`.
+        q (torch.Tensor): Integers in float64, whose sums of products stay
+            below :math:`2^{53}`, of shape :obj:`[num_rows, dim]`.
         k (int): The number of neighbors, less than :obj:`num_rows`.
         rows (torch.Tensor, optional): The rows to search for. (default: all)
         block_size (int, optional): The number of rows searched at once.
@@ -92,7 +92,7 @@ def exact_neighbors(
     if width >= len(q) or not _multiplies_in_float32():
         return _search_in_float64(q, square, rows, k, block_size)
 
-    # Another origin leaves distances as they are and lessens rounding errors.
+    # Centering keeps distances, and reduces rounding errors.
     centered = q - q.mean(dim=0)
     norm = _square(centered)
     bound = _bound_error(q.size(1), norm)
@@ -100,7 +100,7 @@ def exact_neighbors(
     del centered
 
     found, proven = [], []
-    # Memory for a new block of scores costs more than what is written to it.
+    # Allocating a new block of scores costs more than filling it.
     buffer = y.new_empty((min(block_size, len(rows)), len(q)))
     for block in _show(rows.split(block_size)):
         score = buffer[: len(block)]
@@ -109,8 +109,8 @@ def exact_neighbors(
             torch.addmm(norm, y[block], y.t(), beta=-1, alpha=2, out=score)
         _set_own(score, block)
         value, candidate = wide_topk(score, width)
-        # No other row scores more than `last`, and k candidates score `kth`
-        # at least: by more than both errors apart, no other row can be near.
+        # No other row scores more than `last`, and k candidates score at least
+        # `kth`: if they differ by more than both errors, no other row is near.
         kth, last = value[:, k - 1].double(), value[:, -1].double()
         proven.append(last + bound < kth - bound)
         found.append(_choose(q, square, block, candidate, k))
@@ -124,14 +124,13 @@ def exact_neighbors(
 
 
 def nearest_rows(x: Tensor, known: Tensor, k: int) -> Tensor:
-    r"""Returns the :obj:`k` rows of a matrix that have the largest inner
-    product with each row of another one, the largest first, of equally large
-    ones those with a lower index.
+    r"""Returns the :obj:`k` rows of a matrix with the largest inner product
+    with each row of another one, in descending order. Ties go to the lower
+    index.
 
     Args:
-        x (torch.Tensor): The rows to search for, of shape
-            :obj:`[num_rows, dim]`.
-        known (torch.Tensor): The rows to be found, of shape
+        x (torch.Tensor): The query rows, of shape :obj:`[num_rows, dim]`.
+        known (torch.Tensor): The rows to search, of shape
             :obj:`[num_known, dim]`.
         k (int): The number of neighbors, at most :obj:`num_known`.
     """
@@ -144,24 +143,24 @@ def nearest_rows(x: Tensor, known: Tensor, k: int) -> Tensor:
 def approximate_neighbors(
     q: Tensor, k: int, recall: float, block_size: Optional[int] = None
 ) -> Tensor:
-    r"""Returns :obj:`k` near other rows of each row, found by faiss among the
-    rows of the nearest cells of a partition.
+    r"""Returns :obj:`k` near other rows of each row, which faiss finds in the
+    nearest cells of a partition.
 
-    As many cells are visited as are needed to find the wanted share of the
-    neighbors of a sample of rows.
+    It visits as many cells as it takes to reach the recall on a sample of
+    rows.
 
     Args:
         q (torch.Tensor): As in :func:`exact_neighbors`.
         k (int): As in :func:`exact_neighbors`.
-        recall (float): The wanted share. Any row as near as the last of the
-            :obj:`k` nearest ones counts as found.
+        recall (float): The share of neighbors to find. Any row as near as the
+            last of the :obj:`k` nearest ones counts as found.
         block_size (int, optional): As in :func:`exact_neighbors`.
 
     Returns:
-        As :func:`exact_neighbors`, for all rows.
+        As in :func:`exact_neighbors`, for all rows.
     """
     import_extra("faiss", "ann")
-    if k == 0 or len(q) <= SAMPLE:  # The sample would be all there is.
+    if k == 0 or len(q) <= SAMPLE:  # The sample would be all rows.
         return exact_neighbors(q, k, block_size=block_size)
     device, q = q.device, q.cpu()
     y = (q - q.mean(dim=0)).float()
@@ -177,7 +176,7 @@ def approximate_neighbors(
     best = 0.0
 
     def search(rows: Tensor, width: int) -> Tensor:
-        """Compares what the index finds without rounding errors."""
+        """Compares the index's candidates without rounding errors."""
         candidate = index.search(y[rows], width).index
         return _choose(q, square, rows, candidate, k)
 
@@ -206,10 +205,10 @@ def approximate_neighbors(
 
 
 def _multiplies_in_float32() -> bool:
-    """Whether no setting lets float32 products lose bits."""
+    """Whether no setting lowers the precision of float32 products."""
     try:
         return torch.get_float32_matmul_precision() == "highest"
-    except RuntimeError:  # Set by backend, in a way this cannot tell.
+    except RuntimeError:  # Set per backend, which this cannot read.
         return False
 
 
@@ -219,12 +218,12 @@ def _square(x: Tensor) -> Tensor:
 
 
 def _bound_error(dim: int, norm: Tensor) -> Tensor:
-    """By how much a float32 score is off at most.
+    """Returns an upper bound on the error of a float32 score.
 
     A score :obj:`2 y_i y_j - |y_j|^2` sums :obj:`dim + 1` terms, whose
-    magnitudes add up to :obj:`3 max |y|^2` at most. Whatever the order, each
-    is rounded fewer than :obj:`dim + 8` times, by :obj:`2^-24` of itself at
-    most. To say 4 in place of 3 covers the products of such errors.
+    magnitudes add up to at most :obj:`3 max |y|^2`. In any order, each is
+    rounded fewer than :obj:`dim + 8` times, by at most :obj:`2^-24` of itself.
+    A factor of 4 instead of 3 covers the products of such errors.
     """
     return 4 * (dim + 8) * 2**-24 * norm.max()
 
@@ -240,7 +239,7 @@ def _set_own(score: Tensor, rows: Tensor) -> None:
 
 
 def _score(q: Tensor, square: Tensor, rows: Tensor, other: Tensor) -> Tensor:
-    """Scores a few other rows of each row, with :obj:`-1` for none."""
+    """Scores a few other rows, or :obj:`-1` for none, for each row."""
     size = max(1, BLOCK_GATHERED // (other.size(1) * max(q.size(1), 1)))
     parts = zip(rows.split(size), other.split(size), strict=True)
     score = torch.cat([(q[j] @ q[i].unsqueeze(2)).squeeze(2) for i, j in parts])
@@ -253,7 +252,7 @@ def _choose(
     q: Tensor, square: Tensor, rows: Tensor, candidate: Tensor, k: int
 ) -> Tensor:
     """Returns the nearest of the candidates, in ascending order."""
-    candidate = candidate.sort(dim=1).values  # Of equals, the first is taken.
+    candidate = candidate.sort(dim=1).values  # Ties go to the first.
     index = stable_topk(_score(q, square, rows, candidate), k)[1]
     return candidate.gather(1, index.sort(dim=1).values)
 
@@ -264,8 +263,8 @@ def _search_in_float64(
     """Compares all rows without rounding errors."""
     neighbor = []
     for block in _show(rows.split(block_size)):
-        # |q_i|^2 - |q_i - q_j|^2, which orders j as the distance does, and
-        # between rows of one length as the cosine does.
+        # |q_i|^2 - |q_i - q_j|^2, which orders j by distance, and rows of the
+        # same length by cosine.
         score = torch.addmm(square, q[block], q.t(), beta=-1, alpha=2)
         _set_own(score, block)
         neighbor.append(stable_topk(score, k)[1].sort(dim=1).values)
@@ -273,10 +272,10 @@ def _search_in_float64(
 
 
 def _build_index(y: Tensor, perm: Tensor) -> KNNIndex:
-    """Partitions the rows, and holds them in 4 bits a pair of features.
+    """Partitions the rows, and stores them in 4 bits per pair of features.
 
-    The index classes of PyG that are approximate themselves offer codes of
-    8 bits only, which take several times longer to compare.
+    PyG's own approximate index classes only offer 8-bit codes, which take
+    several times longer to compare.
     """
     num_cells = min(4 * math.isqrt(len(y)), len(y) // MIN_TRAIN)
     index = KNNIndex(f"IVF{num_cells},PQ{y.size(1) // 2}x4fs")
@@ -287,9 +286,9 @@ def _build_index(y: Tensor, perm: Tensor) -> KNNIndex:
 
 
 def _efforts(k: int, num_cells: int) -> Iterator[Tuple[int, int]]:
-    """The numbers of candidates and of cells to visit, as they are tried.
+    """Yields the numbers of candidates and of cells to try, in order.
 
-    To visit more cells would take about as long as the exact search.
+    Visiting more cells would take about as long as the exact search.
     """
     for widen in WIDEN:
         for exponent in range((num_cells // 4).bit_length()):

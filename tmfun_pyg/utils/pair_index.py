@@ -5,21 +5,21 @@ from torch import Tensor
 
 
 class PairIndex:
-    r"""Finds pairs of users and items.
+    r"""Looks up pairs of users and items.
 
     Args:
         user (torch.Tensor): The users, of shape :obj:`[num_pairs]`.
         item (torch.Tensor): The items, of shape :obj:`[num_pairs]`.
         num_items (int): The number of all items.
-        is_sorted (bool, optional): Whether pairs ascend, by user, then item.
-            (default: :obj:`True`)
+        is_sorted (bool, optional): Whether pairs are sorted by user, then
+            item. (default: :obj:`True`)
     """
 
     def __init__(
         self, user: Tensor, item: Tensor, num_items: int, is_sorted: bool = True
     ) -> None:
         self.num_items = num_items
-        # One more is behind all pairs, so that each search ends at some key:
+        # A last key above all pairs, so that each search ends at some key:
         self.key = user.new_empty(user.numel() + 1)
         self.key[-1] = torch.iinfo(self.key.dtype).max
         key = torch.mul(user, num_items, out=self.key[:-1]).add_(item)
@@ -27,12 +27,12 @@ class PairIndex:
             key.copy_(key.sort().values)
 
     def find(self, user: Tensor, item: Tensor) -> Tuple[Tensor, Tensor]:
-        r"""Returns the places of pairs among the sorted ones, of any where a
-        pair is not there, and whether it is.
+        r"""Returns the positions of pairs among the sorted ones (any position
+        for missing pairs), and whether each pair exists.
 
         Args:
             user (torch.Tensor): The users, of any shape.
-            item (torch.Tensor): The items, of a shape that fits.
+            item (torch.Tensor): The items, of a matching shape.
         """
         wanted = user * self.num_items + item
         place = torch.searchsorted(self.key, wanted)
@@ -40,10 +40,10 @@ class PairIndex:
         return place.where(is_there, 0), is_there
 
     def holds(self, user: Tensor, item: Tensor) -> Tensor:
-        r"""Returns whether pairs are there.
+        r"""Returns whether pairs exist.
 
         Args:
             user (torch.Tensor): The users, of any shape.
-            item (torch.Tensor): The items, of a shape that fits.
+            item (torch.Tensor): The items, of a matching shape.
         """
         return self.find(user, item)[1]

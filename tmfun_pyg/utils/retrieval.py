@@ -12,27 +12,27 @@ from tmfun_pyg.utils.messages import check_count
 from tmfun_pyg.utils.topk import GroupLimit, grouped_topk, stable_topk
 from tmfun_pyg.utils.user_items import UserItems
 
-# Up to which part of all items it is faster to read those alone that are
-# selected, one by one.
+# Up to 1 / FEW of all items, it is faster to read only the selected ones, one
+# by one.
 FEW = 8
 DIVERGED = "has the training diverged, or was the model never fitted?"
 
 
 class NotRankable(ValueError):
-    """Raised for scores, or what they are made of, that are not finite."""
+    """Raised if scores, or the numbers behind them, are not finite."""
 
 
 S = TypeVar("S", bound="EmbeddingScorer")
 
 
 class Scorer(Protocol):
-    r"""What scores items for users: embeddings, a matrix of items by items, or
+    r"""A scorer of items for users: embeddings, an items x items matrix, or
     anything else with these members.
 
     Args:
         num_users (int): The number of users.
         num_items (int): The number of items.
-        device (torch.device): Where users are expected and scores are made.
+        device (torch.device): The device of users and scores.
     """
 
     num_users: int
@@ -41,15 +41,15 @@ class Scorer(Protocol):
 
     def score(self, user: Tensor) -> Tensor:
         r"""Returns the scores of all items for some users, of shape
-        :obj:`[num_rows, num_items]`, as a tensor of its own: whoever asks may
-        overwrite it.
+        :obj:`[num_rows, num_items]`, as a new tensor that the caller may
+        overwrite.
 
         Args:
             user (torch.Tensor): The users, of shape :obj:`[num_rows]`.
         """
 
     def select(self, item: Tensor) -> "Scorer":
-        r"""Returns what scores some of the items only, in the given order.
+        r"""Returns a scorer of only some of the items, in the given order.
 
         Args:
             item (torch.Tensor): The items, of shape :obj:`[num_selected]`.
@@ -57,12 +57,12 @@ class Scorer(Protocol):
 
 
 class EmbeddingScorer:
-    r"""Scores by inner product, requests of a single user on the CPU as fast
-    as memory can be read: by a copy of the items channel by channel. With the
-    items row by row, :mod:`torch` takes two to three times as long for one
-    user, and about the same for many. The copy is made for the first such
-    request, and shared by :meth:`for_users` and :meth:`select`: of many items
-    that are selected, a single user is given the scores of all.
+    r"""Scores by inner product. A single user on the CPU is scored at memory
+    bandwidth, from a copy of the items channel by channel. With the items row
+    by row, :mod:`torch` takes two to three times as long for one user, and
+    about the same for many. The copy is made for the first such request, and
+    shared by :meth:`for_users` and :meth:`select`: if many items are selected,
+    a single user's scores are computed for all items.
 
     Args:
         user_emb (torch.Tensor): The embeddings of all users, of shape
@@ -79,7 +79,7 @@ class EmbeddingScorer:
         check_rankable("item embeddings", item_emb)
         self.user_emb, self.num_users = user_emb, user_emb.size(0)
         self._every, self.num_items = _AllItems(item_emb), item_emb.size(0)
-        # Of some items only, which they are among all:
+        # If some items are selected, their indices among all:
         self.index: Optional[Tensor] = None
         self.device = item_emb.device
 
@@ -109,7 +109,7 @@ class EmbeddingScorer:
         return (user_emb @ self._every.by_channel).index_select(1, self.index)
 
     def select(self: S, item: Tensor) -> S:
-        r"""Returns what scores some of the items only. Nothing is checked
+        r"""Returns a scorer of only some of the items. Nothing is checked
         again.
         """
         out = copy(self)
@@ -134,15 +134,15 @@ class EmbeddingScorer:
     def for_users(
         self, user_emb: Tensor, owned: UserItems
     ) -> "EmbeddingScorer":
-        r"""Returns what scores the items for other users. The items are not
+        r"""Returns a scorer of the items for other users. The items are not
         checked again.
 
         Args:
             user_emb (torch.Tensor): Their embeddings.
-            owned (UserItems): What they have.
+            owned (UserItems): Their items.
 
         Raises:
-            ValueError: If these are not finite.
+            ValueError: If the embeddings are not finite.
         """
         out = copy(self)
         out._set_users(user_emb)
@@ -165,10 +165,10 @@ class _AllItems:
 
 
 def check_rankable(what: str, x: Tensor) -> None:
-    r"""Checks what scores are made of.
+    r"""Checks the numbers that scores are computed from.
 
     Args:
-        what (str): What it is, for errors.
+        what (str): Their name, for errors.
         x (torch.Tensor): The numbers.
 
     Raises:
@@ -190,8 +190,8 @@ def candidate_items(items: Tensor, num_items: int) -> Tuple[Tensor, Tensor]:
         num_items (int): The number of all items.
 
     Returns:
-        The indices, ascending and each once, and for all items the place
-        there, :obj:`-1` for those that may not be ranked.
+        The indices, ascending and unique, and the position of each item among
+        them, :obj:`-1` for those that may not be ranked.
 
     Raises:
         ValueError: If there are none, or if :obj:`items` is neither indices
@@ -223,14 +223,14 @@ def candidate_items(items: Tensor, num_items: int) -> Tuple[Tensor, Tensor]:
 
 
 def default_batch_size(num_items: int) -> int:
-    r"""The number of users whose scores take about 32 MiB in float32."""
+    r"""Returns the number of users with about 32 MiB of float32 scores."""
     return max(1, 2**23 // max(num_items, 1))
 
 
 def user_blocks(
     user: Tensor, num_items: int, batch_size: Optional[int] = None
 ) -> Tuple[Tensor, ...]:
-    r"""Cuts users into blocks small enough to score against all items."""
+    r"""Splits users into blocks small enough to score against all items."""
     return user.split(batch_size or default_batch_size(num_items))
 
 
@@ -238,17 +238,18 @@ def rank_block(
     scorer: Scorer, user: Tensor, k: int, seen: Optional[UserItems] = None
 ) -> Tuple[Tensor, Tensor]:
     r"""Ranks all items for one block of users. PyG's :class:`KNNIndex` would
-    search for :math:`k` and all seen items more, and orders ties at will.
+    search for :math:`k` plus all seen items, and leaves the order of ties
+    undefined.
 
     Args:
-        scorer (Scorer): What scores the items.
+        scorer (Scorer): The scorer of the items.
         user (torch.Tensor): The users of this block.
         k (int): The length of the lists.
-        seen (UserItems, optional): Items that are left out for a user.
+        seen (UserItems, optional): The items to leave out for each user.
             (default: :obj:`None`)
 
     Returns:
-        Scores and items, both of shape :obj:`[num_rows, k]`. Where fewer than
+        Scores and items, both of shape :obj:`[num_rows, k]`. If fewer than
         :obj:`k` items are left for a user, the scores at the end of the list
         are :obj:`-inf` and the items :obj:`-1`. If a score of the block is not
         finite, scores are NaN, for :func:`check_ranked`.
@@ -261,10 +262,10 @@ def rank_block(
 
 def score_block(scorer: Scorer, user: Tensor) -> Tensor:
     r"""Returns the scores of all items for one block of users, all NaN if one
-    is NaN or infinite: so it is known without a wait for the device.
+    is NaN or infinite, to detect it without waiting for the device.
 
     Args:
-        scorer (Scorer): What scores the items.
+        scorer (Scorer): The scorer of the items.
         user (torch.Tensor): The users.
     """
     scores = scorer.score(user)
@@ -280,14 +281,14 @@ def rank_scores(
     r"""Ranks items by their scores.
 
     Args:
-        scores (torch.Tensor): The scores, :obj:`-inf` of items that are left
+        scores (torch.Tensor): The scores, :obj:`-inf` for items that are left
             out, of shape :obj:`[num_rows, num_items]`.
         k (int): The length of the lists.
-        limit (GroupLimit, optional): How many items of a group a list may
-            hold. (default: :obj:`None`)
+        limit (GroupLimit, optional): The limit of items per group in a list.
+            (default: :obj:`None`)
 
     Returns:
-        Scores and items as :func:`rank_block` returns them.
+        Scores and items as in :func:`rank_block`.
     """
     length = min(k, scores.size(1))
     if limit is None:
@@ -322,26 +323,26 @@ def blocked_topk(
     seen: Optional[UserItems] = None,
     batch_size: Optional[int] = None,
 ) -> Tuple[Tensor, Tensor]:
-    r"""Finds the :obj:`k` items of highest score for each user, block by
-    block.
+    r"""Finds the :obj:`k` items with the highest scores for each user, block
+    by block.
 
     Args:
-        scorer (Scorer): What scores the items.
+        scorer (Scorer): The scorer of the items.
         k (int): The length of the lists.
         user (torch.Tensor or List[int], optional): The users, all of them if
             not given. (default: :obj:`None`)
-        seen (UserItems, optional): Items that are left out for a user.
+        seen (UserItems, optional): The items to leave out for each user.
             (default: :obj:`None`)
         batch_size (int, optional): The number of users scored at once, about
             32 MiB of scores if not given. (default: :obj:`None`)
 
     Returns:
-        Scores and items as :func:`rank_block` returns them, a row for each
-        entry of :obj:`user`.
+        Scores and items as in :func:`rank_block`, one row per entry of
+        :obj:`user`.
 
     Raises:
-        ValueError: If :obj:`k` is no positive whole number, if :obj:`user` is
-            no vector of indices of users, or if scores are not finite.
+        ValueError: If :obj:`k` is not a positive whole number, if :obj:`user`
+            is not a vector of user indices, or if scores are not finite.
     """
     check_count("k", k)
     if user is None:

@@ -1,4 +1,4 @@
-"""The names of the parts of a graph, and what they say of it."""
+"""The names of the parts of a graph, and checks based on them."""
 
 from typing import List
 
@@ -7,8 +7,8 @@ from torch_geometric.data import HeteroData
 
 INTERACTS = ("user", "interacts", "item")
 REVERSE = ("item", "rev_interacts", "user")
-# Similar items of a sample. What is around them in turn is not read: as nodes
-# of a type of their own, into which no edges lead, they end the sampling.
+# Similar items of a sample. Their own neighborhoods are not read: as nodes of
+# a separate type without incoming edges, they end the sampling.
 SIMILAR = "similar_item"
 
 
@@ -48,7 +48,7 @@ def is_sampled_batch(data: HeteroData) -> bool:
 
 
 def similar_source(data: HeteroData) -> str:
-    r"""Returns the type of the nodes that feature graphs lead from.
+    r"""Returns the type of the source nodes of feature graphs.
 
     Args:
         data (HeteroData): The graph.

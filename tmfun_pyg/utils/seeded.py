@@ -6,8 +6,8 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    r"""Draws on the CPU from a seed of its own, and leaves the state of
-    torch's generator as it was.
+    r"""Seeds random numbers on the CPU, and restores the state of torch's
+    generator afterwards.
 
     Args:
         seed (int): The seed.

@@ -9,17 +9,17 @@ from tmfun_pyg.utils.csr import entries_of
 from tmfun_pyg.utils.schema import INTERACTS, REVERSE
 from tmfun_pyg.utils.sparse_rows import SparseRows
 
-# How many pairs of items with a user in common make a block: what is made of
-# them stays in the caches of a processor.
+# The number of pairs of items with a common user in a block: intermediate
+# results then fit in the CPU's caches.
 BLOCK_PAIRS = 2**18
-# Pairs are numbered by 32 bits.
+# Pairs are numbered with 32 bits.
 MAX_CELLS = 2**31 - 1
 
 
 class SharedUsers:
-    r"""Sums the weights of the users that items share, of some items with all
-    others at a time. :mod:`torch` does not give back the memory of what a
-    product of two sparse matrices returns on the CPU.
+    r"""Sums the weights of the users that items share, for some items with all
+    others at a time. :mod:`torch` itself does not free the result of a product
+    of two sparse matrices on the CPU.
 
     Args:
         data (HeteroData): A graph of
@@ -40,7 +40,7 @@ class SharedUsers:
         self.weight = one if weight is None else weight
 
     def blocks(self) -> Tuple[Tensor, ...]:
-        r"""Cuts the items into blocks small enough for :meth:`rows`."""
+        r"""Splits the items into blocks small enough for :meth:`rows`."""
         count = self.user_ptr.diff().index_select(0, self.user).cumsum(0)
         num_pairs = F.pad(count, (1, 0)).index_select(0, self.item_ptr[1:])
         item = torch.arange(self.num_items, device=num_pairs.device)
@@ -52,20 +52,19 @@ class SharedUsers:
     def rows(
         self, item: Tensor, item_weight: Optional[Tensor] = None
     ) -> SparseRows:
-        r"""Returns the sums of some items.
+        r"""Returns the sums for some items.
 
         Args:
             item (torch.Tensor): The items, of shape :obj:`[num_rows]`.
-            item_weight (torch.Tensor, optional): What their weights are
-                multiplied with, before they are summed, of the same shape.
-                (default: :obj:`None`)
+            item_weight (torch.Tensor, optional): The factors of the weights
+                before summation, of the same shape. (default: :obj:`None`)
         """
         size = item.numel(), self.num_items
         row, entry = entries_of(self.item_ptr, item)
         user = self.user.index_select(0, entry)
         begin = self.user_ptr.index_select(0, user)
         count = self.user_ptr.index_select(0, user + 1) - begin
-        # As "entries_of", with half as many passes over all pairs:
+        # Like "entries_of", with half as many passes over all pairs:
         first = count.cumsum(0) - count
         entry = (begin - first).repeat_interleave(count)
         entry += torch.arange(entry.numel(), device=entry.device)

@@ -8,8 +8,8 @@ T = TypeVar("T")
 def takes_arguments_of(
     other: Callable[P, Any],
 ) -> Callable[[Callable[..., T]], Callable[P, T]]:
-    r"""Gives a function the arguments of the one that it calls with all of
-    its own, for people, the documentation and type checkers:
+    r"""Gives a function the signature of the one that it passes all of its
+    arguments to, for readers, the documentation and type checkers:
 
     .. code-block:: python
 
@@ -18,7 +18,7 @@ def takes_arguments_of(
             return concat(chunks(*args, **kwargs))
 
     Args:
-        other (callable): The one that is called.
+        other (callable): The function that is called.
     """
 
     def with_arguments(function: Callable[..., T]) -> Callable[P, T]:

@@ -6,12 +6,13 @@ from torch import Tensor
 
 
 class SparseRows(NamedTuple):
-    r"""Rows of a matrix by the entries that are not zero, in ascending order
-    of row, then column.
+    r"""Rows of a sparse matrix as its non-zero entries, sorted by row, then
+    column.
 
     Args:
-        row (torch.Tensor): Their rows, of shape :obj:`[num_entries]`.
-        col (torch.Tensor): Their columns, of the same shape.
+        row (torch.Tensor): The row of each entry, of shape
+            :obj:`[num_entries]`.
+        col (torch.Tensor): The column of each entry, of the same shape.
         value (torch.Tensor): The entries, in float32 or float64, of the same
             shape.
         size ((int, int)): The number of rows and of columns.
@@ -34,7 +35,7 @@ class SparseRows(NamedTuple):
         return cls(row, col, x[row, col], (x.size(0), x.size(1)))
 
     def to_dense(self) -> Tensor:
-        r"""Returns them as a dense matrix."""
+        r"""Returns the rows as a dense matrix."""
         out = self.value.new_zeros(self.size)
         return out.index_put_((self.row, self.col), self.value)
 
@@ -43,18 +44,19 @@ class SparseRows(NamedTuple):
         :func:`~tmfun_pyg.utils.topk.stable_topk`. No entry may be negative.
 
         Args:
-            k (int): The number of entries to return, at most that of columns.
+            k (int): The number of entries to return, at most the number of
+                columns.
 
         Returns:
-            The columns, and the positions of the entries among all, both of
-            shape :obj:`[num_rows, k]`. A position is :obj:`-1` where a row
-            has no further entry, and the column one of zeros.
+            The columns, and the positions among all entries, both of shape
+            :obj:`[num_rows, k]`. If a row has no further entry, the position
+            is :obj:`-1`, and the column is that of a zero.
         """
         kept = self.value.nonzero().view(-1)
         row = self.row.index_select(0, kept)
         value = self.value.index_select(0, kept)
-        # Bits of numbers that are not negative order as these do, and
-        # integers are sorted several times faster, ascending ones:
+        # Non-negative floats sort like their bits, and integers sort several
+        # times faster, in ascending order:
         as_bits = torch.int if value.dtype == torch.float else torch.long
         order = value.view(as_bits).neg().sort(stable=True).indices
         row = row.index_select(0, order).int()
@@ -64,7 +66,7 @@ class SparseRows(NamedTuple):
         place = torch.arange(k, device=row.device)
         is_missing = place >= count
         place = (count.cumsum(0) - count + place).masked_fill(is_missing, 0)
-        # One more, which stands for entries that are missing:
+        # One more entry, which stands for missing ones:
         order = F.pad(order, (0, 1))
         entry = F.pad(kept, (0, 1))[order[place]].masked_fill(is_missing, -1)
         col = F.pad(self.col, (0, 1), value=k)[entry]
@@ -73,7 +75,7 @@ class SparseRows(NamedTuple):
 
 def values_at(value: Tensor, entry: Tensor) -> Tensor:
     r"""Returns entries by the positions of :meth:`SparseRows.topk`, zero for
-    those that are missing.
+    missing ones.
 
     Args:
         value (torch.Tensor): The entries, of shape :obj:`[num_entries]`.
@@ -83,8 +85,8 @@ def values_at(value: Tensor, entry: Tensor) -> Tensor:
 
 
 def _first_zeros(col: Tensor, is_missing: Tensor) -> Tensor:
-    """Returns, where columns are missing in a row, the lowest ones that it does
-    not have: all of them are among the first, as many as a row is long.
+    """Returns the lowest columns that a row does not have, for its missing
+    ones. All of them are among the first columns, as many as a row is long.
     """
     num_rows, k = col.shape
     has = torch.zeros(num_rows, k + 1, dtype=torch.bool, device=col.device)

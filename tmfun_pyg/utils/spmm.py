@@ -18,16 +18,17 @@ def spmm(
     r"""Computes the product :math:`\mathbf{A} \mathbf{X}` of a sparse matrix
     with a dense one, or :math:`\mathbf{A}^{\top} \mathbf{X}` with
     :obj:`transpose`. Its backward pass is one more sparse product each for
-    :math:`\mathbf{X}` and, if asked for, the weights, where
+    :math:`\mathbf{X}` and, if requested, the weights, whereas
     :meth:`torch_geometric.EdgeIndex.matmul` fails for bipartite graphs.
 
     The product is computed in the precision of the weights, at least single
-    precision, also under :class:`torch.autocast`: sums over neighbors lose
-    digits in half precision, and few sparse kernels offer it.
+    precision, even under :class:`torch.autocast`: sums over neighbors lose
+    digits in half precision, and few sparse kernels support it.
 
     Args:
-        edge_index (EdgeIndex): The places of the entries of :math:`\mathbf{A}`
-            as :math:`(\textrm{row}, \textrm{column})`, sorted by either.
+        edge_index (EdgeIndex): The positions of the entries of
+            :math:`\mathbf{A}` as :math:`(\textrm{row}, \textrm{column})`,
+            sorted by either.
         x (torch.Tensor): The dense matrix :math:`\mathbf{X}`, of shape
             :obj:`[num_columns, channels]`, or :obj:`[num_rows, channels]` with
             :obj:`transpose`.
@@ -67,7 +68,7 @@ def to_csr(
 ) -> Tensor:
     r"""Returns :math:`\mathbf{A}`, or :math:`\mathbf{A}^{\top}`, as a sparse
     CSR tensor, from the caches of an :class:`~torch_geometric.EdgeIndex`. On
-    the CPU its indices are of 32 bits where these suffice.
+    the CPU, its indices have 32 bits if these suffice.
 
     Args:
         edge_index (EdgeIndex): The edges, sorted by row or column.
@@ -89,7 +90,7 @@ def product(matrix: Tensor, x: Tensor) -> Tensor:
     without a gradient.
 
     Args:
-        matrix (torch.Tensor): What :func:`to_csr` returns.
+        matrix (torch.Tensor): The result of :func:`to_csr`.
         x (torch.Tensor): The dense matrix, of shape
             :obj:`[num_columns, channels]`.
     """
@@ -102,10 +103,10 @@ def _csr(
     ptr: Tensor, index: Tensor, value: Tensor, size: Tuple[int, ...]
 ) -> Tensor:
     if index.device.type == "cpu" and index.numel() < 2**31:
-        # What MKL computes with, and would convert to for each product:
+        # MKL uses these, and would convert others for each product:
         ptr, index = ptr.int(), index.int()
     with warnings.catch_warnings():
-        # torch says once in a process that CSR tensors are in beta:
+        # torch warns once per process that CSR tensors are in beta:
         warnings.filterwarnings("ignore", ".*Sparse CSR.*")
         return torch.sparse_csr_tensor(
             ptr, index, value, size, check_invariants=False

@@ -5,22 +5,21 @@ from typing import NamedTuple, Tuple
 import torch
 from torch import Tensor
 
-# How many columns make a block, and from how many times k columns on blocks
-# pay, as measured on the CPU.
+# The number of columns in a block, and the multiple of k columns from which
+# blocks pay off, as measured on the CPU.
 WIDTH = 64
 MIN_RATIO = 512
-# How many times k columns are looked at for lists with few of a group.
+# The multiple of k columns to read at a time for lists with limited groups.
 WIDER = 4
 
 
 class GroupLimit(NamedTuple):
-    r"""How many columns of a group a list may hold.
+    r"""Limits the number of columns of a group in a list.
 
     Args:
-        group (torch.Tensor): The group of each column, :obj:`-1` for those
-            without, of which a list may hold any number, of shape
-            :obj:`[n]`.
-        most (int): The largest number of a group.
+        group (torch.Tensor): The group of each column, of shape :obj:`[n]`.
+            Columns with :obj:`-1` have none, and are not limited.
+        most (int): The largest number of columns per group.
     """
 
     group: Tensor
@@ -31,10 +30,10 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
     r"""Returns the :obj:`k` largest entries of each row, ties broken by the
     lower column.
 
-    :func:`torch.topk` leaves the order of equal entries open, so that a list
-    may differ between block sizes, devices and versions. Here the result is a
-    function of the scores alone. It costs another pass over those rows only
-    where entries equal the last one returned.
+    :func:`torch.topk` leaves the order of ties undefined, so lists may differ
+    between block sizes, devices and versions. Here, the result depends only on
+    the scores. Only rows with ties to the last entry returned cost another
+    pass.
 
     Args:
         scores (torch.Tensor): The scores, of shape :obj:`[num_rows, n]`.
@@ -44,7 +43,7 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         The values and the columns, both of shape :obj:`[num_rows, k]`, in
         descending order of value, then ascending order of column.
     """
-    # One entry more than asked for tells whether topk chose among equals:
+    # One entry more than requested shows whether topk chose among ties:
     value, index = wide_topk(scores, min(k + 1, scores.size(1)))
     last, index = value[:, k - 1 : k], index[:, :k]
     straddles = (last == value[:, k:]).any(dim=1)
@@ -65,12 +64,12 @@ def stable_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 
 
 def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
-    r"""Like :func:`torch.topk`, but faster for rows of many times :obj:`k`
-    columns on the CPU.
+    r"""Like :func:`torch.topk`, but faster on the CPU for rows with many times
+    :obj:`k` columns.
 
-    The :obj:`k` largest entries of a row are found in those :obj:`k` blocks
-    of columns that have the largest maxima: an entry of any other block is
-    at most as large as each of these :obj:`k` maxima.
+    The :obj:`k` largest entries of a row are in the :obj:`k` blocks of columns
+    with the largest maxima: an entry of any other block is at most as large as
+    each of these :obj:`k` maxima.
 
     Args:
         scores (torch.Tensor): The scores, of shape :obj:`[num_rows, n]`.
@@ -78,8 +77,7 @@ def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 
     Returns:
         The values and the columns, both of shape :obj:`[num_rows, k]`, in
-        descending order of value. Which columns of equal entries are
-        returned, and in which order, is not defined.
+        descending order of value. The choice and order of ties is undefined.
     """
     n = scores.size(1)
     if scores.is_cuda or n < MIN_RATIO * k:
@@ -92,7 +90,7 @@ def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
         [blocks[row.unsqueeze(1), block].flatten(1), scores[:, whole:]], dim=1
     )
     value, index = entry.topk(k, dim=1)
-    # What is left over at the end of a row makes another, narrower block.
+    # The remaining columns of a row form another, narrower block.
     block = torch.nn.functional.pad(block, (0, 1), value=n // WIDTH)
     first = block.gather(1, index // WIDTH) * WIDTH
     return value, first + index % WIDTH
@@ -101,23 +99,23 @@ def wide_topk(scores: Tensor, k: int) -> Tuple[Tensor, Tensor]:
 def grouped_topk(
     scores: Tensor, k: int, limit: GroupLimit
 ) -> Tuple[Tensor, Tensor]:
-    r"""Like :func:`stable_topk`, but with few columns of each group: a column
-    is passed over if the list holds as many of its group already as it may.
+    r"""Like :func:`stable_topk`, but with a limit per group: a column is
+    skipped if the list is already full for its group.
 
     Args:
         scores (torch.Tensor): The scores, of shape :obj:`[num_rows, n]`.
         k (int): The number of entries to return, at most :obj:`n`.
-        limit (GroupLimit): How many of a group.
+        limit (GroupLimit): The limit per group.
 
     Returns:
-        Values and columns as those of :func:`stable_topk`. Where fewer than
-        :obj:`k` may be returned, the values at the end are :obj:`-inf`.
+        Values and columns as in :func:`stable_topk`. If fewer than :obj:`k`
+        may be returned, the values at the end are :obj:`-inf`.
     """
     value = scores.new_full((len(scores), k), -torch.inf)
     index = torch.zeros_like(value, dtype=torch.long)
     length = index.new_zeros(len(scores))
     row = torch.arange(len(scores), device=scores.device)
-    # A group more stands for the columns without.
+    # One more group stands for the columns without any.
     free = int(limit.group.max()) + 1
     group_of = limit.group.where(limit.group >= 0, free)
     taken = index.new_zeros(1, 1).expand(len(scores), free + 1)
@@ -136,7 +134,7 @@ def grouped_topk(
         target = row[source[0]], at[source]
         value[target], index[target] = found[source], column[source]
         length[row] += kept.sum(dim=1)
-        # Again where there may be more, without what was looked at and the
+        # Repeat for rows that may have more, without the columns read and the
         # groups that are full:
         more = (length[row] < longest) & (found[:, -1] > -torch.inf)
         row, column, group = row[more], column[more], group[more]
@@ -149,9 +147,7 @@ def grouped_topk(
 
 
 def _place_in_group(group: Tensor) -> Tensor:
-    """Returns how many entries before it in its row are of an entry's
-    group.
-    """
+    """Counts the earlier entries of the same group in each entry's row."""
     ordered, order = group.sort(dim=1, stable=True)
     place = torch.arange(group.size(1), device=group.device)
     begins = torch.ones_like(group, dtype=torch.bool)

@@ -9,7 +9,7 @@ from tmfun_pyg.utils.edges import plain_edges
 
 
 class UserItems(NamedTuple):
-    r"""The items each user has interacted with, in compressed rows.
+    r"""The items that each user has interacted with, in CSR format.
 
     Args:
         rowptr (torch.Tensor): Where each user's items begin and end in
@@ -36,7 +36,7 @@ class UserItems(NamedTuple):
         return cls(index2ptr(user[perm], num_users), item[perm])
 
     def select(self, place: Tensor) -> "UserItems":
-        r"""Returns some of the items only, by new indices.
+        r"""Returns only some of the items, with new indices.
 
         Args:
             place (torch.Tensor): The new index of each item, ascending, or

@@ -33,7 +33,7 @@ class BM3Encoding(NamedTuple):
 class BM3(PropagationModel, MultimodalModel):
     r"""BM3 from the `"Bootstrap Latent Representations for Multi-modal
     Recommendation" <https://arxiv.org/abs/2207.05969>`_ paper, which learns
-    from interactions alone, without negative items.
+    from positive interactions only, without negative items.
 
     With ID embeddings :math:`\mathbf{E}`, the normalized user-item graph
     :math:`\mathbf{A}` and item features :math:`\mathbf{X}_m` of modality

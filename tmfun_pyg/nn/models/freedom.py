@@ -45,7 +45,8 @@ class FREEDOM(PropagationModel, MultimodalModel):
     proportional to :math:`1 / \sqrt{d_u d_i}`. Edges are pruned only in
     training; otherwise, the whole graph is used.
 
-    The loss is BPR on these embeddings and on features:
+    The loss is BPR on these embeddings and on features, over the :math:`B`
+    triples of a user, a positive and a negative item in a batch:
 
     .. math::
         \mathcal{L} = - \frac{1}{B} \sum_{(u, i, j)} \Big( \ln \sigma \left(

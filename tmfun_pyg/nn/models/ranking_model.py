@@ -280,9 +280,9 @@ class RankingModel(torch.nn.Module):
 
     def encode_new_users(self, state: Any, data: HeteroData) -> Tensor:
         r"""Returns the embeddings of users that
-        :class:`~tmfun_pyg.transforms.AddUsers` adds to a graph, in evaluation
-        mode. Encodes the whole graph with them; override it together with
-        :meth:`fold_in_state` if their items suffice.
+        :class:`~tmfun_pyg.transforms.AddUsers` adds to a graph. Encodes the
+        whole graph with them; override it together with :meth:`fold_in_state`
+        if their items suffice.
 
         Args:
             state (Any): The output of :meth:`fold_in_state` for the graph.

@@ -8,7 +8,7 @@ from torch_geometric.data import HeteroData
 
 from tmfun_pyg.utils.edges import plain_edges
 
-# The number of interactions, and of negative items for each, to fit to:
+# The number of interactions to fit to, and of negative items they share:
 NUM_FITTED, NUM_NEGATIVES = 2**14, 64
 LEAST = 0.1  # Training can still raise a weight that starts here.
 # A weight closer to LEAST than NEAR is at the bound. A step that gains less
@@ -28,7 +28,8 @@ def fit_weights(
     log_weights: Sequence[torch.nn.Parameter],
 ) -> None:
     r"""Sets weights such that scores explain the interactions best, in a
-    softmax over an interaction and 64 random items, but to at least 0.1.
+    softmax over an interaction and 64 random items that all of them share, but
+    to at least 0.1.
     Training would not find them: IDs learn faster.
 
     Args:

@@ -1,4 +1,4 @@
-"""Reads what :mod:`tmfun_pyg.recommender.export.write` has written."""
+"""Reads the files of :mod:`tmfun_pyg.recommender.export.write`."""
 
 import json
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ DTYPES = {"int": np.int64, "str": np.str_}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Exported:
-    r"""What a server needs to recommend, as :func:`load_exported` reads it.
+    r"""Recommends items from an export, as :func:`load_exported` reads it.
 
     Args:
         user_emb (torch.Tensor): The embeddings of the users, of shape
@@ -42,23 +42,23 @@ class Exported:
             :obj:`[num_items, channels]`.
         user_ids (np.ndarray): Raw user ids (int64 or str), by row.
         item_ids (np.ndarray): Raw item ids (int64 or str), by row.
-        seen (UserItems): What every user has, in training, validation or
+        seen (UserItems): The items of each user in training, validation or
             test.
         known (torch.Tensor): Whether each user has a training interaction, of
-            shape :obj:`[num_users]`. The embeddings of the others mean
-            nothing.
+            shape :obj:`[num_users]`. The embeddings of the others are
+            meaningless.
         popularity (torch.Tensor): The number of training interactions of each
             item, of shape :obj:`[num_items]`.
-        fallback_score (torch.Tensor): The score of each item for users of
-            whom nothing is known, of shape :obj:`[num_items]`.
-        fallback (str): What these scores are, see
+        fallback_score (torch.Tensor): The score of each item for unknown
+            users, of shape :obj:`[num_items]`.
+        fallback (str): The kind of these scores, see
             :class:`~tmfun_pyg.recommender.Recommender`.
-        item_table (pandas.DataFrame): What people know the items by, as
-            :obj:`dataset.item_table`.
-        scores_cold (bool): Whether the scores of cold items are from their
-            content, as lists with a share of them need it.
-        neighbors (NeighborTables, optional): What neighbors add to the inner
-            product of embeddings, if the model has them.
+        item_table (pandas.DataFrame): The titles, pictures and groups of the
+            items, as in :obj:`dataset.item_table`.
+        scores_cold (bool): Whether cold items are scored by their content,
+            as required for lists with a share of them.
+        neighbors (NeighborTables, optional): The tables of neighbor scores,
+            which are added to the inner products, if the model has them.
             (default: :obj:`None`)
     """
 
@@ -87,19 +87,19 @@ class Exported:
         cold_share: float = 0.0,
         index: Optional[Any] = None,
     ) -> Recommendations:
-        r"""Recommends as
-        :meth:`tmfun_pyg.recommender.Recommender.recommend` does, which tells
+        r"""Recommends items as
+        :meth:`tmfun_pyg.recommender.Recommender.recommend` does; see there for
         the other arguments.
 
         Args:
             index (faiss.Index, optional): The index of the items,
-                :obj:`faiss.read_index("serving/items.faiss")`, by which the
-                lists of users whom the model knows are found. Where it finds
-                too few for a list, or at most a quarter of the items is left,
-                all are compared, as without it. (default: :obj:`None`)
+                :obj:`faiss.read_index("serving/items.faiss")`, to search for
+                users that the model knows. If it finds too few items for a
+                list, or at most a quarter of the items is left, all are
+                compared, as without it. (default: :obj:`None`)
 
         Raises:
-            ValueError: As there, or if :obj:`index` is of other items.
+            ValueError: As there, or if :obj:`index` does not match the items.
         """
         source = "an export without cold_items=True"
         check_share(cold_share, self.scores_cold, source)
@@ -120,7 +120,7 @@ class Exported:
         )
 
     def name_items(self, name: str, items: Iterable[Any]) -> None:
-        r"""Keeps items under a name, see
+        r"""Stores items under a name, see
         :meth:`tmfun_pyg.recommender.Recommender.name_items`.
 
         Args:
@@ -159,9 +159,8 @@ class Exported:
 
 
 def load_exported(folder: Any) -> Exported:
-    r"""Reads the matrices, ids and seen items that
-    :meth:`tmfun_pyg.recommender.Recommender.export` has written, to recommend
-    from them:
+    r"""Reads the matrices, ids and seen items written by
+    :meth:`tmfun_pyg.recommender.Recommender.export`, to recommend from them:
 
     .. code-block:: python
 
@@ -171,8 +170,8 @@ def load_exported(folder: Any) -> Exported:
         folder (str): The folder.
 
     Raises:
-        ValueError: If a file is missing, damaged, not of the size that the
-            manifest tells, or of an unknown version of the format.
+        ValueError: If a file is missing or damaged, differs in size from the
+            manifest, or has an unknown format version.
     """
     folder = Path(folder).expanduser()
     with _reading(folder / MANIFEST) as path:
@@ -270,10 +269,10 @@ def _read_array(path: Path, dtype: type, shape: Tuple[int, ...]) -> Tensor:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Path]:
-    """Names the file in whatever error its content causes."""
+    """Names the file in any error that its content causes."""
     try:
         yield path
-    # What damaged bytes raise depends on the bytes.
+    # Damaged bytes may raise anything.
     except Exception as err:
         raise ValueError(f"'{path}' cannot be read: {err}") from err
 

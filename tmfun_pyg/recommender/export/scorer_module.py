@@ -9,15 +9,15 @@ from tmfun_pyg.utils.user_items import UserItems
 
 
 class ScorerModule(torch.nn.Module):
-    r"""From indices of users, of shape :obj:`[batch_size]`, to the scores and
-    the indices of their best items, both of shape :obj:`[batch_size, k]`,
-    :obj:`-inf` and :obj:`-1` where fewer items are left, and to whether each
-    user is known: the others get the lists of the fallback. The order of
-    items of equal score is not defined.
+    r"""Maps user indices of shape :obj:`[batch_size]` to the scores and
+    indices of their best items, both of shape :obj:`[batch_size, k]`,
+    :obj:`-inf` and :obj:`-1` if fewer items are left, and to whether each
+    user is known; the others get the fallback lists. The order of ties is
+    undefined.
 
     Args:
-        content (Exported): The embeddings, the items never to be recommended
-            to a user, and what the fallback needs.
+        content (Exported): The embeddings, the items that each user has seen,
+            and the fallback scores.
         k (int): The length of the lists.
     """
 
@@ -53,7 +53,7 @@ class ScorerModule(torch.nn.Module):
             self.register_buffer("trained_col", owned.col)
 
     def forward(self, user: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        r"""Ranks all items for some users."""
+        r"""Ranks all items for a batch of users."""
         score = self.user_emb.index_select(0, user) @ self.item_emb.t()
         if self.has_neighbors:
             lists = self.gaining_ptr, self.gaining_item, self.gaining_weight
@@ -64,7 +64,7 @@ class ScorerModule(torch.nn.Module):
         score = score.where(known.unsqueeze(1), self.fallback_score)
         seen = UserItems(self.seen_rowptr, self.seen_col)
         lowest = score.new_full((), -torch.inf)
-        # No `stable_topk`, whose work depends on where scores are equal:
+        # Not `stable_topk`, whose control flow depends on ties:
         score = score.index_put(seen.edges_of(user), lowest)
         value, item = score.topk(self.k, dim=1)
         return value, item.masked_fill(value == -torch.inf, -1), known

@@ -51,7 +51,7 @@ FILES = {
     "and indices of their best items, without those they have, and to whether "
     "they are known",
 }
-# The formats, and what has to be installed for them.
+# The formats, and the packages that they need.
 FORMATS = {
     "safetensors": ("safetensors.torch", "export"),
     "faiss": ("faiss", "ann"),
@@ -70,14 +70,14 @@ def write_export(
     k: int = 20,
     overwrite: bool = False,
 ) -> Dict[str, Any]:
-    r"""Writes what a server needs, see
+    r"""Writes the files for a server, see
     :meth:`tmfun_pyg.recommender.Recommender.export`.
 
     Args:
-        folder (str): The folder to be made.
-        content (Exported): What to write, in float32, on the CPU.
+        folder (str): The folder to create.
+        content (Exported): The content, in float32, on the CPU.
         model (str): The name of the model, for the manifest.
-        formats (List[str], optional): What to write as well.
+        formats (List[str], optional): The additional files to write.
             (default: :obj:`()`)
         index (str, optional): The kind of index. (default: :obj:`"flat"`)
         k (int, optional): The length of the lists of the scorer.
@@ -166,7 +166,7 @@ def write_export(
         manifest["files"] = {n: f for n, f in FILES.items() if n in written}
         text = json.dumps(manifest, indent=2, allow_nan=False)
         (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        # Some writers make files that nobody else may read.
+        # Some writers create files that only the owner can read.
         mode = (part / MANIFEST).stat().st_mode
         for path in part.iterdir():
             path.chmod(mode)
