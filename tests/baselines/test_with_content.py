@@ -38,6 +38,10 @@ def test_sum_of_both(data, graph):
     ("options", "message"),
     [
         ({"base": "Nothing"}, r"'base' must be one of .*'EASE'.*Nothing"),
+        (
+            {"base_options": {"nope": 5}},
+            r"'base_options' .* of EASE, \['reg_weight'\] \(got \['nope'\]\)",
+        ),
         ({"content_weight": -1.0}, "'content_weight' must be at least 0"),
     ],
 )

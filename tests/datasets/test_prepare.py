@@ -15,6 +15,7 @@ from tmfun_pyg.datasets.prepare_report import (
     FEW_USERS,
     suspect_features,
     suspect_full_users,
+    suspect_singles,
     suspect_users,
 )
 
@@ -461,6 +462,14 @@ def test_suspicious_times(tmp_path):
         "on one date: which is the last, for leave_last_out, depends on the "
         "time of day",
     ]
+
+
+def test_suspicious_columns():
+    once, twice = np.array([0, 1, 1]), np.array([1, 2, 0])
+    assert suspect_singles(twice, twice) == []
+    (text,) = suspect_singles(twice, once)
+    assert text.startswith("no item has more than one interaction (is this")
+    assert len(suspect_singles(once, once)) == 2
 
 
 def test_suspicious_users():

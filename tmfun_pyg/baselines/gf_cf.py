@@ -21,7 +21,8 @@ class GFCF(RankingModel):
 
     where :math:`\tilde{\mathbf{R}} = \mathbf{D}_{\mathcal{U}}^{-1/2}
     \mathbf{R} \mathbf{D}_{\mathcal{I}}^{-1/2}`, and :math:`\mathbf{V}` holds
-    its leading singular vectors.
+    its leading singular vectors, computed iteratively, for about three digits
+    of the scores.
 
     Args:
         num_users (int): The number of users.

@@ -1,3 +1,4 @@
+import inspect
 from typing import Any, Dict, Optional
 
 from torch import Tensor
@@ -61,6 +62,13 @@ class WithContent(RankingModel):
                 f"'base' must be one of {list(BASES)} (got '{base}')"
             )
         sizes = num_users, num_items
+        names = [*inspect.signature(BASES[base]).parameters][len(sizes) :]
+        unknown = [name for name in base_options or {} if name not in names]
+        if unknown:
+            raise ValueError(
+                f"'base_options' must hold options of {base}, {names} (got "
+                f"{unknown})"
+            )
         self.base = BASES[base](*sizes, **(base_options or {}))
         self.content = ContentKNN(*sizes)
         self.content_weight = content_weight

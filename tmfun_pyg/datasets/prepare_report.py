@@ -179,6 +179,7 @@ def describe(
         content.user_ids, train_count, num_trained_items
     )
     suspicious += suspect_users(content.user_ids, user_count)
+    suspicious += suspect_singles(user_count, item_count)
     if "day" in log.rows:
         suspicious += suspect_times(
             log.units, log.rows["user"], log.rows["day"], settings["split"]
@@ -273,6 +274,19 @@ def suspect_users(user_ids: np.ndarray, count: np.ndarray) -> List[str]:
         f"{num_extreme} user(s) with more than {MANY_TIMES} times the median "
         f"of {median:g} interactions, such as '{user_ids[most]}' with "
         f"{count[most]} ({share:.1%} of all)"
+    ]
+
+
+def suspect_singles(
+    user_count: np.ndarray, item_count: np.ndarray
+) -> List[str]:
+    """Reports logs where no user or no item occurs twice."""
+    counts = {"user": user_count, "item": item_count}
+    return [
+        f"no {name} has more than one interaction (is this the right column of "
+        f"{name} ids?)"
+        for name, count in counts.items()
+        if count.max() == 1
     ]
 
 

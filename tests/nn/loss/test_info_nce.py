@@ -63,6 +63,14 @@ def test_mask_equals_leaving_rows_out(views, garbage):
         assert bool((view.grad[~mask] == 0).all())
 
 
+def test_rows_left_out_do_not_count_for_their_node(views):
+    x, y = views
+    index, mask = torch.randint(0, 6, (23,)), torch.rand(23) < 0.5
+    mask[0] = True
+    expected = info_nce(x[mask], y[mask], 0.2, index[mask])
+    torch.testing.assert_close(info_nce(x, y, 0.2, index, mask), expected)
+
+
 def test_rows_of_the_same_group_are_no_negatives(views):
     x, y = (view.clone().requires_grad_() for view in views)
     user, item = torch.randint(0, 6, (2, 23))

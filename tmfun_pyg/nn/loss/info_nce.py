@@ -42,10 +42,11 @@ def info_nce(
         index (torch.Tensor, optional): The node of each row, of shape
             :obj:`[N]`, where nodes may be repeated. Each node then counts
             once, as if repeated rows were removed, but without waiting for the
-            device to count them. (default: :obj:`None`)
+            device to count them; rows that differ share the weight of their
+            node. (default: :obj:`None`)
         mask (torch.Tensor, optional): :obj:`False` for rows to leave out, of
-            shape :obj:`[N]`, the same for rows of the same node. If no row is
-            left, the loss is zero. (default: :obj:`None`)
+            shape :obj:`[N]`. If no row is left, the loss is zero.
+            (default: :obj:`None`)
         same (Sequence[torch.Tensor], optional): Groupings of the rows, each of
             shape :obj:`[N]`. Rows of the same group in one of them are not
             negatives of each other, such as pairs of a user and an item that
@@ -81,6 +82,9 @@ def info_nce(
     if mask is not None:  # Rows to leave out may hold NaN.
         mask = mask[part]
         x, y = (v.masked_fill(~mask.view(-1, 1), 0.0) for v in (x, y))
+        if index is not None:  # They must not count as rows of their node.
+            least = torch.iinfo(index.dtype).min
+            index = index.masked_fill(~mask, least)
     with torch.autocast(x.device.type, enabled=False):
         # Half precision is too coarse for exponents of 1 / temperature:
         dtype = torch.promote_types(x.dtype, torch.float)
