@@ -14,24 +14,10 @@ from tmfun_pyg.datasets.features import to_numpy
 class RecDataset(InMemoryDataset):
     """The base class of all data sets: one graph and its vocabularies.
 
+    Its attributes are those of
+    :class:`~tmfun_pyg.datasets.MultimodalRecDataset`, and:
+
     Attributes:
-        modalities (List[str]): The modalities, in the order of the graph.
-        user_ids (np.ndarray): Raw user ids (int64 or str), by user index.
-        item_ids (np.ndarray): Raw item ids (int64 or str), by item index.
-        num_duplicates (int): The number of repeated interactions that were
-            dropped.
-        item_table (pandas.DataFrame): Titles, pictures and groups of the
-            items, by item index: the text columns :obj:`title`,
-            :obj:`image_url` and :obj:`group`, if the data set has them, empty
-            for items that have none.
-        projections (Dict[str, torch.Tensor]): For each projected modality,
-            see :func:`~tmfun_pyg.datasets.prepare`, the matrix of shape
-            :obj:`[num_raw_features, num_features]` that its raw features were
-            multiplied by.
-        interaction_times (torch.Tensor, optional): User index, item index and
-            seconds since 1970 of each interaction of the log, of shape
-            :obj:`[3, num_interactions]`, if its times are dates or numbers in
-            one known unit.
         num_added (int): The number of items at the end that were added in
             memory and are in no file.
     """
