@@ -8,7 +8,7 @@ from tmfun_pyg.utils.user_items import UserItems
 
 
 class ItemScorer:
-    r"""Scores items for a user from the user's training items: the
+    r"""Scores items for a user from the user's items in the graph: the
     :class:`~tmfun_pyg.utils.retrieval.Scorer` of models that are an items x
     items matrix.
 

@@ -91,8 +91,8 @@ class CheckedText(io.RawIOBase):
         self._checked = memoryview(text)
 
     def _check_quotes(self, text: bytes, sep: str) -> None:
-        """Raises an error if a quotation mark is not closed in its line: it
-        would swallow all rows up to the next one.
+        """Raises an error if a quotation mark that opens a field is not closed
+        in its line: it would swallow all rows up to the next one.
         """
         lines = io.StringIO(text.decode("utf-8", "replace"), newline="")
         reader, last = csv.reader(lines, delimiter=sep, strict=True), 0

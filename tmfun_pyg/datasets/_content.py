@@ -150,7 +150,7 @@ def check_splits(label: np.ndarray, source: str, found: str) -> None:
     Args:
         label (numpy.ndarray): The split of each interaction.
         source (str): Their source, named in errors.
-        found (str): Where a split was empty, for errors.
+        found (str): The end of the error, after "got none".
     """
     count = np.bincount(label, minlength=3)
     split = int(count.argmin())

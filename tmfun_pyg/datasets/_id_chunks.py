@@ -21,7 +21,7 @@ class IdChunks:
             distinct = distinct.astype(distinct.categories.dtype)
         self._numbers.append(number.astype(np.int32))
         self._distinct.append(distinct)
-        # Keeps the total cost linear in the number of distinct ids.
+        # Keeps merging linear in the sum of distinct ids per chunk.
         if sum(map(len, self._distinct[1:])) > len(self._distinct[0]):
             self._merge()
 

@@ -61,8 +61,7 @@ def download_copy(
         copy (Copy): The data set.
         folder (str): The folder of its raw files, flat.
         name (str): Its name.
-        modalities (List[str], optional): The modalities.
-            (default: all)
+        modalities (List[str], optional): The modalities, all for :obj:`None`.
         check (callable): Checks the interactions, given their name in errors.
 
     Raises:

@@ -87,7 +87,7 @@ class Fallback(NamedTuple):
         return (share - torch.from_numpy(place)).float()
 
     def _recent(self, dataset: Dataset, data: HeteroData) -> Tensor:
-        """Counts the interactions of items in the last days."""
+        """Counts the training interactions of items in the last days."""
         assert self.days is not None
         assert dataset.interaction_times is not None
         num_items = data["item"].num_nodes

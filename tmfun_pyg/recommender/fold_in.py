@@ -71,7 +71,7 @@ class FoldIn:
 
     @cached_property
     def state(self) -> Any:
-        r"""The part of the graph that a model with embeddings needs."""
+        r"""The output of the model's :meth:`fold_in_state` for the graph."""
         with inference(self.model):
             return self.model.fold_in_state(self.data)
 

@@ -57,8 +57,8 @@ def recommend_ids(
         popularity (torch.Tensor, optional): The number of training
             interactions of each item, given with a share.
             (default: :obj:`None`)
-        index (faiss.Index, optional): The index to search for users that the
-            model knows. (default: :obj:`None`)
+        index (faiss.Index, optional): The index of the items, searched for the
+            lists of users that the model knows. (default: :obj:`None`)
         may_ask (RawIds, optional): The raw ids that may have item lists in
             the filter, those of the users if not given.
             (default: :obj:`None`)

@@ -92,11 +92,11 @@ class Recommender:
 
             * :obj:`"popular"`: the items with the most training interactions;
               the score is their number,
-            * :obj:`"popular:30d"`: the items with the most interactions in
-              the 30 days (or any other number) up to the last training
-              interaction, for data sets with times; the score is their
-              number, plus a fraction that breaks ties by the number of all
-              training interactions,
+            * :obj:`"popular:30d"`: the items with the most training
+              interactions in the 30 days (or any other number) up to the last
+              one, for data sets with times; the score is their number, plus a
+              fraction that breaks ties by the number of all training
+              interactions,
             * :obj:`"group:COLUMN"`: the most popular item of each group in a
               column of :obj:`dataset.item_table`, the most popular first,
               then the second of each, and so on, so that a list shows the
@@ -117,7 +117,7 @@ class Recommender:
             is another data set or has feature graphs of another :obj:`k` than
             in training, or if it lacks the data for :obj:`fallback`. A model
             knows its data set if it was loaded, built from its graph by
-            :meth:`from_data`, or trained by a
+            :meth:`~tmfun_pyg.nn.RankingModel.from_data`, or trained by a
             :class:`~tmfun_pyg.training.RecommenderModule` that was given it.
     """
 

@@ -263,8 +263,8 @@ def load_weights(checkpoint: Dict[str, Any], model: RankingModel) -> None:
         model (RankingModel): A model of the same class and options.
 
     Raises:
-        ValueError: If a weight is missing, unexpected, or of another shape or
-            type.
+        ValueError: If a weight is missing or unexpected, has another shape, or
+            holds integers instead of floats or the reverse.
     """
     state = checkpoint["state_dict"]
     own = {k[len(PREFIX) :]: v for k, v in state.items() if _is_of_model(k)}

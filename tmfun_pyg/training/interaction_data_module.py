@@ -38,12 +38,13 @@ class InteractionDataModule(LightningDataModule):
             or on the whole graph the least multiple of it that makes at most
             128 steps an epoch: a step costs nearly the same at any batch size,
             so an epoch then takes time linear in the interactions, not
-            quadratic. The learning rate grows with the square root of the
+            quadratic. The learning rate then grows with the square root of the
             batch size. (default: :obj:`"auto"`)
         num_negatives (int, optional): The number of negative items per
             interaction, drawn uniformly from the items that its user has not
-            interacted with. On sampled neighborhoods, a batch has at most as
-            many as the model's softmax reads. (default: :obj:`1`)
+            interacted with. On sampled neighborhoods, a batch has about as
+            many as the model's softmax reads, if its loss is one.
+            (default: :obj:`1`)
         seed (int, optional): The seed of order and negatives, not negative.
             (default: :obj:`0`)
         num_neighbors (List[int], optional): If given, trains on sampled
@@ -143,7 +144,7 @@ class InteractionDataModule(LightningDataModule):
         sampler = InteractionSampler(
             dataset, self.batch_size, self.seed, **self._replica
         )
-        if self.trainer is not None:  # Lightning does so after workers start.
+        if self.trainer is not None:  # Lightning sets it after workers start.
             progress: Any = self.trainer.fit_loop.epoch_progress
             sampler.set_epoch(progress.current.processed)
         return DataLoader(

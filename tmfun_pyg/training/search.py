@@ -24,9 +24,9 @@ Params = Dict[str, Any]
 Plan = Dict[str, Any]
 
 SEED = 0  # Of the samplers.
-# A trial is pruned after WARM_UP epochs, once NUM_COMPLETE trials are done, if
-# it is worse than this SHARE of them. Small learning rates and few negatives
-# learn slowly, and may well win in the end.
+# A trial is pruned after WARM_UP epochs, once NUM_COMPLETE trials ran to their
+# end, if it is worse than this SHARE of those. Small learning rates and few
+# negatives learn slowly, and may well win in the end.
 WARM_UP, NUM_COMPLETE, SHARE = 20, 2, 0.75
 
 

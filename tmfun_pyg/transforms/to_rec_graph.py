@@ -92,7 +92,7 @@ class ToRecGraph(BaseTransform):
             degrees = set_interactions(data, check_interactions(data))
             data["user"].degree, data["item"].degree = degrees
         data.modalities = modalities_of(data)
-        if not is_sampled:  # A sample has those of the whole graph.
+        if not is_sampled:  # Features of a sample are standardized already.
             _standardize(data)
         for name in data.modalities:
             if (source, f"similar_{name}", "item") in data.edge_types:

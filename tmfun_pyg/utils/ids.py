@@ -177,7 +177,8 @@ class RawIds:
             raw (Iterable[int or str]): The ids.
 
         Raises:
-            ValueError: If some are unknown, and this is not a warning.
+            ValueError: If some are unknown, and :obj:`unknown` is
+                :obj:`"error"`.
         """
         if self.unknown == "error":
             return self.find(name, raw)

@@ -24,10 +24,10 @@ class InteractionPropagation(torch.nn.Module):
         \mathbf{X} = \frac{1}{L + 1} \sum_{l=0}^{L} \left( \mathbf{D}^{-1/2}
         \mathbf{A} \mathbf{D}^{-1/2} \right)^l \mathbf{E}
 
-    Unlike the layer-by-layer :class:`torch_geometric.nn.models.LightGCN`, it
-    is one linear operator by Horner's rule: nothing is kept between the
-    layers, there is no separate sum of layers, and the backward pass is the
-    same operator with the transposed graph.
+    It computes the same as :class:`torch_geometric.nn.models.LightGCN`, but as
+    one linear operator by Horner's rule: nothing is kept between the layers,
+    there is no separate sum of layers, and the backward pass is the same
+    operator with the transposed graph.
 
     Args:
         num_layers (int): The number of layers :math:`L`.
@@ -70,7 +70,7 @@ class InteractionPropagation(torch.nn.Module):
     ) -> Tensor:
         r"""Returns the messages that users receive from their items, the sums
         of the layers below the last, :math:`\frac{1}{L + 1} \sum_{l=0}^{L-1}
-        \mathbf{x}_i^{(l)}`, with at least one layer.
+        \mathbf{x}_i^{(l)}`, for :math:`L \geq 1`.
 
         Args:
             user_emb (torch.Tensor): As in :meth:`forward`.

@@ -32,7 +32,7 @@ class LATTICE(LearnedGraphModel):
     with ID embeddings :math:`\mathbf{E}`, the user-item graph
     :math:`\mathbf{R}` and learned weights :math:`\mathbf{a}` of the
     modalities. The graph of modality :math:`m` mixes the feature graph
-    :math:`\mathbf{S}_m` with one of the current similarities of projected
+    :math:`\mathbf{S}_m` with a graph of the current similarities of projected
     features:
 
     .. math::

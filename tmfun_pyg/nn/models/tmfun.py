@@ -27,7 +27,7 @@ from tmfun_pyg.utils.user_items import UserItems
 
 # How many users are fused at once on the CPU when gradients are disabled:
 BLOCK = 2**16
-# With a smaller gain, in nats per user, the neighbor score starts at LEAST:
+# With a smaller gain, in nats per user, the neighbor weight starts at LEAST:
 LEAST_GAIN = 0.04
 
 

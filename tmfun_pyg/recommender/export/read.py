@@ -93,10 +93,10 @@ class Exported:
 
         Args:
             index (faiss.Index, optional): The index of the items,
-                :obj:`faiss.read_index("serving/items.faiss")`, to search for
-                users that the model knows. If it finds too few items for a
-                list, or at most a quarter of the items is left, all are
-                compared, as without it. (default: :obj:`None`)
+                :obj:`faiss.read_index("serving/items.faiss")`, searched for
+                the lists of users that the model knows. If it finds too few
+                items for a list, or at most a quarter of the items is left,
+                all are compared, as without it. (default: :obj:`None`)
 
         Raises:
             ValueError: As there, or if :obj:`index` does not match the items.
