@@ -71,7 +71,8 @@ class RunOptions:
         resume: Whether to continue the run in the folder.
         on_all_data: Whether to train the model to serve, with the options of
             the finished run that --config belongs to, on training, validation
-            and test interactions, for as many epochs as its best.
+            and test interactions, for as many epochs as its best checkpoint
+            took.
     """
 
     out: Optional[str] = None

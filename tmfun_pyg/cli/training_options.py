@@ -50,8 +50,8 @@ class TrainingOptions:
         seed_everything: The seed of weights, batches and negatives.
         lr: The learning rate.
         patience: The number of validations (by default one per epoch) without
-            a better Recall@20 before training stops, counted from the epoch of
-            that number on.
+            a better Recall@20 before training stops. Those in the first
+            PATIENCE epochs do not count.
     """
 
     seed_everything: int = 0
