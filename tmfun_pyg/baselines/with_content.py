@@ -61,15 +61,15 @@ class WithContent(RankingModel):
             raise ValueError(
                 f"'base' must be one of {list(BASES)} (got '{base}')"
             )
-        sizes = num_users, num_items
+        sizes, options = (num_users, num_items), base_options or {}
         names = [*inspect.signature(BASES[base]).parameters][len(sizes) :]
-        unknown = [name for name in base_options or {} if name not in names]
+        unknown = [name for name in options if name not in names]
         if unknown:
             raise ValueError(
                 f"'base_options' must hold options of {base}, {names} (got "
                 f"{unknown})"
             )
-        self.base = BASES[base](*sizes, **(base_options or {}))
+        self.base = BASES[base](*sizes, **options)
         self.content = ContentKNN(*sizes)
         self.content_weight = content_weight
 
